@@ -1,0 +1,178 @@
+"""The whitelisted endpoints. Each takes names, reads the documents itself, and begins with its permission check."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote, unquote
+
+import frappe
+from frappe import _
+
+from connected_app.oauth import discovery
+from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from connected_app.site import access, flow, pages
+from connected_app.site.errors import shown
+from connected_app.site.http import http
+from connected_app.site.revocation import disconnect as forget_and_revoke
+
+ENDPOINT_FIELDS = {
+	"issuer": "issuer",
+	"authorization_uri": "authorization_endpoint",
+	"token_uri": "token_endpoint",
+	"revocation_uri": "revocation_endpoint",
+	"userinfo_uri": "userinfo_endpoint",
+	"introspection_uri": "introspection_endpoint",
+	"jwks_uri": "jwks_uri",
+}
+
+
+def _app(name: str) -> Any:
+	"""
+	:raises frappe.PermissionError: for Guest, before anything else is told
+	:raises frappe.DoesNotExistError:
+	"""
+	if frappe.session.user == "Guest":
+		frappe.throw(_("Please log in."), frappe.PermissionError)
+	return frappe.get_doc("Connected App", str(name))
+
+
+@frappe.whitelist(methods=["POST"])
+def authorize(connected_app: str, success_uri: str | None = None) -> str:
+	"""Begin an attempt for the session's user.
+
+	:param success_uri: where to land afterwards: a path on this site
+	:returns: the provider's consent URL
+	"""
+	with shown():
+		return flow.begin(_app(connected_app), success_uri)
+
+
+@frappe.whitelist(methods=["GET"], allow_guest=True)
+def callback() -> None:
+	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The Connected App is the last path segment.
+
+	Takes no arguments: a code among them would end up in tracebacks.
+	"""
+	name = unquote(frappe.request.path.rpartition("/")[2])
+	again = "/connect?app=" + quote(name, safe="")
+	if frappe.session.user == "Guest":
+		# Nothing of this request goes into a login redirect: it holds a code and a state.
+		error: OAuthError = ReconnectRequired(
+			"not_logged_in", _("You are not logged in to this site."), _("Please log in, and connect again.")
+		)
+		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
+	try:
+		parameters = frappe.request.args.to_dict(flat=False)
+		if not frappe.db.exists("Connected App", name):
+			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
+		attempt = flow.take(name, parameters)
+		again = attempt.context["landing"] or again
+		app = frappe.get_doc("Connected App", name)
+		grant = flow.finish(app, attempt, parameters)
+		return pages.land(app, grant, attempt.context["landing"] or _home(app))
+	except OAuthError as exc:
+		error = exc
+	except frappe.PermissionError:
+		error = ConfigurationError("not_allowed", _("You are not allowed to connect to this app."))
+	except Exception as exc:
+		# A traceback with locals would hold the code.
+		frappe.log_error(title="Connected App: callback failed", message=f"{type(exc).__name__} for {name!r}")
+		error = TemporaryFailure("internal_error", _("Something went wrong on this site."))
+	return pages.refuse(error, again)
+
+
+def _home(app: Any) -> str:
+	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
+	name = quote(app.name, safe="")
+	return f"/app/connected-app/{name}" if desk else f"/connect?app={name}"
+
+
+@frappe.whitelist(methods=["POST"])
+def take_message() -> dict[str, str] | None:
+	"""The message that the last callback left for the session's user, once."""
+	if frappe.session.user == "Guest":
+		return None
+	return pages.take_message()
+
+
+@frappe.whitelist(methods=["POST"])
+def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
+	"""Forget a connection and revoke it at the provider.
+
+	:param user: somebody else's only as System Manager
+	:returns: `revoked`: whether the provider confirmed
+	"""
+	user = user or frappe.session.user
+	access.check_is_me_or_admin(user)
+	with shown():
+		return {"revoked": forget_and_revoke(_app(connected_app), user)}
+
+
+@frappe.whitelist()
+def has_token(connected_app: str, connected_user: str | None = None) -> bool:
+	"""Whether there is a connection: one's own, or anybody's as System Manager."""
+	user = connected_user or frappe.session.user
+	access.check_is_me_or_admin(user)
+	token_cache = _app(connected_app).get_token_cache(user)
+	return bool(token_cache and token_cache.get_password("access_token", False))
+
+
+@frappe.whitelist(methods=["POST"])
+def get_openid_configuration(connected_app: str) -> dict[str, Any]:
+	"""Fetch the provider's metadata from the saved *OpenID Configuration*, for the form to fill in.
+
+	:returns: `values` by fieldname, the labels of what was `filled`, and of what is `missing`
+	"""
+	access.check_is_admin()
+	app = _app(connected_app)
+	with shown():
+		if not app.openid_configuration:
+			raise ConfigurationError(
+				"openid_configuration_missing",
+				_("OpenID Configuration is not set."),
+				_("Enter its URL and save."),
+			)
+		chosen = app.issuer if "{tenantid}" in (app.issuer or "") else ""
+		metadata = discovery.fetch(app.openid_configuration, http(), chosen)
+	values = {field: getattr(metadata, name) for field, name in ENDPOINT_FIELDS.items()}
+	labels = {field: _(app.meta.get_label(field)) for field in values}
+	found = {field: value for field, value in values.items() if value}
+	return {
+		"values": {**found, "provider_metadata": json.dumps(metadata.document, indent=1, sort_keys=True)},
+		"filled": [labels[field] for field in found],
+		"missing": [labels[field] for field in values if field not in found],
+	}
+
+
+@frappe.whitelist()
+def connection(connected_app: str) -> dict[str, Any]:
+	"""The connection of the session's user, without secrets, and what the form has to know beside it."""
+	app = _app(connected_app)
+	token_cache = app.get_token_cache(frappe.session.user)
+	connected = bool(token_cache and token_cache.access_token)
+	granted = [row.scope for row in token_cache.scopes] if connected else []
+	suggested = app.suggested_redirect_uri()
+	return {
+		"provider_name": app.provider_name,
+		"status": (token_cache.status or "Connected") if connected else "Not Connected",
+		"account_id": token_cache.account_id if connected else None,
+		"account_name": token_cache.account_name if connected else None,
+		"scopes": granted,
+		"missing_scopes": pages.missing_scopes(app, granted) if connected else [],
+		"connected_on": token_cache.connected_on if connected else None,
+		"expires_at": token_cache.expires_at if connected else None,
+		"last_error": token_cache.last_error if connected else None,
+		"may_connect": access.may_connect(app),
+		"redirect_uri_outdated": bool(app.redirect_uri) and app.redirect_uri != suggested,
+		"suggested_redirect_uri": suggested,
+	}
+
+
+@frappe.whitelist(methods=["POST"])
+def renew_redirect_uri(connected_app: str) -> str:
+	"""Set the redirect URI anew from the site's present address. It must then be registered at the provider."""
+	access.check_is_admin()
+	app = _app(connected_app)
+	app.db_set("redirect_uri", app.suggested_redirect_uri())
+	return app.redirect_uri

@@ -1,0 +1,241 @@
+"""A client at a provider. Thin: the protocol is in `oauth/`, storage and permissions are in `site/`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import frappe
+from frappe import _
+from frappe.model.document import Document
+from frappe.utils import cint, get_url
+from requests_oauthlib import OAuth2Session
+
+from connected_app.oauth import token_endpoint
+from connected_app.oauth.config import RESERVED_PARAMETERS, ClientConfig
+from connected_app.oauth.errors import ConfigurationError
+from connected_app.oauth.grant import Grant, from_response
+from connected_app.oauth.ports import utc_now
+from connected_app.oauth.redact import Secret
+from connected_app.oauth.refresh import Refresher
+from connected_app.oauth.session import Session
+from connected_app.site import flow
+from connected_app.site.errors import shown
+from connected_app.site.grants import TokenCacheStore
+from connected_app.site.http import http
+
+# Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
+# this app.
+CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
+
+
+class ConnectedApp(Document):
+	# begin: auto-generated types
+	# This code is auto-generated. Do not modify anything in this block.
+
+	from typing import TYPE_CHECKING
+
+	if TYPE_CHECKING:
+		from frappe.core.doctype.has_role.has_role import HasRole
+		from frappe.integrations.doctype.oauth_scope.oauth_scope import OAuthScope
+		from frappe.integrations.doctype.query_parameters.query_parameters import QueryParameters
+		from frappe.types import DF
+
+		allowed_roles: DF.TableMultiSelect[HasRole]
+		authorization_uri: DF.SmallText | None
+		client_authentication: DF.Literal["Automatic", "Basic", "Post", "None"]
+		client_id: DF.Data | None
+		client_secret: DF.Password | None
+		enabled: DF.Check
+		everyone_may_connect: DF.Check
+		introspection_uri: DF.Data | None
+		issuer: DF.Data | None
+		jwks_uri: DF.Data | None
+		leeway: DF.Int
+		openid_configuration: DF.Data | None
+		provider_metadata: DF.Code | None
+		provider_name: DF.Data
+		query_parameters: DF.Table[QueryParameters]
+		redirect_uri: DF.Data | None
+		revocation_uri: DF.Data | None
+		scope_on_refresh: DF.Literal["Omit", "Granted"]
+		scope_separator: DF.Literal["Space", "Comma"]
+		scopes: DF.Table[OAuthScope]
+		token_uri: DF.Data | None
+		use_pkce: DF.Check
+		userinfo_uri: DF.Data | None
+	# end: auto-generated types
+
+	def validate(self) -> None:
+		before = self.get_doc_before_save()
+		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
+		self.redirect_uri = (before and before.redirect_uri) or self.suggested_redirect_uri()
+		for row in self.query_parameters:
+			if row.key in RESERVED_PARAMETERS:
+				frappe.throw(
+					_("Row {0}: the parameter {1} is set by the flow itself.").format(row.idx, row.key),
+					title=_("Query Parameters"),
+				)
+		self.leeway = max(cint(self.leeway), 0)
+
+	def suggested_redirect_uri(self) -> str:
+		"""The redirect URI as the site's present address makes it."""
+		return get_url(CALLBACK + quote(self.name, safe=""))
+
+	def get_client_config(self, with_secret: bool = False) -> ClientConfig:
+		"""The settings for `oauth/`.
+
+		:param with_secret: also read the client secret, which costs a query and a decrypt
+		:raises ConfigurationError: `parameter_reserved`
+		"""
+		try:
+			metadata = json.loads(self.provider_metadata or "{}")
+		except ValueError:
+			metadata = {}
+		return ClientConfig(
+			client_id=self.client_id or "",
+			client_secret=self._client_secret() if with_secret else None,
+			redirect_uri=self.redirect_uri or "",
+			authorization_uri=(self.authorization_uri or "").strip(),
+			token_uri=self.token_uri or "",
+			revocation_uri=self.revocation_uri or "",
+			userinfo_uri=self.userinfo_uri or "",
+			jwks_uri=self.jwks_uri or "",
+			issuer=self.issuer or "",
+			scopes=tuple(self.get_scopes()),
+			scope_separator="," if self.scope_separator == "Comma" else " ",
+			use_pkce=bool(self.use_pkce),
+			client_authentication=(self.client_authentication or "Automatic").lower(),
+			authorization_parameters=self.get_query_params(),
+			scope_on_refresh=(self.scope_on_refresh or "Omit").lower(),
+			leeway=cint(self.leeway),
+			metadata=metadata if isinstance(metadata, dict) else {},
+		)
+
+	def _client_secret(self) -> Secret | None:
+		secret = self.get_password("client_secret", raise_exception=False)
+		return Secret(secret) if secret else None
+
+	def _check_enabled(self) -> None:
+		if not self.enabled:
+			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
+
+	def _refresher(self, user: str) -> SiteRefresher:
+		return SiteRefresher(self, TokenCacheStore(self.name, user))
+
+	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
+		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
+
+		:param user: whose grant to use; the session's user by default
+		:param init: a session without a token, to begin a flow with
+		:raises connected_app.oauth.ReconnectRequired: the user must consent (again); `connect_url` says where
+		:raises connected_app.oauth.TemporaryFailure: try later
+		:raises connected_app.oauth.ConfigurationError: an admin must act
+		"""
+		if init:
+			return OAuth2Session(
+				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
+			)
+		with shown(self.connect_url):
+			self._check_enabled()
+			refresher = self._refresher(user or frappe.session.user)
+			return Session(refresher, refresher.config)
+
+	@frappe.whitelist(methods=["POST"])
+	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
+		"""The provider's consent URL for the session's user.
+
+		:param user: for compatibility; a flow for somebody else is refused
+		:param success_uri: where to land afterwards: a path on this site
+		"""
+		if user and user != frappe.session.user:
+			frappe.throw(_("A connection can be started only by the user it is for."), frappe.PermissionError)
+		# Called over HTTP this document is what the browser posted: only its name is used.
+		app = frappe.get_doc("Connected App", self.name)
+		with shown():
+			return flow.begin(app, success_uri)
+
+	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
+		"""The user's Token Cache; without one, redirect the browser to the consent screen.
+
+		In a background job there is no browser: see `get_oauth2_session` for what is raised.
+		"""
+		user = user or frappe.session.user
+		if token_cache := self.get_token_cache(user):
+			return token_cache
+		if not frappe.request:
+			self.get_oauth2_session(user)
+		location = self.initiate_web_application_flow(user, success_uri)
+		frappe.local.response["type"] = "redirect"
+		frappe.local.response["location"] = location
+		return location
+
+	def get_token_cache(self, user: str) -> Any:
+		"""The Token Cache of `user`, or None. An empty `user` is the service principal."""
+		whose: Any = user or ("is", "not set")
+		name = frappe.db.get_value("Token Cache", {"connected_app": self.name, "user": whose})
+		return frappe.get_doc("Token Cache", name) if name else None
+
+	def get_active_token(self, user: str | None = None) -> Any:
+		"""The Token Cache of `user` with an access token that is valid now, or None without a connection.
+
+		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
+		"""
+		user = user or frappe.session.user
+		if not self.get_token_cache(user):
+			return None
+		with shown(self.connect_url):
+			self._check_enabled()
+			self._refresher(user).current()
+		return self.get_token_cache(user)
+
+	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:
+		"""The Token Cache of the service principal, from the client credentials grant (RFC 6749 4.4).
+
+		:param include_client_id: for compatibility; *Client Authentication* decides
+		:raises OAuthError: as `get_oauth2_session`
+		"""
+		with shown():
+			self._check_enabled()
+			store = TokenCacheStore(self.name, "")
+			grant = store.load()
+			if not grant or grant.is_due(utc_now(), cint(self.leeway)):
+				self._fetch_backend_app_token(store)
+		return self.get_token_cache("")
+
+	def _fetch_backend_app_token(self, store: TokenCacheStore) -> None:
+		config = self.get_client_config(with_secret=True)
+		with store.exclusive() as slot:
+			if slot.grant and not slot.grant.is_due(utc_now(), config.leeway):
+				return
+			form = {"grant_type": "client_credentials"}
+			if config.scopes:
+				form["scope"] = config.scope_separator.join(config.scopes)
+			answer = token_endpoint.request(config, form, http())
+			slot.connect(from_response(answer, utc_now(), config.scopes, config.scope_separator))
+
+	def get_scopes(self) -> list[str]:
+		return [row.scope for row in self.scopes if row.scope]
+
+	def get_query_params(self) -> dict[str, str]:
+		return {row.key: row.value or "" for row in self.query_parameters if row.key}
+
+	def connect_url(self) -> str:
+		"""The page on this site at which a user can connect."""
+		return get_url("/connect?app=" + quote(self.name, safe=""))
+
+
+class SiteRefresher(Refresher):
+	"""Reads the client secret only when a refresh is needed, and speaks Frappe's kind of error."""
+
+	def __init__(self, app: ConnectedApp, store: TokenCacheStore) -> None:
+		super().__init__(app.get_client_config(), store, http())
+		self.app = app
+
+	def renew(self, stale: Grant, *, rejected: bool = False) -> Grant:
+		if self.config.client_secret is None:
+			self.config = replace(self.config, client_secret=self.app._client_secret())
+		with shown(self.app.connect_url):
+			return super().renew(stale, rejected=rejected)

@@ -1,0 +1,125 @@
+"""A user's grant for one Connected App. Tokens are Password fields; `site/grants.py` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import frappe
+from frappe.model.document import Document
+
+from connected_app.oauth.grant import from_response
+from connected_app.oauth.ports import utc_now
+from connected_app.site.errors import shown
+from connected_app.site.grants import TOKENS, TokenCacheStore, aware, remembered
+
+
+class TokenCache(Document):
+	# begin: auto-generated types
+	# This code is auto-generated. Do not modify anything in this block.
+
+	from typing import TYPE_CHECKING
+
+	if TYPE_CHECKING:
+		from frappe.integrations.doctype.oauth_scope.oauth_scope import OAuthScope
+		from frappe.types import DF
+
+		access_token: DF.Password | None
+		account_id: DF.Data | None
+		account_name: DF.Data | None
+		connected_app: DF.Link | None
+		connected_on: DF.Datetime | None
+		expires_at: DF.Datetime | None
+		expires_in: DF.Int
+		failing_since: DF.Datetime | None
+		last_error: DF.SmallText | None
+		last_refreshed_on: DF.Datetime | None
+		provider_name: DF.Data | None
+		refresh_token: DF.Password | None
+		retry_at: DF.Datetime | None
+		scopes: DF.Table[OAuthScope]
+		state: DF.Data | None
+		status: DF.Literal["Connected", "Reconnect Required", "Temporarily Failing"]
+		success_uri: DF.Data | None
+		token_type: DF.Data | None
+		user: DF.Link | None
+	# end: auto-generated types
+
+	def on_update(self) -> None:
+		self._forget()
+
+	def on_trash(self) -> None:
+		self._forget()
+		if not self.flags.keep_at_provider:
+			self._revoke_after_commit()
+
+	def _forget(self) -> None:
+		remembered().pop((self.connected_app, self.user or ""), None)
+
+	def _revoke_after_commit(self) -> None:
+		from connected_app.site.revocation import revoke
+
+		if not frappe.db.exists("Connected App", self.connected_app):
+			return
+		grant = TokenCacheStore(self.connected_app, self.user or "").load()
+		if grant:
+			app = frappe.get_doc("Connected App", self.connected_app)
+			frappe.db.after_commit.add(lambda: revoke(app, grant))
+			self._forget()
+
+	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
+		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
+		transaction began before the refresh and cannot see it."""
+		if fieldname in TOKENS and (grant := remembered().get((self.connected_app, self.user or ""))):
+			token = getattr(grant, fieldname)
+			return str(token) if token else None
+		return super().get_password(fieldname, raise_exception)
+
+	def get_auth_header(self) -> dict[str, str]:
+		"""
+		:raises frappe.DoesNotExistError: without an access token
+		"""
+		if token := self.get_password("access_token", raise_exception=False):
+			return {"Authorization": f"Bearer {token}"}
+		raise frappe.DoesNotExistError
+
+	def update_data(self, data: Mapping[str, Any]) -> TokenCache:
+		"""Store a token response (RFC 6749 5.1), durably and at once.
+
+		:raises connected_app.oauth.TemporaryFailure: `response_invalid`
+		"""
+		with shown():
+			store = TokenCacheStore(self.connected_app, self.user or "")
+			with store.exclusive() as slot:
+				fresh = from_response(data, utc_now())
+				slot.save(slot.grant.renewed(fresh) if slot.grant else fresh)
+		return self.reload()
+
+	def get_expires_in(self) -> int:
+		"""Seconds until the access token expires, negative afterwards. A token that never expires has a year."""
+		expires_at = self._expires_at()
+		if expires_at is None:
+			return 365 * 24 * 3600
+		return int((expires_at - utc_now()).total_seconds())
+
+	def is_expired(self) -> bool:
+		expires_at = self._expires_at()
+		return expires_at is not None and utc_now() >= expires_at
+
+	def _expires_at(self) -> Any:
+		if grant := remembered().get((self.connected_app, self.user or "")):
+			return grant.expires_at
+		return aware(self.expires_at)
+
+	def get_json(self) -> dict[str, Any]:
+		"""The token as requests-oauthlib takes it. For code on the server: holds secrets."""
+		return {
+			"access_token": self.get_password("access_token", False),
+			"refresh_token": self.get_password("refresh_token", False),
+			"expires_in": self.get_expires_in(),
+			"token_type": self.token_type,
+		}
+
+
+def on_doctype_update() -> None:
+	frappe.db.add_index("Token Cache", ["connected_app", "user"])

@@ -1,0 +1,21 @@
+app_name = "connected_app"
+app_title = "Connected App"
+app_publisher = "connected_app contributors"
+app_description = (
+	"An OAuth 2.0 and OpenID Connect client that people can trust with their mail, files and money"
+)
+app_email = "hello@example.com"
+app_license = "mit"
+
+# Shows the message of a callback where the user lands.
+app_include_js = "/assets/connected_app/js/connected_app_message.js"
+web_include_js = "/assets/connected_app/js/connected_app_message.js"
+
+after_install = "connected_app.site.install.after_install"
+before_uninstall = "connected_app.site.install.before_uninstall"
+
+# Core's published paths: redirect URIs registered at providers go on working.
+override_whitelisted_methods = {
+	"frappe.integrations.doctype.connected_app.connected_app.callback": "connected_app.api.callback",
+	"frappe.integrations.doctype.connected_app.connected_app.has_token": "connected_app.api.has_token",
+}

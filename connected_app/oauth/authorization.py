@@ -1,0 +1,191 @@
+"""The authorization code flow: begin → Attempt, complete → Grant (RFC 6749 4.1, 7636, 9207; OIDC Core 3.1)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from oauthlib.common import add_params_to_uri
+
+from . import id_token, token_endpoint, userinfo
+from .config import ClientConfig
+from .errors import OAuthError, ReconnectRequired
+from .grant import Grant, from_response
+from .net import check_web_address
+from .ports import utc_now
+from .redact import Secret, same
+
+if TYPE_CHECKING:
+	from .ports import Clock, Transport
+
+LIFETIME = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+	"""One authorization attempt, kept on the server until its callback.
+
+	:param state: 256 bits, once (RFC 6749 10.12)
+	:param expires_at: UTC instant after which the callback is refused
+	:param context: what the caller binds the attempt to: user, browser session, where to land
+	"""
+
+	state: Secret
+	code_verifier: Secret | None
+	nonce: Secret | None
+	redirect_uri: str
+	expires_at: datetime
+	context: Mapping[str, str] = field(default_factory=dict)
+
+	def to_json(self) -> str:
+		"""For an AttemptStore. Holds secrets: encrypt it."""
+		return json.dumps(
+			{**self.__dict__, "context": dict(self.context), "expires_at": self.expires_at.isoformat()}
+		)
+
+	@classmethod
+	def from_json(cls, text: str) -> Attempt:
+		values = json.loads(text)
+		for name in ("state", "code_verifier", "nonce"):
+			values[name] = Secret(values[name]) if values[name] is not None else None
+		values["expires_at"] = datetime.fromisoformat(values["expires_at"])
+		return cls(**values)
+
+
+def begin(
+	config: ClientConfig,
+	*,
+	clock: Clock = utc_now,
+	lifetime: int = LIFETIME,
+	context: Mapping[str, str] | None = None,
+) -> tuple[str, Attempt]:
+	"""Begin an attempt.
+
+	:param lifetime: seconds until the attempt expires
+	:returns: the consent URL at the provider, and the attempt to keep
+	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`
+	"""
+	uri = config.endpoint("authorization_uri")
+	check_web_address(uri)
+	config.endpoint("client_id")
+	config.endpoint("token_uri")
+	attempt = Attempt(
+		state=Secret(secrets.token_urlsafe(32)),
+		code_verifier=Secret(secrets.token_urlsafe(48)) if config.use_pkce else None,
+		nonce=Secret(secrets.token_urlsafe(32)) if "openid" in config.scopes else None,
+		redirect_uri=config.redirect_uri,
+		expires_at=clock() + timedelta(seconds=lifetime),
+		context=context or {},
+	)
+	parameters = {
+		**config.authorization_parameters,
+		"response_type": "code",
+		"client_id": config.client_id,
+		"redirect_uri": config.redirect_uri,
+		"state": str(attempt.state),
+	}
+	if config.scopes:
+		parameters["scope"] = config.scope_separator.join(config.scopes)
+	if attempt.nonce:
+		parameters["nonce"] = str(attempt.nonce)
+	if attempt.code_verifier:
+		parameters["code_challenge"] = code_challenge(attempt.code_verifier)
+		parameters["code_challenge_method"] = "S256"
+	return add_params_to_uri(uri, list(parameters.items())), attempt
+
+
+def code_challenge(verifier: str) -> str:
+	"""S256 of RFC 7636 4.2."""
+	return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode()
+
+
+def complete(
+	config: ClientConfig,
+	attempt: Attempt,
+	parameters: Mapping[str, Any],
+	http: Transport,
+	*,
+	clock: Clock = utc_now,
+) -> Grant:
+	"""Turn the callback's parameters into a grant. The attempt must have been taken from its store: it is spent.
+
+	:param parameters: of the callback's query; a repeated one is a list
+	:raises ReconnectRequired: `state_mismatch`, `attempt_expired`, `issuer_mismatch`, `consent_declined`,
+		`code_missing`, `grant_invalid`, `id_token_*`, `userinfo_subject_mismatch`
+	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`
+	"""
+	values = single(parameters)
+	del parameters  # plain strings, which a traceback with locals would show
+	if not same(values.get("state", ""), attempt.state):
+		raise ReconnectRequired("state_mismatch", "The answer does not belong to this attempt.")
+	if clock() >= attempt.expires_at:
+		raise ReconnectRequired("attempt_expired", "This attempt took too long.")
+	check_issuer(config, values)
+	if "error" in values:
+		raise declined(values)
+	code = values.get("code")
+	if not code:
+		raise ReconnectRequired("code_missing", "The provider sent no authorization code.")
+
+	form = {"grant_type": "authorization_code", "code": Secret(code), "redirect_uri": attempt.redirect_uri}
+	del code
+	if attempt.code_verifier:
+		form["code_verifier"] = attempt.code_verifier
+	answer = token_endpoint.request(config, form, http)
+	grant = from_response(answer, clock(), config.scopes, config.scope_separator)
+	claims = None
+	if config.issuer and "openid" in config.scopes:
+		claims = id_token.verify(
+			config, answer.get("id_token"), http, clock(), nonce=attempt.nonce, grant=grant
+		)
+	answer.clear()
+	return replace(grant, account=userinfo.account(config, grant, claims, http))
+
+
+def single(parameters: Mapping[str, Any]) -> dict[str, str]:
+	"""
+	:raises ReconnectRequired: `parameter_repeated` (RFC 6749 3.1: parameters must not be repeated)
+	"""
+	values: dict[str, str] = {}
+	for name in ("state", "code", "iss", "error", "error_description"):
+		value = parameters.get(name)
+		if isinstance(value, list | tuple):
+			if len(value) > 1:
+				del parameters, value
+				raise ReconnectRequired("parameter_repeated", "The provider's answer is ambiguous.")
+			value = value[0] if value else None
+		if isinstance(value, str):
+			values[name] = Secret(value)
+	return values
+
+
+def check_issuer(config: ClientConfig, values: Mapping[str, str]) -> None:
+	"""RFC 9207 2.4: `iss` is compared exactly, and required where the metadata promise it.
+
+	:raises ReconnectRequired: `issuer_mismatch`
+	"""
+	iss = values.get("iss")
+	if (iss is None and config.promises_iss) or (iss is not None and config.issuer and iss != config.issuer):
+		raise ReconnectRequired(
+			"issuer_mismatch",
+			"The answer came from another provider than the one that was asked.",
+			"Please start again; if this happens twice, tell an administrator.",
+		)
+
+
+def declined(values: Mapping[str, str]) -> OAuthError:
+	"""The error of an authorization response (RFC 6749 4.1.2.1)."""
+	if values["error"] == "access_denied":
+		return ReconnectRequired(
+			"consent_declined",
+			"Access was not granted at the provider.",
+			"Nothing was changed. Connect again if you want to grant it after all.",
+			provider_error="access_denied",
+		)
+	return token_endpoint.error_from({key: str(value) for key, value in values.items()})

@@ -1,0 +1,59 @@
+"""The tree of errors.
+
+	OAuthError
+	├── ReconnectRequired     the user must consent again
+	├── TemporaryFailure      try later; the grant is untouched
+	└── ConfigurationError    an admin must mend something
+
+Callers act on the branch. `code` is stable, for machines; `message` is one sentence for a person; `action`
+says what to do next. What went wrong underneath is `__cause__`. No text here ever holds a secret.
+"""
+
+from __future__ import annotations
+
+
+class OAuthError(Exception):
+	"""Root of the tree.
+
+	:param code: stable machine code, listed in docs/errors.md
+	:param message: one sentence for a person
+	:param action: what to do next, one sentence
+	:param retry_after: seconds after which a retry makes sense, where known
+	:param provider_error: the provider's own `error` value, cut and cleaned
+	"""
+
+	default_action = ""
+
+	def __init__(
+		self,
+		code: str,
+		message: str,
+		action: str = "",
+		*,
+		retry_after: float | None = None,
+		provider_error: str = "",
+	) -> None:
+		self.code = code
+		self.message = message
+		self.action = action or self.default_action
+		self.retry_after = retry_after
+		self.provider_error = provider_error
+		super().__init__(f"{message} {self.action}".strip())
+
+
+class ReconnectRequired(OAuthError):
+	"""The grant is gone or was never given: only the user's consent helps."""
+
+	default_action = "Please connect again."
+
+
+class TemporaryFailure(OAuthError):
+	"""The network or the provider failed for now. What is stored stays as it is."""
+
+	default_action = "Please try again later."
+
+
+class ConfigurationError(OAuthError):
+	"""The settings of the Connected App, or the client's registration at the provider, need mending."""
+
+	default_action = "Please ask an administrator to check the Connected App."

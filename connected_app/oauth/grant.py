@@ -1,0 +1,131 @@
+"""Tokens, when they expire, and what a refresh response changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from .errors import TemporaryFailure
+from .redact import Secret
+
+# A leeway longer than this part of a token's life would refresh it all the time.
+LEEWAY_SHARE = 4
+LONGEST_LIFE = 10 * 366 * 24 * 3600
+# As much of a subject as is kept, and compared.
+LONGEST_SUBJECT = 140
+_UNUSABLE = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+	"""Who was connected: the subject at the provider, and a name that people recognize."""
+
+	id: str
+	name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+	"""What a user has granted.
+
+	:param expires_at: UTC instant at which the access token expires; None: it does not expire
+	:param issued_at: UTC instant at which the access token was received
+	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
+	"""
+
+	access_token: Secret
+	token_type: str = "Bearer"  # noqa: S105
+	refresh_token: Secret | None = None
+	expires_at: datetime | None = None
+	issued_at: datetime | None = None
+	scopes: tuple[str, ...] = ()
+	account: Account | None = None
+
+	def is_expired(self, now: datetime) -> bool:
+		"""Whether the access token is past its expiry at `now` (UTC)."""
+		return self.expires_at is not None and now >= self.expires_at
+
+	def is_due(self, now: datetime, leeway: int) -> bool:
+		"""Whether the access token expires within `leeway` seconds of `now`, or has.
+
+		The leeway is cut to a quarter of the token's life, so that short tokens are not refreshed at once.
+		"""
+		if self.expires_at is None:
+			return False
+		margin = timedelta(seconds=max(leeway, 0))
+		if self.issued_at is not None:
+			margin = min(margin, max(self.expires_at - self.issued_at, timedelta(0)) / LEEWAY_SHARE)
+		return now >= self.expires_at - margin
+
+	def renewed(self, fresh: Grant) -> Grant:
+		"""This grant after a refresh gave `fresh`.
+
+		A new refresh token replaces the old one; none keeps it (RFC 6749 6). So do scopes and account.
+		"""
+		return replace(
+			fresh,
+			refresh_token=fresh.refresh_token or self.refresh_token,
+			scopes=fresh.scopes or self.scopes,
+			account=fresh.account or self.account,
+		)
+
+
+def from_response(
+	response: Mapping[str, Any], now: datetime, asked: tuple[str, ...] = (), separator: str = " "
+) -> Grant:
+	"""Read a token response (RFC 6749 5.1), leniently where providers are.
+
+	`token_type` may be missing or odd (Shopify, Slack, eBay); `expires_in` may be missing, 0 (Mailchimp: "never")
+	or a string (PayPal); scopes may be separated by commas (GitHub, Slack) or be a list.
+
+	:param now: UTC instant at which the response was received
+	:param asked: scopes of the request; granted where the response names none (RFC 6749 5.1)
+	:raises TemporaryFailure: `response_invalid`, when there is no usable access token
+	"""
+	access_token = response.get("access_token")
+	# RFC 6749 A.12; anything else cannot be sent in a header.
+	if not isinstance(access_token, str) or not access_token.strip() or _UNUSABLE.search(access_token):
+		raise TemporaryFailure("response_invalid", "The provider's answer holds no access token.")
+	refresh_token = response.get("refresh_token")
+	token_type = response.get("token_type")
+	if not isinstance(token_type, str) or not token_type or token_type.lower() == "bearer":
+		token_type = "Bearer"  # noqa: S105
+	return Grant(
+		access_token=Secret(access_token),
+		token_type=token_type[:140],
+		refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
+		expires_at=_expiry(response.get("expires_in"), now),
+		issued_at=now,
+		scopes=parse_scopes(response.get("scope"), separator) or asked,
+	)
+
+
+def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:
+	"""Scopes from a response: a list, or a string with spaces, or commas where there are no spaces."""
+	if isinstance(value, list):
+		parts = [part for part in value if isinstance(part, str)]
+	elif isinstance(value, str):
+		if separator == "," or " " not in value.strip():
+			value = value.replace(",", " ")
+		parts = value.split()
+	else:
+		return ()
+	return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _expiry(value: object, now: datetime) -> datetime | None:
+	if isinstance(value, bool) or not isinstance(value, int | float | str):
+		return None
+	try:
+		seconds = float(value)
+	except (ValueError, OverflowError):
+		return None
+	# NaN fails both comparisons. A negative life is a token that is dead already, not one that never dies.
+	if seconds < 0:
+		return now
+	if 0 < seconds <= LONGEST_LIFE:
+		return now + timedelta(seconds=seconds)
+	return None

@@ -1,0 +1,219 @@
+"""ID tokens: OIDC Core 3.1.3.7 (after the code exchange) and 12.2 (after a refresh)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import threading
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import jwt
+
+from .config import ClientConfig
+from .errors import OAuthError, ReconnectRequired, TemporaryFailure
+from .grant import LONGEST_SUBJECT, Grant
+from .redact import Secret, bare, same
+
+if TYPE_CHECKING:
+	from .ports import Transport
+
+CLOCK_SKEW = 60
+KEYS_LIVE = 3600
+KEYS_REST = 30
+ASYMMETRIC = (
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
+
+
+class KeySets:
+	"""Key sets by address, cached; fetched again for an unknown key, but not more than every `KEYS_REST` seconds."""
+
+	def __init__(self) -> None:
+		self._sets: dict[str, tuple[float, list[jwt.PyJWK]]] = {}
+		self._lock = threading.Lock()
+
+	def find(self, uri: str, kid: str | None, algorithm: str, http: Transport) -> list[jwt.PyJWK]:
+		"""The keys that may have signed.
+
+		:raises TemporaryFailure: `keys_unavailable`, and what `net.Http.get` raises
+		"""
+		with self._lock:
+			fetched, keys = self._sets.get(uri, (0.0, []))
+		now = time.monotonic()
+		found = _suitable(keys, kid, algorithm)
+		age = now - fetched
+		if not fetched or age > KEYS_LIVE or (not found and age > KEYS_REST):
+			keys = self._fetch(uri, http)
+			with self._lock:
+				self._sets[uri] = (now, keys)
+			found = _suitable(keys, kid, algorithm)
+		return found
+
+	def _fetch(self, uri: str, http: Transport) -> list[jwt.PyJWK]:
+		reply = http.get(uri)
+		document = reply.json_object() if reply.status == 200 else None
+		entries = document.get("keys") if document else None
+		if not isinstance(entries, list):
+			raise TemporaryFailure("keys_unavailable", "The provider's signing keys could not be read.")
+		keys = []
+		for entry in entries[:100]:
+			if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
+				continue
+			try:
+				keys.append(jwt.PyJWK(entry))
+			except Exception:  # noqa: S112  a key of a kind that is not known here is no reason to refuse the others
+				continue
+		return keys
+
+
+key_sets = KeySets()
+
+
+def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jwt.PyJWK]:
+	family = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}[algorithm[:2]]
+	same = [key for key in keys if key.key_type == family]
+	return [key for key in same if key.key_id == kid] if kid is not None else same
+
+
+def refused(code: str, why: str) -> ReconnectRequired:
+	return ReconnectRequired(
+		f"id_token_{code}",
+		f"The provider's identity statement was refused: {why}.",
+		"Please connect again; if this happens twice, tell an administrator.",
+	)
+
+
+def verify(
+	config: ClientConfig,
+	token: object,
+	http: Transport,
+	now: datetime,
+	*,
+	nonce: str | None = None,
+	grant: Grant | None = None,
+	subject: str | None = None,
+) -> dict[str, Any]:
+	"""The claims of a valid ID token.
+
+	Without a JWKS URI the signature is not checked: the token came straight from the token endpoint over TLS
+	(OIDC Core 3.1.3.7, 6). `alg: none` is refused even so.
+
+	:param now: UTC
+	:param nonce: that of the attempt; None on refresh
+	:param grant: whose access token `at_hash`, when present, must match
+	:param subject: on refresh, the `sub` that was connected
+	:raises ReconnectRequired: `id_token_*`
+	:raises TemporaryFailure: when the keys cannot be had
+	"""
+	if not isinstance(token, str) or not token:
+		raise refused("missing", "there is none")
+	error: OAuthError
+	cause: BaseException
+	try:
+		header = jwt.get_unverified_header(token)
+		algorithm = _algorithm(config, header)
+		claims = _decoded(config, token, header, algorithm, http)
+		if isinstance(claims.get("nonce"), str):
+			claims["nonce"] = Secret(claims["nonce"])
+	except jwt.PyJWTError as exc:
+		signature = isinstance(exc, jwt.InvalidSignatureError)
+		error = (
+			refused("signature", "its signature is wrong")
+			if signature
+			else refused("invalid", "it is malformed")
+		)
+		cause = bare(exc)
+	else:
+		_check(config, claims, now, nonce, subject)
+		if grant is not None and "at_hash" in claims:
+			_check_at_hash(claims["at_hash"], grant.access_token, algorithm)
+		return claims
+	raise error from cause
+
+
+def _algorithm(config: ClientConfig, header: dict[str, Any]) -> str:
+	supported = config.metadata.get("id_token_signing_alg_values_supported")
+	allowed = [alg for alg in supported if alg in ASYMMETRIC] if isinstance(supported, list) else ["RS256"]
+	algorithm = header.get("alg")
+	if not isinstance(algorithm, str) or algorithm not in allowed:
+		raise refused("algorithm", "its signature algorithm is not allowed")
+	return algorithm
+
+
+def _decoded(
+	config: ClientConfig, token: str, header: dict[str, Any], algorithm: str, http: Transport
+) -> dict[str, Any]:
+	# Claims are checked below, by our own clock and with our own codes.
+	off: Any = {
+		"verify_exp": False,
+		"verify_iat": False,
+		"verify_nbf": False,
+		"verify_aud": False,
+		"verify_iss": False,
+	}
+	unsigned: Any = {**off, "verify_signature": False}
+	if not config.jwks_uri:
+		return jwt.decode(token, options=unsigned)
+	kid = header.get("kid")
+	keys = key_sets.find(config.jwks_uri, kid if isinstance(kid, str) else None, algorithm, http)
+	if not keys:
+		raise refused("key_unknown", "it was signed with an unknown key")
+	for key in keys[:-1]:
+		try:
+			return jwt.decode(token, key.key, algorithms=[algorithm], options=off)
+		except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
+			continue
+	return jwt.decode(token, keys[-1].key, algorithms=[algorithm], options=off)
+
+
+def _check(
+	config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: str | None, subject: str | None
+) -> None:
+	instant = now.timestamp()
+	issuer = config.issuer
+	if "{tenantid}" in issuer and isinstance(claims.get("tid"), str):
+		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
+		issuer = issuer.replace("{tenantid}", claims["tid"])
+	if claims.get("iss") != issuer:
+		raise refused("issuer", "it was made by another issuer")
+	sub = claims.get("sub")
+	if not isinstance(sub, str) or not sub:
+		raise refused("subject", "it names nobody")
+	if subject is not None and sub[:LONGEST_SUBJECT] != subject[:LONGEST_SUBJECT]:
+		raise refused("subject", "it names another account")
+	audience = claims.get("aud")
+	audiences = [audience] if isinstance(audience, str) else audience
+	if not isinstance(audiences, list) or config.client_id not in audiences:
+		raise refused("audience", "it was made for another client")
+	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
+	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
+		raise refused("audience", "it was made for further clients")
+	expires, issued = claims.get("exp"), claims.get("iat")
+	if not _is_number(expires) or instant >= expires + CLOCK_SKEW:
+		raise refused("expired", "it has expired")
+	if not _is_number(issued) or issued > instant + CLOCK_SKEW:
+		raise refused("issued_at", "its time of issue is missing or lies in the future")
+	if "nbf" in claims and (not _is_number(claims["nbf"]) or claims["nbf"] > instant + CLOCK_SKEW):
+		raise refused("issued_at", "it is not valid yet")
+	if nonce is not None:
+		given = claims.get("nonce")
+		if not isinstance(given, str) or not same(given, nonce):
+			raise refused("nonce", "it belongs to another attempt")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+	return (isinstance(value, int) and not isinstance(value, bool)) or (
+		isinstance(value, float) and math.isfinite(value)
+	)
+
+
+def _check_at_hash(given: object, access_token: Secret, algorithm: str) -> None:
+	# OIDC Core 3.1.3.6; EdDSA with Ed25519 hashes by SHA-512.
+	hashed = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode()).digest()
+	half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
+	if not isinstance(given, str) or not same(given, half):
+		raise refused("at_hash", "it belongs to another access token")

@@ -1,0 +1,39 @@
+"""Keeping secrets out of texts, logs and tracebacks."""
+
+from __future__ import annotations
+
+import hmac
+import re
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff]+")
+
+
+class Secret(str):
+	"""A string that does not show itself.
+
+	`repr` is what tracebacks with locals, debuggers and `%r` print; `str` stays the value, for the wire.
+	"""
+
+	__slots__ = ()
+
+	def __repr__(self) -> str:
+		return "Secret('***')"
+
+
+def bare(error: BaseException) -> BaseException:
+	"""`error` without frames and without its chain, fit to be a `__cause__`.
+
+	Frames of HTTP libraries hold headers and bodies as locals, and some error logs print locals.
+	"""
+	error.__cause__ = error.__context__ = None
+	return error.with_traceback(None)
+
+
+def same(given: str, expected: str) -> bool:
+	"""Compared in constant time. JSON can hold lone surrogates, which are in no encoding."""
+	return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
+
+
+def quoted(text: object, limit: int = 200) -> str:
+	"""A provider's words, cut to `limit` characters, on one line, without control characters."""
+	return _UNPRINTABLE.sub(" ", str(text))[:limit].strip()

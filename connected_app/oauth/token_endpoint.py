@@ -1,0 +1,156 @@
+"""The one place that talks to the token endpoint, and the one map from what providers send to our errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from .client_auth import authenticate
+from .config import ClientConfig
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from .net import Reply
+from .redact import Secret, quoted
+
+if TYPE_CHECKING:
+	from .ports import Transport
+
+# invalid_grant and what providers call it instead (HubSpot, Slack, QuickBooks, Facebook …).
+GRANT_IS_DEAD = frozenset(
+	{
+		"invalid_grant",
+		"bad_refresh_token",
+		"invalid_refresh_token",
+		"invalid_auth_code",
+		"interaction_required",
+		"login_required",
+		"consent_required",
+		"token_expired",
+		"token_revoked",
+		"invalid_code",
+		"bad_verification_code",
+	}
+)
+TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down", "rate_limited", "ratelimited"})
+ADMIN_MUST_ACT = {
+	"invalid_client": "Check Client ID, Client Secret and Client Authentication.",
+	"incorrect_client_credentials": "Check Client ID and Client Secret.",
+	"unauthorized_client": "Allow this client the authorization code grant at the provider.",
+	"unsupported_grant_type": "Check the Token URI and what the provider supports.",
+	"invalid_scope": "Check Scopes: the provider does not know one, or does not allow it to this client.",
+	"redirect_uri_mismatch": "Register this Connected App's Redirect URI at the provider, exactly.",
+	"invalid_request": "Check the endpoints and settings of the Connected App.",
+	"unsupported_response_type": "Allow this client the authorization code flow at the provider.",
+	"invalid_target": "Check the Query Parameters.",
+}
+
+
+def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> dict[str, Any]:
+	"""POST `form`, with the client's authentication, to the token endpoint (RFC 6749 3.2, 5).
+
+	:returns: the token response, as the provider sent it
+	:raises ReconnectRequired: `grant_invalid`
+	:raises TemporaryFailure: `network`, `timeout`, `server_error`, `rate_limited`, `redirected`, `response_invalid`,
+		`response_too_large`
+	:raises ConfigurationError: the provider's error code, or what `net` and `client_auth` raise
+	"""
+	url = config.endpoint("token_uri")
+	fields: dict[str, str] = {key: Secret(value) for key, value in form.items()}
+	headers: dict[str, str] = {}
+	authenticate(config, fields, headers)
+	reply = http.post(url, fields, headers)
+	answer = read(reply)
+	if answer.get("error") or reply.status >= 400 or answer.get("ok") is False:
+		raise error_from(answer, reply)
+	return {key: Secret(value) if isinstance(value, str) else value for key, value in answer.items()}
+
+
+def read(reply: Reply) -> dict[str, Any]:
+	"""A token endpoint's answer: JSON, or the form encoding that some providers send.
+
+	:raises TemporaryFailure: `server_error`, `rate_limited`, `redirected`, `response_invalid`
+	"""
+	if reply.status == 429 or reply.status >= 500:
+		limited = reply.status == 429
+		raise TemporaryFailure(
+			"rate_limited" if limited else "server_error",
+			f"The provider answered with HTTP {reply.status}.",
+			retry_after=retry_after(reply),
+		)
+	if 300 <= reply.status < 400:
+		# RFC 9700 2.1: credentials do not follow a redirect.
+		raise TemporaryFailure(
+			"redirected", "The token endpoint redirects, which is not followed.", "Check the Token URI."
+		)
+	answer = reply.json_object()
+	if answer is None and reply.content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
+		try:
+			answer = dict(parse_qsl(reply.body.decode(), max_num_fields=100))
+		except ValueError:
+			answer = None
+	if not answer and reply.status == 401:
+		return {}
+	if not answer:
+		raise TemporaryFailure("response_invalid", "The provider's answer could not be read.")
+	return answer
+
+
+def error_from(answer: Mapping[str, Any], reply: Reply | None = None) -> OAuthError:
+	"""The branch of the tree for an error that a provider sent (RFC 6749 4.1.2.1, 5.2)."""
+	raw = answer.get("error") or answer.get("error_code") or ""
+	if isinstance(raw, dict):  # Facebook nests it
+		answer, raw = raw, raw.get("type") or raw.get("code") or ""
+	name = quoted(raw, 60)
+	said = quoted(answer.get("error_description") or answer.get("message") or "")
+	quote = f" ({said})" if said else ""
+	key = name.lower()
+	if key in TRY_LATER:
+		wait = retry_after(reply) if reply else None
+		return TemporaryFailure(
+			"rate_limited" if "rate" in key or key == "slow_down" else "server_error",
+			f"The provider is not available at the moment{quote}.",
+			retry_after=wait,
+			provider_error=name,
+		)
+	if key in GRANT_IS_DEAD:
+		return ReconnectRequired(
+			"grant_invalid", f"The provider no longer accepts this connection{quote}.", provider_error=name
+		)
+	if key in ADMIN_MUST_ACT:
+		code = "invalid_client" if key == "incorrect_client_credentials" else key
+		return ConfigurationError(
+			code,
+			f"The provider refused the request: {name}{quote}.",
+			ADMIN_MUST_ACT[key],
+			provider_error=name,
+		)
+	if reply is not None and reply.status == 401:
+		return ConfigurationError(
+			"invalid_client",
+			f"The provider did not accept the client's credentials{quote}.",
+			ADMIN_MUST_ACT["invalid_client"],
+			provider_error=name,
+		)
+	# Only a definite answer may cost a user the grant: what is not understood is taken as passing.
+	return TemporaryFailure(
+		"provider_error",
+		f"The provider answered with an error: {name or 'unknown'}{quote}.",
+		provider_error=name,
+	)
+
+
+def retry_after(reply: Reply) -> float | None:
+	"""Seconds from `Retry-After` (RFC 9110 10.2.3), at most a day, or None."""
+	value = reply.headers.get("retry-after", "").strip()
+	if not value:
+		return None
+	try:
+		seconds = float(value)
+	except ValueError:
+		try:
+			then, now = parsedate_to_datetime(value), parsedate_to_datetime(reply.headers.get("date", ""))
+			seconds = then.timestamp() - now.timestamp()
+		except (TypeError, ValueError, OverflowError):
+			return None
+	return min(max(seconds, 0.0), 86400.0) if seconds == seconds else None

@@ -1,0 +1,52 @@
+"""Who was connected: from the ID token, and the userinfo endpoint (OIDC Core 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .config import ClientConfig
+from .errors import OAuthError, ReconnectRequired
+from .grant import LONGEST_SUBJECT, Account, Grant
+from .redact import Secret, quoted
+
+if TYPE_CHECKING:
+	from .ports import Transport
+
+_NAMES = ("email", "preferred_username", "name", "login", "username")
+
+
+def account(
+	config: ClientConfig, grant: Grant, claims: Mapping[str, Any] | None, http: Transport
+) -> Account | None:
+	"""The account behind `grant`, or None where the provider does not say.
+
+	A userinfo endpoint that fails costs nothing but the name: the code has been spent and the grant is good.
+
+	:param claims: of the verified ID token
+	:raises ReconnectRequired: `userinfo_subject_mismatch` (OIDC Core 5.3.2)
+	"""
+	told = dict(claims or {})
+	if config.userinfo_uri and not any(told.get(name) for name in _NAMES[:3]):
+		said = fetch(config, grant, http) or {}
+		if claims and said and said.get("sub") != claims["sub"]:
+			raise ReconnectRequired(
+				"userinfo_subject_mismatch",
+				"The provider's statements about the account contradict each other.",
+				"Please connect again; if this happens twice, tell an administrator.",
+			)
+		told = {**said, **told}
+	subject = told.get("sub") or told.get("id") or told.get("user_id")
+	if not isinstance(subject, str | int) or isinstance(subject, bool):
+		return None
+	name = next((told[key] for key in _NAMES if isinstance(told.get(key), str) and told[key]), "")
+	return Account(id=str(subject)[:LONGEST_SUBJECT], name=quoted(name, 140))
+
+
+def fetch(config: ClientConfig, grant: Grant, http: Transport) -> dict[str, Any] | None:
+	"""What the userinfo endpoint says of `grant`'s account, or None when it says nothing usable."""
+	try:
+		reply = http.get(config.userinfo_uri, {"Authorization": Secret(f"Bearer {grant.access_token}")})
+	except OAuthError:
+		return None
+	return reply.json_object() if reply.status == 200 else None

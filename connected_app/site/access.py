@@ -1,0 +1,76 @@
+"""Who may do what."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import frappe
+from frappe import _
+from frappe.utils import get_url
+
+from connected_app.oauth.errors import ConfigurationError
+
+
+def is_admin() -> bool:
+	return frappe.session.user == "Administrator" or "System Manager" in frappe.get_roles()
+
+
+def may_connect(app: frappe.model.document.Document) -> bool:
+	"""Whether the session's user may connect to `app`."""
+	if frappe.session.user == "Guest" or not app.enabled:
+		return False
+	if app.everyone_may_connect or is_admin():
+		return True
+	return bool({row.role for row in app.allowed_roles}.intersection(frappe.get_roles()))
+
+
+def check_may_connect(app: frappe.model.document.Document) -> None:
+	"""
+	:raises frappe.PermissionError:
+	:raises ConfigurationError: `app_disabled`
+	"""
+	if frappe.session.user != "Guest" and not app.enabled:
+		raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
+	if not may_connect(app):
+		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
+
+
+def check_is_me_or_admin(user: str) -> None:
+	"""
+	:raises frappe.PermissionError: for another user's connection, unless System Manager
+	"""
+	if frappe.session.user == "Guest" or (user != frappe.session.user and not is_admin()):
+		frappe.throw(_("This is another user's connection."), frappe.PermissionError)
+
+
+def check_is_admin() -> None:
+	"""
+	:raises frappe.PermissionError:
+	"""
+	if not is_admin():
+		frappe.throw(_("Only a System Manager may do this."), frappe.PermissionError)
+
+
+def landing(success_uri: str | None) -> str | None:
+	"""`success_uri` as a path on this site; core's callers also pass the site's own full address.
+
+	:raises ConfigurationError: `success_uri_refused`, when it leads elsewhere (no open redirector, RFC 9700 4.11)
+	"""
+	if not success_uri:
+		return None
+	site = get_url()
+	allowed = frappe.conf.get("connected_app_success_origins") or []
+	try:
+		parts = urlsplit(success_uri)
+		origin = f"{parts.scheme}://{parts.netloc}"
+	except ValueError:
+		origin = ""
+	# Browsers read a backslash as a slash, and drop control characters.
+	clean = success_uri.isprintable() and "\\" not in success_uri
+	if clean and success_uri.startswith("/") and not success_uri.startswith("//"):
+		return success_uri
+	if clean and origin in [site.rstrip("/"), *allowed]:
+		return success_uri
+	raise ConfigurationError(
+		"success_uri_refused", "The address to return to is not on this site.", "Pass a path such as /app."
+	)

@@ -1,0 +1,45 @@
+"""Authorization attempts in the site's Redis: they expire by themselves, and are taken once, atomically."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+import frappe
+import redis
+from frappe.utils.password import decrypt, encrypt
+
+from connected_app.oauth.authorization import LIFETIME, Attempt
+from connected_app.oauth.errors import TemporaryFailure
+
+# Kept a while longer than they are valid, to tell "expired" from "unknown".
+KEPT = timedelta(seconds=LIFETIME * 3)
+
+
+class RedisAttemptStore:
+	"""The AttemptStore of a site. Encrypted with the site's key, found by the hash of the state."""
+
+	def put(self, attempt: Attempt) -> None:
+		"""
+		:raises TemporaryFailure: `attempt_store_unavailable`
+		"""
+		try:
+			frappe.cache.set(self._key(attempt.state), encrypt(attempt.to_json()), ex=KEPT)
+		except redis.exceptions.RedisError:
+			unavailable = True
+		else:
+			unavailable = False
+		if unavailable:
+			raise TemporaryFailure("attempt_store_unavailable", "The site's Redis cannot be reached.")
+
+	def peek(self, state: str) -> Attempt | None:
+		return self._opened(frappe.cache.get(self._key(state)))
+
+	def take(self, state: str) -> Attempt | None:
+		return self._opened(frappe.cache.getdel(self._key(state)))
+
+	def _key(self, state: str) -> bytes:
+		return frappe.cache.make_key("connected_app_attempt:" + hashlib.sha256(state.encode()).hexdigest())
+
+	def _opened(self, sealed: bytes | None) -> Attempt | None:
+		return Attempt.from_json(decrypt(sealed.decode())) if sealed else None

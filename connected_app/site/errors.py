@@ -1,0 +1,67 @@
+"""The three branches of `oauth.errors` as Frappe's own kind of error, so that Desk shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import frappe
+from frappe import _
+
+from connected_app.oauth import errors
+from connected_app.oauth.errors import OAuthError
+
+
+class ReconnectRequired(errors.ReconnectRequired, frappe.ValidationError):
+	"""`connect_url`: where the user can connect, on this site."""
+
+	connect_url = ""
+
+
+class TemporaryFailure(errors.TemporaryFailure, frappe.ValidationError):
+	pass
+
+
+class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
+	pass
+
+
+def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthError:
+	"""`error` in its Frappe form; `error` itself when it is that already."""
+	if isinstance(error, frappe.ValidationError):
+		return error
+	branches = {
+		errors.ReconnectRequired: ReconnectRequired,
+		errors.TemporaryFailure: TemporaryFailure,
+		errors.ConfigurationError: ConfigurationError,
+	}
+	kind = next(ours for theirs, ours in branches.items() if isinstance(error, theirs))
+	spoken = kind(
+		error.code,
+		error.message,
+		error.action,
+		retry_after=error.retry_after,
+		provider_error=error.provider_error,
+	)
+	if isinstance(spoken, ReconnectRequired):
+		spoken.connect_url = connect_url()
+	spoken.__cause__ = error.__cause__ or error
+	return spoken
+
+
+@contextmanager
+def shown(connect_url: Callable[[], str] = str) -> Iterator[None]:
+	"""Raise what comes from `oauth/` in its Frappe form, with a message for Desk as `frappe.throw` leaves it.
+
+	:param connect_url: gives the address at which to connect; asked only when needed
+	"""
+	try:
+		yield
+	except OAuthError as error:
+		spoken = as_frappe(error, connect_url)
+	else:
+		return
+	if frappe.request and not getattr(spoken, "was_shown", False):
+		spoken.was_shown = True  # type: ignore[attr-defined]
+		frappe.msgprint(frappe.utils.escape_html(str(spoken)), title=_("Connection"), indicator="red")
+	raise spoken

@@ -1,0 +1,92 @@
+"""From the click to the stored grant: one authorization attempt on a site."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import frappe
+
+from connected_app.oauth import authorization
+from connected_app.oauth.errors import ReconnectRequired
+from connected_app.oauth.grant import Grant
+from connected_app.site.access import check_may_connect, landing
+from connected_app.site.attempts import RedisAttemptStore
+from connected_app.site.grants import TokenCacheStore
+from connected_app.site.http import http
+
+if TYPE_CHECKING:
+	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+
+attempts = RedisAttemptStore()
+
+
+def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
+	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
+
+	:raises frappe.PermissionError:
+	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `attempt_store_unavailable`
+	"""
+	check_may_connect(app)
+	url, attempt = authorization.begin(
+		app.get_client_config(),
+		context={
+			"connected_app": app.name,
+			"user": frappe.session.user,
+			"session": browser_session(),
+			"landing": landing(success_uri) or "",
+		},
+	)
+	attempts.put(attempt)
+	return url
+
+
+def take(connected_app: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
+	"""The attempt that a callback belongs to; it is spent.
+
+	It is spent only by the user and browser session that began it, so that nobody else can spoil it.
+
+	:raises ReconnectRequired: `state_missing`, `attempt_unknown`, `attempt_elsewhere`, `parameter_repeated`
+	"""
+	state = authorization.single(parameters).get("state")
+	if not state:
+		raise ReconnectRequired("state_missing", "The answer belongs to no attempt.")
+	attempt = attempts.peek(state)
+	if attempt is None or attempt.context["connected_app"] != connected_app:
+		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
+	context = attempt.context
+	if context["user"] != frappe.session.user or context["session"] != browser_session():
+		raise ReconnectRequired(
+			"attempt_elsewhere",
+			"This attempt was begun in another browser or by another user.",
+			"Please connect again from the browser in which you are logged in.",
+		)
+	if attempts.take(state) is None:
+		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
+	return attempt
+
+
+def finish(app: ConnectedApp, attempt: authorization.Attempt, parameters: Mapping[str, Any]) -> Grant:
+	"""Exchange the code, and store the grant durably.
+
+	:raises OAuthError: as `oauth.authorization.complete`
+	"""
+	check_may_connect(app)
+	config = app.get_client_config(with_secret=True)
+	grant = authorization.complete(config, attempt, parameters, http())
+	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
+	store = TokenCacheStore(app.name, frappe.session.user)
+	try:
+		with store.exclusive() as slot:
+			return slot.connect(grant)
+	except frappe.DuplicateEntryError:
+		# Two tabs finished at once, and both found no row to lock.
+		with store.exclusive() as slot:
+			return slot.connect(grant)
+
+
+def browser_session() -> str:
+	"""What an attempt is bound to: a digest, since a session ID is a credential."""
+	return hashlib.sha256(str(frappe.session.sid).encode()).hexdigest()

@@ -1,0 +1,247 @@
+"""Grants in Token Cache rows: the GrantStore of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import frappe
+from frappe.query_builder import DocType, Table
+from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
+
+from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
+from connected_app.oauth.grant import Account, Grant
+from connected_app.oauth.ports import Failure, utc_now
+from connected_app.oauth.redact import Secret
+from connected_app.site.database import own_transaction
+
+# Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
+LOCK_WAIT = 40
+TOKENS = ("access_token", "refresh_token")
+# A fixed length: Frappe's own placeholder is as long as the token.
+PLACEHOLDER = "*" * 8
+
+
+def remembered() -> dict[tuple[str, str], Grant]:
+	"""The grants that this request or job has read already."""
+	if not hasattr(frappe.local, "connected_app_grants"):
+		frappe.local.connected_app_grants = {}
+	return frappe.local.connected_app_grants
+
+
+def naive(instant: datetime | None) -> datetime | None:
+	"""For a Datetime column, which knows no zone: these hold UTC."""
+	return instant.astimezone(timezone.utc).replace(tzinfo=None) if instant else None
+
+
+def aware(value: datetime | str | None) -> datetime | None:
+	return frappe.utils.get_datetime(value).replace(tzinfo=timezone.utc) if value else None
+
+
+class TokenCacheStore:
+	"""The grant of one user for one Connected App. An empty user is the service principal."""
+
+	def __init__(self, connected_app: str, user: str) -> None:
+		self.connected_app = connected_app
+		self.user = user
+
+	@property
+	def key(self) -> tuple[str, str]:
+		return (self.connected_app, self.user)
+
+	def load(self) -> Grant | None:
+		grant = remembered().get(self.key)
+		if grant is None:
+			grant = _grant(self._read())
+			if grant:
+				remembered()[self.key] = grant
+		return grant
+
+	@contextmanager
+	def exclusive(self) -> Iterator[TokenCacheSlot]:
+		"""
+		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds
+		"""
+		remembered().pop(self.key, None)
+		busy: Exception | None = None
+		try:
+			with own_transaction("-".join(self.key), LOCK_WAIT):
+				rows = self._read()
+				if rows:
+					# By its key, so that no other row is locked; then once more, for what changed while waiting.
+					frappe.db.get_value("Token Cache", rows[0].name, "name", for_update=True)
+					rows = self._read()
+				yield TokenCacheSlot(self, rows)
+		except (frappe.QueryTimeoutError, frappe.QueryDeadlockError) as error:
+			busy = error
+		if busy:
+			raise TemporaryFailure("busy", "The connection is being renewed by someone else.") from busy
+
+	def forget(self) -> Grant | None:
+		"""Delete the stored grant, durably. Returns what was stored, so that it can be revoked."""
+		with self.exclusive() as slot:
+			if slot.name:
+				doc = frappe.get_doc("Token Cache", slot.name)
+				doc.flags.keep_at_provider = True
+				doc.delete(ignore_permissions=True, force=True)
+				frappe.db.commit()  # nosemgrep: a transaction of its own
+			return slot.grant
+
+	def _read(self) -> list[Any]:
+		"""The row, once for each of its tokens: one statement for all that a session needs."""
+		cache, auth = DocType("Token Cache"), Table("__Auth")
+		whose = cache.user == self.user if self.user else (cache.user.isnull() | (cache.user == ""))
+		return (
+			frappe.qb.from_(cache)
+			.left_join(auth)
+			.on(
+				(auth.doctype == "Token Cache")
+				& (auth.name == cache.name)
+				& auth.fieldname.isin(TOKENS)
+				& (auth.encrypted == 1)
+			)
+			.select(
+				cache.name, cache.token_type, cache.expires_at, cache.status, cache.account_id, cache.account_name,
+				cache.connected_on, cache.last_refreshed_on, cache.last_error, cache.retry_at,
+				auth.fieldname, auth.password,
+			)
+			.where((cache.connected_app == self.connected_app) & whose)
+			.run(as_dict=True)
+		)  # fmt: skip
+
+
+class TokenCacheSlot:
+	"""A Token Cache row under its lock."""
+
+	def __init__(self, store: TokenCacheStore, rows: list[Any]) -> None:
+		self.store = store
+		self.name: str | None = rows[0].name if rows else None
+		self.grant = _grant(rows)
+		self.failure: Failure | None = None
+		if self.name:
+			scopes = frappe.get_all(
+				"OAuth Scope",
+				{"parent": self.name, "parenttype": "Token Cache"},
+				pluck="scope",
+				order_by="idx",
+			)
+			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
+			code, _separator, message = (rows[0].last_error or "").partition(": ")
+			if code:
+				self.failure = Failure(
+					code=code,
+					message=message,
+					reconnect=rows[0].status == "Reconnect Required",
+					retry_at=aware(rows[0].retry_at),
+				)
+
+	def save(self, grant: Grant) -> None:
+		self._write(grant, {"last_refreshed_on": naive(utc_now())})
+
+	def connect(self, grant: Grant) -> Grant:
+		"""Store what a user has just consented to.
+
+		Some providers give a refresh token at the first consent only (Google): the same account keeps it.
+		"""
+		before = self.grant
+		if (
+			before and before.account and grant.account
+			and before.account.id == grant.account.id and not grant.refresh_token
+		):  # fmt: skip
+			grant = replace(grant, refresh_token=before.refresh_token)
+		self._write(grant, {"connected_on": naive(utc_now()), "last_refreshed_on": None, "state": None})
+		return grant
+
+	def fail(self, failure: Failure) -> None:
+		if not self.name:
+			return
+		status = "Reconnect Required" if failure.reconnect else "Temporarily Failing"
+		values = {
+			"status": status,
+			"last_error": f"{failure.code}: {failure.message}",
+			"retry_at": naive(failure.retry_at),
+		}
+		if not frappe.db.get_value("Token Cache", self.name, "failing_since"):
+			values["failing_since"] = naive(utc_now())
+		frappe.db.set_value("Token Cache", self.name, values)
+		frappe.db.commit()  # nosemgrep: a transaction of its own
+
+	def _write(self, grant: Grant, values: dict[str, Any]) -> None:
+		values |= {
+			"access_token": PLACEHOLDER,
+			"refresh_token": PLACEHOLDER if grant.refresh_token else "",
+			"token_type": grant.token_type,
+			"expires_at": naive(grant.expires_at),
+			"expires_in": int((grant.expires_at - grant.issued_at).total_seconds())
+			if grant.expires_at and grant.issued_at
+			else 0,
+			"account_id": grant.account.id if grant.account else None,
+			"account_name": grant.account.name if grant.account else None,
+			"status": "Connected",
+			"last_error": None,
+			"retry_at": None,
+			"failing_since": None,
+		}
+		app, user = self.store.key
+		if not self.name:
+			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
+			doc.insert(ignore_permissions=True, set_name=f"{app}-{user}")
+			self.name = doc.name
+		frappe.db.set_value("Token Cache", self.name, values)
+		for field in TOKENS:
+			token = getattr(grant, field)
+			if token:
+				set_encrypted_password("Token Cache", self.name, token, field)
+			else:
+				remove_encrypted_password("Token Cache", self.name, field)
+		if grant.scopes and (not self.grant or grant.scopes != self.grant.scopes):
+			self._write_scopes(grant.scopes)
+		frappe.db.commit()  # nosemgrep: a transaction of its own
+		remembered()[self.store.key] = grant
+
+	def _write_scopes(self, scopes: tuple[str, ...]) -> None:
+		frappe.db.delete("OAuth Scope", {"parent": self.name, "parenttype": "Token Cache"})
+		for index, scope in enumerate(scopes, 1):
+			row = frappe.get_doc(
+				{
+					"doctype": "OAuth Scope",
+					"parent": self.name,
+					"parenttype": "Token Cache",
+					"parentfield": "scopes",
+					"idx": index,
+					"scope": scope[:140],
+				}
+			)
+			row.db_insert()
+
+
+def _grant(rows: list[Any]) -> Grant | None:
+	"""
+	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
+	"""
+	sealed = {row.fieldname: row.password for row in rows if row.fieldname}
+	if not sealed.get("access_token"):
+		return None
+	row = rows[0]
+	tokens = {field: Secret(_opened(text)) for field, text in sealed.items()}
+	return Grant(
+		access_token=tokens["access_token"],
+		refresh_token=tokens.get("refresh_token"),
+		token_type=row.token_type or "Bearer",
+		expires_at=aware(row.expires_at),
+		issued_at=aware(row.last_refreshed_on or row.connected_on),
+		account=Account(id=row.account_id, name=row.account_name or "") if row.account_id else None,
+	)
+
+
+def _opened(text: str) -> str:
+	try:
+		return decrypt(text)
+	except frappe.ValidationError:
+		frappe.clear_last_message()
+	raise ReconnectRequired(
+		"secret_unreadable", "The stored connection cannot be read with this site's encryption key."
+	)

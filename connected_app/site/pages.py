@@ -1,0 +1,81 @@
+"""What a person sees after the callback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import frappe
+from frappe import _
+from frappe.utils import escape_html
+
+from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
+from connected_app.oauth.grant import Grant
+
+if TYPE_CHECKING:
+	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+
+MESSAGE_COOKIE = "connected_app_message"
+MESSAGE_LIVES = 300
+
+
+def land(app: ConnectedApp, grant: Grant, where: str) -> None:
+	"""Redirect to `where` the user started, and leave a message that is shown there once."""
+	provider = escape_html(app.provider_name)
+	who = escape_html(grant.account.name or grant.account.id) if grant.account else ""
+	if who:
+		lines = [_("You are connected to {0} as {1}.").format(f"<b>{provider}</b>", f"<b>{who}</b>")]
+	else:
+		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
+	if grant.scopes:
+		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
+	if missing := missing_scopes(app, grant.scopes):
+		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
+	leave_message(
+		{
+			"title": _("Connected"),
+			"message": "<br>".join(lines),
+			"indicator": "orange" if missing else "green",
+		}
+	)
+	frappe.local.response["type"] = "redirect"
+	frappe.local.response["location"] = where
+
+
+def missing_scopes(app: ConnectedApp, granted: Any) -> list[str]:
+	"""Scopes that were asked for and not granted. `offline_access` is often granted without being named."""
+	return [scope for scope in app.get_scopes() if scope not in granted and scope != "offline_access"]
+
+
+def leave_message(message: dict[str, str]) -> None:
+	frappe.cache.set_value(_message_key(), message, expires_in_sec=MESSAGE_LIVES)
+	# Says only that there is one; the text is fetched with the user's session.
+	frappe.local.cookie_manager.set_cookie(MESSAGE_COOKIE, "1")
+
+
+def take_message() -> dict[str, str] | None:
+	message = frappe.cache.get_value(_message_key(), expires=True)
+	frappe.cache.delete_value(_message_key())
+	return message
+
+
+def _message_key() -> str:
+	return f"{MESSAGE_COOKIE}:{frappe.session.user}"
+
+
+def refuse(error: OAuthError, again: str) -> None:
+	"""A page that says what went wrong, what to do, and leads to where the user can start `again`."""
+	status = 400
+	if isinstance(error, TemporaryFailure):
+		status = 503
+	elif isinstance(error, ConfigurationError):
+		status = 409
+	title = _("Not connected")
+	html = f"<p>{escape_html(error.message)}</p><p>{escape_html(error.action)}</p><p><code>{escape_html(error.code)}</code></p>"
+	frappe.respond_as_web_page(
+		title,
+		html,
+		http_status_code=status,
+		indicator_color="red",
+		primary_action=again,
+		primary_label=_("Start again"),
+	)

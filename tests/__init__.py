@@ -1,0 +1,1 @@
+"""Lane 1: the protocol, without Frappe, against real sockets."""

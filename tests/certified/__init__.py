@@ -1,0 +1,111 @@
+"""The certified provider `oidc-provider` in a process of its own, and a browser for its pages.
+
+Its modules come from ``npm install --no-package-lock`` in this directory; `AVAILABLE` tells whether they are
+there. Node 22 is what the library supports; on Node 20 it works and warns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urljoin
+
+import requests
+
+HERE = Path(__file__).resolve().parent
+AVAILABLE = bool(shutil.which("node")) and (HERE / "node_modules" / "oidc-provider").is_dir()
+
+
+class Provider:
+	"""One running provider with one client."""
+
+	def __init__(self, issuer: str, port: int, pid: int) -> None:
+		self.issuer, self.port, self.pid = issuer, port, pid
+		self.discovery_url = issuer + "/.well-known/openid-configuration"
+
+	def consent(self, url: str, login: str = "alice", allow: bool = True) -> str:
+		"""Log in and consent as a new browser would; return the URL it is sent to, away from the provider.
+
+		An error that the provider shows to the person raises `requests.HTTPError`.
+		"""
+		with requests.Session() as browser:
+			browser.trust_env = False
+			answer = browser.get(url, allow_redirects=False, timeout=30)
+			# Two redirects and a page for the login, as many for the consent.
+			for _step in range(12):
+				answer.raise_for_status()
+				if answer.is_redirect:
+					target = urljoin(answer.url, answer.headers["Location"])
+					if not target.startswith(self.issuer + "/"):
+						return target
+					answer = browser.get(target, allow_redirects=False, timeout=30)
+					continue
+				prompt = re.search(r'name="prompt" value="(\w+)"', answer.text)
+				if not prompt:
+					raise AssertionError(f"Neither a redirect nor a prompt at {answer.url}")
+				if prompt[1] == "consent" and not allow:
+					answer = browser.get(answer.url + "/abort", allow_redirects=False, timeout=30)
+					continue
+				form = {"prompt": prompt[1]}
+				if prompt[1] == "login":
+					form.update(login=login, password="x")
+				answer = browser.post(answer.url, data=form, allow_redirects=False, timeout=30)
+		raise AssertionError("The provider keeps asking")
+
+
+@contextmanager
+def start(
+	client_id: str = "client",
+	client_secret: str = "",
+	redirect_uri: str = "http://127.0.0.1/callback",
+	*,
+	client_authentication: str = "",
+	expires_in: int = 3600,
+	port: int = 0,
+) -> Iterator[Provider]:
+	"""Run the provider as long as the `with` block lasts. No secret: a public client."""
+	settings = {
+		"PORT": str(port),
+		"CLIENT_ID": client_id,
+		"CLIENT_SECRET": client_secret,
+		"CLIENT_AUTHENTICATION": client_authentication,
+		"REDIRECT_URI": redirect_uri,
+		"EXPIRES_IN": str(expires_in),
+	}
+	complaints = tempfile.TemporaryFile("w+")
+	process = subprocess.Popen(
+		["node", "server.mjs"],
+		cwd=HERE,
+		env={**os.environ, **settings},
+		stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE,
+		stderr=complaints,
+		text=True,
+	)
+	try:
+		assert process.stdout
+		line = process.stdout.readline()
+		if not line:
+			status = process.wait()
+			complaints.seek(0)
+			raise RuntimeError(
+				f"The provider ended with status {status} before it was ready:\n{complaints.read()}"
+			)
+		yield Provider(**json.loads(line))
+	finally:
+		process.terminate()
+		try:
+			process.wait(5)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
+		if process.stdout:
+			process.stdout.close()
+		complaints.close()

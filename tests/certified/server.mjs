@@ -1,0 +1,63 @@
+// A certified OpenID provider on the loopback address, for the tests. Development logins: any name, any password.
+//
+// PORT (0 or absent: any free port), CLIENT_ID, CLIENT_SECRET (empty: a public client), REDIRECT_URI,
+// CLIENT_AUTHENTICATION (client_secret_basic by default, or client_secret_post), EXPIRES_IN (seconds).
+
+import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { createServer } from "node:http";
+
+// Notices of the library would end up between the lines that a test reads.
+console.info = console.log = console.error;
+
+const { default: Provider } = await import("oidc-provider");
+
+const env = process.env;
+const secret = env.CLIENT_SECRET || undefined;
+const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+
+const configuration = {
+	clients: [
+		{
+			client_id: env.CLIENT_ID || "client",
+			client_secret: secret,
+			token_endpoint_auth_method: secret ? env.CLIENT_AUTHENTICATION || "client_secret_basic" : "none",
+			redirect_uris: [env.REDIRECT_URI || "http://127.0.0.1/callback"],
+			grant_types: ["authorization_code", "refresh_token"],
+			response_types: ["code"],
+		},
+	],
+	scopes: ["openid", "profile", "email", "offline_access"],
+	claims: { openid: ["sub"], profile: ["name"], email: ["email", "email_verified"] },
+	features: {
+		devInteractions: { enabled: true },
+		introspection: { enabled: true },
+		revocation: { enabled: true },
+	},
+	pkce: { required: () => true },
+	rotateRefreshToken: true,
+	issueRefreshToken: (ctx, client, source) => source.scopes.has("offline_access"),
+	ttl: {
+		AccessToken: Number(env.EXPIRES_IN || 3600),
+		AuthorizationCode: 60,
+		Grant: 86400,
+		IdToken: 3600,
+		Interaction: 600,
+		RefreshToken: 86400,
+		Session: 86400,
+	},
+	jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
+	cookies: { keys: [randomBytes(32).toString("hex")] },
+	findAccount: (ctx, id) => ({
+		accountId: id,
+		claims: () => ({ sub: id, name: id, email: `${id}@example.com`, email_verified: true }),
+	}),
+};
+
+// The issuer contains the port, so the port is taken before the provider is made.
+const server = createServer();
+server.listen(Number(env.PORT || 0), "127.0.0.1", () => {
+	const { port } = server.address();
+	const issuer = `http://127.0.0.1:${port}`;
+	server.on("request", new Provider(issuer, configuration).callback());
+	process.stdout.write(JSON.stringify({ issuer, port, pid: process.pid }) + "\n");
+});

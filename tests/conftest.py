@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from connected_app.oauth import ClientConfig, Http, Secret, id_token
+from demo.provider import Provider, start
+
+from .helpers import CLIENT_SECRET, Clock, OpenIDProvider
+from .hostile import Hostile
+
+
+@pytest.fixture
+def server() -> Iterator[Hostile]:
+	hostile = Hostile()
+	yield hostile
+	hostile.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+	return Clock()
+
+
+@pytest.fixture
+def http() -> Http:
+	return Http(allow_http_loopback=True, connect_timeout=2, read_timeout=1, total_timeout=2)
+
+
+@pytest.fixture
+def config(server: Hostile) -> ClientConfig:
+	"""Plain OAuth 2.0, no OpenID."""
+	return ClientConfig(
+		client_id="client",
+		client_secret=Secret(CLIENT_SECRET),
+		redirect_uri="https://site.example/callback/app",
+		authorization_uri=server.url + "/authorize",
+		token_uri=server.url + "/token",
+		scopes=("read", "write"),
+	)
+
+
+@pytest.fixture
+def op(server: Hostile, http: Http) -> OpenIDProvider:
+	return OpenIDProvider(server, http)
+
+
+@pytest.fixture(autouse=True)
+def no_key_sets_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+	monkeypatch.setattr(id_token, "key_sets", id_token.KeySets())
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+	"""The demo's provider: a real one, in a process of its own."""
+	client = f"client:{CLIENT_SECRET}:https://site.example/callback/app"
+	with start(clients=[client]) as running:
+		yield running

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from ..helpers import OpenIDProvider
+from . import refuses_on_refresh
+
+
+def test_refresh_token_invalid_sub(op: OpenIDProvider) -> None:
+	"""oidcc-client-test-refresh-token-invalid-sub (OIDC Core 12.2)"""
+	refuses_on_refresh(op, "id_token_subject", sub="mallory")
+	refuses_on_refresh(op, "id_token_subject", sub="alice2")

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from ..helpers import OpenIDProvider
+from ..hostile import as_json
+
+
+def test_userinfo_invalid_sub(op: OpenIDProvider) -> None:
+	"""oidcc-client-test-userinfo-invalid-sub (OIDC Core 5.3.2)"""
+	op.begin(
+		userinfo_uri=op.server.script("/userinfo", as_json({"sub": "mallory", "email": "m@example.com"}))
+	)
+	op.refuses("userinfo_subject_mismatch", op.id_token(("email",)))
+	op.server.script("/userinfo", as_json({"email": "m@example.com"}))
+	op.refuses("userinfo_subject_mismatch", op.id_token(("email",)))

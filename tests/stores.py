@@ -1,0 +1,60 @@
+"""Stores in memory, for tests: what a site keeps in its database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from connected_app.oauth import Attempt, Failure, Grant
+
+
+@dataclass
+class MemorySlot:
+	grant: Grant | None
+	failure: Failure | None
+	store: MemoryStore
+
+	def save(self, grant: Grant) -> None:
+		self.store.grant, self.store.failure = grant, None
+		self.store.saves += 1
+
+	def fail(self, failure: Failure) -> None:
+		self.store.failure = failure
+
+
+@dataclass
+class MemoryStore:
+	grant: Grant | None = None
+	failure: Failure | None = None
+	saves: int = 0
+	lock: threading.Lock = field(default_factory=threading.Lock)
+
+	def load(self) -> Grant | None:
+		return self.grant
+
+	@contextmanager
+	def exclusive(self) -> Iterator[MemorySlot]:
+		with self.lock:
+			yield MemorySlot(self.grant, self.failure, self)
+
+
+class MemoryAttempts:
+	def __init__(self) -> None:
+		self._attempts: dict[str, str] = {}
+		self._lock = threading.Lock()
+
+	def put(self, attempt: Attempt) -> None:
+		with self._lock:
+			self._attempts[attempt.state] = attempt.to_json()
+
+	def peek(self, state: str) -> Attempt | None:
+		with self._lock:
+			text = self._attempts.get(state)
+		return Attempt.from_json(text) if text else None
+
+	def take(self, state: str) -> Attempt | None:
+		with self._lock:
+			text = self._attempts.pop(state, None)
+		return Attempt.from_json(text) if text else None

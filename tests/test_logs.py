@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connected_app.oauth import Http, OAuthError, Refresher, Secret, Session, complete, revoke
+from connected_app.oauth.redact import quoted
+
+from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant
+from .hostile import Answer, as_json
+from .stores import MemoryStore
+
+
+def shown(error: BaseException) -> str:
+	"""As an error log that prints locals shows it; without the frames of the tests, which know everything."""
+	printed = traceback.TracebackException.from_exception(error, capture_locals=True)
+	link: traceback.TracebackException | None = printed
+	while link:
+		link.stack = traceback.StackSummary.from_list(
+			[frame for frame in link.stack if "/tests/" not in frame.filename]
+		)
+		link = link.__cause__ or link.__context__
+	return "".join(printed.format())
+
+
+def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureFixture) -> None:
+	"""core-defects 12: a whole flow, its failures and their tracebacks at DEBUG hold no secret."""
+	caplog.set_level(logging.DEBUG)
+	for name in list(logging.root.manager.loggerDict):
+		logging.getLogger(name).setLevel(logging.DEBUG)
+	texts: list[str] = []
+
+	def failing(call: Any) -> None:
+		try:
+			call()
+		except OAuthError as error:
+			texts.append(shown(error))
+		else:
+			raise AssertionError("should have failed")
+
+	op.begin(
+		userinfo_uri=op.server.script("/userinfo", as_json({"sub": "alice"})), client_authentication="basic"
+	)
+	id_token = op.id_token(("email",))
+	store = MemoryStore(op.connect(id_token))
+	assert store.grant
+	texts.append(repr(store.grant) + repr(op.config) + repr(op.attempt))
+	refresher = Refresher(op.config, store, op.http, op.clock)
+	session = Session(refresher, op.config)
+	api = op.server.script("/api", Answer(status=401), as_json({}))
+	op.server.script(
+		"/token", as_json({"access_token": "second-access-token", "refresh_token": "second-refresh-token"})
+	)
+	assert session.get(api).ok
+	texts.append(repr(session.token) + repr(session.__dict__) + repr(store.grant))
+	revoke(
+		replace(op.config, revocation_uri=op.server.script("/revoke", Answer(status=503))),
+		store.grant,
+		op.http,
+	)
+
+	failing(lambda: op.connect(op.id_token(iss="x")))
+	failing(lambda: complete(op.config, op.attempt, op.callback(iss="x"), op.http, clock=op.clock))
+	for answer in (
+		Answer(b"x", cut=0),
+		Answer(delay=3),
+		as_json({"error": "invalid_grant"}, 400),
+		Answer(b"\xff", 200),
+	):
+		op.server.script("/token", answer)
+		expired = MemoryStore(a_grant(expires_at=NOW))
+		failing(lambda: complete(op.config, op.attempt, op.callback(), op.http, clock=op.clock))
+		impatient = Http(allow_http_loopback=True, read_timeout=0.3)
+		failing(Refresher(op.config, expired, impatient, op.clock).current)
+	failing(
+		lambda: Refresher(
+			replace(op.config, token_uri="http://127.0.0.1:1/"),
+			MemoryStore(a_grant(expires_at=NOW)),
+			op.http,
+			op.clock,
+		).current()
+	)
+
+	assert any(record.levelno == logging.DEBUG for record in caplog.records)
+	text = "\n".join([caplog.text, *(repr(record.args) for record in caplog.records), *texts])
+	secrets = {
+		"access token": ACCESS_TOKEN,
+		"refresh token": REFRESH_TOKEN,
+		"second access token": "second-access-token",
+		"second refresh token": "second-refresh-token",
+		"client secret": CLIENT_SECRET,
+		"code": "code-77d",
+		"state": op.attempt.state,
+		"nonce": op.attempt.nonce or "",
+		"verifier": op.attempt.code_verifier or "",
+		"Basic credentials": "Y2xpZW50Om",
+		"ID token": id_token,
+	}
+	assert [name for name, secret in secrets.items() if secret in text] == []
+
+
+def test_secret_shows_nothing() -> None:
+	assert repr(Secret("abc")) == "Secret('***')" and "abc" not in repr({"a": [Secret("abc")]})
+	assert f"{Secret('abc')}" == "abc"
+
+
+@pytest.mark.parametrize(
+	("given", "shown"),
+	[
+		("a\r\nb", "a b"),
+		("\ud800x", "x"),
+		("x" * 300, "x" * 200),
+		(7, "7"),
+		("ü\x7f\x9f", "ü"),
+		(None, "None"),
+	],
+)
+def test_quoted(given: object, shown: str) -> None:
+	assert quoted(given) == shown

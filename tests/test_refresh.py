@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connected_app.oauth import (
+	Account,
+	ClientConfig,
+	ConfigurationError,
+	Failure,
+	Grant,
+	Http,
+	OAuthError,
+	ReconnectRequired,
+	Refresher,
+	TemporaryFailure,
+)
+
+from .helpers import CLIENT_SECRET, NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant
+from .hostile import Answer, Hostile, Request, as_json
+from .stores import MemoryStore
+
+EXPIRED = NOW - timedelta(seconds=1)
+
+
+class Rotating:
+	"""A token endpoint whose refresh tokens work once; reuse revokes the family (RFC 9700 4.14.2)."""
+
+	def __init__(self, first: str, delay: float = 0.0) -> None:
+		self.valid, self.delay, self.refreshes, self.reuses = first, delay, 0, 0
+		self.lock = threading.Lock()
+
+	def __call__(self, request: Request) -> Answer:
+		with self.lock:
+			if request.form["refresh_token"] != self.valid:
+				self.reuses += 1
+				self.valid = ""
+				return as_json({"error": "invalid_grant"}, 400)
+			self.refreshes += 1
+			self.valid = secrets.token_hex(8)
+			answer = {"access_token": secrets.token_hex(8), "refresh_token": self.valid, "expires_in": 3600}
+		return as_json(answer, delay=self.delay)
+
+
+def test_thirty_two_threads(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""core-defects 25: one expired grant, 32 callers, rotating refresh tokens, a slow provider: one refresh."""
+	endpoint = Rotating(REFRESH_TOKEN, delay=0.15)
+	server.script("/token", endpoint)
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	start, results = threading.Barrier(32), []
+
+	def work() -> None:
+		refresher = Refresher(config, store, http, clock)
+		start.wait()
+		try:
+			results.append(str(refresher.current().access_token))
+		except Exception as error:
+			results.append(repr(error))
+
+	threads = [threading.Thread(target=work) for _ in range(32)]
+	for thread in threads:
+		thread.start()
+	for thread in threads:
+		thread.join()
+	assert (endpoint.refreshes, endpoint.reuses) == (1, 0)
+	assert store.grant and results == [store.grant.access_token] * 32
+	assert store.saves == 1
+
+
+def test_loser_reads_again(config: ClientConfig, http: Http, clock: Clock, server: Hostile) -> None:
+	"""core-defects 25: whoever waited for the lock takes what the winner stored."""
+	newer = a_grant(access_token="newer")
+	refresher = Refresher(config, MemoryStore(newer), http, clock)
+	assert refresher.renew(a_grant(expires_at=EXPIRED)) is newer
+	assert refresher.renew(a_grant(expires_at=EXPIRED), rejected=True) is newer
+	assert server.requests == []
+
+
+def test_request_and_result(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""RFC 6749 6, exactly; core-defects 27: no `scope` unless chosen, and then the granted ones."""
+	server.script("/token", as_json({"access_token": "new", "expires_in": 60}))
+	store = MemoryStore(a_grant(expires_at=EXPIRED, scopes=("read",), account=Account(id="1", name="n")))
+	grant = Refresher(config, store, http, clock).current()
+	form = {
+		"grant_type": "refresh_token",
+		"refresh_token": REFRESH_TOKEN,
+		"client_id": "client",
+		"client_secret": CLIENT_SECRET,
+	}
+	assert server.requests[0].form == form
+	assert grant is store.grant
+	assert (grant.access_token, grant.refresh_token, grant.scopes) == ("new", REFRESH_TOKEN, ("read",))
+	assert grant.account == Account(id="1", name="n")
+	assert grant.expires_at == NOW + timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+	("scopes", "separator", "sent"),
+	[(("read",), " ", "read"), (("a", "b"), ",", "a,b"), ((), " ", None)],
+)
+def test_granted_scope(
+	scopes: tuple[str, ...],
+	separator: str,
+	sent: str | None,
+	config: ClientConfig,
+	server: Hostile,
+	http: Http,
+	clock: Clock,
+) -> None:
+	"""core-defects 27: the narrower granted scope, never the one asked for."""
+	config = replace(config, scope_on_refresh="granted", scope_separator=separator)
+	server.script("/token", as_json({"access_token": "new"}))
+	Refresher(config, MemoryStore(a_grant(expires_at=EXPIRED, scopes=scopes)), http, clock).current()
+	assert server.requests[0].form.get("scope") == sent
+
+
+def test_without_expiry_nothing_is_refreshed(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 15: a token without expiry is used as it is, without a refresh token too."""
+	grant = a_grant(expires_at=None, refresh_token=None)
+	clock.advance(10**9)
+	assert Refresher(config, MemoryStore(grant), http, clock).current() is grant
+	assert server.requests == []
+
+
+def test_due_within_leeway(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""core-defects 17: refreshed before expiry."""
+	server.script("/token", as_json({"access_token": "new"}))
+	refresher = Refresher(config, MemoryStore(a_grant()), http, clock)
+	clock.advance(3569)
+	assert refresher.current().access_token != "new"
+	clock.advance(1)
+	assert refresher.current().access_token == "new"
+
+
+@pytest.mark.parametrize(
+	("grant", "code"),
+	[(None, "not_connected"), (a_grant(expires_at=EXPIRED, refresh_token=None), "expired")],
+)
+def test_nothing_to_refresh(
+	grant: Grant | None, code: str, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 20: the user is asked to connect."""
+	with pytest.raises(ReconnectRequired) as caught:
+		Refresher(config, MemoryStore(grant), http, clock).current()
+	assert caught.value.code == code
+	assert server.requests == []
+
+
+@pytest.mark.parametrize(
+	("answer", "pause"),
+	[
+		(Answer(b"down", 503), 15),
+		(Answer(b"", 429, {"Retry-After": "90"}), 90),
+		(Answer(b"<html>", 200, {"Content-Type": "text/html"}), 15),
+		(as_json({"error": "something_new"}, 400), 15),
+	],
+)
+def test_temporary_failure_cools_down(
+	answer: Answer, pause: int, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 21: the grant is untouched, the provider is left alone for a while, then asked again."""
+	server.script("/token", answer, as_json({"access_token": "new"}))
+	before = a_grant(expires_at=EXPIRED)
+	store = MemoryStore(before)
+	refresher = Refresher(config, store, http, clock)
+	with pytest.raises(TemporaryFailure) as first:
+		refresher.current()
+	assert first.value.code != "cooling_down"
+	assert store.grant is before and store.failure
+	assert (store.failure.reconnect, store.failure.retry_at) == (False, NOW + timedelta(seconds=pause))
+	clock.advance(pause - 1)
+	with pytest.raises(TemporaryFailure) as second:
+		refresher.current()
+	assert (second.value.code, second.value.retry_after) == ("cooling_down", 1)
+	assert len(server.requests) == 1
+	clock.advance(1)
+	assert refresher.current().access_token == "new"
+	assert store.failure is None
+
+
+def test_dead_grant_is_not_tried_again(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 21: `invalid_grant` asks for consent, and the provider is not asked twice."""
+	server.script("/token", as_json({"error": "invalid_grant"}, 400))
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	for _ in range(2):
+		with pytest.raises(ReconnectRequired) as caught:
+			Refresher(config, store, http, clock).current()
+		assert caught.value.code == "grant_invalid"
+	assert len(server.requests) == 1
+	assert store.failure and store.failure.reconnect
+
+
+def test_configuration_error_heals(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""core-defects 21: `invalid_client` is for the admin, costs nobody the grant, and is tried again at once."""
+	server.script("/token", as_json({"error": "invalid_client"}, 401), as_json({"access_token": "new"}))
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	with pytest.raises(ConfigurationError) as caught:
+		Refresher(config, store, http, clock).current()
+	assert caught.value.code == "invalid_client"
+	assert store.failure and not store.failure.reconnect
+	assert Refresher(config, store, http, clock).current().access_token == "new"
+
+
+@pytest.mark.parametrize(
+	"answer",
+	[Answer(b"", 503), as_json({"error": "invalid_client"}, 401), as_json({"error": "invalid_grant"}, 400)],
+)
+def test_valid_token_is_used_meanwhile(
+	answer: Answer, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""A refresh before expiry that fails disturbs nobody until the expiry."""
+	server.script("/token", answer)
+	grant = a_grant(issued_at=NOW - timedelta(hours=1), expires_at=NOW + timedelta(seconds=10))
+	store = MemoryStore(grant)
+	refresher = Refresher(config, store, http, clock)
+	assert refresher.current() is grant
+	assert store.failure
+	assert refresher.current() is grant
+	clock.advance(10)
+	with pytest.raises(OAuthError):
+		refresher.current()
+
+
+def test_rejected_token_is_not_given_back(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""After a 401 the same token is of no use, whatever its expiry says."""
+	server.script("/token", Answer(b"", 503))
+	grant = a_grant()
+	with pytest.raises(TemporaryFailure):
+		Refresher(config, MemoryStore(grant), http, clock).renew(grant, rejected=True)
+
+
+def test_saved_before_it_is_used(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""core-defects 30: `save` runs under the lock before anybody gets the token; if it fails, nobody does."""
+	server.script("/token", as_json({"access_token": "new", "refresh_token": "r2"}))
+
+	class Broken(MemoryStore):
+		def exclusive(self) -> Any:
+			outer = super().exclusive()
+
+			class Context:
+				def __enter__(self) -> Any:
+					slot = outer.__enter__()
+
+					def save(grant: Grant) -> None:
+						raise OSError("disk full")
+
+					slot.save = save  # type: ignore[method-assign]
+					return slot
+
+				def __exit__(self, *args: Any) -> Any:
+					return outer.__exit__(*args)
+
+			return Context()
+
+	with pytest.raises(OSError, match="disk full"):
+		Refresher(config, Broken(a_grant(expires_at=EXPIRED)), http, clock).current()
+
+
+def test_lock_is_free_after_a_failure(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	server.script("/token", Answer(b"", 503))
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	with pytest.raises(TemporaryFailure):
+		Refresher(config, store, http, clock).current()
+	assert not store.lock.locked()
+
+
+def test_hung_token_endpoint(config: ClientConfig, server: Hostile, clock: Clock) -> None:
+	"""core-defects 24: the lock is held no longer than the limits allow."""
+	server.script("/token", as_json({"access_token": "new"}, delay=10))
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	began = time.monotonic()
+	with pytest.raises(TemporaryFailure) as caught:
+		Refresher(config, store, Http(allow_http_loopback=True, read_timeout=0.3), clock).current()
+	assert caught.value.code == "timeout" and time.monotonic() - began < 2
+	assert isinstance(store.failure, Failure)
+
+
+def test_identity_on_refresh(op: OpenIDProvider) -> None:
+	"""oidcc-client-test-refresh-token (OIDC Core 12.2): an ID token without nonce is accepted, or none at all."""
+	for answer in ({"id_token": op.id_token(("nonce",))}, {}):
+		refresher, store = op.refresher()
+		op.server.script("/token", as_json({"access_token": "new", **answer}))
+		assert refresher.current().access_token == "new"
+		assert store.grant and store.grant.account == Account(id="alice")
+
+
+def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
+	"""OIDC Core 2: a subject has up to 255 characters; as many as are kept are compared."""
+	subject = "s" * 255
+	grant = op.connect(op.id_token(sub=subject))
+	store = MemoryStore(replace(grant, expires_at=NOW))
+	op.server.script(
+		"/token", as_json({"access_token": "new", "id_token": op.id_token(("nonce",), sub=subject)})
+	)
+	assert Refresher(op.config, store, op.http, op.clock).current().access_token == "new"
+
+
+def test_keys_out_of_reach_on_refresh(op: OpenIDProvider) -> None:
+	"""A rotated refresh token is not thrown away because the key set is down."""
+	op.server.script("/jwks", Answer(b"", 503))
+	refresher, store = op.refresher()
+	op.server.script(
+		"/token", as_json({"access_token": "new", "refresh_token": "r2", "id_token": op.id_token()})
+	)
+	refresher.current()
+	assert store.grant and store.grant.refresh_token == "r2"

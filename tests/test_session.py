@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from requests_oauthlib import OAuth2Session
+
+from connected_app.oauth import (
+	ClientConfig,
+	ConfigurationError,
+	Http,
+	ReconnectRequired,
+	Refresher,
+	Session,
+	TemporaryFailure,
+)
+
+from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant
+from .hostile import Answer, Hostile, Request, as_json
+from .stores import MemoryStore
+
+SECRET_BODY = {"secret": "of-the-request"}
+
+
+def api(valid: str) -> Any:
+	"""An API that accepts one token only."""
+
+	def answer(request: Request) -> Answer:
+		good = request.headers.get("authorization") == f"Bearer {valid}"
+		return as_json({"ok": good}, 200 if good else 401)
+
+	return answer
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+	return MemoryStore(a_grant())
+
+
+@pytest.fixture
+def session(config: ClientConfig, store: MemoryStore, http: Http, clock: Clock) -> Session:
+	return Session(Refresher(config, store, http, clock), config)
+
+
+def test_is_what_developers_know(session: Session, server: Hostile) -> None:
+	"""An OAuth2Session: header only (RFC 6750 2.1), nothing in the address or the body."""
+	url = server.script("/api", api(ACCESS_TOKEN))
+	assert isinstance(session, OAuth2Session)
+	assert session.get(url, params={"q": "1"}).json() == {"ok": True}
+	assert session.post(url, json={"a": 1}).ok
+	first, second = server.requests
+	assert first.target == "/api?q=1" and second.body == b'{"a": 1}'
+	assert all(request.headers["authorization"] == f"Bearer {ACCESS_TOKEN}" for request in server.requests)
+	assert session.token["access_token"] == ACCESS_TOKEN
+	assert ACCESS_TOKEN not in repr(session.token)
+
+
+@pytest.mark.parametrize(
+	"body",
+	[
+		{},
+		{"json": SECRET_BODY},
+		{"data": SECRET_BODY},
+		{"data": b"bytes"},
+		{"data": "text"},
+		{"data": [("a", "1"), ("a", "2")]},
+	],
+)
+def test_401_refreshes_once_and_repeats_once(
+	body: dict[str, Any], session: Session, server: Hostile, store: MemoryStore
+) -> None:
+	"""core-defects 17, 26: the same request again with the new token; none of it reaches the token endpoint."""
+	url = server.script("/api", api("new"))
+	server.script("/token", as_json({"access_token": "new", "refresh_token": "r2"}))
+	assert session.post(url, headers={"X-Mine": "1"}, **body).json() == {"ok": True}
+	first, second = server.to("/api")
+	assert (first.body, first.headers["x-mine"]) == (second.body, second.headers["x-mine"])
+	(refresh,) = server.to("/token")
+	assert b"of-the-request" not in refresh.raw and "x-mine" not in refresh.headers
+	assert set(refresh.form) == {"grant_type", "refresh_token", "client_id", "client_secret"}
+	assert store.grant and store.grant.refresh_token == "r2"
+
+
+def test_never_twice(session: Session, server: Hostile) -> None:
+	"""core-defects 17: a second 401 is the caller's."""
+	url = server.script("/api", api("no token at all"))
+	server.script("/token", as_json({"access_token": "new"}))
+	assert session.get(url).status_code == 401
+	assert server.paths() == {"/api": 2, "/token": 1}
+
+
+def generator() -> Iterator[bytes]:
+	yield b"once"
+
+
+@pytest.mark.parametrize(
+	"body",
+	[lambda: {"data": generator()}, lambda: {"data": io.BytesIO(b"x")}, lambda: {"files": {"f": b"x"}}],
+)
+def test_what_cannot_be_repeated_is_not(body: Any, session: Session, server: Hostile) -> None:
+	"""core-defects 17: a stream is spent after the first time."""
+	url = server.script("/api", api("new"))
+	server.script("/token", as_json({"access_token": "new"}))
+	assert session.post(url, **body()).status_code == 401
+	assert server.paths() == {"/api": 1}
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_other_failures_are_the_callers(status: int, session: Session, server: Hostile) -> None:
+	"""RFC 6750 3.1: 403 `insufficient_scope` is not mended by a refresh."""
+	url = server.script("/api", Answer(status=status))
+	assert session.get(url).status_code == status
+	assert server.paths() == {"/api": 1}
+
+
+def test_401_without_refresh_token(
+	session: Session, store: MemoryStore, config: ClientConfig, http: Http, clock: Clock, server: Hostile
+) -> None:
+	store.grant = a_grant(refresh_token=None)
+	session = Session(Refresher(config, store, http, clock), config)
+	assert session.get(server.script("/api", api("new"))).status_code == 401
+	assert server.paths() == {"/api": 1}
+
+
+def test_refresh_before_expiry_keeps_the_request_to_itself(
+	session: Session, server: Hostile, clock: Clock
+) -> None:
+	"""core-defects 26 (requests-oauthlib #264): `json`, `files`, `headers` of a request are for its own server."""
+	url = server.script("/api", api("new"))
+	server.script("/token", as_json({"access_token": "new"}))
+	clock.advance(3600)
+	assert session.post(url, json=SECRET_BODY, headers={"X-Mine": "1"}, verify=False, cookies={"c": "1"}).ok
+	(refresh,) = server.to("/token")
+	assert b"of-the-request" not in refresh.raw
+	assert not {"x-mine", "cookie"} & set(refresh.headers)
+	assert [request.path for request in server.requests] == ["/token", "/api"]
+
+
+def test_long_session_sees_the_newer_token(
+	session: Session, server: Hostile, clock: Clock, store: MemoryStore
+) -> None:
+	"""core-defects 31: what another worker stored is used, at expiry and after a 401, without a refresh."""
+	url = server.script("/api", api("second"))
+	store.grant = a_grant(access_token="second", issued_at=NOW, expires_at=NOW + timedelta(hours=2))
+	assert session.get(url).ok
+	clock.advance(7300)
+	server.script("/api", api("third"))
+	store.grant = a_grant(access_token="third", issued_at=clock(), expires_at=clock() + timedelta(hours=1))
+	assert session.get(url).ok
+	assert server.to("/token") == []
+	assert session.token["access_token"] == "third"
+
+
+def test_failures_are_told(session: Session, server: Hostile, clock: Clock) -> None:
+	"""core-defects 20, 21: a session raises errors of the tree."""
+	clock.advance(3600)
+	server.script("/token", Answer(b"", 503), as_json({"error": "invalid_grant"}, 400))
+	url = server.script("/api", api("new"))
+	with pytest.raises(TemporaryFailure):
+		session.get(url)
+	clock.advance(15)
+	with pytest.raises(ReconnectRequired):
+		session.get(url)
+	assert server.to("/api") == []
+
+
+def test_not_connected(config: ClientConfig, http: Http) -> None:
+	"""core-defects 20: no session without a grant."""
+	with pytest.raises(ReconnectRequired) as caught:
+		Session(Refresher(config, MemoryStore(), http), config)
+	assert caught.value.code == "not_connected"
+
+
+def test_default_timeout(session: Session, server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""core-defects 24: no request without a time-out, and the caller's own counts."""
+	seen: list[Any] = []
+	real = requests.adapters.HTTPAdapter.send
+
+	def send(self: Any, request: Any, **kwargs: Any) -> Any:
+		seen.append(kwargs["timeout"])
+		return real(self, request, **kwargs)
+
+	monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+	url = server.script("/api", api(ACCESS_TOKEN))
+	session.get(url)
+	session.get(url, timeout=3)
+	session.get(url, withhold_token=True)
+	assert seen == [(10.0, 60.0), 3, (10.0, 60.0)]
+
+
+def test_slow_api(session: Session, server: Hostile) -> None:
+	"""core-defects 24: a hung API raises."""
+	with pytest.raises(requests.Timeout):
+		session.get(server.script("/api", replace(as_json({}), delay=5)), timeout=0.2)
+
+
+def test_connections_are_shared_and_cookies_are_not(
+	config: ClientConfig, store: MemoryStore, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""core-defects 36: one TCP connection for many sessions; cookies and tokens stay with their own."""
+	url = server.script("/api", as_json({}, headers={"Set-Cookie": "who=alice; Path=/"}))
+	for number in range(5):
+		store.grant = a_grant(access_token=f"token-{number}")
+		with Session(Refresher(config, store, http, clock), config) as session:
+			session.get(url)
+	assert server.connections == 1
+	assert all("cookie" not in request.headers for request in server.requests)
+	assert [request.headers["authorization"] for request in server.requests] == [
+		f"Bearer token-{n}" for n in range(5)
+	]
+
+
+def test_withheld(session: Session, server: Hostile) -> None:
+	session.get(server.script("/api", as_json({})), withhold_token=True)
+	assert "authorization" not in server.requests[0].headers
+
+
+def test_token_stays_at_its_server(session: Session, server: Hostile) -> None:
+	"""A redirect to another host does not take the token along, and a 401 from there refreshes nothing."""
+	other = server.script("/other", Answer(status=401)).replace("127.0.0.1", "localhost")
+	url = server.script("/api", Answer(status=302, headers={"Location": other}))
+	assert session.get(url).status_code == 401
+	assert "authorization" not in server.to("/other")[0].headers
+	assert server.paths() == {"/api": 1, "/other": 1}
+
+
+@pytest.mark.parametrize("url", ["http://api.example/x", "ftp://api.example/x", "api.example"])
+def test_https_only(url: str, session: Session) -> None:
+	"""RFC 6750 5.3"""
+	with pytest.raises(ConfigurationError) as caught:
+		session.get(url)
+	assert caught.value.code == "uri_insecure"
+
+
+def test_netrc_does_not_replace_the_token(
+	session: Session, server: Hostile, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+	netrc = tmp_path / "netrc"
+	netrc.write_text("machine 127.0.0.1 login a password b\n")
+	netrc.chmod(0o600)
+	monkeypatch.setenv("NETRC", str(netrc))
+	assert session.get(server.script("/api", api(ACCESS_TOKEN))).ok
+
+
+def test_refresh_token_method(session: Session, server: Hostile) -> None:
+	"""`OAuth2Session.refresh_token` goes through the lock, too; its arguments go nowhere."""
+	server.script("/token", as_json({"access_token": "new"}))
+	token = session.refresh_token("https://elsewhere.example/token", refresh_token="other", client_secret="x")
+	assert token["access_token"] == "new"
+	assert "other" not in server.requests[0].form.values()

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connected_app.oauth import (
+	ClientConfig,
+	ConfigurationError,
+	Http,
+	OAuthError,
+	ReconnectRequired,
+	Secret,
+	TemporaryFailure,
+	token_endpoint,
+)
+
+from .hostile import Answer, Hostile, as_json
+
+FORM = {"grant_type": "refresh_token", "refresh_token": "r"}
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+GOOD = as_json({"access_token": "a"})
+
+FAULTS: list[tuple[str, Answer, type[OAuthError], str]] = [
+	("200 with HTML", Answer(b"<html>access_token=x</html>", headers=HTML), TemporaryFailure, "response_invalid"),
+	("200 with nothing", Answer(), TemporaryFailure, "response_invalid"),
+	("200 with a list", as_json(["access_token"]), TemporaryFailure, "response_invalid"),
+	("200 with bytes", Answer(b"\xff\xfe\x00", headers={"Content-Type": "application/json"}), TemporaryFailure, "response_invalid"),
+	("deep nesting", Answer(b"[" * 100_000, headers={"Content-Type": "application/json"}), TemporaryFailure, "response_invalid"),
+	("50 MB", Answer(b" " * 50_000_000), TemporaryFailure, "response_too_large"),
+	("50 MB without a length", Answer(b" " * 50_000_000, sized=False), TemporaryFailure, "response_too_large"),
+	("redirect", Answer(status=302, headers={"Location": "/elsewhere"}), TemporaryFailure, "redirected"),
+	("redirect that keeps the body", Answer(status=307, headers={"Location": "/elsewhere"}), TemporaryFailure, "redirected"),
+	("redirect with 50 MB", Answer(b" " * 50_000_000, 302, {"Location": "/elsewhere"}), TemporaryFailure, "response_too_large"),
+	("redirect to nowhere", Answer(status=302, headers={"Location": "http://["}), TemporaryFailure, "redirected"),
+	("hang", replace(GOOD, delay=5), TemporaryFailure, "timeout"),
+	("trickle", replace(GOOD, trickle=0.3), TemporaryFailure, "timeout"),
+	("trickle of a form without a length", Answer(b"access_token=" + b"a" * 40, trickle=0.2, sized=False), TemporaryFailure, "timeout"),
+	("closed early", replace(GOOD, cut=5), TemporaryFailure, "network"),
+	("rate limit", Answer(b"{}", 429, {"Retry-After": "7"}), TemporaryFailure, "rate_limited"),
+	("503 page", Answer(b"<h1>down</h1>", 503, HTML), TemporaryFailure, "server_error"),
+	("503 that says invalid_grant", as_json({"error": "invalid_grant"}, 503), TemporaryFailure, "server_error"),
+	("invalid_grant", as_json({"error": "invalid_grant"}, 400), ReconnectRequired, "grant_invalid"),
+	("invalid_grant with HTTP 200", as_json({"error": "invalid_grant"}), ReconnectRequired, "grant_invalid"),
+	("HubSpot", as_json({"status": "BAD_REFRESH_TOKEN", "error": "BAD_REFRESH_TOKEN"}, 400), ReconnectRequired, "grant_invalid"),
+	("GitHub", as_json({"error": "bad_verification_code"}), ReconnectRequired, "grant_invalid"),
+	("Slack", as_json({"ok": False, "error": "token_revoked"}), ReconnectRequired, "grant_invalid"),
+	("Slack, unknown", as_json({"ok": False, "error": "what"}), TemporaryFailure, "provider_error"),
+	("Slack, silent", as_json({"ok": False}), TemporaryFailure, "provider_error"),
+	("Facebook", as_json({"error": {"type": "OAuthException", "message": "m"}}, 400), TemporaryFailure, "provider_error"),
+	("form-encoded error", Answer(b"error=incorrect_client_credentials", headers={"Content-Type": "application/x-www-form-urlencoded"}), ConfigurationError, "invalid_client"),
+	("invalid_client", as_json({"error": "invalid_client"}, 401), ConfigurationError, "invalid_client"),
+	("401 without a reason", as_json({"message": "no"}, 401), ConfigurationError, "invalid_client"),
+	("401 with nothing", Answer(status=401), ConfigurationError, "invalid_client"),
+	("unauthorized_client", as_json({"error": "unauthorized_client"}, 400), ConfigurationError, "unauthorized_client"),
+	("invalid_scope", as_json({"error": "invalid_scope"}, 400), ConfigurationError, "invalid_scope"),
+	("temporarily_unavailable", as_json({"error": "temporarily_unavailable"}, 400), TemporaryFailure, "server_error"),
+	("error of an odd kind", as_json({"error": [1, 2]}, 400), TemporaryFailure, "provider_error"),
+	("404 page", Answer(b"<h1>no</h1>", 404, HTML), TemporaryFailure, "response_invalid"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+	("answer", "kind", "code"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS]
+)
+def test_fault(
+	answer: Answer, kind: type[OAuthError], code: str, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""core-defects 21, 24: each fault has its own code and its branch of the tree, within the time allowed."""
+	server.script("/token", answer)
+	began = time.monotonic()
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(config, FORM, http)
+	assert (type(caught.value), caught.value.code) == (kind, code)
+	assert time.monotonic() - began < 3
+	assert server.paths() == {"/token": 1}
+	assert config.client_secret and str(config.client_secret) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	("headers", "seconds"),
+	[
+		({"Retry-After": "7"}, 7),
+		({"Retry-After": "0"}, 0),
+		({"Retry-After": "-5"}, 0),
+		({"Retry-After": "1e9"}, 86400),
+		({"Retry-After": "inf"}, 86400),
+		({"Retry-After": "nan"}, None),
+		({"Retry-After": "soon"}, None),
+		({}, None),
+		({"Retry-After": "Sun, 01 Mar 2026 12:01:00 GMT", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 60),
+		({"Retry-After": "Sun, 01 Mar 2026 12:01:00 GMT"}, None),
+		({"Retry-After": "Mon, 01 Jan 0001 00:00:00 -0000", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 0),
+	],
+)
+def test_retry_after(
+	headers: dict[str, str], seconds: float | None, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""RFC 9110 10.2.3, never more than a day; where it cannot be read, the caller's own pause counts."""
+	server.script("/token", Answer(b"", 429, headers))
+	with pytest.raises(TemporaryFailure) as caught:
+		token_endpoint.request(config, FORM, http)
+	assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+	"content_type", ["application/x-www-form-urlencoded", "text/plain; charset=utf-8", ""]
+)
+def test_form_encoded_answer(content_type: str, config: ClientConfig, server: Hostile, http: Http) -> None:
+	"""GitHub, Facebook of old"""
+	server.script(
+		"/token", Answer(b"access_token=a%2Bb&scope=repo%2Cgist", headers={"Content-Type": content_type})
+	)
+	assert token_endpoint.request(config, FORM, http) == {"access_token": "a+b", "scope": "repo,gist"}
+
+
+def basic(pair: str) -> str:
+	return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+DISCOVERED = {"token_endpoint": "x"}
+
+
+@pytest.mark.parametrize(
+	("settings", "authorization", "fields"),
+	[
+		({"client_authentication": "basic"}, basic("cl%3Aient+%C3%BC:s%26%3A%2B"), {}),
+		({"client_authentication": "post"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
+		({"client_authentication": "none"}, None, {"client_id": "cl:ient ü"}),
+		({"client_authentication": "automatic"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
+		({"metadata": DISCOVERED}, basic("cl%3Aient+%C3%BC:s%26%3A%2B"), {}),
+		(
+			{"metadata": {**DISCOVERED, "token_endpoint_auth_methods_supported": ["client_secret_post"]}},
+			None,
+			{"client_id": "cl:ient ü", "client_secret": "s&:+"},
+		),
+		({"client_secret": None}, None, {"client_id": "cl:ient ü"}),
+	],
+)
+def test_client_authentication(
+	settings: dict[str, Any],
+	authorization: str | None,
+	fields: dict[str, str],
+	config: ClientConfig,
+	server: Hostile,
+	http: Http,
+) -> None:
+	"""core-defects 28: one method per request, Basic form-encoded, and public clients
+	(oidcc-client-test-client-secret-basic; RFC 6749 2.3.1)."""
+	config = replace(config, **{"client_id": "cl:ient ü", "client_secret": Secret("s&:+"), **settings})
+	server.script("/token", GOOD)
+	token_endpoint.request(config, FORM, http)
+	(request,) = server.requests
+	assert request.headers.get("authorization") == authorization
+	assert request.form == {**FORM, **fields}
+
+
+@pytest.mark.parametrize(
+	("settings", "code"),
+	[
+		({"client_id": ""}, "client_id_missing"),
+		({"client_secret": None, "client_authentication": "basic"}, "client_secret_missing"),
+		({"token_uri": ""}, "endpoint_missing"),
+		({"token_uri": "http://provider.example/token"}, "uri_insecure"),
+		({"token_uri": "ftp://provider.example/token"}, "uri_invalid"),
+		({"token_uri": "https://u:p@provider.example/token"}, "uri_invalid"),
+		({"token_uri": "http://["}, "uri_invalid"),
+		({"token_uri": "https://10.0.0.1/token"}, "address_refused"),
+		({"token_uri": "https://169.254.169.254/token"}, "address_refused"),
+		({"token_uri": "https://[::ffff:10.0.0.1]/token"}, "address_refused"),
+		({"token_uri": "https://[fd00::1]/token"}, "address_refused"),
+	],
+)
+def test_settings(settings: dict[str, Any], code: str, config: ClientConfig, http: Http) -> None:
+	"""core-defects 10: internal addresses are refused where they are connected to."""
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(replace(config, **settings), FORM, http)
+	assert caught.value.code == code
+
+
+def test_loopback_needs_leave(config: ClientConfig, server: Hostile) -> None:
+	"""core-defects 10: neither http nor this machine, unless the site says so."""
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(config, FORM, Http())
+	assert caught.value.code == "uri_insecure"
+	port = server.url.rpartition(":")[2]
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(replace(config, token_uri=f"https://localhost:{port}/"), FORM, Http())
+	assert caught.value.code == "address_refused"
+	assert server.connections == 0
+
+
+def test_certificate_is_checked(config: ClientConfig, server: Hostile, http: Http) -> None:
+	"""A server that does not speak TLS is not spoken to in the clear."""
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(
+			replace(config, token_uri=server.url.replace("http:", "https:") + "/token"), FORM, http
+		)
+	assert caught.value.code in ("certificate_invalid", "network", "timeout")
+	assert all(not request.body for request in server.requests)
+
+
+def test_connection_refused(config: ClientConfig, http: Http) -> None:
+	with pytest.raises(TemporaryFailure) as caught:
+		token_endpoint.request(replace(config, token_uri="http://127.0.0.1:1/token"), FORM, http)
+	assert caught.value.code == "network"
+
+
+def test_localhost_by_either_family(config: ClientConfig, server: Hostile, http: Http) -> None:
+	"""A name with several addresses: the next one is tried when the first does not answer."""
+	server.script("/token", GOOD)
+	token_endpoint.request(
+		replace(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
+	)
+
+
+def test_next_address(
+	monkeypatch: pytest.MonkeyPatch, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""As above, whatever this machine's resolver says."""
+	import socket
+
+	real = socket.getaddrinfo
+
+	def two(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+		if host == "localhost":
+			return [*real("127.0.0.9", port, *args, **kwargs), *real("127.0.0.1", port, *args, **kwargs)]
+		return real(host, port, *args, **kwargs)
+
+	monkeypatch.setattr(socket, "getaddrinfo", two)
+	server.script("/token", GOOD)
+	token_endpoint.request(
+		replace(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
+	)
+
+
+def test_connections_are_reused_and_cookies_are_not(
+	config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""core-defects 36: one connection for many requests; nothing else is shared."""
+	server.script("/token", replace(GOOD, headers={"Set-Cookie": "who=alice"}))
+	for _ in range(5):
+		token_endpoint.request(config, FORM, http)
+	assert server.connections == 1
+	assert all("cookie" not in request.headers for request in server.requests)
+
+
+def test_after_a_timeout_the_next_request_is_clean(config: ClientConfig, server: Hostile, http: Http) -> None:
+	"""core-defects 24: a late answer is never taken for the answer to another request."""
+	server.script("/token", as_json({"access_token": "late"}, delay=1.3), as_json({"access_token": "right"}))
+	with pytest.raises(TemporaryFailure):
+		token_endpoint.request(config, FORM, http)
+	time.sleep(0.5)
+	assert token_endpoint.request(config, FORM, http) == {"access_token": "right"}
+
+
+def test_environment_is_not_asked(
+	monkeypatch: pytest.MonkeyPatch, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""A proxy of the environment would choose the address for us."""
+	for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+		monkeypatch.setenv(name, "http://127.0.0.1:1")
+	server.script("/token", GOOD)
+	token_endpoint.request(config, FORM, http)
