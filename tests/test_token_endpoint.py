@@ -127,11 +127,11 @@ DISCOVERED = {"token_endpoint": "x"}
 @pytest.mark.parametrize(
 	("settings", "authorization", "fields"),
 	[
-		({"client_authentication": "basic"}, basic("cl%3Aient+%C3%BC:s%26%3A%2B"), {}),
+		({"client_authentication": "basic"}, basic("cl%3Aient%20%C3%BC:s%26%3A%2B"), {}),
 		({"client_authentication": "post"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
 		({"client_authentication": "none"}, None, {"client_id": "cl:ient ü"}),
 		({"client_authentication": "automatic"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
-		({"metadata": DISCOVERED}, basic("cl%3Aient+%C3%BC:s%26%3A%2B"), {}),
+		({"metadata": DISCOVERED}, basic("cl%3Aient%20%C3%BC:s%26%3A%2B"), {}),
 		(
 			{"metadata": {**DISCOVERED, "token_endpoint_auth_methods_supported": ["client_secret_post"]}},
 			None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from .config import ClientConfig
 from .errors import ConfigurationError
@@ -49,7 +49,8 @@ def authenticate(config: ClientConfig, form: dict[str, str], headers: dict[str, 
 		form["client_id"] = config.client_id
 		form["client_secret"] = config.client_secret
 	else:
-		# Form-encoded before base64, or a colon or a non-ASCII character breaks it (RFC 6749 2.3.1).
-		pair = f"{quote_plus(config.client_id)}:{quote_plus(config.client_secret)}"
+		# Form-encoded before base64, or a colon or a non-ASCII character breaks it (RFC 6749 2.3.1). A space as
+		# %20, not +: every form decoder reads that, and so do servers that only percent-decode.
+		pair = f"{quote(config.client_id, safe='')}:{quote(config.client_secret, safe='')}"
 		headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
 		del pair

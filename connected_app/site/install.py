@@ -19,19 +19,15 @@ def after_install() -> None:
 	"""
 	rows = frappe.get_all(
 		"Token Cache",
-		filters={"expires_at": ("is", "not set"), "expires_in": (">", 0)},
+		filters={"status": ("is", "not set"), "access_token": ("is", "set")},
 		fields=["name", "modified", "expires_in", "state"],
 	)
 	for row in rows:
-		issued = _to_utc(get_datetime(row.modified))
-		life = 0 if row.state else row.expires_in
-		frappe.db.set_value(
-			"Token Cache",
-			row.name,
-			"expires_at",
-			naive(issued + timedelta(seconds=life)),
-			update_modified=False,
-		)
+		values = {"status": "Connected"}
+		if row.expires_in:
+			life = timedelta(seconds=0 if row.state else row.expires_in)
+			values["expires_at"] = naive(_to_utc(get_datetime(row.modified)) + life)
+		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
 
 
 def before_uninstall() -> None:

@@ -1,6 +1,5 @@
 // The form of a Connected App: what an admin sets up, and the connection of whoever is looking at it.
-// In a function of its own: Frappe evaluates form scripts in the page's global scope, again when the form's
-// definition changes.
+// In a function of its own, so that its names stay its own however Frappe evaluates form scripts.
 (() => {
 	const API = "connected_app.api.";
 
@@ -165,7 +164,7 @@
 	}
 
 	function show_connection_buttons(frm) {
-		for (const label of frm.connection_labels || []) frm.remove_custom_button(label);
+		for (const label of frm.connection_labels || []) remove_button(frm, label);
 		frm.connection_labels = [];
 		const { status, may_connect } = frm.connection;
 		const provider = frm.doc.provider_name;
@@ -188,6 +187,15 @@
 		const button = frm.add_custom_button(label, action);
 		if (type && button) button.removeClass("btn-default").addClass(`btn-${type}`);
 		frm.connection_labels.push(label);
+	}
+
+	function remove_button(frm, label) {
+		frm.remove_custom_button(label);
+		// Frappe 15 leaves the button's twin in the menu, which is what phones show.
+		frm.page.menu
+			.find(`[data-label="${encodeURIComponent(label)}"]`)
+			.closest("li")
+			.remove();
 	}
 
 	async function connect(frm) {

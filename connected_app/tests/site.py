@@ -1,0 +1,172 @@
+"""What the tests of this lane share: browsers that are logged in to the running site, and providers to connect to.
+
+The web server is started by `scripts/test`; what a test stores here it commits, since other processes must see it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import frappe
+import requests
+
+REPO = os.environ.get("CONNECTED_APP_REPO", "")
+PYTHON = os.environ.get("CONNECTED_APP_TEST_PYTHON", "")
+needs_providers = unittest.skipUnless(
+	REPO and PYTHON, "the providers run in the checkout's own virtualenv: use ./scripts/test lane2"
+)
+CORE = "frappe.integrations.doctype.connected_app.connected_app."
+SCOPES = ("openid", "email", "profile", "offline_access", "read")
+PASSWORD = "correct-horse-battery"
+
+
+class Browser(requests.Session):
+	"""A logged-in browser session on the site under test."""
+
+	def __init__(self, user: str = "", password: str = PASSWORD) -> None:
+		super().__init__()
+		self.base = frappe.utils.get_url()
+		if user:
+			self.post(f"{self.base}/api/method/login", data={"usr": user, "pwd": password}).raise_for_status()
+			self.open("/app")
+
+	def open(self, path: str) -> requests.Response:
+		"""Open a page, and take the session's CSRF token from it, as the page's own scripts do."""
+		page = self.get(self.base + path)
+		if found := re.search(r"csrf_token\s*=\s*['\"]([0-9a-f]{20,})", page.text):
+			self.headers["X-Frappe-CSRF-Token"] = found.group(1)
+		return page
+
+	def call(self, method: str, http: str = "POST", **args: Any) -> requests.Response:
+		"""Call one of our endpoints, or a full dotted path."""
+		path = method if method.startswith("frappe.") else f"connected_app.api.{method}"
+		url = f"{self.base}/api/method/{path}"
+		kwargs: dict[str, Any] = {"params": args} if http == "GET" else {"data": args}
+		return self.request(http, url, headers={"Accept": "application/json"}, **kwargs)
+
+	def ask(self, method: str, http: str = "POST", **args: Any) -> Any:
+		answer = self.call(method, http, **args)
+		assert answer.status_code == 200, f"{method}: HTTP {answer.status_code}: {answer.text[:500]}"
+		return answer.json().get("message")
+
+	def visit(self, url: str) -> requests.Response:
+		return self.get(url, allow_redirects=False)
+
+
+class Provider:
+	"""The Authlib provider of `demo/provider.py`, in a process of its own."""
+
+	def __init__(self, *options: str) -> None:
+		command = [PYTHON, "-m", "demo.provider", *options]
+		clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+		self.process = subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True)
+		self.issuer = json.loads(self.process.stdout.readline())["issuer"]
+
+	def consent(self, url: str, allow: bool = True, account: str = "alice", scopes: Any = None) -> str:
+		"""Answer the consent page; returns where the browser is sent."""
+		form: dict[str, Any] = {"account": account, "decision": "allow" if allow else "deny"}
+		if scopes is not None:
+			form["granted"] = ["", *scopes]
+		answer = requests.post(url, data=form, allow_redirects=False, timeout=30)
+		answer.raise_for_status()
+		return answer.headers["Location"]
+
+	def stats(self) -> dict[str, Any]:
+		return requests.get(f"{self.issuer}/_stats", timeout=30).json()
+
+	def command(self, name: str) -> None:
+		requests.post(f"{self.issuer}/_{name}", timeout=30).raise_for_status()
+
+	def stop(self) -> None:
+		self.process.terminate()
+		self.process.wait(10)
+		self.process.stdout.close()
+
+
+@contextmanager
+def provider(*options: str) -> Iterator[Provider]:
+	running = Provider(*options)
+	try:
+		yield running
+	finally:
+		running.stop()
+
+
+def certified() -> Any:
+	"""The module that runs npm's certified provider."""
+	path = pathlib.Path(REPO) / "tests" / "certified" / "__init__.py"
+	spec = importlib.util.spec_from_file_location("certified_provider", path)
+	module = importlib.util.module_from_spec(spec)
+	sys.modules["certified_provider"] = module
+	spec.loader.exec_module(module)
+	return module
+
+
+def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
+	if not frappe.db.exists("User", email):
+		user = frappe.get_doc(
+			{
+				"doctype": "User",
+				"email": email,
+				"first_name": email.split("@")[0],
+				"send_welcome_email": 0,
+				"enabled": 1,
+				"user_type": user_type,
+				"new_password": PASSWORD,
+				"roles": [{"role": role} for role in roles],
+			}
+		)
+		user.flags.no_welcome_mail = True
+		user.insert(ignore_permissions=True)
+	frappe.db.commit()
+	return email
+
+
+def make_app(issuer: str = "", **values: Any) -> Any:
+	"""A Connected App as an admin fills it in, with the endpoints of the Authlib provider."""
+	endpoints = {}
+	if issuer:
+		endpoints = {
+			"openid_configuration": f"{issuer}/.well-known/openid-configuration",
+			"issuer": issuer,
+			"authorization_uri": f"{issuer}/authorize",
+			"token_uri": f"{issuer}/token",
+			"revocation_uri": f"{issuer}/revoke",
+			"userinfo_uri": f"{issuer}/userinfo",
+			"jwks_uri": f"{issuer}/jwks",
+			"client_id": "demo",
+			"client_secret": "demo-secret",
+			"scopes": [{"scope": scope} for scope in SCOPES],
+		}
+	app = frappe.get_doc({"doctype": "Connected App", "provider_name": "Demo", **endpoints, **values})
+	app.insert(ignore_permissions=True)
+	frappe.db.commit()
+	return app
+
+
+def row(app: Any, user: str) -> Any:
+	"""The Token Cache as it is now, whatever this process has read before."""
+	frappe.db.rollback()
+	forget()
+	return app.get_token_cache(user)
+
+
+def forget() -> None:
+	"""As at the start of a request."""
+	frappe.local.connected_app_grants = {}
+
+
+def code_of(page: requests.Response) -> str:
+	"""The error code on a page of refusal."""
+	found = re.search(r"<code>([a-z_]+)</code>", page.text)
+	return found.group(1) if found else ""

@@ -1,0 +1,584 @@
+"""From the click to the API call, over HTTP, against the running web server and real providers."""
+
+from __future__ import annotations
+
+import threading
+import unittest
+from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import frappe
+import requests
+
+from connected_app.oauth import ConfigurationError, ReconnectRequired
+from connected_app.tests.site import (
+	CORE,
+	SCOPES,
+	Browser,
+	Provider,
+	certified,
+	code_of,
+	forget,
+	make_app,
+	make_user,
+	needs_providers,
+	provider,
+	row,
+)
+
+ALICE, MALLORY, VISITOR = "alice@site.example", "mallory@site.example", "visitor@site.example"
+
+
+def setUpModule() -> None:
+	make_user(ALICE, "Blogger")
+	make_user(MALLORY, "Blogger")
+	make_user(VISITOR, user_type="Website User")
+
+
+class Case(unittest.TestCase):
+	authlib: Provider
+
+	@classmethod
+	def setUpClass(cls) -> None:
+		cls.authlib = Provider()
+		cls.addClassCleanup(cls.authlib.stop)
+		cls.admin = Browser("Administrator", "admin")
+		cls.alice = Browser(ALICE)
+
+	def setUp(self) -> None:
+		frappe.db.rollback()
+		frappe.set_user("Administrator")
+		forget()
+		self.authlib.command("reset")
+
+	def connect(self, app: Any, browser: Browser | None = None, **consent: Any) -> requests.Response:
+		browser = browser or self.alice
+		url = browser.ask("authorize", connected_app=app.name, success_uri="/me")
+		return browser.visit(self.authlib.consent(url, **consent))
+
+	def assertRefused(self, page: requests.Response, code: str) -> None:
+		self.assertEqual(code_of(page), code, page.text[:300])
+		self.assertGreaterEqual(page.status_code, 400)
+		self.assertNotIn("Traceback", page.text)
+
+
+@needs_providers
+class TestTheWholeLine(Case):
+	def test_from_the_form_to_the_api(self) -> None:
+		"""core-defects 35: the server, not the browser, fetches the configuration. Then the whole line."""
+		app = make_app(openid_configuration=f"{self.authlib.issuer}/.well-known/openid-configuration")
+		found = self.admin.ask("get_openid_configuration", connected_app=app.name)
+		self.assertEqual(len(found["filled"]), 7)
+		self.assertEqual(found["missing"], [])
+		scopes = [{"scope": scope} for scope in SCOPES]
+		app.reload()
+		app.update({**found["values"], "client_id": "demo", "client_secret": "demo-secret", "scopes": scopes})
+		app.save()
+		frappe.db.commit()
+
+		landed = self.connect(app)
+		self.assertEqual((landed.status_code, landed.headers["Location"]), (302, "/me"))
+		self.assertEqual(landed.cookies.get("connected_app_message"), "1")
+		message = self.alice.ask("take_message")
+		self.assertIn("alice@example.com", message["message"])
+		self.assertIn("read", message["message"])
+		self.assertEqual(message["indicator"], "green")
+		self.assertIsNone(self.alice.ask("take_message"))
+
+		kept = row(app, ALICE)
+		self.assertEqual(
+			(kept.status, kept.account_id, kept.account_name), ("Connected", "alice", "alice@example.com")
+		)
+		self.assertEqual([line.scope for line in kept.scopes], list(SCOPES))
+		self.assertTrue(3500 < kept.get_expires_in() <= 3600)
+
+		session = frappe.get_doc("Connected App", app.name).get_oauth2_session(ALICE)
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.authlib.command("expire")
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+
+		self.assertTrue(self.alice.ask("has_token", connected_app=app.name))
+		self.assertEqual(self.alice.ask("disconnect", connected_app=app.name), {"revoked": True})
+		self.assertFalse(self.alice.ask("has_token", "GET", connected_app=app.name))
+		self.assertIsNone(row(app, ALICE))
+		self.assertEqual(self.authlib.stats()["revocations"], 2)
+
+	def test_a_website_user_connects(self) -> None:
+		app = make_app(self.authlib.issuer)
+		visitor = Browser(VISITOR)
+		page = visitor.open(f"/connect?app={app.name}")
+		self.assertIn("Not Connected", page.text)
+		url = visitor.ask("authorize", connected_app=app.name)
+		landed = visitor.visit(self.authlib.consent(url, account="bob"))
+		self.assertEqual(landed.headers.get("Location"), f"/connect?app={app.name}")
+		self.assertEqual(
+			visitor.ask("connection", "GET", connected_app=app.name)["account_name"], "bob@example.com"
+		)
+
+	def test_the_certified_provider(self) -> None:
+		module = certified()
+		if not module.AVAILABLE:
+			self.skipTest("the certified provider needs Node.js and npm")
+		app = make_app(
+			client_id="client",
+			client_secret="s:cret%",
+			query_parameters=[{"key": "prompt", "value": "consent"}],
+		)
+		with module.start("client", "s:cret%", app.redirect_uri) as running:
+			app.openid_configuration = running.discovery_url
+			app.scopes = []
+			for scope in ("openid", "email", "offline_access"):
+				app.append("scopes", {"scope": scope})
+			app.save()
+			frappe.db.commit()
+			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
+			app.save()
+			frappe.db.commit()
+			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+			landed = self.alice.visit(running.consent(url))
+			self.assertEqual(landed.headers.get("Location"), "/me", landed.text[:500])
+			self.assertEqual(row(app, ALICE).account_name, "alice@example.com")
+			before = row(app, ALICE).get_password("access_token")
+			frappe.db.set_value("Token Cache", row(app, ALICE).name, "expires_at", "2020-01-01")
+			frappe.db.commit()
+			forget()
+			session = app.get_oauth2_session(ALICE)
+			self.assertNotEqual(session.token["access_token"], before)
+			self.assertEqual(session.get(app.userinfo_uri).json()["sub"], "alice")
+
+	def test_frappes_own_provider(self) -> None:
+		app = make_app()
+		client = frappe.get_doc(
+			{
+				"doctype": "OAuth Client",
+				"app_name": "connected_app test",
+				"scopes": "all openid",
+				"redirect_uris": app.redirect_uri,
+				"default_redirect_uri": app.redirect_uri,
+				"grant_type": "Authorization Code",
+				"response_type": "Code",
+				"skip_authorization": 1,
+			}
+		).insert(ignore_permissions=True)
+		base = frappe.utils.get_url() + "/api/method/frappe.integrations.oauth2."
+		app.update(
+			{
+				"client_id": client.client_id,
+				"client_secret": client.client_secret,
+				"authorization_uri": base + "authorize",
+				"token_uri": base + "get_token",
+				"revocation_uri": base + "revoke_token",
+				"userinfo_uri": base + "openid_profile",
+			}
+		)
+		app.append("scopes", {"scope": "all"})
+		app.append("scopes", {"scope": "openid"})
+		app.save()
+		frappe.db.commit()
+		url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+		where = url
+		while not where.startswith(app.redirect_uri):
+			there = self.alice.visit(where)
+			self.assertIn(there.status_code, (301, 302, 303), there.text[:500])
+			where = urljoin(self.alice.base, there.headers["Location"])
+		landed = self.alice.visit(where)
+		self.assertEqual(landed.headers.get("Location"), "/me", landed.text[:500])
+		session = app.get_oauth2_session(ALICE)
+		answer = session.get(frappe.utils.get_url() + "/api/method/frappe.auth.get_logged_user")
+		self.assertEqual(answer.json()["message"], ALICE)
+
+
+@needs_providers
+class TestCallback(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+
+	def begin(self, browser: Browser | None = None) -> str:
+		return (browser or self.alice).ask("authorize", connected_app=self.app.name)
+
+	def test_without_state(self) -> None:
+		"""core-defects 1: after a success, a callback without state is refused."""
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		account = row(self.app, ALICE).account_id
+		back = self.authlib.consent(self.begin(), account="bob")
+		code = parse_qs(urlsplit(back).query)["code"][0]
+		self.assertRefused(self.alice.visit(f"{self.app.redirect_uri}?code={code}"), "state_missing")
+		self.assertEqual(row(self.app, ALICE).account_id, account)
+
+	def test_pkce(self) -> None:
+		"""core-defects 2: S256 in the request, the verifier in the exchange."""
+		query = parse_qs(urlsplit(self.begin()).query)
+		self.assertEqual(query["code_challenge_method"], ["S256"])
+		self.assertEqual(len(query["code_challenge"][0]), 43)
+		self.connect(self.app)
+		self.assertIn("code_verifier", self.authlib.stats()["requests"][-1]["form"])
+
+	def test_two_tabs(self) -> None:
+		"""core-defects 3: several attempts side by side, finished in any order."""
+		first, second = self.begin(), self.begin()
+		for url in (second, first):
+			self.assertEqual(self.alice.visit(self.authlib.consent(url)).status_code, 302)
+
+	def test_twice(self) -> None:
+		"""core-defects 4: a state is used once."""
+		back = self.authlib.consent(self.begin())
+		self.assertEqual(self.alice.visit(back).status_code, 302)
+		self.assertRefused(self.alice.visit(back), "attempt_unknown")
+
+	def test_at_once(self) -> None:
+		"""core-defects 4: of two concurrent callbacks with one state, one exchanges the code."""
+		back = self.authlib.consent(self.begin())
+		answers: list[int] = []
+		cookies = self.alice.cookies.get_dict()
+
+		def visit() -> None:
+			answers.append(requests.get(back, cookies=cookies, allow_redirects=False).status_code)
+
+		threads = [threading.Thread(target=visit) for _ in range(6)]
+		for thread in threads:
+			thread.start()
+		for thread in threads:
+			thread.join()
+		self.assertEqual(sorted(answers), [302, 400, 400, 400, 400, 400])
+		self.assertEqual(self.authlib.stats()["token_requests"], 1)
+
+	def test_another_browser_or_user(self) -> None:
+		"""core-defects 4 and 38: an attempt belongs to its user and browser session; others cannot spoil it."""
+		back = self.authlib.consent(self.begin())
+		self.assertRefused(Browser(MALLORY).visit(back), "attempt_elsewhere")
+		self.assertRefused(Browser(ALICE).visit(back), "attempt_elsewhere")
+		self.assertEqual(self.authlib.stats()["token_requests"], 0)
+		self.assertEqual(self.alice.visit(back).status_code, 302)
+
+	def test_guest(self) -> None:
+		"""core-defects 5: no code and no state in a login redirect."""
+		back = self.authlib.consent(self.begin())
+		query = parse_qs(urlsplit(back).query)
+		page = Browser().visit(back)
+		self.assertRefused(page, "not_logged_in")
+		for secret in (query["code"][0], query["state"][0]):
+			self.assertNotIn(secret, page.text + str(page.headers))
+
+	def test_declined(self) -> None:
+		"""core-defects 32: a declined consent is a page, not a traceback; nothing is stored."""
+		page = self.connect(self.app, allow=False)
+		self.assertRefused(page, "consent_declined")
+		self.assertEqual(page.status_code, 400)
+		self.assertIn("/me", page.text)
+		self.assertIsNone(row(self.app, ALICE))
+
+	def test_repeated_parameters_and_unknown_apps(self) -> None:
+		base = self.app.redirect_uri
+		self.assertRefused(self.alice.visit(f"{base}?state=a&state=b&code=c"), "parameter_repeated")
+		self.assertRefused(self.alice.visit(f"{base}?state=ä%00&code=c"), "attempt_unknown")
+		self.assertRefused(self.alice.visit(base.replace(self.app.name, "n%C3%B6pe")), "app_unknown")
+		self.assertRefused(self.alice.visit(base), "state_missing")
+
+	def test_code_used_twice(self) -> None:
+		back = self.authlib.consent(self.begin())
+		code = parse_qs(urlsplit(back).query)["code"][0]
+		self.alice.visit(back)
+		state = parse_qs(urlsplit(self.begin()).query)["state"][0]
+		page = self.alice.visit(
+			f"{self.app.redirect_uri}?code={code}&state={state}&iss={self.authlib.issuer}"
+		)
+		self.assertRefused(page, "grant_invalid")
+
+	def test_narrower_scope(self) -> None:
+		"""core-defects 29: a narrower grant is kept and shown."""
+		self.assertEqual(self.connect(self.app, scopes=["email", "offline_access"]).status_code, 302)
+		message = self.alice.ask("take_message")
+		self.assertEqual(message["indicator"], "orange")
+		self.assertIn(
+			"read", self.alice.ask("connection", "GET", connected_app=self.app.name)["missing_scopes"]
+		)
+
+	def test_switched_off_meanwhile(self) -> None:
+		back = self.authlib.consent(self.begin())
+		frappe.db.set_value("Connected App", self.app.name, "enabled", 0)
+		frappe.db.commit()
+		self.assertRefused(self.alice.visit(back), "app_disabled")
+		self.assertIsNone(row(self.app, ALICE))
+		self.assertIn(
+			"app_disabled",
+			str(
+				self._error(
+					lambda: frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
+				).code
+			),
+		)
+
+	def _error(self, action: Any) -> Any:
+		with self.assertRaises(ConfigurationError) as caught:
+			action()
+		return caught.exception
+
+	def test_success_uri(self) -> None:
+		"""core-defects 9: no open redirector."""
+		for target in (
+			"https://evil.example",
+			"//evil.example",
+			"/\\evil.example",
+			"javascript:alert(1)",
+			"/\tx",
+		):
+			answer = self.alice.call("authorize", connected_app=self.app.name, success_uri=target)
+			self.assertEqual(answer.status_code, 417, target)
+		own = frappe.utils.get_url() + "/me"
+		self.assertEqual(
+			self.alice.call("authorize", connected_app=self.app.name, success_uri=own).status_code, 200
+		)
+
+	def test_client_authentication(self) -> None:
+		"""core-defects 28: Basic, form-encoded, and public clients."""
+		secret = "se%c ret+ü"
+		redirect = "http://127.0.0.1:*"
+		with provider("--client", f"basic:{secret}:{redirect}", "--client", f"open::{redirect}") as authlib:
+			for how, client, password, seen in (
+				("Basic", "basic", secret, "client_secret_basic"),
+				("Post", "basic", secret, "client_secret_post"),
+				("None", "open", "", "none"),
+			):
+				app = make_app(
+					authlib.issuer, client_authentication=how, client_id=client, client_secret=password
+				)
+				url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+				landed = self.alice.visit(authlib.consent(url))
+				self.assertEqual(landed.status_code, 302, f"{how}: {code_of(landed)}")
+				self.assertIn(
+					authlib.stats()["requests"][-1]["auth_method"],
+					(seen, seen.removeprefix("client_secret_")),
+				)
+
+	def test_query_parameters(self) -> None:
+		"""core-defects 7: rows go into the authorization request only, and cannot replace the flow's own."""
+		app = make_app(
+			self.authlib.issuer,
+			query_parameters=[{"key": "prompt", "value": "consent"}, {"key": "verify", "value": "0"}],
+		)
+		url = self.alice.ask("authorize", connected_app=app.name)
+		self.assertIn("prompt=consent", url)
+		self.assertEqual(self.alice.visit(self.authlib.consent(url)).status_code, 302)
+		self.assertEqual(set(self.authlib.stats()["requests"][-1]["form"]) & {"prompt", "verify"}, set())
+		app.reload()
+		app.append("query_parameters", {"key": "state", "value": "fixed"})
+		self.assertRaises(frappe.ValidationError, app.save)
+
+	def test_without_endpoints(self) -> None:
+		answer = self.alice.call("authorize", connected_app=make_app().name)
+		self.assertEqual(answer.status_code, 417)
+		self.assertIn("Authorization URI is not set", answer.text)
+
+
+@needs_providers
+class TestGrants(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+
+	def expire(self) -> None:
+		frappe.db.set_value("Token Cache", row(self.app, ALICE).name, "expires_at", "2020-01-01")
+		frappe.db.commit()
+		forget()
+
+	def test_saving_does_not_move_expiry(self) -> None:
+		"""core-defects 16: expiry is an instant of its own."""
+		before = row(self.app, ALICE)
+		instant = before.expires_at
+		frappe.db.set_value("Token Cache", before.name, "modified", "2030-01-01")
+		frappe.db.commit()
+		self.alice.ask("authorize", connected_app=self.app.name)
+		after = row(self.app, ALICE)
+		after.save(ignore_permissions=True)
+		frappe.db.commit()
+		self.assertEqual(row(self.app, ALICE).expires_at, instant)
+		self.assertLessEqual(row(self.app, ALICE).get_expires_in(), 3600)
+
+	def test_without_expires_in(self) -> None:
+		"""core-defects 15: such a token does not expire, and is not refreshed."""
+		with provider("--expires-in", "0") as authlib:
+			app = make_app(authlib.issuer)
+			url = self.alice.ask("authorize", connected_app=app.name)
+			self.alice.visit(authlib.consent(url))
+			kept = row(app, ALICE)
+			self.assertIsNone(kept.expires_at)
+			self.assertFalse(kept.is_expired())
+			self.assertTrue(app.get_active_token(ALICE).get_password("access_token"))
+			self.assertEqual(authlib.stats()["refreshes"], 0)
+
+	def test_odd_token_responses(self) -> None:
+		"""core-defects 18 and 19: token types of Slack and eBay; scopes separated by commas."""
+		kept = row(self.app, ALICE)
+		kept.update_data({"access_token": "xoxb", "token_type": "bot", "scope": "repo,gist"})
+		kept = row(self.app, ALICE)
+		self.assertEqual([line.scope for line in kept.scopes], ["repo", "gist"])
+		self.assertEqual(kept.get_auth_header(), {"Authorization": "Bearer xoxb"})
+		kept.update_data({"access_token": "x"})
+		self.assertEqual(row(self.app, ALICE).get_password("access_token"), "x")
+
+	def test_without_a_grant(self) -> None:
+		"""core-defects 20: an error that says where to connect, and no side effect."""
+		with self.assertRaises(ReconnectRequired) as caught:
+			self.app.get_oauth2_session(MALLORY)
+		self.assertIsInstance(caught.exception, frappe.ValidationError)
+		self.assertEqual(caught.exception.code, "not_connected")
+		self.assertTrue(caught.exception.connect_url.endswith(f"/connect?app={self.app.name}"))
+		self.assertRaises(ReconnectRequired, self.app.get_user_token, MALLORY)
+		self.assertNotEqual(frappe.local.response.get("type"), "redirect")
+		self.assertIsNone(self.app.get_active_token(MALLORY))
+
+	def test_for_another_user(self) -> None:
+		"""core-defects 8 and 22: a flow is for the session's own user; refused at once, not at the callback."""
+		frappe.set_user(ALICE)
+		self.assertRaises(frappe.PermissionError, self.app.initiate_web_application_flow, MALLORY)
+		frappe.set_user("Administrator")
+		mallory = Browser(MALLORY)
+		self.assertEqual(
+			mallory.call("has_token", connected_app=self.app.name, connected_user=ALICE).status_code, 403
+		)
+		self.assertEqual(mallory.call("disconnect", connected_app=self.app.name, user=ALICE).status_code, 403)
+		core = mallory.call(CORE + "has_token", connected_app=self.app.name, connected_user=ALICE)
+		self.assertEqual(core.status_code, 403)
+		self.assertTrue(self.admin.ask("has_token", connected_app=self.app.name, connected_user=ALICE))
+
+	def test_owner_and_placeholder(self) -> None:
+		"""core-defects 14 and 23: the row belongs to its user; the placeholder tells nothing of the token."""
+		kept = row(self.app, ALICE)
+		self.assertEqual(kept.owner, ALICE)
+		seen = self.admin.get(f"{self.admin.base}/api/resource/Token Cache/{kept.name}").json()["data"]
+		self.assertEqual(seen["access_token"], "*" * 8)
+		self.assertNotEqual(len(kept.get_password("access_token")), 8)
+
+	def test_a_cross_site_get(self) -> None:
+		"""core-defects 38: nothing begins by GET, nor for a posted document's own endpoints."""
+		url = f"{self.alice.base}/api/method/run_doc_method"
+		forged = {
+			"doctype": "Connected App",
+			"name": self.app.name,
+			"authorization_uri": "https://evil.example",
+			"modified": str(self.app.modified),
+		}
+		args = {"docs": frappe.as_json(forged), "method": "initiate_web_application_flow"}
+		self.assertGreaterEqual(self.alice.get(url, params=args).status_code, 400)
+		self.assertGreaterEqual(
+			self.alice.call("authorize", "GET", connected_app=self.app.name).status_code, 400
+		)
+		posted = self.alice.post(url, data=args)
+		self.assertTrue(posted.json().get("message", "").startswith(self.authlib.issuer), posted.text[:300])
+
+	def test_renamed_user(self) -> None:
+		"""core-defects 33: renaming a user keeps the connection."""
+		old = make_user("before@site.example", "Blogger")
+		self.connect(self.app, Browser(old))
+		frappe.rename_doc("User", old, "after@site.example", force=True)
+		frappe.db.commit()
+		forget()
+		session = self.app.get_oauth2_session("after@site.example")
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").status_code, 200)
+		frappe.delete_doc("User", "after@site.example", force=True)
+		frappe.db.commit()
+
+	def test_redirect_uri(self) -> None:
+		"""core-defects 34: the redirect URI stays on save; a changed address is shown, and renewed on request."""
+		registered = self.app.redirect_uri
+		self.assertTrue(registered.endswith(f"/{self.app.name}"))
+		elsewhere = registered.replace(frappe.utils.get_url(), "https://old.example")
+		frappe.db.set_value("Connected App", self.app.name, "redirect_uri", elsewhere)
+		frappe.db.commit()
+		answer = self.admin.put(
+			f"{self.admin.base}/api/resource/Connected App/{self.app.name}",
+			json={"redirect_uri": "https://evil.example", "provider_name": "Ünï"},
+		)
+		self.assertEqual(answer.json()["data"]["redirect_uri"], elsewhere)
+		state = self.admin.ask("connection", "GET", connected_app=self.app.name)
+		self.assertTrue(state["redirect_uri_outdated"])
+		self.assertEqual(self.alice.call("renew_redirect_uri", connected_app=self.app.name).status_code, 403)
+		self.assertEqual(self.admin.ask("renew_redirect_uri", connected_app=self.app.name), registered)
+
+	def test_durable_before_use(self) -> None:
+		"""core-defects 30: the caller's rollback loses no token; its work is not committed by the refresh."""
+		self.expire()
+		note = frappe.get_doc({"doctype": "ToDo", "description": "half done"}).insert()
+		new = self.app.get_oauth2_session(ALICE).token["access_token"]
+		self.assertEqual(self.app.get_active_token(ALICE).get_password("access_token"), new)
+		frappe.db.rollback()
+		self.assertFalse(frappe.db.exists("ToDo", note.name))
+		self.assertEqual(row(self.app, ALICE).get_password("access_token"), new)
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+		self.assertEqual(self.authlib.stats()["reuses"], 0)
+
+	def test_statements(self) -> None:
+		"""core-defects 36: one statement for a session, none for the next in the same request."""
+		frappe.get_cached_doc("Connected App", self.app.name)
+		statements: list[str] = []
+		original = frappe.db.sql
+
+		def counted(query: Any, *args: Any, **kwargs: Any) -> Any:
+			statements.append(str(query))
+			return original(query, *args, **kwargs)
+
+		frappe.db.sql = counted
+		try:
+			for expected in (1, 0):
+				statements.clear()
+				frappe.get_cached_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
+				self.assertEqual(len(statements), expected, statements)
+			forget()
+			statements.clear()
+			frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
+			self.assertLessEqual(len(statements), 5)
+		finally:
+			del frappe.db.sql
+
+
+@needs_providers
+class TestDiscovery(Case):
+	def test_bad_configurations(self) -> None:
+		"""Each answers with a sentence, fills nothing in, and stays off internal addresses (core-defects 10)."""
+		base = self.authlib.issuer
+		for url, said in (
+			("", "OpenID Configuration is not set"),
+			(f"{base}/nothing", "no OpenID Configuration at this address"),
+			("http://127.0.0.1:1/.well-known/openid-configuration", "could not be reached"),
+			("https://169.254.169.254/.well-known/openid-configuration", "internal address"),
+			("http://provider.example/.well-known/openid-configuration", "must be reached by https"),
+			("file:///etc/passwd", "not a valid web address"),
+		):
+			app = make_app(openid_configuration=url)
+			answer = self.admin.call("get_openid_configuration", connected_app=app.name)
+			self.assertEqual(answer.status_code, 417, f"{url}: {answer.text[:300]}")
+			self.assertIn(said, answer.text)
+
+	def test_admins_only(self) -> None:
+		app = make_app(self.authlib.issuer)
+		for browser in (self.alice, Browser()):
+			answer = browser.call("get_openid_configuration", connected_app=app.name)
+			self.assertEqual(answer.status_code, 403)
+
+
+@needs_providers
+class TestPermissions(Case):
+	def test_guests(self) -> None:
+		app = make_app(self.authlib.issuer)
+		guest = Browser()
+		for method, http in (
+			("authorize", "POST"),
+			("disconnect", "POST"),
+			("has_token", "GET"),
+			("connection", "GET"),
+			("renew_redirect_uri", "POST"),
+		):
+			self.assertEqual(guest.call(method, http, connected_app=app.name).status_code, 403, method)
+
+	def test_roles(self) -> None:
+		app = make_app(self.authlib.issuer, everyone_may_connect=0)
+		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 403)
+		self.assertFalse(self.alice.ask("connection", "GET", connected_app=app.name)["may_connect"])
+		app.append("allowed_roles", {"role": "Blogger"})
+		app.save()
+		frappe.db.commit()
+		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 200)
+		self.assertEqual(Browser(VISITOR).call("authorize", connected_app=app.name).status_code, 403)
