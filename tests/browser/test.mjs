@@ -14,7 +14,7 @@ const python = process.env.CONNECTED_APP_TEST_PYTHON || `${repo}/.venvs/newest/b
 const screenshots = process.env.CONNECTED_APP_SCREENSHOTS || mkdtempSync(path.join(tmpdir(), "connected-app-"));
 mkdirSync(screenshots, { recursive: true });
 const SCOPES = ["openid", "email", "profile", "offline_access", "read"];
-const VISITOR = "phone@site.example";
+const VISITOR = `phone-${Date.now()}@site.example`;
 const PASSWORD = "correct-horse-battery";
 
 let passed = 0;
