@@ -77,7 +77,10 @@ class Refresher:
 				"cooling_down", failure.message, retry_after=(failure.retry_at - now).total_seconds()
 			)
 		if not grant.refresh_token:
-			raise ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
+			expired = ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
+			if grant.is_expired(now):
+				slot.fail(self._failure(expired))
+			raise expired
 		form: dict[str, str] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
 		if self.config.scope_on_refresh == "granted" and grant.scopes:
 			form["scope"] = self.config.scope_separator.join(grant.scopes)

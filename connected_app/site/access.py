@@ -60,6 +60,7 @@ def landing(success_uri: str | None) -> str | None:
 		return None
 	site = get_url()
 	allowed = frappe.conf.get("connected_app_success_origins") or []
+	allowed = [allowed] if isinstance(allowed, str) else allowed
 	try:
 		parts = urlsplit(success_uri)
 		origin = f"{parts.scheme}://{parts.netloc}"
