@@ -26,6 +26,8 @@ KEYS_REST = 30
 ASYMMETRIC = (
 	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
+# Only where the provider's metadata name them, as Frappe's own provider does.
+SYMMETRIC = ("HS256", "HS384", "HS512")
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
@@ -137,7 +139,11 @@ def verify(
 
 def _algorithm(config: ClientConfig, header: dict[str, Any]) -> str:
 	supported = config.metadata.get("id_token_signing_alg_values_supported")
-	allowed = [alg for alg in supported if alg in ASYMMETRIC] if isinstance(supported, list) else ["RS256"]
+	allowed = ["RS256"]
+	if isinstance(supported, list):
+		allowed = [
+			alg for alg in supported if alg in ASYMMETRIC or (alg in SYMMETRIC and config.client_secret)
+		]
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
 		raise refused("algorithm", "its signature algorithm is not allowed")
@@ -155,6 +161,9 @@ def _decoded(
 		"verify_aud": False,
 		"verify_iss": False,
 	}
+	if algorithm in SYMMETRIC:
+		# The key is the client secret and never one of the key set (OIDC Core 3.1.3.7, 8).
+		return jwt.decode(token, str(config.client_secret), algorithms=[algorithm], options=off)
 	unsigned: Any = {**off, "verify_signature": False}
 	if not config.jwks_uri:
 		return jwt.decode(token, options=unsigned)

@@ -119,7 +119,11 @@ class TokenCacheSlot:
 	def __init__(self, store: TokenCacheStore, rows: list[Any]) -> None:
 		self.store = store
 		self.name: str | None = rows[0].name if rows else None
-		self.grant = _grant(rows)
+		try:
+			self.grant = _grant(rows)
+		except ReconnectRequired:
+			# Unreadable: it can still be replaced, or deleted.
+			self.grant = None
 		self.failure: Failure | None = None
 		if self.name:
 			scopes = frappe.get_all(

@@ -28,6 +28,7 @@ needs_providers = unittest.skipUnless(
 CORE = "frappe.integrations.doctype.connected_app.connected_app."
 SCOPES = ("openid", "email", "profile", "offline_access", "read")
 PASSWORD = "correct-horse-battery"
+ALICE, MALLORY, VISITOR = "alice@site.example", "mallory@site.example", "visitor@site.example"
 
 
 class Browser(requests.Session):
@@ -170,3 +171,36 @@ def code_of(page: requests.Response) -> str:
 	"""The error code on a page of refusal."""
 	found = re.search(r"<code>([a-z_]+)</code>", page.text)
 	return found.group(1) if found else ""
+
+
+class Case(unittest.TestCase):
+	"""Three users, their browsers, and a provider that is as good as new for each test."""
+
+	authlib: Provider
+
+	@classmethod
+	def setUpClass(cls) -> None:
+		frappe.set_user("Administrator")
+		make_user(ALICE, "Blogger")
+		make_user(MALLORY, "Blogger")
+		make_user(VISITOR, user_type="Website User")
+		cls.authlib = Provider()
+		cls.addClassCleanup(cls.authlib.stop)
+		cls.admin = Browser("Administrator", "admin")
+		cls.alice = Browser(ALICE)
+
+	def setUp(self) -> None:
+		frappe.db.rollback()
+		frappe.set_user("Administrator")
+		forget()
+		self.authlib.command("reset")
+
+	def connect(self, app: Any, browser: Browser | None = None, **consent: Any) -> requests.Response:
+		browser = browser or self.alice
+		url = browser.ask("authorize", connected_app=app.name, success_uri="/me")
+		return browser.visit(self.authlib.consent(url, **consent))
+
+	def assertRefused(self, page: requests.Response, code: str) -> None:
+		self.assertEqual(code_of(page), code, page.text[:300])
+		self.assertGreaterEqual(page.status_code, 400)
+		self.assertNotIn("Traceback", page.text)

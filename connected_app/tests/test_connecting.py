@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import threading
-import unittest
+from dataclasses import replace
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import frappe
 import requests
+from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import ConfigurationError, ReconnectRequired
+from connected_app.oauth.ports import utc_now
+from connected_app.site.attempts import RedisAttemptStore
 from connected_app.tests.site import (
+	ALICE,
 	CORE,
+	MALLORY,
 	SCOPES,
+	VISITOR,
 	Browser,
-	Provider,
+	Case,
 	certified,
 	code_of,
 	forget,
@@ -25,41 +33,6 @@ from connected_app.tests.site import (
 	provider,
 	row,
 )
-
-ALICE, MALLORY, VISITOR = "alice@site.example", "mallory@site.example", "visitor@site.example"
-
-
-def setUpModule() -> None:
-	make_user(ALICE, "Blogger")
-	make_user(MALLORY, "Blogger")
-	make_user(VISITOR, user_type="Website User")
-
-
-class Case(unittest.TestCase):
-	authlib: Provider
-
-	@classmethod
-	def setUpClass(cls) -> None:
-		cls.authlib = Provider()
-		cls.addClassCleanup(cls.authlib.stop)
-		cls.admin = Browser("Administrator", "admin")
-		cls.alice = Browser(ALICE)
-
-	def setUp(self) -> None:
-		frappe.db.rollback()
-		frappe.set_user("Administrator")
-		forget()
-		self.authlib.command("reset")
-
-	def connect(self, app: Any, browser: Browser | None = None, **consent: Any) -> requests.Response:
-		browser = browser or self.alice
-		url = browser.ask("authorize", connected_app=app.name, success_uri="/me")
-		return browser.visit(self.authlib.consent(url, **consent))
-
-	def assertRefused(self, page: requests.Response, code: str) -> None:
-		self.assertEqual(code_of(page), code, page.text[:300])
-		self.assertGreaterEqual(page.status_code, 400)
-		self.assertNotIn("Traceback", page.text)
 
 
 @needs_providers
@@ -148,6 +121,7 @@ class TestTheWholeLine(Case):
 			self.assertEqual(session.get(app.userinfo_uri).json()["sub"], "alice")
 
 	def test_frappes_own_provider(self) -> None:
+		"""The provider's session is another user's, who clicks Allow there."""
 		app = make_app()
 		client = frappe.get_doc(
 			{
@@ -158,7 +132,6 @@ class TestTheWholeLine(Case):
 				"default_redirect_uri": app.redirect_uri,
 				"grant_type": "Authorization Code",
 				"response_type": "Code",
-				"skip_authorization": 1,
 			}
 		).insert(ignore_permissions=True)
 		base = frappe.utils.get_url() + "/api/method/frappe.integrations.oauth2."
@@ -176,16 +149,63 @@ class TestTheWholeLine(Case):
 		app.append("scopes", {"scope": "openid"})
 		app.save()
 		frappe.db.commit()
-		url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
-		where = url
-		while not where.startswith(app.redirect_uri):
-			there = self.alice.visit(where)
-			self.assertIn(there.status_code, (301, 302, 303), there.text[:500])
-			where = urljoin(self.alice.base, there.headers["Location"])
-		landed = self.alice.visit(where)
+		there = Browser(MALLORY)
+		page = there.visit(self.alice.ask("authorize", connected_app=app.name, success_uri="/me"))
+		where = re.search(r'location\.replace\("(/api/method/[^"]*approve[^"]*)"', page.text)
+		self.assertIsNotNone(where, page.text[-2000:])
+		allowed = there.visit(there.base + unescape(where.group(1)))
+		landed = self.alice.visit(allowed.headers["Location"])
 		self.assertEqual(landed.headers.get("Location"), "/me", landed.text[:500])
+		self.assertEqual(row(app, ALICE).account_name, MALLORY)
+
+		who = frappe.utils.get_url() + "/api/method/frappe.auth.get_logged_user"
 		session = app.get_oauth2_session(ALICE)
-		answer = session.get(frappe.utils.get_url() + "/api/method/frappe.auth.get_logged_user")
+		self.assertEqual(session.get(who).json()["message"], MALLORY)
+		before = session.token["access_token"]
+		frappe.db.set_value("Token Cache", row(app, ALICE).name, "expires_at", "2020-01-01")
+		frappe.db.commit()
+		forget()
+		session = app.get_oauth2_session(ALICE)
+		self.assertNotEqual(session.token["access_token"], before)
+		self.assertEqual(session.get(who).json()["message"], MALLORY)
+		token = session.token["access_token"]
+		self.assertEqual(self.alice.ask("disconnect", connected_app=app.name), {"revoked": True})
+		frappe.db.rollback()
+		self.assertEqual(
+			frappe.get_all("OAuth Bearer Token", {"access_token": token}, pluck="status"), ["Revoked"]
+		)
+
+	def test_frappes_own_provider_by_its_configuration(self) -> None:
+		"""Frappe's metadata name no client authentication, and ID tokens signed with the client's secret."""
+		base = frappe.utils.get_url()
+		app = make_app(
+			openid_configuration=f"{base}/.well-known/openid-configuration",
+			client_authentication="Post",
+			scopes=[{"scope": "all"}],
+		)
+		found = self.admin.ask("get_openid_configuration", connected_app=app.name)
+		self.assertEqual(found["missing"], ["JWKS URI"])
+		client = frappe.get_doc(
+			{
+				"doctype": "OAuth Client",
+				"app_name": "connected_app discovery",
+				"scopes": "all openid",
+				"redirect_uris": app.redirect_uri,
+				"default_redirect_uri": app.redirect_uri,
+				"grant_type": "Authorization Code",
+				"response_type": "Code",
+				"skip_authorization": 1,
+			}
+		).insert(ignore_permissions=True)
+		app.update({**found["values"], "client_id": client.client_id, "client_secret": client.client_secret})
+		app.save()
+		frappe.db.commit()
+		where = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+		while not where.startswith(app.redirect_uri):
+			where = urljoin(base, self.alice.visit(where).headers["Location"])
+		landed = self.alice.visit(where)
+		self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
+		answer = app.get_oauth2_session(ALICE).get(f"{base}/api/method/frappe.auth.get_logged_user")
 		self.assertEqual(answer.json()["message"], ALICE)
 
 
@@ -245,7 +265,7 @@ class TestCallback(Case):
 		self.assertEqual(self.authlib.stats()["token_requests"], 1)
 
 	def test_another_browser_or_user(self) -> None:
-		"""core-defects 4 and 38: an attempt belongs to its user and browser session; others cannot spoil it."""
+		"""core-defects 4 and core-defects 38: an attempt belongs to its user and browser session; others cannot spoil it."""
 		back = self.authlib.consent(self.begin())
 		self.assertRefused(Browser(MALLORY).visit(back), "attempt_elsewhere")
 		self.assertRefused(Browser(ALICE).visit(back), "attempt_elsewhere")
@@ -314,6 +334,82 @@ class TestCallback(Case):
 		with self.assertRaises(ConfigurationError) as caught:
 			action()
 		return caught.exception
+
+	def test_another_provider_answers(self) -> None:
+		"""core-defects 6: `iss` is compared (RFC 9207), and required where the metadata promise it."""
+		self.app.provider_metadata = '{"authorization_response_iss_parameter_supported": true}'
+		self.app.save()
+		frappe.db.commit()
+		for change in (
+			lambda back: back.replace("&iss=http", "&iss=https"),
+			lambda back: back.partition("&iss=")[0],
+		):
+			back = self.authlib.consent(self.begin())
+			self.assertIn("&iss=", back)
+			self.assertRefused(self.alice.visit(change(back)), "issuer_mismatch")
+		self.assertEqual(self.authlib.stats()["token_requests"], 0)
+		self.assertIsNone(row(self.app, ALICE))
+
+	def test_attempts_expire_and_are_sealed(self) -> None:
+		"""core-defects 4: an attempt expires; Redis holds neither its state nor its verifier in the clear."""
+		back = self.authlib.consent(self.begin())
+		state = parse_qs(urlsplit(back).query)["state"][0]
+		store = RedisAttemptStore()
+		attempt = store.peek(state)
+		key = store._key(state)
+		sealed = frappe.cache.get(key)
+		for secret in (state, attempt.code_verifier, attempt.nonce):
+			self.assertNotIn(secret.encode(), key + sealed)
+		self.assertGreater(frappe.cache.ttl(key), 0)
+		store.put(replace(attempt, expires_at=utc_now()))
+		self.assertRefused(self.alice.visit(back), "attempt_expired")
+		self.assertEqual(self.authlib.stats()["token_requests"], 0)
+		self.assertIsNone(row(self.app, ALICE))
+
+	def test_another_app(self) -> None:
+		"""core-defects 4: a state belongs to its Connected App, and trying it at another does not spend it."""
+		other = make_app(self.authlib.issuer)
+		back = self.authlib.consent(self.begin())
+		moved = back.replace(self.app.name, other.name)
+		self.assertRefused(self.alice.visit(moved), "attempt_unknown")
+		self.assertEqual(self.alice.visit(back).status_code, 302)
+		self.assertIsNone(row(other, ALICE))
+
+	def test_nothing_of_it_is_markup(self) -> None:
+		"""What a provider or an admin has written is shown as text."""
+		evil = "<img src=x onerror=alert(1)>"
+		app = make_app(self.authlib.issuer, provider_name="Evil " + evil)
+		frappe.db.set_value("Connected App", app.name, "provider_name", "Evil " + evil)
+		frappe.db.commit()
+		self.assertEqual(self.connect(app).status_code, 302)
+		self.assertNotIn("<img", self.alice.ask("take_message")["message"])
+		self.assertNotIn(evil, self.alice.open(f"/connect?app={app.name}").text)
+		state = parse_qs(urlsplit(self.begin()).query)["state"][0]
+		parameters = {"state": state, "error": evil, "error_description": evil, "iss": self.authlib.issuer}
+		page = self.alice.get(self.app.redirect_uri, params=parameters, allow_redirects=False)
+		self.assertGreaterEqual(page.status_code, 400)
+		self.assertTrue(code_of(page))
+		self.assertNotIn("<img", page.text)
+
+	def test_a_failed_exchange_tells_no_secrets(self) -> None:
+		"""A wrong client secret: the admin's to mend, said on a page; no code, state or secret in logs."""
+		self.app.client_secret = "wrong-secret-of-the-test"
+		self.app.save()
+		frappe.db.commit()
+		back = self.authlib.consent(self.begin())
+		query = parse_qs(urlsplit(back).query)
+		page = self.alice.visit(back)
+		self.assertRefused(page, "invalid_client")
+		self.assertEqual(page.status_code, 409)
+		self.assertIsNone(row(self.app, ALICE))
+		logged = str(frappe.get_all("Error Log", fields=["method", "error"]))
+		for secret in (query["code"][0], query["state"][0], "wrong-secret-of-the-test"):
+			self.assertNotIn(secret, page.text + logged)
+
+	def test_the_message_is_for_its_user(self) -> None:
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertIsNone(Browser(MALLORY).ask("take_message"))
+		self.assertIsNotNone(self.alice.ask("take_message"))
 
 	def test_success_uri(self) -> None:
 		"""core-defects 9: no open redirector."""
@@ -410,7 +506,7 @@ class TestGrants(Case):
 			self.assertEqual(authlib.stats()["refreshes"], 0)
 
 	def test_odd_token_responses(self) -> None:
-		"""core-defects 18 and 19: token types of Slack and eBay; scopes separated by commas."""
+		"""core-defects 18 and core-defects 19: token types of Slack and eBay; scopes separated by commas."""
 		kept = row(self.app, ALICE)
 		kept.update_data({"access_token": "xoxb", "token_type": "bot", "scope": "repo,gist"})
 		kept = row(self.app, ALICE)
@@ -431,7 +527,7 @@ class TestGrants(Case):
 		self.assertIsNone(self.app.get_active_token(MALLORY))
 
 	def test_for_another_user(self) -> None:
-		"""core-defects 8 and 22: a flow is for the session's own user; refused at once, not at the callback."""
+		"""core-defects 8 and core-defects 22: a flow is for the session's own user; refused at once, not at the callback."""
 		frappe.set_user(ALICE)
 		self.assertRaises(frappe.PermissionError, self.app.initiate_web_application_flow, MALLORY)
 		frappe.set_user("Administrator")
@@ -445,7 +541,7 @@ class TestGrants(Case):
 		self.assertTrue(self.admin.ask("has_token", connected_app=self.app.name, connected_user=ALICE))
 
 	def test_owner_and_placeholder(self) -> None:
-		"""core-defects 14 and 23: the row belongs to its user; the placeholder tells nothing of the token."""
+		"""core-defects 14 and core-defects 23: the row belongs to its user; the placeholder tells nothing of the token."""
 		kept = row(self.app, ALICE)
 		self.assertEqual(kept.owner, ALICE)
 		seen = self.admin.get(f"{self.admin.base}/api/resource/Token Cache/{kept.name}").json()["data"]
@@ -510,6 +606,18 @@ class TestGrants(Case):
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 		self.assertEqual(self.authlib.stats()["reuses"], 0)
 
+	def test_expired_for_good(self) -> None:
+		"""An expired token without a refresh token asks for a reconnect, and a new consent mends it."""
+		remove_encrypted_password("Token Cache", row(self.app, ALICE).name, "refresh_token")
+		frappe.db.commit()
+		self.expire()
+		with self.assertRaises(ReconnectRequired) as caught:
+			self.app.get_oauth2_session(ALICE)
+		self.assertEqual(caught.exception.code, "expired")
+		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertEqual(row(self.app, ALICE).status, "Connected")
+
 	def test_statements(self) -> None:
 		"""core-defects 36: one statement for a session, none for the next in the same request."""
 		frappe.get_cached_doc("Connected App", self.app.name)
@@ -557,28 +665,3 @@ class TestDiscovery(Case):
 		for browser in (self.alice, Browser()):
 			answer = browser.call("get_openid_configuration", connected_app=app.name)
 			self.assertEqual(answer.status_code, 403)
-
-
-@needs_providers
-class TestPermissions(Case):
-	def test_guests(self) -> None:
-		app = make_app(self.authlib.issuer)
-		guest = Browser()
-		for method, http in (
-			("authorize", "POST"),
-			("disconnect", "POST"),
-			("has_token", "GET"),
-			("connection", "GET"),
-			("renew_redirect_uri", "POST"),
-		):
-			self.assertEqual(guest.call(method, http, connected_app=app.name).status_code, 403, method)
-
-	def test_roles(self) -> None:
-		app = make_app(self.authlib.issuer, everyone_may_connect=0)
-		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 403)
-		self.assertFalse(self.alice.ask("connection", "GET", connected_app=app.name)["may_connect"])
-		app.append("allowed_roles", {"role": "Blogger"})
-		app.save()
-		frappe.db.commit()
-		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 200)
-		self.assertEqual(Browser(VISITOR).call("authorize", connected_app=app.name).status_code, 403)

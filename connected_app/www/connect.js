@@ -65,6 +65,9 @@
 		});
 	});
 
+	// Until here a tap would have done nothing.
+	for (const button of buttons) button.disabled = false;
+
 	// Coming back with the browser's Back button shows the page as it was left.
 	window.addEventListener("pageshow", (event) => {
 		if (event.persisted) window.location.reload();

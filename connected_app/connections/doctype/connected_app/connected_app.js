@@ -118,7 +118,9 @@
 	function show_connection(frm) {
 		frm
 			.get_field("connection_html")
-			.$wrapper.html(`<div class="connected-app-connection" role="status">${describe(frm.connection)}</div>`);
+			.$wrapper.html(
+				`<div class="connected-app-connection mb-3" role="status">${describe(frm.connection)}</div>`
+			);
 	}
 
 	function describe(connection) {

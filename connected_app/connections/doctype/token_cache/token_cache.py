@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import frappe
 from frappe.model.document import Document
 
+from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import from_response
 from connected_app.oauth.ports import utc_now
+from connected_app.site.database import own_transaction
 from connected_app.site.errors import shown
-from connected_app.site.grants import TOKENS, TokenCacheStore, aware, remembered
+from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, remembered
 
 
 class TokenCache(Document):
@@ -61,7 +64,11 @@ class TokenCache(Document):
 
 		if not frappe.db.exists("Connected App", self.connected_app):
 			return
-		grant = TokenCacheStore(self.connected_app, self.user or "").load()
+		self._forget()
+		grant = None
+		# Frappe has deleted the passwords already, in the transaction that is open: another still sees them.
+		with suppress(ReconnectRequired), own_transaction(self.name, LOCK_WAIT):
+			grant = TokenCacheStore(self.connected_app, self.user or "").load()
 		if grant:
 			app = frappe.get_doc("Connected App", self.connected_app)
 			frappe.db.after_commit.add(lambda: revoke(app, grant))

@@ -1,0 +1,298 @@
+"""Who may do what, over HTTP: every whitelisted endpoint, every kind of user; documents, secrets and addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import frappe
+import requests
+
+from connected_app import api
+from connected_app.oauth import ConfigurationError
+from connected_app.tests.site import (
+	ALICE,
+	CORE,
+	MALLORY,
+	VISITOR,
+	Browser,
+	Case,
+	forget,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
+
+TABLE = (
+	# endpoint, method, arguments, guest, website user, desk user, admin
+	("authorize", "POST", {}, 403, 200, 200, 200),
+	("connection", "GET", {}, 403, 200, 200, 200),
+	("has_token", "GET", {}, 403, 200, 200, 200),
+	("has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
+	(CORE + "has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
+	("disconnect", "POST", {}, 403, 200, 200, 200),
+	("disconnect", "POST", {"user": "nobody@site.example"}, 403, 403, 403, 200),
+	("get_openid_configuration", "POST", {}, 403, 403, 403, 200),
+	("renew_redirect_uri", "POST", {}, 403, 403, 403, 200),
+)
+POST_ONLY = ("authorize", "disconnect", "get_openid_configuration", "renew_redirect_uri", "take_message")
+# Methods of the two documents that are not for browsers.
+NOT_FOR_BROWSERS = {
+	"Connected App": (
+		"get_oauth2_session",
+		"get_client_config",
+		"get_token_cache",
+		"get_active_token",
+		"get_user_token",
+		"get_backend_app_token",
+		"get_password",
+		"db_set",
+	),
+	"Token Cache": ("get_json", "get_auth_header", "update_data", "get_password", "db_set"),
+}
+
+
+class Permissions(Case):
+	@classmethod
+	def setUpClass(cls) -> None:
+		super().setUpClass()
+		cls.visitor, cls.mallory = Browser(VISITOR), Browser(MALLORY)
+		cls.manager = Browser(make_user("manager@site.example", "System Manager"))
+		cls.visitor.open("/me")
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+
+
+@needs_providers
+class TestEndpoints(Permissions):
+	def test_table(self) -> None:
+		"""core-defects 8: who may call what."""
+		for method, http, arguments, *expected in TABLE:
+			who = (Browser(), self.visitor, self.mallory, self.manager)
+			seen = [browser.call(method, http, connected_app=self.app.name, **arguments) for browser in who]
+			said = [(answer.status_code, answer.text[:200]) for answer in seen]
+			self.assertEqual(
+				[answer.status_code for answer in seen], expected, f"{method} {arguments}: {said}"
+			)
+
+	def test_the_table_is_complete(self) -> None:
+		ours = {
+			function.__name__
+			for function in frappe.whitelisted
+			if getattr(function, "__module__", "") == api.__name__
+		}
+		covered = {row[0].rpartition(".")[2] for row in TABLE} | {"callback", "take_message"}
+		self.assertEqual({getattr(api, name).__name__ for name in covered}, covered)
+		self.assertEqual(ours - covered, set())
+
+	def test_nothing_changes_by_get(self) -> None:
+		"""core-defects 38: what changes something takes POST only."""
+		for method in POST_ONLY:
+			for browser in (Browser(), self.alice, self.admin):
+				answer = browser.call(method, "GET", connected_app=self.app.name)
+				self.assertGreaterEqual(answer.status_code, 400, method)
+		self.assertGreaterEqual(self.alice.post(self.app.redirect_uri + "?state=x&code=y").status_code, 400)
+
+	def test_csrf_token(self) -> None:
+		"""core-defects 38: a foreign page, which cannot read the CSRF token, starts and ends nothing."""
+		foreign = requests.Session()
+		foreign.cookies.update(self.alice.cookies)
+		for method in POST_ONLY:
+			answer = foreign.post(
+				f"{self.alice.base}/api/method/connected_app.api.{method}",
+				data={"connected_app": self.app.name},
+				headers={"Accept": "application/json"},
+			)
+			self.assertEqual(answer.status_code, 400, f"{method}: {answer.text[:200]}")
+			self.assertIn("CSRF", answer.text)
+
+	def test_roles(self) -> None:
+		app = make_app(self.authlib.issuer, everyone_may_connect=0)
+		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 403)
+		self.assertFalse(self.alice.ask("connection", "GET", connected_app=app.name)["may_connect"])
+		self.assertEqual(self.visitor.get(f"{self.visitor.base}/connect?app={app.name}").status_code, 403)
+		app.append("allowed_roles", {"role": "Blogger"})
+		app.save()
+		frappe.db.commit()
+		self.assertEqual(self.alice.call("authorize", connected_app=app.name).status_code, 200)
+		self.assertEqual(self.visitor.call("authorize", connected_app=app.name).status_code, 403)
+
+	def test_unknown_and_disabled(self) -> None:
+		"""One answer for what is not there; a disabled app says so, also to a controller."""
+		for method, http, *_rest in TABLE:
+			answer = self.manager.call(method, http, connected_app="nöpe")
+			self.assertEqual(answer.status_code, 404, f"{method}: {answer.text[:200]}")
+		self.assertEqual(self.alice.get(f"{self.alice.base}/connect?app=nope").status_code, 403)
+		self.app.enabled = 0
+		self.app.save()
+		frappe.db.commit()
+		answer = self.alice.call("authorize", connected_app=self.app.name)
+		self.assertEqual(answer.status_code, 417)
+		self.assertIn("disabled", answer.text)
+		for action in (self.app.get_oauth2_session, self.app.get_backend_app_token):
+			with self.assertRaises(ConfigurationError) as caught:
+				action()
+			self.assertEqual(caught.exception.code, "app_disabled")
+
+
+@needs_providers
+class TestDocuments(Permissions):
+	def setUp(self) -> None:
+		super().setUp()
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.kept = row(self.app, ALICE)
+		self.secrets = [
+			self.kept.get_password("access_token"),
+			self.kept.get_password("refresh_token"),
+			"demo-secret",
+		]
+
+	def resource(
+		self, browser: Browser, doctype: str, name: str, http: str = "GET", **values: Any
+	) -> requests.Response:
+		where = f"{browser.base}/api/resource/{doctype}/{name}".rstrip("/")
+		return browser.request(http, where, json=values or None)
+
+	def test_secrets_are_not_shown(self) -> None:
+		"""core-defects 14: neither a secret nor its length, to anybody, by any of Desk's ways."""
+		for browser in (self.alice, self.manager):
+			for doctype, name in (("Token Cache", self.kept.name), ("Connected App", self.app.name)):
+				seen = [
+					self.resource(browser, doctype, name),
+					browser.call("frappe.desk.form.load.getdoc", "GET", doctype=doctype, name=name),
+					browser.call("frappe.client.get", "GET", doctype=doctype, name=name),
+				]
+				for answer in seen:
+					self.assertEqual(answer.status_code, 200, answer.text[:300])
+					for secret in self.secrets:
+						self.assertNotIn(secret, answer.text)
+			listed = browser.call(
+				"frappe.client.get_list",
+				"GET",
+				doctype="Token Cache",
+				fields='["access_token","refresh_token"]',
+			)
+			if listed.status_code == 200:
+				for line in listed.json()["message"]:
+					for value in line.values():
+						self.assertIn(value, (None, "", "*" * 8))
+		for field in ("access_token", "refresh_token"):
+			self.assertEqual(frappe.db.get_value("Token Cache", self.kept.name, field), "*" * 8)
+			answer = self.alice.call(
+				"frappe.client.get_password", doctype="Token Cache", name=self.kept.name, fieldname=field
+			)
+			self.assertGreaterEqual(answer.status_code, 400)
+
+	def test_rows_belong_to_their_user(self) -> None:
+		"""core-defects 23: only the user (and an admin) sees the row; nobody writes one by hand."""
+		self.assertEqual(self.resource(self.alice, "Token Cache", self.kept.name).status_code, 200)
+		for stranger in (self.mallory, self.visitor, Browser()):
+			self.assertEqual(self.resource(stranger, "Token Cache", self.kept.name).status_code, 403)
+			self.assertEqual(
+				self.resource(stranger, "Token Cache", self.kept.name, "DELETE").status_code, 403
+			)
+		listed = self.resource(self.mallory, "Token Cache", "")
+		self.assertEqual(listed.json().get("data", []), [])
+		# Administrator, whom Frappe refuses nothing, is left out.
+		for browser in (self.alice, self.manager, self.mallory):
+			changed = self.resource(
+				browser, "Token Cache", self.kept.name, "PUT", user=MALLORY, access_token="planted"
+			)
+			self.assertEqual(changed.status_code, 403, changed.text[:200])
+		for browser in (self.alice, self.manager, self.mallory):
+			made = self.resource(
+				browser, "Token Cache", "", "POST", connected_app=self.app.name, user=MALLORY
+			)
+			self.assertEqual(made.status_code, 403)
+		self.assertEqual(row(self.app, ALICE).get_password("access_token"), self.secrets[0])
+
+	def test_apps_belong_to_admins(self) -> None:
+		for browser in (self.alice, self.mallory):
+			changed = self.resource(
+				browser, "Connected App", self.app.name, "PUT", token_uri="https://evil.example"
+			)
+			self.assertEqual(changed.status_code, 403)
+			self.assertEqual(
+				self.resource(browser, "Connected App", "", "POST", provider_name="x").status_code, 403
+			)
+
+	def test_methods_of_documents(self) -> None:
+		"""core-defects 8 and core-defects 38: a posted document runs nothing but what is meant for browsers, and for its own user."""
+		names = {"Connected App": self.app.name, "Token Cache": self.kept.name}
+		for doctype, methods in NOT_FOR_BROWSERS.items():
+			for method in methods:
+				answer = self.admin.post(
+					f"{self.admin.base}/api/method/run_doc_method",
+					data={"dt": doctype, "dn": names[doctype], "method": method},
+				)
+				self.assertGreaterEqual(answer.status_code, 400, f"{method}: {answer.text[:200]}")
+				for secret in self.secrets:
+					self.assertNotIn(secret, answer.text)
+		forged = frappe.get_doc("Connected App", self.app.name).as_dict()
+		forged.update(
+			authorization_uri="https://evil.example", client_id="evil", redirect_uri="https://evil.example"
+		)
+		arguments = {"docs": frappe.as_json(forged), "method": "initiate_web_application_flow"}
+		url = f"{self.mallory.base}/api/method/run_doc_method"
+		began = self.mallory.post(url, data=arguments)
+		self.assertTrue(
+			began.json()["message"].startswith(self.authlib.issuer + "/authorize?"), began.text[:300]
+		)
+		self.assertNotIn("evil", began.json()["message"])
+		for_alice = self.mallory.post(url, data={**arguments, "args": frappe.as_json({"user": ALICE})})
+		self.assertEqual(for_alice.status_code, 403, for_alice.text[:300])
+		self.assertGreaterEqual(Browser().post(url, data=arguments).status_code, 400)
+
+
+@needs_providers
+class TestAddresses(Permissions):
+	"""Outside developer mode."""
+
+	def setUp(self) -> None:
+		super().setUp()
+		mode = frappe.conf.developer_mode
+		self.addCleanup(frappe.conf.update, developer_mode=mode)
+		self.addCleanup(frappe.conf.pop, "connected_app_allowed_hosts", None)
+		frappe.conf.developer_mode = 0
+
+	def code(self, action: Any, *arguments: Any) -> str:
+		forget()
+		with self.assertRaises(ConfigurationError) as caught:
+			action(*arguments)
+		return str(caught.exception.code)
+
+	def test_internal_addresses(self) -> None:
+		"""core-defects 10: neither discovery nor a token endpoint nor userinfo reaches an internal address."""
+		self.assertEqual(self.code(api.get_openid_configuration, self.app.name), "uri_insecure")
+		for host in (
+			"127.0.0.1",
+			"localhost",
+			"10.0.0.1",
+			"169.254.169.254",
+			"[::1]",
+			"[::ffff:127.0.0.1]",
+			"2130706433",
+		):
+			url = f"https://{host}:1/.well-known/openid-configuration"
+			self.app.db_set("openid_configuration", url)
+			self.assertEqual(self.code(api.get_openid_configuration, self.app.name), "address_refused", host)
+		frappe.db.rollback()
+		frappe.conf.developer_mode = 1
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		frappe.conf.developer_mode = 0
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+		frappe.db.set_value("Connected App", self.app.name, "token_uri", "https://127.0.0.1:1/token")
+		frappe.db.commit()
+		app = frappe.get_doc("Connected App", self.app.name)
+		self.assertEqual(self.code(app.get_oauth2_session, ALICE), "address_refused")
+		self.assertEqual(self.authlib.stats()["refreshes"], 0)
+
+	def test_allowed_hosts(self) -> None:
+		"""core-defects 10: a host that the site's configuration lists is exempt from the address rule."""
+		frappe.conf.connected_app_allowed_hosts = ["127.0.0.1"]
+		self.app.db_set("openid_configuration", "https://127.0.0.1:1/.well-known/openid-configuration")
+		with self.assertRaises(frappe.ValidationError) as caught:
+			api.get_openid_configuration(self.app.name)
+		self.assertEqual(caught.exception.code, "network")

@@ -1,0 +1,269 @@
+"""What becomes of a grant after it was given: refreshed once by many, broken, mended, deleted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import frappe
+import requests
+from frappe.utils import get_datetime
+
+from connected_app.oauth import ConfigurationError, ReconnectRequired, TemporaryFailure
+from connected_app.oauth.ports import utc_now
+from connected_app.site.grants import naive
+from connected_app.tests.site import ALICE, Browser, Case, forget, make_app, needs_providers, provider, row
+
+PROCESSES = 8
+# One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.
+WORKER = """
+import sys
+import frappe
+
+site, app, user = sys.argv[1:]
+frappe.init(site)
+frappe.connect()
+app = frappe.get_doc("Connected App", app)
+frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+	print("token", app.get_oauth2_session(user).token["access_token"], flush=True)
+except Exception as error:
+	print("error", repr(error), flush=True)
+frappe.destroy()
+"""
+
+
+def refresh_in_processes(app: Any, user: str, number: int) -> list[str]:
+	"""What `number` processes, each with a transaction that is open already, get at the same moment."""
+	command = [sys.executable, "-c", WORKER, frappe.local.site, app.name, user]
+	workers = [
+		subprocess.Popen(
+			command,
+			cwd=os.path.abspath(frappe.local.sites_path),
+			stdin=subprocess.PIPE,
+			stdout=subprocess.PIPE,
+			text=True,
+		)
+		for _ in range(number)
+	]
+	try:
+		for worker in workers:
+			assert worker.stdout.readline() == "ready\n"
+		for worker in workers:
+			worker.stdin.write("\n")
+			worker.stdin.flush()
+		return [worker.stdout.readline().strip() for worker in workers]
+	finally:
+		for worker in workers:
+			worker.communicate(timeout=60)
+
+
+class Connected(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+
+	def set(self, **values: Any) -> None:
+		"""Write to the row what time or a provider would bring about."""
+		frappe.db.rollback()
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", values)
+		frappe.db.commit()
+		forget()
+
+	def due(self) -> None:
+		self.set(expires_at="2020-01-01")
+
+	def hello(self) -> Any:
+		"""What a controller of a new request gets from the provider's API."""
+		frappe.db.rollback()
+		forget()
+		app = frappe.get_doc("Connected App", self.app.name)
+		return app.get_oauth2_session(ALICE).get(f"{self.authlib.issuer}/api/hello").json()
+
+	def change(self, **values: Any) -> None:
+		app = frappe.get_doc("Connected App", self.app.name)
+		app.update(values)
+		app.save()
+		frappe.db.commit()
+
+	def assertFails(self, kind: type[Exception], code: str) -> Any:
+		forget()
+		with self.assertRaises(kind) as caught:
+			frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
+		self.assertEqual(caught.exception.code, code)
+		self.assertIsInstance(caught.exception, frappe.ValidationError)
+		return caught.exception
+
+
+@needs_providers
+class TestRefresh(Connected):
+	def test_many_processes_at_once(self) -> None:
+		"""core-defects 25 and core-defects 39: eight processes with one expired token and a rotating refresh token: one request."""
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("SQLite has one writer at a time")
+		with provider("--token-delay", "150") as slow:
+			app = make_app(slow.issuer)
+			landed = self.alice.visit(slow.consent(self.alice.ask("authorize", connected_app=app.name)))
+			self.assertEqual(landed.status_code, 302)
+			frappe.db.set_value("Token Cache", f"{app.name}-{ALICE}", "expires_at", "2020-01-01")
+			frappe.db.commit()
+			answers = refresh_in_processes(app, ALICE, PROCESSES)
+			token = row(app, ALICE).get_password("access_token")
+			self.assertEqual(answers, [f"token {token}"] * PROCESSES)
+			stats = slow.stats()
+			self.assertEqual((stats["token_requests"], stats["refreshes"], stats["reuses"]), (2, 1, 0))
+			session = app.get_oauth2_session(ALICE)
+			self.assertEqual(session.get(f"{slow.issuer}/api/hello").json(), {"hello": "Alice"})
+
+	def test_rejected_and_soon_due(self) -> None:
+		"""core-defects 17: a 401 is answered by one refresh and one retry; a token is renewed before it expires."""
+		self.authlib.command("expire")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+		now = naive(utc_now())
+		self.set(expires_at=now + timedelta(seconds=20), last_refreshed_on=now - timedelta(hours=1))
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 2)
+
+	def test_a_long_job(self) -> None:
+		"""core-defects 31: a session uses the token that another process has fetched meanwhile."""
+		session = self.app.get_oauth2_session(ALICE)
+		old = session.token["access_token"]
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+		frappe.db.commit()
+		(answer,) = refresh_in_processes(self.app, ALICE, 1)
+		self.assertTrue(answer.startswith("token "), answer)
+		requests.post(
+			f"{self.authlib.issuer}/revoke", data={"token": old}, auth=("demo", "demo-secret"), timeout=30
+		).raise_for_status()
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+
+	def test_over_http_and_in_process(self) -> None:
+		"""What this process refreshed, the web workers see; the row says when."""
+		self.due()
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		state = self.alice.ask("connection", "GET", connected_app=self.app.name)
+		self.assertEqual(state["status"], "Connected")
+		self.assertGreater(get_datetime(state["expires_at"]), naive(utc_now()))
+		self.assertIsNotNone(row(self.app, ALICE).last_refreshed_on)
+
+
+@needs_providers
+class TestBroken(Connected):
+	def test_withdrawn(self) -> None:
+		"""core-defects 21: a dead grant asks for a new connection, once, and a new connection mends it."""
+		self.authlib.command("revoke")
+		self.due()
+		error = self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertTrue(error.connect_url.endswith(f"/connect?app={self.app.name}"))
+		kept = row(self.app, ALICE)
+		self.assertEqual(kept.status, "Reconnect Required")
+		self.assertTrue(kept.last_error.startswith("grant_invalid: "), kept.last_error)
+		self.assertIsNotNone(kept.failing_since)
+		asked = self.authlib.stats()["token_requests"]
+		self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertEqual(self.authlib.stats()["token_requests"], asked)
+		state = self.alice.ask("connection", "GET", connected_app=self.app.name)
+		self.assertEqual((state["status"], state["last_error"]), (kept.status, kept.last_error))
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		kept = row(self.app, ALICE)
+		self.assertEqual((kept.status, kept.last_error, kept.failing_since), ("Connected", None, None))
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_unreachable(self) -> None:
+		"""core-defects 21: a provider that is down costs nobody the grant, and is not asked again and again."""
+		self.due()
+		self.change(token_uri="http://127.0.0.1:1/token")
+		before = row(self.app, ALICE).get_password("refresh_token")
+		error = self.assertFails(TemporaryFailure, "network")
+		self.assertNotIsInstance(error, ReconnectRequired)
+		kept = row(self.app, ALICE)
+		self.assertEqual(kept.status, "Temporarily Failing")
+		self.assertEqual(kept.get_password("refresh_token"), before)
+		self.assertGreater(kept.retry_at, naive(utc_now()))
+		self.assertGreater(self.assertFails(TemporaryFailure, "cooling_down").retry_after, 0)
+		self.change(token_uri=f"{self.authlib.issuer}/token")
+		self.set(retry_at="2020-01-01")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		kept = row(self.app, ALICE)
+		self.assertEqual((kept.status, kept.last_error, kept.failing_since), ("Connected", None, None))
+
+	def test_wrong_secret(self) -> None:
+		"""core-defects 21: a wrong client secret is the admin's to mend; the grant survives it."""
+		self.due()
+		self.change(client_secret="forgotten")
+		self.assertFails(ConfigurationError, "invalid_client")
+		self.change(client_secret="demo-secret")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_the_failure_outlives_the_caller(self) -> None:
+		"""core-defects 30: what a failed refresh found out is kept when the caller rolls back, and nothing else."""
+		self.authlib.command("revoke")
+		self.due()
+		note = frappe.get_doc({"doctype": "ToDo", "description": "half done"}).insert()
+		self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertTrue(frappe.db.exists("ToDo", note.name))
+		frappe.db.rollback()
+		self.assertFalse(frappe.db.exists("ToDo", note.name))
+		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
+
+	def test_another_encryption_key(self) -> None:
+		"""A site restored without its key: said in words; connecting anew and disconnecting still work."""
+
+		def spoil() -> None:
+			frappe.db.rollback()
+			frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", f"{self.app.name}-{ALICE}")
+			frappe.db.commit()
+
+		spoil()
+		self.assertFails(ReconnectRequired, "secret_unreadable")
+		landed = self.connect(self.app)
+		self.assertEqual(landed.status_code, 302, landed.text[:500])
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		spoil()
+		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": False})
+		self.assertIsNone(row(self.app, ALICE))
+
+
+@needs_providers
+class TestDeleting(Connected):
+	def delete(self, browser: Browser) -> int:
+		name = f"{self.app.name}-{ALICE}"
+		return browser.delete(f"{browser.base}/api/resource/Token Cache/{name}").status_code
+
+	def test_a_deleted_row_is_revoked(self) -> None:
+		"""core-defects 13: deleting a Token Cache revokes it at the provider, whoever may delete it."""
+		self.assertEqual(self.delete(self.alice), 202)
+		self.assertIsNone(row(self.app, ALICE))
+		self.assertEqual(self.authlib.stats()["revocations"], 2)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertEqual(self.delete(self.admin), 202)
+		self.assertEqual(self.authlib.stats()["revocations"], 4)
+
+	def test_not_for_nothing(self) -> None:
+		"""core-defects 13: a deletion that is rolled back revokes nothing."""
+		frappe.delete_doc("Token Cache", f"{self.app.name}-{ALICE}")
+		frappe.db.rollback()
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["revocations"], 0)
+
+	def test_disconnecting_while_the_provider_is_down(self) -> None:
+		"""core-defects 13: what is forgotten here does not depend on the provider; the user is told."""
+		self.change(revocation_uri="http://127.0.0.1:1/revoke")
+		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": False})
+		self.assertIsNone(row(self.app, ALICE))
+		self.assertEqual(frappe.db.count("__Auth", {"name": f"{self.app.name}-{ALICE}"}), 0)
+
+	def test_by_an_admin(self) -> None:
+		answer = self.admin.ask("disconnect", connected_app=self.app.name, user=ALICE)
+		self.assertEqual(answer, {"revoked": True})
+		self.assertIsNone(row(self.app, ALICE))
+		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": False})
