@@ -181,7 +181,7 @@ class TestTheWholeLine(Case):
 		app = make_app(
 			openid_configuration=f"{base}/.well-known/openid-configuration",
 			client_authentication="Post",
-			scopes=[{"scope": "all"}],
+			scopes=[{"scope": "all"}, {"scope": "openid"}],
 		)
 		found = self.admin.ask("get_openid_configuration", connected_app=app.name)
 		self.assertEqual(found["missing"], ["JWKS URI"])
