@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, Sentence
 from .redact import Secret
 
 # Parameters that the protocol itself sets: an admin's row must not replace them (core-defects 7).
@@ -66,7 +66,7 @@ class ClientConfig:
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.authorization_parameters)):
 			raise ConfigurationError(
 				"parameter_reserved",
-				f"Query Parameters may not contain {', '.join(reserved)}.",
+				Sentence("Query Parameters may not contain {0}.", ", ".join(reserved)),
 				"Remove the row: this parameter is set by the flow itself.",
 			)
 
@@ -77,11 +77,11 @@ class ClientConfig:
 		"""
 		uri: str = getattr(self, name)
 		if not uri:
-			label = name.replace("_", " ").title().replace("Uri", "URI")
+			label = Sentence(name.replace("_", " ").title().replace("Uri", "URI"))
 			raise ConfigurationError(
 				"endpoint_missing",
-				f"{label} is not set.",
-				f"Fill in {label}, or use Get OpenID Configuration.",
+				Sentence("{0} is not set.", label),
+				Sentence("Fill in {0}, or use Get OpenID Configuration.", label),
 			)
 		return uri
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .errors import ConfigurationError, TemporaryFailure
+from .errors import ConfigurationError, Sentence, TemporaryFailure
 
 if TYPE_CHECKING:
 	from .ports import Transport
@@ -69,11 +69,11 @@ def fetch(url: str, http: Transport, issuer: str = "") -> Metadata:
 	reply = http.get(url, redirects=3)
 	if reply.status == 429 or reply.status >= 500:
 		code = "rate_limited" if reply.status == 429 else "server_error"
-		raise TemporaryFailure(code, f"The provider answered with HTTP {reply.status}.")
+		raise TemporaryFailure(code, Sentence("The provider answered with HTTP {0}.", reply.status))
 	if reply.status != 200:
 		raise ConfigurationError(
 			"discovery_not_found",
-			f"There is no OpenID Configuration at this address (HTTP {reply.status}).",
+			Sentence("There is no OpenID Configuration at this address (HTTP {0}).", reply.status),
 			"Check the OpenID Configuration URL in the provider's documentation.",
 		)
 	document = reply.json_object()
@@ -99,7 +99,7 @@ def fetch(url: str, http: Transport, issuer: str = "") -> Metadata:
 		value = document.get(name, "")
 		if not isinstance(value, str) or (value and not value.startswith(("https://", "http://"))):
 			raise ConfigurationError(
-				"discovery_invalid", f"{name} in the provider's document is not a web address."
+				"discovery_invalid", Sentence("{0} in the provider's document is not a web address.", name)
 			)
 		endpoints[name] = value
 	return Metadata(issuer=found, document=document, **endpoints)

@@ -12,6 +12,26 @@ says what to do next. What went wrong underneath is `__cause__`. No text here ev
 from __future__ import annotations
 
 
+class Sentence(str):
+	"""A sentence with what was filled in beside it, so that a site can say it in another language.
+
+	:param template: a literal with `{0}` placeholders
+	:param values: what they stand for; one that is a Sentence itself is translated too
+	"""
+
+	template: str
+	values: tuple[object, ...]
+
+	def __new__(cls, template: str, *values: object) -> Sentence:
+		text = super().__new__(cls, template.format(*values))
+		text.template, text.values = template, values
+		return text
+
+	def __getnewargs__(self) -> tuple[object, ...]:  # type: ignore[override]
+		"""For pickle, which would take the filled-in text for a template."""
+		return (self.template, *self.values)
+
+
 class OAuthError(Exception):
 	"""Root of the tree.
 

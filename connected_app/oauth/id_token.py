@@ -84,7 +84,7 @@ def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jw
 def refused(code: str, why: str) -> ReconnectRequired:
 	return ReconnectRequired(
 		f"id_token_{code}",
-		f"The provider's identity statement was refused: {why}.",
+		why,
 		"Please connect again; if this happens twice, tell an administrator.",
 	)
 
@@ -112,7 +112,7 @@ def verify(
 	:raises TemporaryFailure: when the keys cannot be had
 	"""
 	if not isinstance(token, str) or not token:
-		raise refused("missing", "there is none")
+		raise refused("missing", "The provider sent no identity statement.")
 	error: OAuthError
 	cause: BaseException
 	try:
@@ -124,9 +124,9 @@ def verify(
 	except jwt.PyJWTError as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
 		error = (
-			refused("signature", "its signature is wrong")
+			refused("signature", "The signature of the provider's identity statement is wrong.")
 			if signature
-			else refused("invalid", "it is malformed")
+			else refused("invalid", "The provider's identity statement is malformed.")
 		)
 		cause = bare(exc)
 	else:
@@ -146,7 +146,9 @@ def _algorithm(config: ClientConfig, header: dict[str, Any]) -> str:
 		]
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
-		raise refused("algorithm", "its signature algorithm is not allowed")
+		raise refused(
+			"algorithm", "The provider's identity statement is signed in a way that is not allowed."
+		)
 	return algorithm
 
 
@@ -170,7 +172,7 @@ def _decoded(
 	kid = header.get("kid")
 	keys = key_sets.find(config.jwks_uri, kid if isinstance(kid, str) else None, algorithm, http)
 	if not keys:
-		raise refused("key_unknown", "it was signed with an unknown key")
+		raise refused("key_unknown", "The provider's identity statement was signed with an unknown key.")
 	for key in keys[:-1]:
 		try:
 			return jwt.decode(token, key.key, algorithms=[algorithm], options=off)
@@ -188,30 +190,30 @@ def _check(
 		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
 		issuer = issuer.replace("{tenantid}", claims["tid"])
 	if claims.get("iss") != issuer:
-		raise refused("issuer", "it was made by another issuer")
+		raise refused("issuer", "The provider's identity statement was made by another issuer.")
 	sub = claims.get("sub")
 	if not isinstance(sub, str) or not sub:
-		raise refused("subject", "it names nobody")
+		raise refused("subject", "The provider's identity statement names nobody.")
 	if subject is not None and sub[:LONGEST_SUBJECT] != subject[:LONGEST_SUBJECT]:
-		raise refused("subject", "it names another account")
+		raise refused("subject", "The provider's identity statement names another account.")
 	audience = claims.get("aud")
 	audiences = [audience] if isinstance(audience, str) else audience
 	if not isinstance(audiences, list) or config.client_id not in audiences:
-		raise refused("audience", "it was made for another client")
+		raise refused("audience", "The provider's identity statement was made for another client.")
 	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
 	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
-		raise refused("audience", "it was made for further clients")
+		raise refused("audience", "The provider's identity statement was made for further clients.")
 	expires, issued = claims.get("exp"), claims.get("iat")
 	if not _is_number(expires) or instant >= expires + CLOCK_SKEW:
-		raise refused("expired", "it has expired")
+		raise refused("expired", "The provider's identity statement has expired.")
 	if not _is_number(issued) or issued > instant + CLOCK_SKEW:
-		raise refused("issued_at", "its time of issue is missing or lies in the future")
+		raise refused("issued_at", "The provider's identity statement is dated in the future, or not at all.")
 	if "nbf" in claims and (not _is_number(claims["nbf"]) or claims["nbf"] > instant + CLOCK_SKEW):
-		raise refused("issued_at", "it is not valid yet")
+		raise refused("issued_at", "The provider's identity statement is not valid yet.")
 	if nonce is not None:
 		given = claims.get("nonce")
 		if not isinstance(given, str) or not same(given, nonce):
-			raise refused("nonce", "it belongs to another attempt")
+			raise refused("nonce", "The provider's identity statement belongs to another attempt.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -225,4 +227,4 @@ def _check_at_hash(given: object, access_token: Secret, algorithm: str) -> None:
 	hashed = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode()).digest()
 	half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
 	if not isinstance(given, str) or not same(given, half):
-		raise refused("at_hash", "it belongs to another access token")
+		raise refused("at_hash", "The provider's identity statement belongs to another access token.")

@@ -28,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from .errors import ConfigurationError, TemporaryFailure
+from .errors import ConfigurationError, Sentence, TemporaryFailure
 from .redact import bare
 
 _current = threading.local()
@@ -92,7 +92,7 @@ class Policy:
 		if scheme == "http" and not (self.allow_http_loopback and is_loopback(host)):
 			raise ConfigurationError(
 				"uri_insecure",
-				f"{host} must be reached by https.",
+				Sentence("{0} must be reached by https.", host),
 				"Enter the endpoint's https address.",
 			)
 
@@ -295,7 +295,9 @@ class Http:
 					body=body,
 					url=url,
 				)
-			error: Exception = TemporaryFailure("response_too_large", f"The answer of {host} is too large.")
+			error: Exception = TemporaryFailure(
+				"response_too_large", Sentence("The answer of {0} is too large.", host)
+			)
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
 			error, cause = _translated(exc, host, watch.expired), bare(exc)
@@ -323,16 +325,18 @@ def _translated(exc: BaseException, host: str | None, cut: bool) -> Exception:
 		if isinstance(chain, AddressRefused):
 			return ConfigurationError(
 				"address_refused",
-				f"{host} is an internal address, which this site may not call.",
+				Sentence("{0} is an internal address, which this site may not call.", host),
 				"Enter the provider's public address, or list the host in the site's configuration.",
 			)
 		chain = chain.__cause__ or chain.__context__ or getattr(chain, "reason", None)
 		seen += 1
 	if isinstance(exc, requests.exceptions.SSLError):
-		return ConfigurationError("certificate_invalid", f"The certificate of {host} could not be verified.")
+		return ConfigurationError(
+			"certificate_invalid", Sentence("The certificate of {0} could not be verified.", host)
+		)
 	if cut or isinstance(exc, requests.Timeout):
-		return TemporaryFailure("timeout", f"{host} did not answer in time.")
-	return TemporaryFailure("network", f"{host} could not be reached.")
+		return TemporaryFailure("timeout", Sentence("{0} did not answer in time.", host))
+	return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
 
 
 _api_adapter = HTTPAdapter(pool_connections=20, pool_maxsize=20)

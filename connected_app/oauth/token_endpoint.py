@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from .client_auth import authenticate
 from .config import ClientConfig
-from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply
 from .redact import Secret, quoted
 
@@ -75,7 +75,7 @@ def read(reply: Reply) -> dict[str, Any]:
 		limited = reply.status == 429
 		raise TemporaryFailure(
 			"rate_limited" if limited else "server_error",
-			f"The provider answered with HTTP {reply.status}.",
+			Sentence("The provider answered with HTTP {0}.", reply.status),
 			retry_after=retry_after(reply),
 		)
 	if 300 <= reply.status < 400:
@@ -103,39 +103,41 @@ def error_from(answer: Mapping[str, Any], reply: Reply | None = None) -> OAuthEr
 		answer, raw = raw, raw.get("type") or raw.get("code") or ""
 	name = quoted(raw, 60)
 	said = quoted(answer.get("error_description") or answer.get("message") or "")
-	quote = f" ({said})" if said else ""
+	words = f"{name} ({said})" if name and said else name or said
 	key = name.lower()
 	if key in TRY_LATER:
 		wait = retry_after(reply) if reply else None
 		return TemporaryFailure(
 			"rate_limited" if "rate" in key or key == "slow_down" else "server_error",
-			f"The provider is not available at the moment{quote}.",
+			Sentence("The provider is not available at the moment: {0}", words),
 			retry_after=wait,
 			provider_error=name,
 		)
 	if key in GRANT_IS_DEAD:
 		return ReconnectRequired(
-			"grant_invalid", f"The provider no longer accepts this connection{quote}.", provider_error=name
+			"grant_invalid",
+			Sentence("The provider no longer accepts this connection: {0}", words),
+			provider_error=name,
 		)
 	if key in ADMIN_MUST_ACT:
 		code = "invalid_client" if key == "incorrect_client_credentials" else key
 		return ConfigurationError(
 			code,
-			f"The provider refused the request: {name}{quote}.",
+			Sentence("The provider refused the request: {0}", words),
 			ADMIN_MUST_ACT[key],
 			provider_error=name,
 		)
 	if reply is not None and reply.status == 401:
 		return ConfigurationError(
 			"invalid_client",
-			f"The provider did not accept the client's credentials{quote}.",
+			Sentence("The provider did not accept the client's credentials: {0}", words or "HTTP 401"),
 			ADMIN_MUST_ACT["invalid_client"],
 			provider_error=name,
 		)
 	# Only a definite answer may cost a user the grant: what is not understood is taken as passing.
 	return TemporaryFailure(
 		"provider_error",
-		f"The provider answered with an error: {name or 'unknown'}{quote}.",
+		Sentence("The provider answered with an error: {0}", words or "?"),
 		provider_error=name,
 	)
 

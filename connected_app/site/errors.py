@@ -9,7 +9,7 @@ import frappe
 from frappe import _
 
 from connected_app.oauth import errors
-from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.errors import OAuthError, Sentence
 
 
 class ReconnectRequired(errors.ReconnectRequired, frappe.ValidationError):
@@ -26,6 +26,14 @@ class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
 	pass
 
 
+def translated(text: str) -> str:
+	"""A message or action of an error in the language of whoever is looking."""
+	if isinstance(text, Sentence):
+		values = [translated(value) if isinstance(value, Sentence) else value for value in text.values]
+		return _(text.template).format(*values)
+	return _(text) if text else ""
+
+
 def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthError:
 	"""`error` in its Frappe form; `error` itself when it is that already."""
 	if isinstance(error, frappe.ValidationError):
@@ -38,8 +46,8 @@ def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthE
 	kind = next(ours for theirs, ours in branches.items() if isinstance(error, theirs))
 	spoken = kind(
 		error.code,
-		error.message,
-		error.action,
+		translated(error.message),
+		translated(error.action),
 		retry_after=error.retry_after,
 		provider_error=error.provider_error,
 	)

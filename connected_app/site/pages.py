@@ -10,6 +10,7 @@ from frappe.utils import escape_html
 
 from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
 from connected_app.oauth.grant import Grant
+from connected_app.site.errors import translated
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
@@ -70,7 +71,8 @@ def refuse(error: OAuthError, again: str) -> None:
 	elif isinstance(error, ConfigurationError):
 		status = 409
 	title = _("Not connected")
-	html = f"<p>{escape_html(error.message)}</p><p>{escape_html(error.action)}</p><p><code>{escape_html(error.code)}</code></p>"
+	message, action = escape_html(translated(error.message)), escape_html(translated(error.action))
+	html = f"<p>{message}</p><p>{action}</p><p><code>{escape_html(error.code)}</code></p>"
 	frappe.respond_as_web_page(
 		title,
 		html,
