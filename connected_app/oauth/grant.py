@@ -91,12 +91,19 @@ def from_response(
 		raise TemporaryFailure("response_invalid", "The provider's answer holds no access token.")
 	refresh_token = response.get("refresh_token")
 	token_type = response.get("token_type")
-	if not isinstance(token_type, str) or not token_type or token_type.lower() == "bearer":
+	# RFC 6749 A.17. One that cannot be sent or stored would cost the old one, too.
+	if not isinstance(refresh_token, str) or not refresh_token or _UNUSABLE.search(refresh_token):
+		refresh_token = None
+	if (
+		not isinstance(token_type, str)
+		or not token_type.isprintable()
+		or token_type.lower() in ("", "bearer")
+	):
 		token_type = "Bearer"  # noqa: S105
 	return Grant(
 		access_token=Secret(access_token),
 		token_type=token_type[:140],
-		refresh_token=Secret(refresh_token) if isinstance(refresh_token, str) and refresh_token else None,
+		refresh_token=Secret(refresh_token) if refresh_token else None,
 		expires_at=_expiry(response.get("expires_in"), now),
 		issued_at=now,
 		scopes=parse_scopes(response.get("scope"), separator) or asked,
@@ -113,7 +120,7 @@ def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:
 		parts = value.split()
 	else:
 		return ()
-	return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+	return tuple(dict.fromkeys(part.strip() for part in parts if part.strip() and part.isprintable()))
 
 
 def _expiry(value: object, now: datetime) -> datetime | None:

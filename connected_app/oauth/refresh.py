@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 	from .ports import Clock, GrantStore, Slot, Transport
 
 COOL_DOWN = 15
+# Refusals of an ID token that say nothing about whose tokens these are.
+PASSING = ("id_token_expired", "id_token_issued_at", "id_token_key_unknown")
 
 
 class Refresher:
@@ -100,10 +102,11 @@ class Refresher:
 		"""OIDC Core 12.2: the same issuer, subject and audience as before."""
 		try:
 			id_token.verify(self.config, token, self.http, self.clock(), grant=fresh, subject=account.id)
-		except TemporaryFailure:
-			# The keys cannot be had just now. The tokens came over TLS, and the old refresh token may be spent:
-			# refusing the new one would lose the grant.
-			return
+		except OAuthError as error:
+			# The keys cannot be had just now, or the clocks differ. The tokens came over TLS, and the old refresh token
+			# may be spent: refusing the new one would lose the grant.
+			if not (isinstance(error, TemporaryFailure) or error.code in PASSING):
+				raise
 
 	def _failure(self, error: OAuthError) -> Failure:
 		wait = None
