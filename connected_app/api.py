@@ -12,19 +12,12 @@ from frappe import _
 from connected_app.oauth import discovery
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.site import access, flow, pages
+from connected_app.site import connections as overview
+from connected_app.site.checks import ENDPOINT_FIELDS
+from connected_app.site.checks import check_configuration as look_for_mistakes
 from connected_app.site.errors import shown
 from connected_app.site.http import http
 from connected_app.site.revocation import disconnect as forget_and_revoke
-
-ENDPOINT_FIELDS = {
-	"issuer": "issuer",
-	"authorization_uri": "authorization_endpoint",
-	"token_uri": "token_endpoint",
-	"revocation_uri": "revocation_endpoint",
-	"userinfo_uri": "userinfo_endpoint",
-	"introspection_uri": "introspection_endpoint",
-	"jwks_uri": "jwks_uri",
-}
 
 
 def _app(name: str) -> Any:
@@ -32,8 +25,7 @@ def _app(name: str) -> Any:
 	:raises frappe.PermissionError: for Guest, before anything else is told
 	:raises frappe.DoesNotExistError:
 	"""
-	if frappe.session.user == "Guest":
-		frappe.throw(_("Please log in."), frappe.PermissionError)
+	access.check_is_logged_in()
 	return frappe.get_doc("Connected App", str(name))
 
 
@@ -159,7 +151,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"account_id": token_cache.account_id if connected else None,
 		"account_name": token_cache.account_name if connected else None,
 		"scopes": granted,
-		"missing_scopes": pages.missing_scopes(app, granted) if connected else [],
+		"missing_scopes": pages.missing_scopes(app.get_scopes(), granted) if connected else [],
 		"connected_on": token_cache.connected_on if connected else None,
 		"expires_at": token_cache.expires_at if connected else None,
 		"last_error": token_cache.last_error if connected else None,
@@ -176,3 +168,48 @@ def renew_redirect_uri(connected_app: str) -> str:
 	app = _app(connected_app)
 	app.db_set("redirect_uri", app.suggested_redirect_uri())
 	return app.redirect_uri
+
+
+@frappe.whitelist(methods=["POST"])
+def check_configuration(connected_app: str) -> list[dict[str, str]]:
+	"""What is wrong with the saved settings, found out without connecting.
+
+	:returns: findings in the order of the form: `level` ("ok", "warning" or "error"), `check` (a stable name),
+		`field` (a fieldname of the form, or empty), `message`, and `action` (empty where nothing is to be done)
+	"""
+	access.check_is_admin()
+	return look_for_mistakes(_app(connected_app))
+
+
+@frappe.whitelist(methods=["POST"])
+def test_connection(connected_app: str) -> dict[str, Any]:
+	"""Use the connection of the session's user as a job would: refresh it if due, and ask whose it is.
+
+	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
+	"""
+	return overview.try_out(_app(connected_app), frappe.session.user)
+
+
+@frappe.whitelist()
+def my_connections() -> list[dict[str, Any]]:
+	"""The apps that the session's user may connect to, or is connected to, by provider name.
+
+	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
+		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
+		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`
+	"""
+	access.check_is_logged_in()
+	return overview.of_user(frappe.session.user)
+
+
+@frappe.whitelist()
+def connections(connected_app: str, start: int = 0, page_length: int = 20) -> dict[str, Any]:
+	"""Who is connected to an app, the broken ones first.
+
+	:param page_length: at most 100
+	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service
+		principal), `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
+		`failing_since` (UTC), `error_code` and `last_error`
+	"""
+	access.check_is_admin()
+	return overview.of_app(_app(connected_app), int(start), int(page_length))

@@ -11,6 +11,7 @@ from .grant import LONGEST_SUBJECT, Account, Grant
 from .redact import Secret, quoted
 
 if TYPE_CHECKING:
+	from .net import Reply
 	from .ports import Transport
 
 _NAMES = ("email", "preferred_username", "name", "login", "username")
@@ -46,7 +47,12 @@ def account(
 def fetch(config: ClientConfig, grant: Grant, http: Transport) -> dict[str, Any] | None:
 	"""What the userinfo endpoint says of `grant`'s account, or None when it says nothing usable."""
 	try:
-		reply = http.get(config.userinfo_uri, {"Authorization": Secret(f"Bearer {grant.access_token}")})
+		reply = ask(config, grant, http)
 	except OAuthError:
 		return None
 	return reply.json_object() if reply.status == 200 else None
+
+
+def ask(config: ClientConfig, grant: Grant, http: Transport) -> Reply:
+	"""The userinfo endpoint's answer to `grant` (OIDC Core 5.3.1). Raises as `net.Http.get`."""
+	return http.get(config.userinfo_uri, {"Authorization": Secret(f"Bearer {grant.access_token}")})

@@ -35,6 +35,14 @@ def check_may_connect(app: frappe.model.document.Document) -> None:
 		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
 
 
+def check_is_logged_in() -> None:
+	"""
+	:raises frappe.PermissionError: for Guest
+	"""
+	if frappe.session.user == "Guest":
+		frappe.throw(_("Please log in."), frappe.PermissionError)
+
+
 def check_is_me_or_admin(user: str) -> None:
 	"""
 	:raises frappe.PermissionError: for another user's connection, unless System Manager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 import frappe
 from frappe import _
@@ -29,7 +30,7 @@ def land(app: ConnectedApp, grant: Grant, where: str) -> None:
 		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
 	if grant.scopes:
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
-	if missing := missing_scopes(app, grant.scopes):
+	if missing := missing_scopes(app.get_scopes(), grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
 	leave_message(
 		{
@@ -42,9 +43,9 @@ def land(app: ConnectedApp, grant: Grant, where: str) -> None:
 	frappe.local.response["location"] = where
 
 
-def missing_scopes(app: ConnectedApp, granted: Any) -> list[str]:
+def missing_scopes(asked: Iterable[str], granted: Collection[str]) -> list[str]:
 	"""Scopes that were asked for and not granted. `offline_access` is often granted without being named."""
-	return [scope for scope in app.get_scopes() if scope not in granted and scope != "offline_access"]
+	return [scope for scope in asked if scope not in granted and scope != "offline_access"]
 
 
 def leave_message(message: dict[str, str]) -> None:

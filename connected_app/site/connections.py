@@ -1,0 +1,180 @@
+"""What people see of the connections: their own, an app's, and whether one works."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import frappe
+from frappe import _
+from frappe.query_builder import DocType
+from frappe.query_builder.functions import Count
+
+from connected_app.oauth import userinfo
+from connected_app.oauth.errors import OAuthError, ReconnectRequired
+from connected_app.oauth.grant import Grant
+from connected_app.site import access
+from connected_app.site.errors import translated
+from connected_app.site.pages import missing_scopes
+
+if TYPE_CHECKING:
+	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
+
+LONGEST_PAGE = 100
+
+
+def of_user(user: str) -> list[dict[str, Any]]:
+	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
+	apps = frappe.get_all(
+		"Connected App",
+		fields=["name", "provider_name", "enabled", "everyone_may_connect"],
+		order_by="provider_name, name",
+	)
+	caches = frappe.get_all(
+		"Token Cache",
+		filters={"user": user, "access_token": ("is", "set")},
+		fields=[
+			*("name", "connected_app", "status", "account_id", "account_name"),
+			*("connected_on", "failing_since", "last_error"),
+		],
+	)
+	mine = {cache.connected_app: cache for cache in caches}
+	roles = _children("Has Role", "role", "Connected App", "allowed_roles")
+	asked = _children("OAuth Scope", "scope", "Connected App", "scopes")
+	granted = _children("OAuth Scope", "scope", "Token Cache", "scopes", [cache.name for cache in caches])
+	shown = []
+	for app in apps:
+		app.allowed_roles = [frappe._dict(role=role) for role in roles[app.name]]
+		may_connect = access.may_connect(app)
+		cache = mine.get(app.name)
+		if not cache and not may_connect:
+			continue
+		scopes = granted[cache.name] if cache else []
+		shown.append(
+			{
+				"name": app.name,
+				"provider_name": app.provider_name,
+				"status": (cache.status or "Connected") if cache else "Not Connected",
+				"account_name": (cache.account_name or cache.account_id or "") if cache else "",
+				"scopes": scopes,
+				"missing_scopes": missing_scopes(asked[app.name], scopes) if cache else [],
+				"connected_on": cache.connected_on if cache else None,
+				"failing_since": cache.failing_since if cache else None,
+				**reason(cache.last_error if cache else ""),
+				"may_connect": may_connect,
+			}
+		)
+	return shown
+
+
+def of_app(app: ConnectedApp, start: int, page_length: int) -> dict[str, Any]:
+	"""Who is connected to `app`, the broken ones first.
+
+	:param page_length: at most `LONGEST_PAGE`
+	"""
+	cache, user = DocType("Token Cache"), DocType("User")
+	connected = (
+		(cache.connected_app == app.name) & cache.access_token.isnotnull() & (cache.access_token != "")
+	)
+	counts = (
+		frappe.qb.from_(cache).select(cache.status, Count("*")).where(connected).groupby(cache.status).run()
+	)
+	rows = (
+		frappe.qb.from_(cache)
+		.left_join(user)
+		.on(user.name == cache.user)
+		.select(
+			cache.name, cache.user, user.full_name, cache.status, cache.account_id, cache.account_name,
+			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since, cache.last_error,
+		)
+		.where(connected)
+		.orderby(cache.failing_since.isnull())
+		.orderby(cache.failing_since, cache.user, cache.name)
+		.limit(min(max(page_length, 1), LONGEST_PAGE))
+		.offset(max(start, 0))
+		.run(as_dict=True)
+	)  # fmt: skip
+	for row in rows:
+		row.status = row.status or "Connected"
+		row.account_name = row.account_name or row.pop("account_id") or ""
+		row.update(reason(row.last_error))
+	by_status: dict[str, int] = defaultdict(int)
+	for status, number in counts:
+		by_status[status or "Connected"] += number
+	return {"total": sum(by_status.values()), "counts": dict(by_status), "rows": rows}
+
+
+def reason(last_error: str | None) -> dict[str, str]:
+	"""A Token Cache's *Last Error*, taken apart: `error_code` for machines, `last_error` for people."""
+	code, _separator, message = (last_error or "").partition(": ")
+	return {"error_code": code, "last_error": message}
+
+
+def _children(
+	doctype: str, field: str, parenttype: str, parentfield: str, parents: list[str] | None = None
+) -> dict[str, list[str]]:
+	filters: dict[str, Any] = {"parenttype": parenttype, "parentfield": parentfield}
+	if parents is not None:
+		filters["parent"] = ("in", parents or [""])
+	found: dict[str, list[str]] = defaultdict(list)
+	for row in frappe.get_all(doctype, filters=filters, fields=["parent", field], order_by="idx"):
+		found[row.parent].append(row[field])
+	return found
+
+
+def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
+	"""Use `user`'s connection as a job would: refresh it if due, and ask the provider whose it is.
+
+	:returns: `ok`, the `account`'s name, a `message`, and where it failed the error's `code` and `action`
+	"""
+	account = ""
+	try:
+		app._check_enabled()
+		refresher = app._refresher(user)
+		grant = refresher.current()
+		account = grant.account.name or grant.account.id if grant.account else ""
+		status = _ask_userinfo(refresher, grant)
+	except OAuthError as error:
+		if getattr(error, "was_shown", False):
+			# It is the answer, not a dialog beside it.
+			frappe.clear_last_message()
+		return {
+			"ok": False,
+			"account": account,
+			"message": translated(error.message),
+			"code": error.code,
+			"action": translated(error.action),
+		}
+	if status == 200:
+		message = _("The connection works.")
+	elif status:
+		message = _(
+			"The connection can be used, but the provider did not tell the account's name (HTTP {0})."
+		)
+		message = message.format(status)
+	else:
+		message = _("The connection can be used. This provider has no Userinfo URI to try it with.")
+	return {"ok": True, "account": account, "message": message, "code": "", "action": ""}
+
+
+def _ask_userinfo(refresher: SiteRefresher, grant: Grant) -> int:
+	"""The HTTP status of the userinfo endpoint, 0 where there is none. A refused token is refreshed once.
+
+	:raises OAuthError: when the provider cannot be reached, or takes neither this token nor a new one
+	"""
+	if not refresher.config.userinfo_uri:
+		return 0
+	reply = userinfo.ask(refresher.config, grant, refresher.http)
+	if reply.status == 401:
+		grant = refresher.renew(grant, rejected=True)
+		reply = userinfo.ask(refresher.config, grant, refresher.http)
+	if reply.status == 401:
+		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
+	said = reply.json_object() or {}
+	if reply.status == 200 and grant.account and said.get("sub", grant.account.id) != grant.account.id:
+		raise ReconnectRequired(
+			"userinfo_subject_mismatch",
+			"The provider's statements about the account contradict each other.",
+			"Please connect again; if this happens twice, tell an administrator.",
+		)
+	return reply.status
