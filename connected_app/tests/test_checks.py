@@ -444,7 +444,12 @@ class TestOverview(Case):
 		names = [make_user(f"many{number}@site.example") for number in range(3)]
 		for name in names:
 			frappe.get_doc(
-				{"doctype": "Token Cache", "connected_app": self.app.name, "user": name, "access_token": "x" * 8}
+				{
+					"doctype": "Token Cache",
+					"connected_app": self.app.name,
+					"user": name,
+					"access_token": "x" * 8,
+				}
 			).insert(ignore_permissions=True)
 		frappe.db.set_value(
 			"Token Cache",
