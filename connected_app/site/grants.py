@@ -17,12 +17,11 @@ from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
 from connected_app.oauth.redact import Secret
 from connected_app.site.database import own_transaction
+from connected_app.site.passwords import PLACEHOLDER
 
 # Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
 LOCK_WAIT = 40
 TOKENS = ("access_token", "refresh_token")
-# A fixed length: Frappe's own placeholder is as long as the token.
-PLACEHOLDER = "*" * 8
 
 
 def remembered() -> dict[tuple[str, str], Grant]:

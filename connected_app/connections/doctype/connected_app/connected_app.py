@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import frappe
 from frappe import _
-from frappe.model.document import Document
 from frappe.utils import cint, get_url
+from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import token_endpoint
@@ -25,13 +25,14 @@ from connected_app.site import flow
 from connected_app.site.errors import shown
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
+from connected_app.site.passwords import SecretKeeper
 
 # Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
 # this app.
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 
 
-class ConnectedApp(Document):
+class ConnectedApp(SecretKeeper):
 	# begin: auto-generated types
 	# This code is auto-generated. Do not modify anything in this block.
 
@@ -84,6 +85,7 @@ class ConnectedApp(Document):
 		"""The redirect URI as the site's present address makes it."""
 		return get_url(CALLBACK + quote(self.name, safe=""))
 
+	@unsafe
 	def get_client_config(self, with_secret: bool = False) -> ClientConfig:
 		"""The settings for `oauth/`.
 
@@ -125,6 +127,7 @@ class ConnectedApp(Document):
 	def _refresher(self, user: str) -> SiteRefresher:
 		return SiteRefresher(self, TokenCacheStore(self.name, user))
 
+	@unsafe
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
 		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
 

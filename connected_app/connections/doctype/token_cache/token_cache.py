@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import frappe
-from frappe.model.document import Document
+from jinja2.sandbox import unsafe
 
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import from_response
@@ -15,9 +15,10 @@ from connected_app.oauth.ports import utc_now
 from connected_app.site.database import own_transaction
 from connected_app.site.errors import shown
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, remembered
+from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 
 
-class TokenCache(Document):
+class TokenCache(SecretKeeper):
 	# begin: auto-generated types
 	# This code is auto-generated. Do not modify anything in this block.
 
@@ -74,14 +75,20 @@ class TokenCache(Document):
 			frappe.db.after_commit.add(lambda: revoke(app, grant))
 			self._forget()
 
+	@unsafe
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
 		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
-		transaction began before the refresh and cannot see it."""
+		transaction began before the refresh and cannot see it.
+
+		:raises frappe.PermissionError: to browsers
+		"""
+		check_not_for_browsers()
 		if fieldname in TOKENS and (grant := remembered().get((self.connected_app, self.user or ""))):
 			token = getattr(grant, fieldname)
 			return str(token) if token else None
 		return super().get_password(fieldname, raise_exception)
 
+	@unsafe
 	def get_auth_header(self) -> dict[str, str]:
 		"""
 		:raises frappe.DoesNotExistError: without an access token
@@ -118,6 +125,7 @@ class TokenCache(Document):
 			return grant.expires_at
 		return aware(self.expires_at)
 
+	@unsafe
 	def get_json(self) -> dict[str, Any]:
 		"""The token as requests-oauthlib takes it. For code on the server: holds secrets."""
 		return {
