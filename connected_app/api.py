@@ -42,7 +42,8 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def callback() -> None:
-	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The Connected App is the last path segment.
+	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The last path segment is the Connected App as
+	it was called when its redirect URI was made.
 
 	Takes no arguments: a code among them would end up in tracebacks.
 	"""
@@ -56,10 +57,11 @@ def callback() -> None:
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
 	try:
 		parameters = frappe.request.args.to_dict(flat=False)
+		attempt = flow.take(name, parameters)
+		name = attempt.context["connected_app"]
+		again = attempt.context["landing"] or "/connect?app=" + quote(name, safe="")
 		if not frappe.db.exists("Connected App", name):
 			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
-		attempt = flow.take(name, parameters)
-		again = attempt.context["landing"] or again
 		app = frappe.get_doc("Connected App", name)
 		grant = flow.finish(app, attempt, parameters)
 		return pages.land(app, grant, attempt.context["landing"] or _home(app))

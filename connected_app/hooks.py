@@ -12,6 +12,7 @@ app_include_js = "/assets/connected_app/js/connected_app_message.js"
 web_include_js = "/assets/connected_app/js/connected_app_message.js"
 
 after_install = "connected_app.site.install.after_install"
+after_migrate = "connected_app.site.install.after_migrate"
 before_uninstall = "connected_app.site.install.before_uninstall"
 
 # Core's published paths: redirect URIs registered at providers go on working.

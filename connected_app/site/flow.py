@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import frappe
 
@@ -43,10 +44,13 @@ def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
 	return url
 
 
-def take(connected_app: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
+def take(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
 	"""The attempt that a callback belongs to; it is spent.
 
 	It is spent only by the user and browser session that began it, so that nobody else can spoil it.
+
+	:param name: the last segment of the callback's path. That of the redirect URI, which is distinct for each app
+		(RFC 9700 4.4.2.1) and outlives a renaming: the app itself may be called otherwise by now.
 
 	:raises ReconnectRequired: `state_missing`, `attempt_unknown`, `attempt_elsewhere`, `parameter_repeated`
 	"""
@@ -54,7 +58,7 @@ def take(connected_app: str, parameters: Mapping[str, Any]) -> authorization.Att
 	if not state:
 		raise ReconnectRequired("state_missing", "The answer belongs to no attempt.")
 	attempt = attempts.peek(state)
-	if attempt is None or attempt.context["connected_app"] != connected_app:
+	if attempt is None or unquote(attempt.redirect_uri.rpartition("/")[2]) != name:
 		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
 	context = attempt.context
 	if context["user"] != frappe.session.user or context["session"] != browser_session():

@@ -82,18 +82,23 @@ class TokenCacheStore:
 	def forget(self) -> Grant | None:
 		"""Delete the stored grant, durably. Returns what was stored, so that it can be revoked."""
 		with self.exclusive() as slot:
-			if slot.name:
-				doc = frappe.get_doc("Token Cache", slot.name)
-				doc.flags.keep_at_provider = True
+			whose: Any = self.user or ("is", "not set")
+			filters = {"connected_app": self.connected_app, "user": whose}
+			for name in frappe.get_all("Token Cache", filters, pluck="name"):
+				doc = frappe.get_doc("Token Cache", name)
+				doc.flags.keep_at_provider = name == slot.name
 				doc.delete(ignore_permissions=True, force=True)
-				frappe.db.commit()  # nosemgrep: a transaction of its own
+			frappe.db.commit()  # nosemgrep: a transaction of its own
 			return slot.grant
 
 	def _read(self) -> list[Any]:
-		"""The row, once for each of its tokens: one statement for all that a session needs."""
+		"""The row, once for each of its tokens: one statement for all that a session needs.
+
+		Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
+		"""
 		cache, auth = DocType("Token Cache"), Table("__Auth")
 		whose = cache.user == self.user if self.user else (cache.user.isnull() | (cache.user == ""))
-		return (
+		rows = (
 			frappe.qb.from_(cache)
 			.left_join(auth)
 			.on(
@@ -108,8 +113,10 @@ class TokenCacheStore:
 				auth.fieldname, auth.password,
 			)
 			.where((cache.connected_app == self.connected_app) & whose)
+			.orderby(cache.modified, order=frappe.qb.desc)
 			.run(as_dict=True)
 		)  # fmt: skip
+		return [row for row in rows if row.name == rows[0].name]
 
 
 class TokenCacheSlot:
@@ -133,7 +140,7 @@ class TokenCacheSlot:
 			)
 			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
 			code, _separator, message = (rows[0].last_error or "").partition(": ")
-			if code:
+			if code and not (self.grant and code == "secret_unreadable"):
 				self.failure = Failure(
 					code=code,
 					message=message,
@@ -245,6 +252,10 @@ def _opened(text: str) -> str:
 		return decrypt(text)
 	except frappe.ValidationError:
 		frappe.clear_last_message()
-	raise ReconnectRequired(
+	raise unreadable()
+
+
+def unreadable() -> ReconnectRequired:
+	return ReconnectRequired(
 		"secret_unreadable", "The stored connection cannot be read with this site's encryption key."
 	)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import frappe
 from frappe.utils import get_datetime, get_system_timezone
+from frappe.utils.password import decrypt
 
-from connected_app.site.grants import naive
+from connected_app.oauth.ports import utc_now
+from connected_app.site.grants import aware, naive, unreadable
 from connected_app.site.passwords import PLACEHOLDER
 
 
@@ -16,25 +19,12 @@ def after_install() -> None:
 	give_expiry()
 	hide_lengths()
 	keep_admins_rights()
+	report_unreadable()
 
 
-def give_expiry() -> None:
-	"""Give core's tokens an absolute expiry, once.
-
-	Core knows `modified + expires_in` only, and a click on *Connect* without consent moves `modified`: where such a
-	click is pending, the token counts as expired.
-	"""
-	rows = frappe.get_all(
-		"Token Cache",
-		filters={"status": ("is", "not set"), "access_token": ("is", "set")},
-		fields=["name", "modified", "expires_in", "state"],
-	)
-	for row in rows:
-		values = {"status": "Connected"}
-		if row.expires_in:
-			life = timedelta(seconds=0 if row.state else row.expires_in)
-			values["expires_at"] = naive(_to_utc(get_datetime(row.modified)) + life)
-		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
+def after_migrate() -> None:
+	# After a restore, too, people migrate.
+	report_unreadable()
 
 
 def hide_lengths() -> None:
@@ -60,9 +50,116 @@ def keep_admins_rights() -> None:
 
 def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
+	hand_back_expiry()
+	hand_back_names()
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
+	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
+	for job in frappe.get_all("Scheduled Job Type", {"method": ("like", "connected_app.%")}, pluck="name"):
+		frappe.delete_doc("Scheduled Job Type", job, force=True)
 
 
-def _to_utc(moment: datetime) -> datetime:
-	return moment.replace(tzinfo=ZoneInfo(get_system_timezone()))
+def give_expiry() -> None:
+	"""Give core's tokens an absolute expiry, once.
+
+	Core knows `modified + expires_in` only, and a click on *Connect* without consent moves `modified`. Where such a
+	click is pending, what is certain is that the token was issued after the row was made: it counts from there.
+	"""
+	rows = frappe.get_all(
+		"Token Cache",
+		filters={"status": ("is", "not set"), "access_token": ("is", "set")},
+		fields=["name", "creation", "modified", "expires_in", "state"],
+	)
+	for row in rows:
+		values: dict[str, Any] = {"status": "Connected"}
+		if row.expires_in:
+			since = _to_utc(row.creation if row.state else row.modified)
+			values["expires_at"] = naive(since + timedelta(seconds=row.expires_in))
+		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
+
+
+def hand_back_expiry() -> None:
+	"""The inverse: core is to see each token expire when it does. What was derived is derived anew, should the app
+	come back, since core may have refreshed the token meanwhile."""
+	rows = frappe.get_all(
+		"Token Cache", filters={"status": ("is", "set")}, fields=["name", "modified", "expires_at"]
+	)
+	for row in rows:
+		ours = ("status", "expires_at", "last_error", "retry_at", "failing_since")
+		values: dict[str, Any] = dict.fromkeys(ours)
+		if row.expires_at:
+			left = aware(row.expires_at) - _to_utc(row.modified, fold=1)
+			# Not 0, which would mean "never" when the app comes back.
+			values["expires_in"] = int(left.total_seconds()) or -1
+		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
+
+
+def hand_back_names() -> None:
+	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
+	for row in frappe.get_all("Token Cache", fields=["name", "connected_app", "user"]):
+		name = f"{row.connected_app}-{row.user or ''}"
+		if row.name != name and not frappe.db.exists("Token Cache", name):
+			frappe.rename_doc(
+				"Token Cache", row.name, name, force=True, show_alert=False, rebuild_search=False
+			)
+
+
+def report_unreadable() -> None:
+	"""Name each password that the site's encryption key does not open, on the console and in the Error Log. What
+	can be read again is Connected again."""
+	lines = []
+	for doctype, label in (("Connected App", "the client secret"), ("Token Cache", "the tokens")):
+		readable = _readable(doctype)
+		for name in sorted(name for name in readable if not readable[name]):
+			lines.append(f"{doctype} {name}: {label} cannot be read with this site's encryption key.")
+		if doctype == "Token Cache":
+			_mark(readable)
+	if not lines:
+		return
+	lines.append("Restore encryption_key in site_config.json, or enter the secret and connect again.")
+	text = "\n".join(lines)
+	print(text)
+	frappe.log_error(title="Connected App: passwords that cannot be read", message=text)
+
+
+def _readable(doctype: str) -> dict[str, bool]:
+	"""Whether all passwords of each document of `doctype` can be read."""
+	auth, table = frappe.qb.Table("__Auth"), frappe.qb.DocType(doctype)
+	rows = (
+		frappe.qb.from_(auth)
+		.inner_join(table)
+		.on(auth.name == table.name)
+		.select(auth.name, auth.password)
+		.where((auth.doctype == doctype) & (auth.encrypted == 1))
+	).run()
+	found: dict[str, bool] = {}
+	for name, password in rows:
+		try:
+			decrypt(password)
+			found.setdefault(name, True)
+		except frappe.ValidationError:
+			frappe.clear_last_message()
+			found[name] = False
+	return found
+
+
+def _mark(readable: dict[str, bool]) -> None:
+	error = unreadable()
+	text = f"{error.code}: {error.message}"
+	known = set(frappe.get_all("Token Cache", {"last_error": text}, pluck="name"))
+	lost = {"status": "Reconnect Required", "last_error": text, "failing_since": naive(utc_now())}
+	found = {"status": "Connected", "last_error": None, "failing_since": None}
+	for name, can_be_read in readable.items():
+		if can_be_read == (name in known):
+			values = found if can_be_read else lost
+			frappe.db.set_value("Token Cache", name, values, update_modified=False)
+
+
+def _to_utc(moment: datetime, fold: int = 0) -> datetime:
+	"""A time of the database, which is in the site's time zone.
+
+	:param fold: in the hour that daylight saving time repeats: 0 reads it as the earlier of the two instants, 1 as
+		the later
+	"""
+	local = get_datetime(moment).replace(tzinfo=ZoneInfo(get_system_timezone()), fold=fold)
+	return local.astimezone(timezone.utc)

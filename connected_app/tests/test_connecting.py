@@ -289,11 +289,18 @@ class TestCallback(Case):
 		self.assertIn("/me", page.text)
 		self.assertIsNone(row(self.app, ALICE))
 
+	def test_deleted_meanwhile(self) -> None:
+		back = self.authlib.consent(self.begin())
+		self.app.delete()
+		frappe.db.commit()
+		self.assertRefused(self.alice.visit(back), "app_unknown")
+		self.assertEqual(self.authlib.stats()["token_requests"], 0)
+
 	def test_repeated_parameters_and_unknown_apps(self) -> None:
 		base = self.app.redirect_uri
 		self.assertRefused(self.alice.visit(f"{base}?state=a&state=b&code=c"), "parameter_repeated")
 		self.assertRefused(self.alice.visit(f"{base}?state=ä%00&code=c"), "attempt_unknown")
-		self.assertRefused(self.alice.visit(base.replace(self.app.name, "n%C3%B6pe")), "app_unknown")
+		self.assertRefused(self.alice.visit(base.replace(self.app.name, "n%C3%B6pe")), "state_missing")
 		self.assertRefused(self.alice.visit(base), "state_missing")
 
 	def test_code_used_twice(self) -> None:

@@ -90,7 +90,7 @@ class ConnectedApp(SecretKeeper):
 		"""The settings for `oauth/`.
 
 		:param with_secret: also read the client secret, which costs a query and a decrypt
-		:raises ConfigurationError: `parameter_reserved`
+		:raises ConfigurationError: `parameter_reserved`, `client_secret_unreadable`
 		"""
 		try:
 			metadata = json.loads(self.provider_metadata or "{}")
@@ -117,8 +117,23 @@ class ConnectedApp(SecretKeeper):
 		)
 
 	def _client_secret(self) -> Secret | None:
-		secret = self.get_password("client_secret", raise_exception=False)
-		return Secret(secret) if secret else None
+		"""
+		:raises ConfigurationError: `client_secret_unreadable`
+		"""
+		if not self.client_secret:
+			return None
+		try:
+			return Secret(self.get_password("client_secret"))
+		except frappe.AuthenticationError:
+			frappe.clear_last_message()
+			return None
+		except frappe.ValidationError:
+			frappe.clear_last_message()
+		raise ConfigurationError(
+			"client_secret_unreadable",
+			_("Client Secret cannot be read with this site's encryption key."),
+			_("Enter it again, or restore encryption_key in the site's configuration."),
+		)
 
 	def _check_enabled(self) -> None:
 		if not self.enabled:
@@ -178,7 +193,9 @@ class ConnectedApp(SecretKeeper):
 	def get_token_cache(self, user: str) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal."""
 		whose: Any = user or ("is", "not set")
-		name = frappe.db.get_value("Token Cache", {"connected_app": self.name, "user": whose})
+		name = frappe.db.get_value(
+			"Token Cache", {"connected_app": self.name, "user": whose}, order_by="modified desc"
+		)
 		return frappe.get_doc("Token Cache", name) if name else None
 
 	def get_active_token(self, user: str | None = None) -> Any:

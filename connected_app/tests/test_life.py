@@ -1,0 +1,295 @@
+"""Taking core's place on a site that lives: what is renamed, merged, moved or restored. The whole life, from core's
+rows to core's rows, is in `tests/life/`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest import TestCase
+from zoneinfo import ZoneInfo
+
+import frappe
+from cryptography.fernet import Fernet
+from frappe.utils.password import set_encrypted_password
+
+from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+from connected_app.connections.doctype.token_cache.token_cache import TokenCache
+from connected_app.oauth import ConfigurationError, ReconnectRequired
+from connected_app.oauth.ports import utc_now
+from connected_app.site import install
+from connected_app.site.grants import aware
+from connected_app.tests.site import (
+	ALICE,
+	Browser,
+	Case,
+	forget,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
+
+CORE_PATH = Path(frappe.get_app_path("frappe")) / "integrations" / "doctype"
+OUR_PATH = Path(frappe.get_app_path("connected_app")) / "connections" / "doctype"
+PAIRS = (("connected_app", "Connected App", ConnectedApp), ("token_cache", "Token Cache", TokenCache))
+
+
+class TestForward(TestCase):
+	"""Fails, naming it, when the Frappe of this bench has something that this app lacks."""
+
+	def definition(self, folder: Path, name: str) -> dict[str, Any]:
+		return json.loads((folder / name / f"{name}.json").read_text())
+
+	def test_fields(self) -> None:
+		for name, doctype, _controller in PAIRS:
+			ours = {field["fieldname"]: field for field in self.definition(OUR_PATH, name)["fields"]}
+			on_site = frappe.get_meta(doctype)
+			for field in self.definition(CORE_PATH, name)["fields"]:
+				where = f"{doctype}.{field['fieldname']}"
+				with self.subTest(where):
+					self.assertIn(field["fieldname"], ours, f"{where} is core's, and not ours")
+					mine = ours[field["fieldname"]]
+					for key in ("fieldtype", "options", "length"):
+						self.assertEqual(
+							mine.get(key), field.get(key), f"{where}: {key} is not what core has"
+						)
+					self.assertEqual(on_site.get_field(field["fieldname"]).fieldtype, field["fieldtype"])
+					if field.get("fieldtype") not in ("Section Break", "Column Break"):
+						self.assertFalse(
+							mine.get("reqd") and not field.get("reqd"), f"{where}: core does not require it"
+						)
+
+	def test_naming_and_links(self) -> None:
+		for name, doctype, _controller in PAIRS:
+			core, ours = self.definition(CORE_PATH, name), self.definition(OUR_PATH, name)
+			for key in ("autoname", "naming_rule", "istable", "issingle", "title_field", "is_submittable"):
+				self.assertEqual(ours.get(key), core.get(key), f"{doctype}: {key}")
+			for link in core.get("links", []):
+				self.assertIn(link["link_doctype"], [mine["link_doctype"] for mine in ours["links"]], doctype)
+
+	def test_python_api(self) -> None:
+		"""Every public method of core's controllers, with its parameters; every whitelisted function of its modules."""
+		overridden = frappe.get_hooks("override_whitelisted_methods")
+		for name, doctype, controller in PAIRS:
+			tree = ast.parse((CORE_PATH / name / f"{name}.py").read_text())
+			for node in ast.walk(tree):
+				if isinstance(node, ast.ClassDef) and node.name == controller.__name__:
+					for method in node.body:
+						if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
+							self._has_method(doctype, controller, method)
+			for node in tree.body:
+				if isinstance(node, ast.FunctionDef) and node.decorator_list:
+					path = f"frappe.integrations.doctype.{name}.{name}.{node.name}"
+					self.assertIn(path, overridden, "core publishes it, and it does not reach this app")
+					frappe.get_attr(overridden[path][-1])
+
+	def _has_method(self, doctype: str, controller: type, method: ast.FunctionDef) -> None:
+		ours = getattr(controller, method.name, None)
+		self.assertTrue(callable(ours), f"{doctype}.{method.name}() is core's, and not ours")
+		wanted = [argument.arg for argument in method.args.args]
+		mine = list(inspect.signature(ours).parameters)
+		self.assertEqual(mine[: len(wanted)], wanted, f"{doctype}.{method.name}()")
+
+
+@needs_providers
+class TestRenaming(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+
+	def hello(self, app: str, user: str = ALICE) -> int:
+		forget()
+		session = frappe.get_doc("Connected App", app).get_oauth2_session(user)
+		return session.get(f"{self.authlib.issuer}/api/hello").status_code
+
+	def test_a_renamed_app(self) -> None:
+		"""core-defects 34: the redirect URI that is registered keeps the old name, and reaches the app."""
+		registered, new = self.app.redirect_uri, frappe.generate_hash(length=10)
+		frappe.rename_doc("Connected App", self.app.name, new, force=True, show_alert=False)
+		frappe.db.commit()
+		self.assertEqual(self.hello(new), 200)
+		app = frappe.get_doc("Connected App", new)
+		self.assertEqual(app.redirect_uri, registered)
+		landed = self.connect(app)
+		self.assertEqual((landed.status_code, landed.headers["Location"]), (302, "/me"), landed.text[:300])
+		state = self.admin.ask("connection", "GET", connected_app=new)
+		self.assertTrue(state["redirect_uri_outdated"])
+		self.assertEqual(
+			self.admin.ask("renew_redirect_uri", connected_app=new),
+			registered.replace(self.app.name, new),
+		)
+		self.assertEqual(self.connect(frappe.get_doc("Connected App", new)).status_code, 302)
+
+	def test_another_apps_path(self) -> None:
+		"""An answer is taken only at the redirect URI of the attempt (RFC 9700 4.4.2.1)."""
+		other = make_app(self.authlib.issuer)
+		back = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name))
+		page = self.alice.visit(back.replace(self.app.name, other.name))
+		self.assertRefused(page, "attempt_unknown")
+
+	def test_merged_users(self) -> None:
+		"""core-defects 33: of two rows for one user, the one written last counts, everywhere; disconnecting takes both."""
+		kept, other = make_user("kept@site.example", "Blogger"), make_user("merged@site.example", "Blogger")
+		self.connect(self.app, Browser(kept))
+		self.connect(self.app, Browser(other), account="bob")
+		frappe.rename_doc("User", other, kept, force=True, merge=True, show_alert=False)
+		frappe.db.commit()
+		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name, "user": kept}), 2)
+		latest = row(self.app, kept)
+		self.assertEqual((latest.name, latest.account_id), (f"{self.app.name}-{other}", "bob"))
+		session = self.app.get_oauth2_session(kept)
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Bob"})
+		self.assertEqual(latest.get_password("access_token"), session.token["access_token"])
+		self.admin.ask("disconnect", connected_app=self.app.name, user=kept)
+		self.assertIsNone(row(self.app, kept))
+		self.assertEqual(self.authlib.stats()["revocations"], 4)
+
+	def test_core_finds_renamed_rows_again(self) -> None:
+		"""core-defects 33: when the app is removed, rows have the names that core looks for."""
+		old = make_user("old@site.example", "Blogger")
+		self.connect(self.app, Browser(old))
+		before = row(self.app, old).get_password("refresh_token")
+		frappe.rename_doc("User", old, "new@site.example", force=True, show_alert=False)
+		install.hand_back_names()
+		name = f"{self.app.name}-new@site.example"
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "user"), "new@site.example")
+		frappe.db.commit()
+		forget()
+		self.assertEqual(frappe.get_doc("Token Cache", name).get_password("refresh_token"), before)
+		self.assertEqual(len(frappe.get_doc("Token Cache", name).scopes), 5)
+
+
+@needs_providers
+class TestExpiry(Case):
+	"""core-defects 16: core knows `modified + expires_in`, in the site's time zone."""
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.connect(self.app)
+		self.zone = ZoneInfo(frappe.utils.get_system_timezone())
+
+	def core_row(self, modified: datetime, **values: Any) -> Any:
+		"""As core left it: none of this app's columns is set."""
+		name = f"{self.app.name}-{ALICE}"
+		values = {"status": None, "expires_at": None, "modified": modified, **values}
+		frappe.db.set_value("Token Cache", name, values, update_modified=False)
+		install.derive_expiry()
+		return frappe.db.get_value("Token Cache", name, "*", as_dict=True)
+
+	def test_derived_once(self) -> None:
+		modified = utc_now().astimezone(self.zone).replace(tzinfo=None)
+		found = self.core_row(modified, expires_in=3600)
+		due = aware(found.expires_at)
+		self.assertAlmostEqual((due - utc_now()).total_seconds(), 3600, delta=60)
+		self.assertEqual(found.status, "Connected")
+		frappe.db.set_value("Token Cache", found.name, "expires_in", 99999)
+		install.derive_expiry()
+		self.assertEqual(aware(frappe.db.get_value("Token Cache", found.name, "expires_at")), due)
+
+	def test_a_click_does_not_revive_a_dead_token(self) -> None:
+		"""core-defects 16: a pending attempt moved `modified`; the token is from the row's creation at the earliest."""
+		now = utc_now().astimezone(self.zone).replace(tzinfo=None)
+		found = self.core_row(now, creation=now - timedelta(days=2), expires_in=3600, state="pending")
+		self.assertLess(aware(found.expires_at), utc_now() - timedelta(days=1))
+		found = self.core_row(now, creation=now - timedelta(seconds=60), expires_in=3600, state="pending")
+		self.assertGreater(aware(found.expires_at), utc_now() + timedelta(seconds=3000))
+
+	def test_without_an_expiry(self) -> None:
+		"""core-defects 15: a provider that names none means never."""
+		self.assertIsNone(self.core_row(datetime(2020, 1, 1), expires_in=0).expires_at)
+
+	def test_the_hour_that_comes_twice(self) -> None:
+		"""Either reading is possible: the earlier is taken, so that no dead token looks alive."""
+		self.addCleanup(frappe.db.rollback)
+		before = frappe.db.get_single_value("System Settings", "time_zone")
+		self.addCleanup(frappe.db.set_single_value, "System Settings", "time_zone", before)
+		frappe.db.set_single_value("System Settings", "time_zone", "Europe/Berlin")
+		frappe.clear_cache()
+		self.addCleanup(frappe.clear_cache)
+		found = self.core_row(datetime(2025, 10, 26, 2, 30), expires_in=600)
+		self.assertEqual(found.expires_at, datetime(2025, 10, 26, 0, 40))
+		install.hand_back_expiry()
+		handed = frappe.db.get_value("Token Cache", found.name, "*", as_dict=True)
+		# Core 15 reads the hour as the later one: 01:30 UTC.
+		self.assertEqual((handed.status, handed.expires_at, handed.expires_in), (None, None, -3000))
+
+	def test_handed_back(self) -> None:
+		"""Core sees a token expire when it does, and never counts a dead one as alive."""
+		name = f"{self.app.name}-{ALICE}"
+		for left in (timedelta(hours=5), timedelta(hours=-5)):
+			due = (utc_now() + left).replace(tzinfo=None, microsecond=0)
+			values = {"status": "Temporarily Failing", "expires_at": due, "last_error": "timeout: no answer"}
+			frappe.db.set_value("Token Cache", name, values)
+			install.hand_back_expiry()
+			handed = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
+			core = install._to_utc(handed.modified) + timedelta(seconds=handed.expires_in)
+			self.assertAlmostEqual((core - aware(due)).total_seconds(), 0, delta=2)
+			self.assertEqual((handed.status, handed.last_error), (None, None))
+			install.derive_expiry()
+			again = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
+			self.assertEqual(again.status, "Connected")
+			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
+
+
+@needs_providers
+class TestAnotherKey(Case):
+	"""A backup that was restored on a site with another encryption key."""
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.connect(self.app)
+		self.key = frappe.local.conf.encryption_key
+		self.addCleanup(frappe.local.conf.update, {"encryption_key": self.key})
+
+	def test_reported_row_by_row_and_mended_by_the_key(self) -> None:
+		name = f"{self.app.name}-{ALICE}"
+		frappe.local.conf.encryption_key = Fernet.generate_key().decode()
+		install.after_migrate()
+		self.assertEqual(row(self.app, ALICE).status, "Connected", "nothing is committed by the check itself")
+		install.after_migrate()
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "status"), "Reconnect Required")
+		self.assertIn("secret_unreadable", frappe.db.get_value("Token Cache", name, "last_error"))
+		log = frappe.get_last_doc("Error Log")
+		self.assertIn(f"Token Cache {name}: the tokens cannot be read", log.error)
+		self.assertIn(f"Connected App {self.app.name}: the client secret cannot be read", log.error)
+		forget()
+		with self.assertRaises(ReconnectRequired) as caught:
+			self.app.get_oauth2_session(ALICE)
+		self.assertEqual(caught.exception.code, "secret_unreadable")
+		with self.assertRaises(ConfigurationError) as caught:
+			self.app.get_client_config(with_secret=True)
+		self.assertEqual(caught.exception.code, "client_secret_unreadable")
+
+		frappe.local.conf.encryption_key = self.key
+		frappe.db.set_value("Token Cache", name, "expires_at", "2020-01-01")
+		frappe.db.commit()
+		forget()
+		session = self.app.get_oauth2_session(ALICE)
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").status_code, 200)
+		self.assertEqual(row(self.app, ALICE).status, "Connected")
+
+	def test_one_row_only(self) -> None:
+		"""The others go on working, and the check can be repeated."""
+		bob = make_user("bob@site.example", "Blogger")
+		self.connect(self.app, Browser(bob), account="bob")
+		name = f"{self.app.name}-{bob}"
+		sealed = Fernet(Fernet.generate_key()).encrypt(b"token").decode()
+		frappe.db.sql(
+			"update `__Auth` set password=%s where name=%s and fieldname='access_token'", (sealed, name)
+		)
+		install.after_install()
+		install.after_install()
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "status"), "Reconnect Required")
+		self.assertEqual(
+			frappe.db.get_value("Token Cache", f"{self.app.name}-{ALICE}", "status"), "Connected"
+		)
+		set_encrypted_password("Token Cache", name, "token", "access_token")
+		install.after_migrate()
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "status"), "Connected")
