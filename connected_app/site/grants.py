@@ -82,13 +82,11 @@ class TokenCacheStore:
 	def forget(self) -> Grant | None:
 		"""Delete the stored grant, durably. Returns what was stored, so that it can be revoked."""
 		with self.exclusive() as slot:
-			whose: Any = self.user or ("is", "not set")
-			filters = {"connected_app": self.connected_app, "user": whose}
-			for name in frappe.get_all("Token Cache", filters, pluck="name"):
-				doc = frappe.get_doc("Token Cache", name)
-				doc.flags.keep_at_provider = name == slot.name
+			if slot.name:
+				doc = frappe.get_doc("Token Cache", slot.name)
+				doc.flags.keep_at_provider = True
 				doc.delete(ignore_permissions=True, force=True)
-			frappe.db.commit()  # nosemgrep: a transaction of its own
+				frappe.db.commit()  # nosemgrep: a transaction of its own
 			return slot.grant
 
 	def _read(self) -> list[Any]:

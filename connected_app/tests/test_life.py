@@ -151,13 +151,13 @@ class TestRenaming(Case):
 
 	def test_core_finds_renamed_rows_again(self) -> None:
 		"""core-defects 33: when the app is removed, rows have the names that core looks for."""
-		old = make_user("old@site.example", "Blogger")
-		self.connect(self.app, Browser(old))
+		old, new = (f"{frappe.generate_hash(length=8)}@site.example" for _user in range(2))
+		self.connect(self.app, Browser(make_user(old, "Blogger")))
 		before = row(self.app, old).get_password("refresh_token")
-		frappe.rename_doc("User", old, "new@site.example", force=True, show_alert=False)
+		frappe.rename_doc("User", old, new, force=True, show_alert=False)
 		install.hand_back_names()
-		name = f"{self.app.name}-new@site.example"
-		self.assertEqual(frappe.db.get_value("Token Cache", name, "user"), "new@site.example")
+		name = f"{self.app.name}-{new}"
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "user"), new)
 		frappe.db.commit()
 		forget()
 		self.assertEqual(frappe.get_doc("Token Cache", name).get_password("refresh_token"), before)
@@ -266,6 +266,7 @@ class TestAnotherKey(Case):
 		with self.assertRaises(ConfigurationError) as caught:
 			self.app.get_client_config(with_secret=True)
 		self.assertEqual(caught.exception.code, "client_secret_unreadable")
+		self.assertEqual(frappe.local.message_log, [], "core's message about the key is not left over")
 
 		frappe.local.conf.encryption_key = self.key
 		frappe.db.set_value("Token Cache", name, "expires_at", "2020-01-01")
