@@ -179,7 +179,7 @@ class TestExpiry(Case):
 		name = f"{self.app.name}-{ALICE}"
 		values = {"status": None, "expires_at": None, "modified": modified, **values}
 		frappe.db.set_value("Token Cache", name, values, update_modified=False)
-		install.derive_expiry()
+		install.give_expiry()
 		return frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 
 	def test_derived_once(self) -> None:
@@ -189,7 +189,7 @@ class TestExpiry(Case):
 		self.assertAlmostEqual((due - utc_now()).total_seconds(), 3600, delta=60)
 		self.assertEqual(found.status, "Connected")
 		frappe.db.set_value("Token Cache", found.name, "expires_in", 99999)
-		install.derive_expiry()
+		install.give_expiry()
 		self.assertEqual(aware(frappe.db.get_value("Token Cache", found.name, "expires_at")), due)
 
 	def test_a_click_does_not_revive_a_dead_token(self) -> None:
@@ -231,7 +231,7 @@ class TestExpiry(Case):
 			core = install._to_utc(handed.modified) + timedelta(seconds=handed.expires_in)
 			self.assertAlmostEqual((core - aware(due)).total_seconds(), 0, delta=2)
 			self.assertEqual((handed.status, handed.last_error), (None, None))
-			install.derive_expiry()
+			install.give_expiry()
 			again = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 			self.assertEqual(again.status, "Connected")
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
