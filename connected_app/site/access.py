@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from urllib.parse import urlsplit
 
 import frappe
@@ -49,6 +51,38 @@ def check_is_me_or_admin(user: str) -> None:
 	"""
 	if frappe.session.user == "Guest" or (user != frappe.session.user and not is_admin()):
 		frappe.throw(_("This is another user's connection."), frappe.PermissionError)
+
+
+def check_script(connected_app: str, user: str | None) -> None:
+	"""
+	:raises frappe.PermissionError: to a Server Script that uses another user's connection, unless the user it runs
+		as has the Connected App's *Role for Server Scripts*
+	"""
+	if not frappe.flags.in_safe_exec or not user or user == frappe.session.user or not _called_by_a_script():
+		return
+	# From the database: a script can make a document up.
+	role = frappe.db.get_value("Connected App", connected_app, "role_for_scripts")
+	if not role or role not in frappe.get_roles():
+		frappe.throw(
+			_(
+				"This server script may not use another user's connection: see {0} of the Connected App."
+			).format(_("Role for Server Scripts")),
+			frappe.PermissionError,
+		)
+
+
+def _called_by_a_script() -> bool:
+	"""Whether a script is nearer in the stack than any app but Frappe and this one: what other apps do, in a hook
+	of a document that a script saves for instance, is theirs to decide."""
+	trusted = set(frappe.get_installed_apps()) - {"frappe", "connected_app"}
+	frame: FrameType | None = sys._getframe(1)
+	while frame:
+		if frame.f_code.co_filename.startswith("<serverscript>"):
+			return True
+		if str(frame.f_globals.get("__name__")).partition(".")[0] in trusted:
+			return False
+		frame = frame.f_back
+	return False
 
 
 def check_is_admin() -> None:

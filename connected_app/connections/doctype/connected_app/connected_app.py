@@ -21,7 +21,7 @@ from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
-from connected_app.site import flow
+from connected_app.site import access, flow
 from connected_app.site.errors import shown
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
@@ -61,6 +61,7 @@ class ConnectedApp(SecretKeeper):
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
 		revocation_uri: DF.Data | None
+		role_for_scripts: DF.Link | None
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
@@ -140,6 +141,7 @@ class ConnectedApp(SecretKeeper):
 			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
 
 	def _refresher(self, user: str) -> SiteRefresher:
+		access.check_script(self.name, user)
 		return SiteRefresher(self, TokenCacheStore(self.name, user))
 
 	@unsafe

@@ -12,6 +12,7 @@ from jinja2.sandbox import unsafe
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import from_response
 from connected_app.oauth.ports import utc_now
+from connected_app.site.access import check_script
 from connected_app.site.database import own_transaction
 from connected_app.site.errors import shown
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, remembered
@@ -80,9 +81,13 @@ class TokenCache(SecretKeeper):
 		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
 		transaction began before the refresh and cannot see it.
 
-		:raises frappe.PermissionError: to browsers
+		:raises frappe.PermissionError: to browsers, and to scripts that may not have it
 		"""
 		check_not_for_browsers()
+		if frappe.flags.in_safe_exec:
+			# From the database: a script can make a document up.
+			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
+			check_script(*whose)
 		if fieldname in TOKENS and (grant := remembered().get((self.connected_app, self.user or ""))):
 			token = getattr(grant, fieldname)
 			return str(token) if token else None

@@ -1,0 +1,159 @@
+"""What a Server Script reaches: real scripts, run by Frappe's own runner, as the users they run as."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import frappe
+from frappe.installer import update_site_config
+from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
+
+from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, make_user, needs_providers, row
+
+OPERATOR = "operator@site.example"
+
+
+@needs_providers
+class TestServerScripts(Case):
+	@classmethod
+	def setUpClass(cls) -> None:
+		super().setUpClass()
+		make_user(OPERATOR, "System Manager")
+		# Scripts can be switched on for a whole bench only.
+		path = os.path.join(frappe.local.sites_path, "common_site_config.json")
+		before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
+		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
+		cls.addClassCleanup(update_site_config, SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.token = row(self.app, ALICE).get_password("access_token")
+		forget()
+
+	def tearDown(self) -> None:
+		frappe.set_user("Administrator")
+		frappe.db.rollback()
+
+	def run_script(self, body: str, user: str, kind: str = "API", **values: Any) -> Any:
+		"""What the script `body` leaves in `frappe.flags.found`, run as `user`."""
+		frappe.set_user("Administrator")
+		name = f"script_{frappe.generate_hash(length=8)}"
+		names = f"app = {self.app.name!r}\nkept = {self.app.name + '-' + ALICE!r}\nalice = {ALICE!r}\n"
+		values = {"api_method": name} if kind == "API" else {"event_frequency": "Daily", **values}
+		script = frappe.get_doc(
+			{
+				"doctype": "Server Script",
+				"name": name,
+				"script_type": kind,
+				"script": names + body,
+				**values,
+			}
+		).insert()
+		forget()
+		frappe.set_user(user)
+		try:
+			return (
+				script.execute_method().get("found") if kind == "API" else script.execute_scheduled_method()
+			)
+		finally:
+			frappe.set_user("Administrator")
+
+	# Each of them gives the access token, where it gives anything.
+	WAYS = (
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_oauth2_session(alice).token["access_token"]',
+		'frappe.flags.found = frappe.get_cached_doc("Connected App", app).get_active_token(alice).get_password("access_token")',
+		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_password("access_token")',
+		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_auth_header()["Authorization"][7:]',
+		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_json()["access_token"]',
+		# Documents that the script makes up.
+		'frappe.flags.found = frappe.get_doc({"doctype": "Token Cache", "name": kept, "user": frappe.session.user,'
+		' "connected_app": app, "access_token": "***"}).get_password("access_token")',
+		'frappe.flags.found = frappe.get_doc({"doctype": "Connected App", "name": app, "enabled": 1, "client_id": "x",'
+		' "role_for_scripts": "All"}).get_oauth2_session(alice).token["access_token"]',
+	)
+
+	def test_ones_own(self) -> None:
+		for way in self.WAYS:
+			self.assertEqual(self.run_script(way, ALICE), self.token, way)
+
+	def test_another_users(self) -> None:
+		"""A script that runs as a user without the role reaches no other user's token, by whatever way."""
+		for way in self.WAYS:
+			with self.assertRaises(frappe.PermissionError, msg=way) as caught:
+				self.run_script(way, MALLORY)
+			self.assertNotIn(self.token, str(caught.exception))
+		call = f"{self.authlib.issuer}/api/hello"
+		with self.assertRaises(frappe.PermissionError):
+			self.run_script(
+				f'frappe.get_doc("Connected App", app).get_oauth2_session(alice).get("{call}")', MALLORY
+			)
+
+	def test_with_the_role(self) -> None:
+		"""*Role for Server Scripts*: System Manager unless the admin says otherwise; scheduled scripts run as
+		Administrator, who has every role."""
+		self.assertEqual(self.app.role_for_scripts, "System Manager")
+		for way in self.WAYS:
+			self.assertEqual(self.run_script(way, OPERATOR), self.token, way)
+		self.run_script(
+			'session = frappe.get_doc("Connected App", app).get_oauth2_session(alice)\n'
+			f'if session.get("{self.authlib.issuer}/api/hello").status_code != 200:\n'
+			'	frappe.throw("no answer")',
+			"Administrator",
+			"Scheduler Event",
+		)
+		self.app.db_set("role_for_scripts", "Blogger")
+		self.assertEqual(self.run_script(self.WAYS[0], MALLORY), self.token)
+		self.assertRaises(frappe.PermissionError, self.run_script, self.WAYS[0], OPERATOR)
+		self.app.db_set("role_for_scripts", "")
+		for user in (MALLORY, OPERATOR, "Administrator"):
+			self.assertRaises(frappe.PermissionError, self.run_script, self.WAYS[0], user)
+		self.assertEqual(self.run_script(self.WAYS[0], ALICE), self.token)
+
+	def test_what_frappe_hands_out(self) -> None:
+		"""Neither Frappe's function nor the database gives a script a token, with or without the role."""
+		for user in (MALLORY, OPERATOR, "Administrator"):
+			with self.assertRaises(frappe.PermissionError):
+				self.run_script(
+					'frappe.flags.found = frappe.call("frappe.client.get_password", doctype="Token Cache",'
+					' name=kept, fieldname="access_token")',
+					user,
+				)
+			found = self.run_script(
+				'frappe.flags.found = [frappe.db.get_value("Token Cache", kept, ["access_token", "refresh_token"]),'
+				' frappe.db.sql("select * from `__Auth`"), frappe.get_doc("Token Cache", kept).as_dict()]',
+				user,
+			)
+			self.assertIn(self.app.name, str(found))
+			self.assertNotIn(self.token, str(found))
+
+	def test_code_beneath_a_script(self) -> None:
+		"""A script runs somebody's code, which uses a connection of its own choice: that is not the script's doing."""
+		from connected_app.site import access
+
+		asked: list[bool] = []
+		frappe.flags.in_safe_exec = 1
+		try:
+			trusted = {
+				"__name__": "erpnext.hooks_of_somebody",
+				"ask": access._called_by_a_script,
+				"asked": asked,
+			}
+			apps = [*frappe.get_installed_apps(), "erpnext"]
+			original, frappe.get_installed_apps = frappe.get_installed_apps, lambda *args, **kwargs: apps
+			try:
+				exec(compile("def hook():\n\tasked.append(ask())", "hook.py", "exec"), trusted)
+				script = {
+					"__name__": "x",
+					"hook": trusted["hook"],
+					"ask": access._called_by_a_script,
+					"asked": asked,
+				}
+				exec(compile("hook()\nasked.append(ask())", "<serverscript>: x", "exec"), script)
+			finally:
+				frappe.get_installed_apps = original
+		finally:
+			frappe.flags.in_safe_exec = 0
+		self.assertEqual(asked, [False, True])
