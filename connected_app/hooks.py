@@ -7,9 +7,16 @@ app_description = (
 app_email = "hello@example.com"
 app_license = "mit"
 
-# Shows the message of a callback where the user lands.
-app_include_js = "/assets/connected_app/js/connected_app_message.js"
+# The first shows the message of a callback where the user lands.
+app_include_js = [
+	"/assets/connected_app/js/connected_app_message.js",
+	"/assets/connected_app/js/connected_app_desk.js",
+]
+app_include_css = "/assets/connected_app/css/connected_app_desk.css"
 web_include_js = "/assets/connected_app/js/connected_app_message.js"
+
+# Beside My Account, for users without Desk.
+portal_menu_items = [{"title": "My Connections", "route": "/my-connections"}]
 
 after_install = "connected_app.site.install.after_install"
 after_migrate = "connected_app.site.install.after_migrate"

@@ -107,7 +107,7 @@ def of_app(app: ConnectedApp, start: int, page_length: int) -> dict[str, Any]:
 def reason(last_error: str | None) -> dict[str, str]:
 	"""A Token Cache's *Last Error*, taken apart: `error_code` for machines, `last_error` for people."""
 	code, _separator, message = (last_error or "").partition(": ")
-	return {"error_code": code, "last_error": message}
+	return {"error_code": code, "last_error": translated(message)}
 
 
 def _children(

@@ -31,6 +31,8 @@
 		try {
 			const message = await take_message();
 			if (!message) return;
+			// The tab in which the user clicked Connect shows the new state without being looked at.
+			if (window.BroadcastChannel) new BroadcastChannel("connected_app").postMessage("connected");
 			if (frappe.router) await new Promise((resolve) => setTimeout(resolve, DESK_SETTLES));
 			frappe.msgprint({
 				title: message.title,

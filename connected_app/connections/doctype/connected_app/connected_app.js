@@ -1,74 +1,202 @@
 // The form of a Connected App: what an admin sets up, and the connection of whoever is looking at it.
 // In a function of its own, so that its names stay its own however Frappe evaluates form scripts.
 (() => {
-	const API = "connected_app.api.";
+	const { call, safe, local_time } = connected_app;
+	const ENDPOINTS = [
+		"openid_configuration",
+		"authorization_uri",
+		"token_uri",
+		"revocation_uri",
+		"introspection_uri",
+		"userinfo_uri",
+		"issuer",
+		"jwks_uri",
+	];
+	const SHAPES_THE_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication"];
 
-	const COLOURS = {
-		Connected: "green",
-		"Not Connected": "gray",
-		"Reconnect Required": "red",
-		"Temporarily Failing": "orange",
-	};
-
-	const safe = (value) => frappe.utils.escape_html(String(value ?? ""));
-
-	frappe.ui.form.on("Connected App", {
+	const handlers = {
 		setup(frm) {
-			frm.trigger("watch_for_return");
+			watch_for_changes(frm);
 		},
 
 		refresh(frm) {
 			frm.connection = null;
-			add_discovery_button(frm);
+			frm.people = null;
+			show_people(frm);
+			show_steps(frm);
 			show_copy_buttons(frm);
-			if (frm.is_new()) {
-				frm.set_intro(
-					__("Save first: the Redirect URI to register at the provider then appears here."),
-					"blue"
-				);
-				return;
-			}
+			add_admin_buttons(frm);
+			if (!frm.is_new()) refresh_connection(frm);
+		},
+
+		after_save(frm) {
+			clear_findings(frm);
+		},
+
+		scopes_add: (frm) => show_steps(frm),
+		scopes_remove: (frm) => show_steps(frm),
+	};
+	for (const fieldname of SHAPES_THE_STEPS) handlers[fieldname] = (frm) => show_steps(frm);
+	for (const fieldname of ENDPOINTS) {
+		handlers[fieldname] = (frm) => {
+			show_address_error(frm, fieldname);
+			show_steps(frm);
+		};
+	}
+	frappe.ui.form.on("Connected App", handlers);
+
+	const may_write = (frm) => Boolean(frm.perm[0]?.write);
+
+	// Consent happens in another tab, which tells when it has landed. Where it cannot, the form looks when the user
+	// comes back.
+	function watch_for_changes(frm) {
+		const look_again = () => {
+			if (window.cur_frm !== frm || frm.is_new() || !frm.connection) return;
 			refresh_connection(frm);
-		},
-
-		// Consent happens in another tab: when the user comes back from it, the state may have changed.
-		watch_for_return(frm) {
-			const look_again = () => {
-				if (document.visibilityState !== "visible") return;
-				if (window.cur_frm !== frm || frm.is_new() || !frm.connection) return;
-				refresh_connection(frm);
-			};
-			document.addEventListener("visibilitychange", look_again);
-			window.addEventListener("focus", look_again);
-		},
-	});
-
-	async function call(method, args, options = {}) {
-		const response = await frappe.call({ method: API + method, args, ...options });
-		return response.message;
+		};
+		document.addEventListener("visibilitychange", () => {
+			if (document.visibilityState === "visible") look_again();
+		});
+		window.addEventListener("focus", look_again);
+		connected_app.changes?.addEventListener("message", look_again);
 	}
 
-	// Discovery
+	// The steps of the set-up
 
-	function add_discovery_button(frm) {
-		if (!frm.perm[0]?.write) return;
+	function steps(frm) {
+		const { doc } = frm;
+		const provider = doc.provider_name || __("the provider");
+		const described = Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
+		const discover = !frm.is_new() && doc.openid_configuration && !described;
+		return [
+			{
+				title: __("Describe the provider"),
+				field: "provider_name",
+				done: described && !frm.is_new(),
+				text: discover
+					? __("Let this site read the provider's endpoints from its OpenID Configuration.")
+					: __(
+							"Enter Provider Name and, where the provider has one, the address of its OpenID Configuration; otherwise Authorization URI and Token URI under Endpoints. Then save."
+					  ),
+				button: discover && [__("Get OpenID Configuration"), () => get_openid_configuration(frm)],
+			},
+			{
+				title: __("Create credentials at the provider"),
+				field: "redirect_uri",
+				done: Boolean(doc.client_id),
+				text: __(
+					"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
+					[safe(provider)]
+				),
+				addresses: [
+					[__("Redirect URI"), doc.redirect_uri],
+					[__("JavaScript Origin (only where it is asked for)"), site_origin(frm)],
+				],
+			},
+			{
+				title: __("Paste Client ID and Client Secret"),
+				field: "client_id",
+				done: Boolean(doc.client_id && (doc.client_secret || doc.client_authentication === "None")),
+				text: __("The provider shows both when the client has been created, the secret often only once."),
+			},
+			{
+				title: __("Choose the scopes"),
+				field: "scopes",
+				done: (doc.scopes || []).some((row) => row.scope),
+				text: __(
+					"What this site may do there, one scope a row. With openid and email, the connected account is shown by name."
+				),
+			},
+			{
+				title: __("Save and check"),
+				field: "provider_name",
+				done: !frm.is_new() && !frm.is_dirty(),
+				text: __("Save. Check Configuration then tells, without connecting, whether something is wrong."),
+			},
+			{
+				title: __("Connect"),
+				field: "connection_html",
+				done: is_in_use(frm),
+				text: __("Connect your own account to try it. Every user connects an account of their own."),
+				button: frm.connection?.may_connect && [
+					__("Connect to {0}", [doc.provider_name]),
+					() => connect(frm),
+				],
+			},
+		];
+	}
+
+	const is_in_use = (frm) =>
+		Boolean((frm.connection && frm.connection.status !== "Not Connected") || frm.people?.total);
+
+	function show_steps(frm) {
+		// Hidden until it is known that nobody is connected yet, and again once somebody is.
+		const shown = may_write(frm) && (frm.is_new() || (frm.connection && !is_in_use(frm)));
+		frm.toggle_display("setup_html", Boolean(shown));
+		const $wrapper = frm.get_field("setup_html").$wrapper.empty();
+		if (!shown) return;
+		const all = steps(frm);
+		const next = all.find((step) => !step.done);
+		const $list = $(`<ol class="connected-app-steps"></ol>`).appendTo($wrapper);
+		for (const step of all) $list.append(step_item(frm, step, step === next));
+	}
+
+	function step_item(frm, step, is_next) {
+		const state = step.done ? __("Done") : is_next ? __("Next") : __("Later");
+		const $item = $(`<li><span class="step-mark" aria-hidden="true"></span><div class="step-body"></div></li>`);
+		$item.toggleClass("done", step.done).toggleClass("next", is_next);
+		if (is_next) $item.attr("aria-current", "step");
+		$item.find(".step-mark").text(step.done ? "✓" : is_next ? "→" : "");
+		const $body = $item.find(".step-body");
+		$(`<button type="button" class="btn btn-link step-title"></button>`)
+			.text(step.title)
+			.on("click", () => frm.scroll_to_field(step.field))
+			.appendTo($body);
+		$(`<span class="sr-only"></span>`).text(` (${state})`).appendTo($body);
+		if (!is_next) return $item;
+		$(`<p></p>`).html(step.text).appendTo($body);
+		for (const [label, address] of step.addresses || []) {
+			if (address) $body.append(address_row(label, address));
+		}
+		if (step.button) {
+			const [label, action] = step.button;
+			$(`<div class="connected-app-buttons"></div>`)
+				.append($(`<button type="button" class="btn btn-primary btn-sm"></button>`).text(label).on("click", action))
+				.appendTo($body);
+		}
+		return $item;
+	}
+
+	function address_row(label, address) {
+		return $(`<div class="connected-app-address"></div>`)
+			.append($(`<span></span>`).text(label))
+			.append($(`<code></code>`).text(address))
+			.append(copy_button(address, __("Copy {0}", [label])));
+	}
+
+	// Buttons for admins
+
+	function add_admin_buttons(frm) {
+		if (!may_write(frm)) return;
 		frm.add_custom_button(__("Get OpenID Configuration"), () => get_openid_configuration(frm));
+		if (!frm.is_new()) frm.add_custom_button(__("Check Configuration"), () => check_configuration(frm));
+	}
+
+	// The server reads the saved document, never what the browser sends.
+	async function saved(frm) {
+		if (frm.is_new() || frm.is_dirty()) await frm.save();
 	}
 
 	async function get_openid_configuration(frm) {
 		if (!frm.doc.openid_configuration) {
 			frm.scroll_to_field("openid_configuration");
-			frappe.msgprint({
-				title: __("OpenID Configuration is empty"),
-				message: __("Enter the address of the provider's discovery document, for example {0}", [
-					"<code>https://accounts.google.com/.well-known/openid-configuration</code>",
-				]),
-				indicator: "orange",
+			show_finding(frm, "openid_configuration", {
+				level: "error",
+				message: __("Enter the address of the provider's discovery document here first."),
 			});
 			return;
 		}
-		// The server reads the address from the saved document, never from the browser.
-		if (frm.is_new() || frm.is_dirty()) await frm.save();
+		await saved(frm);
 		const found = await call(
 			"get_openid_configuration",
 			{ connected_app: frm.doc.name },
@@ -98,6 +226,105 @@
 			indicator: missing.length ? "orange" : "green",
 		});
 		frm.fields_dict.sb_endpoints_section?.collapse?.(false);
+		show_steps(frm);
+	}
+
+	// Findings, in a dialog and beside the fields that cause them
+
+	async function check_configuration(frm) {
+		await saved(frm);
+		clear_findings(frm);
+		const findings = await call(
+			"check_configuration",
+			{ connected_app: frm.doc.name },
+			{ freeze: true, freeze_message: __("Asking the provider…") }
+		);
+		if (!findings) return;
+		for (const finding of findings) {
+			if (finding.level !== "ok" && finding.field) show_finding(frm, finding.field, finding);
+		}
+		show_report(frm, findings);
+	}
+
+	function show_report(frm, findings) {
+		const of = (level) => findings.filter((finding) => finding.level === level);
+		const [errors, warnings, fine] = [of("error"), of("warning"), of("ok")];
+		const dialog = new frappe.ui.Dialog({
+			title: __("Check Configuration"),
+			indicator: errors.length ? "red" : warnings.length ? "orange" : "green",
+			fields: [{ fieldtype: "HTML", fieldname: "findings" }],
+		});
+		const $body = dialog.get_field("findings").$wrapper;
+		if (!errors.length && !warnings.length) {
+			$(`<p></p>`).text(__("Nothing is wrong, as far as can be seen without connecting.")).appendTo($body);
+		}
+		add_group(__("Has to be mended"), errors);
+		add_group(__("Worth a look"), warnings);
+		add_group(__("In order"), fine);
+		dialog.show();
+
+		function add_group(title, group) {
+			if (!group.length) return;
+			$(`<h4></h4>`).text(title).appendTo($body);
+			const $list = $(`<ul class="connected-app-findings"></ul>`).appendTo($body);
+			for (const finding of group) $list.append(item(finding));
+		}
+
+		function item({ field, message, action, level }) {
+			const $item = $(`<li></li>`);
+			if (level !== "ok" && frm.fields_dict[field]) {
+				$(`<button type="button" class="btn btn-link"></button>`)
+					.text(__(frm.fields_dict[field].df.label))
+					.on("click", () => {
+						dialog.hide();
+						frm.scroll_to_field(field);
+					})
+					.appendTo($item);
+			}
+			$(`<div></div>`).text(message).appendTo($item);
+			if (action) $(`<div class="text-muted"></div>`).text(action).appendTo($item);
+			return $item;
+		}
+	}
+
+	function show_finding(frm, fieldname, { level, message, action }) {
+		const field = frm.fields_dict[fieldname];
+		if (!field) return;
+		clear_finding(field);
+		const $wrapper = $(field.wrapper);
+		const $text = $(`<div class="connected-app-finding" role="note"></div>`).addClass(level);
+		$(`<div></div>`).text(message).appendTo($text);
+		if (action) $(`<div class="text-muted"></div>`).text(action).appendTo($text);
+		$wrapper.toggleClass("has-error", level === "error").append($text);
+		// What is folded away would hide it.
+		field.section?.collapse?.(false);
+		const $input = $wrapper.find("input, textarea, select").first();
+		$input.one("input change", () => clear_finding(field));
+	}
+
+	function clear_finding(field) {
+		$(field.wrapper).removeClass("has-error").children(".connected-app-finding").remove();
+	}
+
+	function clear_findings(frm) {
+		for (const field of frm.fields) {
+			if ($(field.wrapper).children(".connected-app-finding").length) clear_finding(field);
+		}
+	}
+
+	function show_address_error(frm, fieldname) {
+		const value = (frm.doc[fieldname] || "").trim();
+		let message = "";
+		try {
+			const { protocol, hostname } = new URL(value || "https://empty.example");
+			const local = ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+			if (protocol === "http:" && !local) message = __("This address must begin with https://");
+			else if (!["http:", "https:"].includes(protocol)) message = __("This is not a web address.");
+		} catch (error) {
+			message = __("This is not a web address. It begins with https://");
+		}
+		if (message) show_finding(frm, fieldname, { level: "error", message });
+		else clear_finding(frm.fields_dict[fieldname]);
 	}
 
 	// The connection of the person looking
@@ -106,28 +333,40 @@
 		const name = frm.doc.name;
 		// The form may have been refreshed, or have moved on, while the answer was under way: the last question counts.
 		const question = (frm.connection_question = (frm.connection_question || 0) + 1);
-		const connection = await call("connection", { connected_app: name }, { type: "GET" });
+		const asked = [call("connection", { connected_app: name }, { type: "GET" })];
+		if (frappe.user.has_role("System Manager")) {
+			asked.push(call("connections", { connected_app: name }, { type: "GET" }));
+		}
+		const [connection, people] = await Promise.all(asked);
 		if (!connection || frm.doc.name !== name || frm.connection_question !== question) return;
 		frm.connection = connection;
+		frm.people = people || null;
 		show_connection(frm);
-		show_connection_buttons(frm);
+		show_people(frm);
+		show_steps(frm);
 		show_copy_buttons(frm);
 		show_redirect_uri_notice(frm);
 	}
 
 	function show_connection(frm) {
-		frm
-			.get_field("connection_html")
-			.$wrapper.html(
-				`<div class="connected-app-connection mb-3" role="status">${describe(frm.connection)}</div>`
-			);
+		const { connection } = frm;
+		const $wrapper = frm.get_field("connection_html").$wrapper.empty();
+		const $state = $(`<div class="connected-app-connection mb-3" role="status"></div>`).appendTo($wrapper);
+		$state.html(describe(connection));
+		$wrapper.append(connection_buttons(frm));
+		if (!frm.is_dirty()) {
+			const colour = frm.doc.enabled ? connected_app.COLOURS[connection.status] : "gray";
+			const words = frm.doc.enabled ? connected_app.headline(connection) : __("Disabled");
+			frm.page.set_indicator(safe(words), colour);
+		}
+		show_connect_button(frm);
 	}
 
 	function describe(connection) {
-		const lines = [
-			`<span class="indicator-pill ${COLOURS[connection.status] || "gray"}">${headline(connection)}</span>`,
-		];
 		const details = [];
+		if (connection.last_error && connection.status !== "Connected") {
+			details.push(__("Reason: {0}", [safe(connection.last_error)]));
+		}
 		if (connection.connected_on) {
 			details.push(__("Connected since {0}", [safe(local_time(connection.connected_on))]));
 		}
@@ -137,9 +376,6 @@
 		if (connection.missing_scopes.length) {
 			details.push(__("Asked for, but not granted: {0}", [safe(connection.missing_scopes.join(", "))]));
 		}
-		if (connection.last_error && connection.status !== "Connected") {
-			details.push(__("Reason: {0}", [safe(connection.last_error)]));
-		}
 		if (!connection.may_connect) {
 			details.push(
 				__(
@@ -147,48 +383,41 @@
 				)
 			);
 		}
-		const rows = details.map((text) => `<div class="text-muted small mt-2">${text}</div>`);
-		return lines.concat(rows).join("");
+		const rows = details.map((text) => `<div class="small mt-2">${text}</div>`);
+		return [connected_app.pill(connection), ...rows].join("");
 	}
 
-	function headline({ status, account_name, account_id }) {
-		if (status === "Not Connected") return __("Not Connected");
-		if (status === "Reconnect Required") return __("Reconnect Required");
-		if (status === "Temporarily Failing") return __("Temporarily Failing");
-		const account = account_name || account_id;
-		return account ? __("Connected as {0}", [safe(account)]) : __("Connected");
+	function connection_buttons(frm) {
+		const { status, may_connect } = frm.connection;
+		const $buttons = $(`<div class="connected-app-buttons mb-3"></div>`);
+		const add = (label, action) =>
+			$(`<button type="button" class="btn btn-default btn-sm"></button>`)
+				.text(label)
+				.on("click", action)
+				.appendTo($buttons);
+		if (status === "Not Connected") return "";
+		if (may_connect) add(__("Reconnect"), () => connect(frm));
+		add(__("Test Connection"), () => test(frm));
+		add(__("Disconnect"), () => disconnect(frm));
+		return $buttons;
 	}
 
-	// Times come as UTC without saying so.
-	function local_time(utc) {
-		const time = new Date(`${String(utc).slice(0, 19).replace(" ", "T")}Z`);
-		return isNaN(time) ? utc : time.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-	}
-
-	function show_connection_buttons(frm) {
+	// The next thing to do, at the top.
+	function show_connect_button(frm) {
 		for (const label of frm.connection_labels || []) remove_button(frm, label);
 		frm.connection_labels = [];
 		const { status, may_connect } = frm.connection;
 		const provider = frm.doc.provider_name;
+		if (!may_connect || !frm.doc.enabled) return;
+		if (status === "Not Connected") add_button(frm, __("Connect to {0}", [provider]));
+		else if (status === "Reconnect Required") add_button(frm, __("Reconnect to {0}", [provider]));
 
-		if (status !== "Not Connected") {
-			add_button(frm, __("Disconnect"), () => disconnect(frm));
+		function add_button(frm, label) {
+			// Frappe puts a label into the page as HTML.
+			const button = frm.add_custom_button(safe(label), () => connect(frm));
+			button?.removeClass("btn-default").addClass("btn-primary");
+			frm.connection_labels.push(safe(label));
 		}
-		if (may_connect && frm.doc.enabled) {
-			const label =
-				status === "Reconnect Required"
-					? __("Reconnect to {0}", [provider])
-					: __("Connect to {0}", [provider]);
-			add_button(frm, label, () => connect(frm), status === "Connected" ? null : "primary");
-		}
-	}
-
-	// Frappe puts a label into the page as HTML.
-	function add_button(frm, label, action, type) {
-		label = safe(label);
-		const button = frm.add_custom_button(label, action);
-		if (type && button) button.removeClass("btn-default").addClass(`btn-${type}`);
-		frm.connection_labels.push(label);
 	}
 
 	function remove_button(frm, label) {
@@ -200,47 +429,72 @@
 			.remove();
 	}
 
-	async function connect(frm) {
+	function connect(frm) {
 		if (frm.is_dirty()) {
 			frappe.show_alert({ message: __("Please save your changes first."), indicator: "orange" });
 			return;
 		}
-		// Opened within the click, before anything is awaited: later, a popup blocker would refuse it.
-		const tab = window.open("", "_blank");
-		if (tab) tab.opener = null;
-		try {
-			const url = await call("authorize", { connected_app: frm.doc.name });
-			if (!url) throw new Error("no consent URL");
-			if (tab) tab.location.replace(url);
-			else window.location.assign(url);
-		} catch (error) {
-			// Frappe has shown the reason already.
-			tab?.close();
-		}
+		connected_app.connect(frm.doc.name);
 	}
 
-	function disconnect(frm) {
-		frappe.confirm(
-			__(
-				"Disconnect from {0}? The tokens are deleted here and, where the provider offers it, revoked there.",
-				[safe(frm.doc.provider_name)]
-			),
-			async () => {
-				const answer = await call("disconnect", { connected_app: frm.doc.name }, { freeze: true });
-				if (!answer) return;
-				frappe.show_alert(
-					answer.revoked
-						? { message: __("Disconnected, and revoked at the provider."), indicator: "green" }
-						: {
-								message: __(
-									"Disconnected here. The provider did not confirm that it revoked the access: you can remove it in your account there."
-								),
-								indicator: "orange",
-						  }
-				);
-				refresh_connection(frm);
-			}
+	async function disconnect(frm, user) {
+		if (await connected_app.disconnect(frm.doc.name, frm.doc.provider_name, user)) refresh_connection(frm);
+	}
+
+	async function test(frm) {
+		await connected_app.test(frm.doc.name);
+		refresh_connection(frm);
+	}
+
+	// Who is connected, for System Managers
+
+	function show_people(frm) {
+		const { people } = frm;
+		frm.toggle_display("people_html", Boolean(people?.total));
+		const $wrapper = frm.get_field("people_html").$wrapper.empty();
+		if (!people?.total) return;
+		const $table = $(`<table class="table table-sm mb-2"><thead><tr></tr></thead><tbody></tbody></table>`);
+		for (const title of [
+			__("User"),
+			__("Status"),
+			__("Account"),
+			__("Connected since"),
+			__("Last refreshed"),
+			"",
+		]) {
+			$(`<th scope="col"></th>`).text(title).appendTo($table.find("thead tr"));
+		}
+		for (const row of people.rows) $table.find("tbody").append(person(frm, row));
+		$(`<div class="connected-app-people table-responsive"></div>`).append($table).appendTo($wrapper);
+		const $more = $(`<p class="mb-3"></p>`).appendTo($wrapper);
+		$(`<button type="button" class="btn btn-default btn-xs"></button>`)
+			.text(__("Open in Token Cache ({0})", [people.total]))
+			.on("click", () => frappe.set_route("List", "Token Cache", { connected_app: frm.doc.name }))
+			.appendTo($more);
+	}
+
+	function person(frm, row) {
+		const $row = $(`<tr></tr>`);
+		const cell = (html) => $(`<td></td>`).html(html).appendTo($row);
+		const name = safe(row.full_name || row.user || __("This site itself"));
+		cell(`<a href="/app/token-cache/${encodeURIComponent(row.name)}">${name}</a>`);
+		const reason = row.status !== "Connected" && row.last_error;
+		cell(
+			connected_app.pill(row, row.failing_since ? connected_app.headline(row) : __(row.status)) +
+				(reason ? `<div class="small mt-1">${safe(reason)}</div>` : "")
 		);
+		cell(safe(row.account_name || ""));
+		cell(row.connected_on ? safe(local_time(row.connected_on)) : "");
+		cell(row.last_refreshed_on ? safe(local_time(row.last_refreshed_on)) : "");
+		const $action = cell("");
+		if (row.user) {
+			$(`<button type="button" class="btn btn-default btn-xs"></button>`)
+				.text(__("Disconnect"))
+				.attr("aria-label", __("Disconnect {0}", [row.full_name || row.user]))
+				.on("click", () => disconnect(frm, row.user))
+				.appendTo($action);
+		}
+		return $row;
 	}
 
 	// Redirect URI and JavaScript origin
@@ -253,9 +507,10 @@
 		}
 	}
 
-	function copy_button(text) {
-		return $(`<button type="button" class="btn btn-xs btn-default ml-2 connected-app-copy"></button>`)
+	function copy_button(text, label) {
+		return $(`<button type="button" class="btn btn-xs btn-default connected-app-copy"></button>`)
 			.text(__("Copy"))
+			.attr("aria-label", label)
 			.on("click", () => frappe.utils.copy_to_clipboard(text));
 	}
 
@@ -266,15 +521,15 @@
 		redirect_uri
 			.find(".control-label")
 			.first()
-			.after(copy_button(frm.doc.redirect_uri).attr("aria-label", __("Copy the Redirect URI")));
+			.after(copy_button(frm.doc.redirect_uri, __("Copy the Redirect URI")));
 
 		const origin = site_origin(frm);
 		const field = frm.get_field("javascript_origin_html");
 		field.$wrapper
 			.empty()
 			.append($(`<label class="control-label"></label>`).text(__("JavaScript Origin")))
-			.append(copy_button(origin).attr("aria-label", __("Copy the JavaScript Origin")))
-			.append($(`<div class="control-value like-disabled-input"></div>`).text(origin))
+			.append(copy_button(origin, __("Copy the JavaScript Origin")))
+			.append($(`<div class="control-value like-disabled-input" dir="ltr"></div>`).text(origin))
 			.append($(`<p class="help-box small text-muted"></p>`).text(__(field.df.description)));
 	}
 
@@ -288,8 +543,9 @@
 			]),
 			"orange"
 		);
-		if (frm.perm[0]?.write) {
-			add_button(frm, __("Renew Redirect URI"), () => renew_redirect_uri(frm));
+		if (may_write(frm)) {
+			frm.remove_custom_button(__("Renew Redirect URI"));
+			frm.add_custom_button(__("Renew Redirect URI"), () => renew_redirect_uri(frm));
 		}
 	}
 

@@ -1,0 +1,55 @@
+// The list shows the state of the looking user's own connection to each app.
+(() => {
+	let states = {};
+
+	async function load(listview) {
+		const mine = await connected_app.call("my_connections", {}, { type: "GET" });
+		states = Object.fromEntries((mine || []).map((state) => [state.name, state]));
+		listview.render_list();
+		explain(listview);
+	}
+
+	// A column is narrow, and Frappe's own tooltip speaks of drafts.
+	function explain(listview) {
+		for (const { name } of Object.values(states)) {
+			const { status, last_error } = states[name];
+			const words = [connected_app.headline(states[name]), status !== "Connected" && last_error];
+			listview.$result
+				.find(`.list-row-checkbox[data-name="${CSS.escape(name)}"]`)
+				.closest(".list-row-container")
+				.find(".indicator-pill")
+				.attr("title", words.filter(Boolean).join(": "));
+		}
+	}
+
+	frappe.listview_settings["Connected App"] = {
+		add_fields: ["enabled", "provider_name"],
+
+		onload(listview) {
+			listview.page.add_inner_button(__("My Connections"), () => window.open("/my-connections"));
+			connected_app.changes?.addEventListener("message", () => {
+				if (window.cur_list === listview) load(listview);
+			});
+		},
+
+		refresh: load,
+
+		get_indicator(doc) {
+			if (!doc.enabled) return [__("Disabled"), "gray", "enabled,=,0"];
+			const state = states[doc.name];
+			if (!state) return [__("Enabled"), "blue", "enabled,=,1"];
+			return [connected_app.headline(state), connected_app.COLOURS[state.status], "enabled,=,1"];
+		},
+
+		button: {
+			show: ({ name }) => Boolean(states[name]?.may_connect) && states[name].status !== "Connected",
+			get_label: ({ name }) =>
+				states[name].status === "Not Connected" ? __("Connect") : __("Reconnect"),
+			get_description: ({ name, provider_name }) =>
+				states[name].status === "Not Connected"
+					? __("Connect to {0}", [connected_app.safe(provider_name)])
+					: __("Reconnect to {0}", [connected_app.safe(provider_name)]),
+			action: ({ name }) => connected_app.connect(name),
+		},
+	};
+})();

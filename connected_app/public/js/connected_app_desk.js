@@ -1,0 +1,124 @@
+// What the forms and lists of Connected App and Token Cache share: words for a state, and what can be done with it.
+frappe.provide("connected_app");
+
+Object.assign(connected_app, {
+	COLOURS: {
+		Connected: "green",
+		"Not Connected": "gray",
+		"Reconnect Required": "red",
+		"Temporarily Failing": "orange",
+	},
+
+	safe: (value) => frappe.utils.escape_html(String(value ?? "")),
+
+	async call(method, args, options = {}) {
+		const response = await frappe.call({ method: `connected_app.api.${method}`, args, ...options });
+		return response.message;
+	},
+
+	// Other tabs, and this one, learn that a connection was made or ended.
+	changes: window.BroadcastChannel ? new BroadcastChannel("connected_app") : null,
+
+	tell_change() {
+		connected_app.changes?.postMessage("changed");
+	},
+
+	// Times come as UTC without saying so.
+	local_time(utc) {
+		const time = new Date(`${String(utc).slice(0, 19).replace(" ", "T")}Z`);
+		if (isNaN(time)) return String(utc);
+		const language = (frappe.boot.lang || "en").replace("_", "-");
+		return time.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
+	},
+
+	headline({ status, account_name, account_id, failing_since }) {
+		const account = account_name || account_id;
+		if (status === "Connected" && account) return __("Connected as {0}", [account]);
+		if (status === "Temporarily Failing" && failing_since) {
+			return __("Temporarily Failing since {0}", [connected_app.local_time(failing_since)]);
+		}
+		return __(status);
+	},
+
+	pill(connection, text) {
+		const colour = connected_app.COLOURS[connection.status] || "gray";
+		const words = connected_app.safe(text || connected_app.headline(connection));
+		return `<span class="indicator-pill ${colour} connected-app-pill"><span>${words}</span></span>`;
+	},
+
+	// To be called within the click: a tab that is opened later is refused by popup blockers.
+	async connect(name) {
+		const tab = window.open("", "_blank");
+		if (tab) tab.opener = null;
+		try {
+			const url = await connected_app.call("authorize", { connected_app: name });
+			if (!url) throw new Error("no consent URL");
+			if (tab) tab.location.replace(url);
+			else window.location.assign(url);
+		} catch (error) {
+			// Frappe has shown the reason already.
+			tab?.close();
+		}
+	},
+
+	disconnect(name, provider, user) {
+		const whose = user && user !== frappe.session.user ? user : null;
+		const question = whose
+			? __(
+					"Disconnect {0} from {1}? The tokens are deleted here and, where the provider offers it, revoked there.",
+					[connected_app.safe(whose), connected_app.safe(provider)]
+			  )
+			: __(
+					"Disconnect from {0}? The tokens are deleted here and, where the provider offers it, revoked there.",
+					[connected_app.safe(provider)]
+			  );
+		return new Promise((resolve) => {
+			frappe.confirm(
+				question,
+				async () => {
+					const args = { connected_app: name, ...(whose && { user: whose }) };
+					const answer = await connected_app.call("disconnect", args, { freeze: true });
+					if (answer) {
+						const message = answer.revoked
+							? __("Disconnected, and revoked at the provider.")
+							: __(
+									"Disconnected here. The provider did not confirm that it revoked the access: you can remove it in your account there."
+							  );
+						frappe.show_alert({ message, indicator: answer.revoked ? "green" : "orange" });
+						connected_app.tell_change();
+					}
+					resolve(Boolean(answer));
+				},
+				() => resolve(false)
+			);
+		});
+	},
+
+	async test(name) {
+		const result = await connected_app.call(
+			"test_connection",
+			{ connected_app: name },
+			{ freeze: true, freeze_message: __("Asking the provider…") }
+		);
+		if (!result) return;
+		const { safe } = connected_app;
+		const lines = [safe(result.message)];
+		if (result.account) lines.push(__("Account: {0}", [`<b>${safe(result.account)}</b>`]));
+		if (result.action) lines.push(safe(result.action));
+		if (result.code) lines.push(`<code>${safe(result.code)}</code>`);
+		frappe.msgprint({
+			title: __("Test Connection"),
+			message: lines.map((line) => `<p>${line}</p>`).join(""),
+			indicator: result.ok ? "green" : "red",
+		});
+		connected_app.tell_change();
+	},
+});
+
+$(document).on("toolbar_setup", () => {
+	const menu = $("#toolbar-user");
+	if (menu.find('[href="/my-connections"]').length) return;
+	$(`<a class="dropdown-item" href="/my-connections"></a>`)
+		.text(__("My Connections"))
+		.insertAfter(menu.children(".dropdown-item").first());
+});

@@ -1,0 +1,135 @@
+"""What the pages for users show of a connection: its state and scopes in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import frappe
+from frappe import _
+from frappe.sessions import get_csrf_token
+from frappe.utils.jinja_globals import is_rtl
+
+INDICATORS = {
+	"Connected": "green",
+	"Not Connected": "gray",
+	"Reconnect Required": "red",
+	"Temporarily Failing": "orange",
+}
+
+
+def require_login(here: str) -> None:
+	"""
+	:raises frappe.Redirect: to the login page, for guests
+	"""
+	if frappe.session.user == "Guest":
+		frappe.local.flags.redirect_location = "/login?redirect-to=" + quote(here, safe="")
+		raise frappe.Redirect(302)
+
+
+def fill_page(context: Any, here: str, states: list[dict[str, Any]]) -> None:
+	"""
+	:param states: as `api.my_connections` tells them
+	"""
+	# Website users have no token until one is asked for, and Frappe then does not check POST requests.
+	get_csrf_token()
+	context.no_cache = 1
+	context.no_breadcrumbs = 1
+	context.here = here
+	context.direction = "rtl" if is_rtl() else "ltr"
+	context.connections = cards(states)
+
+
+def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+	"""`states` in the words of the page."""
+	asked: dict[str, list[str]] = {}
+	new = [state["name"] for state in states if state["status"] == "Not Connected"]
+	for row in frappe.get_all(
+		"OAuth Scope",
+		{"parenttype": "Connected App", "parent": ("in", new)},
+		["parent", "scope"],
+		order_by="parent, idx",
+	):
+		asked.setdefault(row.parent, []).append(row.scope)
+	return [card(state, asked.get(state["name"], [])) for state in states]
+
+
+def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+	status = state["status"]
+	explanations = {
+		"Reconnect Required": _("This connection no longer works. Please connect again."),
+		"Temporarily Failing": _("Nothing has to be done: it is tried again by itself."),
+	}
+	return {
+		**state,
+		"indicator": INDICATORS.get(status, "gray"),
+		"explanation": explanations.get(status, ""),
+		"reason": state["last_error"] if status != "Connected" else "",
+		"account": state["account_name"],
+		"connected_on": utc(state["connected_on"]),
+		"failing_since": utc(state["failing_since"]),
+		"granted": in_words(state["scopes"]),
+		"not_granted": in_words(state["missing_scopes"]),
+		"asks_for": in_words(asked),
+	}
+
+
+def utc(moment: Any) -> str:
+	"""To the second, as ISO 8601, without a zone."""
+	return str(moment)[:19].replace(" ", "T") if moment else ""
+
+
+def in_words(scopes: list[str]) -> list[dict[str, str]]:
+	"""Each scope with what it means, as far as that is known here."""
+	known = scope_words()
+	return [{"scope": scope, "words": known.get(scope, "")} for scope in scopes]
+
+
+def scope_words() -> dict[str, str]:
+	google, graph = "https://www.googleapis.com/auth/", "https://graph.microsoft.com/"
+	mail = {
+		"read": _("Read your mail"),
+		"write": _("Read, write and delete your mail"),
+		"all": _("Read, write, send and delete your mail"),
+		"send": _("Send mail as you"),
+	}
+	calendar = {"read": _("See your calendars"), "all": _("See and change your calendars")}
+	files = {"read": _("See your files"), "all": _("See, change and delete your files")}
+	contacts = {"read": _("See your contacts"), "all": _("See and change your contacts")}
+	words = {
+		"openid": _("Know who you are"),
+		"email": _("See your e-mail address"),
+		"profile": _("See your name and picture"),
+		"address": _("See your postal address"),
+		"phone": _("See your telephone number"),
+		"offline_access": _("Keep access while you are away"),
+		"https://mail.google.com/": mail["all"],
+		google + "gmail.readonly": mail["read"],
+		google + "gmail.send": mail["send"],
+		google + "calendar": calendar["all"],
+		google + "calendar.readonly": calendar["read"],
+		google + "drive": files["all"],
+		google + "drive.readonly": files["read"],
+		google + "drive.file": _("See and change the files that you open with this site"),
+		google + "contacts": contacts["all"],
+		google + "contacts.readonly": contacts["read"],
+		google + "userinfo.email": _("See your e-mail address"),
+		google + "userinfo.profile": _("See your name and picture"),
+		"https://outlook.office.com/IMAP.AccessAsUser.All": mail["write"],
+		"https://outlook.office.com/POP.AccessAsUser.All": mail["write"],
+		"https://outlook.office.com/SMTP.Send": mail["send"],
+	}
+	microsoft = {
+		"User.Read": _("See your name and picture"),
+		"Mail.Read": mail["read"],
+		"Mail.ReadWrite": mail["write"],
+		"Mail.Send": mail["send"],
+		"Calendars.Read": calendar["read"],
+		"Calendars.ReadWrite": calendar["all"],
+		"Files.Read": files["read"],
+		"Files.ReadWrite": files["all"],
+		"Contacts.Read": contacts["read"],
+		"Contacts.ReadWrite": contacts["all"],
+	}
+	# Microsoft answers with the short names as well as with the long ones.
+	return words | microsoft | {graph + scope: text for scope, text in microsoft.items()}

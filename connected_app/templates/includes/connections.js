@@ -1,0 +1,114 @@
+// The buttons of My Connections and /connect. The cards come from the server: after a change they are fetched again.
+(() => {
+	const page = document.getElementById("connected-app-page");
+	if (!page) return;
+	const { here, working, failed, revoked: saidRevoked, notRevoked } = page.dataset;
+	const status = document.getElementById("connected-app-status");
+	const question = document.getElementById("connected-app-question");
+	const buttons = () => page.querySelectorAll("[data-action]");
+
+	// Until this script runs, a tap would do nothing.
+	function wake() {
+		for (const time of page.querySelectorAll("time")) {
+			const when = new Date(time.dateTime);
+			if (isNaN(when)) continue;
+			time.textContent = when.toLocaleString(document.documentElement.lang || [], {
+				dateStyle: "medium",
+				timeStyle: "short",
+			});
+		}
+		for (const button of buttons()) button.disabled = false;
+	}
+
+	// Frappe sends messages as JSON within JSON, and as HTML.
+	function reason(body) {
+		try {
+			const html = JSON.parse(JSON.parse(body._server_messages)[0]).message;
+			return new DOMParser().parseFromString(html, "text/html").body.textContent || failed;
+		} catch (error) {
+			return failed;
+		}
+	}
+
+	async function post(method, args) {
+		const response = await fetch(`/api/method/connected_app.api.${method}`, {
+			method: "POST",
+			credentials: "same-origin",
+			headers: {
+				Accept: "application/json",
+				"Content-Type": "application/json",
+				"X-Frappe-CSRF-Token": frappe.csrf_token || "",
+			},
+			body: JSON.stringify(args),
+		});
+		const body = await response.json().catch(() => ({}));
+		if (!response.ok) throw new Error(reason(body));
+		return body.message;
+	}
+
+	async function refresh() {
+		const response = await fetch(here, { credentials: "same-origin" });
+		const fresh = new DOMParser()
+			.parseFromString(await response.text(), "text/html")
+			.getElementById("connected-app-cards");
+		// Logged out, or no longer allowed: the site's own page says so.
+		if (!response.ok || !fresh) return window.location.replace(here);
+		document.getElementById("connected-app-cards").replaceWith(fresh);
+		wake();
+	}
+
+	const titleOf = (app) => page.querySelector(`[data-app="${CSS.escape(app)}"] h2`);
+
+	async function attempt(action) {
+		for (const button of buttons()) button.disabled = true;
+		status.textContent = working;
+		try {
+			await action();
+		} catch (error) {
+			status.textContent = error.message || failed;
+			wake();
+		}
+	}
+
+	function connect(app) {
+		return attempt(async () => {
+			window.location.assign(await post("authorize", { connected_app: app, success_uri: here }));
+		});
+	}
+
+	async function disconnect(app, button) {
+		document.getElementById("connected-app-question-title").textContent = button.dataset.question;
+		question.returnValue = "";
+		question.showModal();
+		await new Promise((resolve) => question.addEventListener("close", resolve, { once: true }));
+		if (question.returnValue !== "yes") return button.focus();
+		await attempt(async () => {
+			const { revoked } = await post("disconnect", { connected_app: app });
+			changes?.postMessage("disconnected");
+			await refresh();
+			status.textContent = revoked ? saidRevoked : notRevoked;
+			titleOf(app)?.focus();
+		});
+	}
+
+	page.addEventListener("click", (event) => {
+		const button = event.target.closest("[data-action]");
+		if (!button) return;
+		const { app } = button.closest("[data-app]").dataset;
+		if (button.dataset.action === "connect") connect(app);
+		else disconnect(app, button);
+	});
+
+	// Another tab has connected or disconnected something.
+	const changes = window.BroadcastChannel ? new BroadcastChannel("connected_app") : null;
+	changes?.addEventListener("message", () => {
+		if (!question.open) refresh();
+	});
+
+	// Coming back with the browser's Back button shows the page as it was left.
+	window.addEventListener("pageshow", (event) => {
+		if (event.persisted) window.location.reload();
+	});
+
+	wake();
+})();
