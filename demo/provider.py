@@ -500,10 +500,12 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 		form = {name: "***" if name in SECRET_FIELDS else value for name, value in request.form.items()}
 		with store.lock:
 			store.stats["token_requests"] += 1
-			store.stats["requests"].append({"auth_method": method, "form": form})
+			entry = {"auth_method": method, "form": form}
+			store.stats["requests"].append(entry)
 			response: Response = server.create_token_response()
 		# The work is done by now: a client that gives up waiting has lost a rotated refresh token.
 		time.sleep(options.token_delay / 1000)
+		entry["answered_at"] = time.time()
 		return response
 
 	@app.post("/revoke")

@@ -1,4 +1,4 @@
-"""Helpers that scripts/test, scripts/check and scripts/demo share. Standard library only.
+"""Helpers that scripts/test, scripts/check, scripts/demo and scripts/bench share. Standard library only.
 
 Two halves: the virtualenvs of the checkout (`.venvs/`), and a Frappe bench that is *borrowed*: everything
 that is put into it (app link, line in apps.txt, site, servers) is taken out again when the `with` block ends,
@@ -118,6 +118,25 @@ def run(command, show=False, **options) -> tuple[int, str]:
 	finally:
 		stop(process, patience=10)
 	return code, "".join(lines)
+
+
+def environment() -> dict[str, str]:
+	"""For processes that import from the checkout."""
+	return {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@contextlib.contextmanager
+def serving(*command) -> Iterator[str]:
+	"""A server of the checkout while the block runs; gives the line that it prints when it is ready."""
+	process = start(command, cwd=CHECKOUT, env=environment(), stdout=subprocess.PIPE, text=True)
+	try:
+		line = process.stdout.readline().strip()
+		if not line:
+			raise Problem(f"{command[-1]} did not start: see the lines above.")
+		yield line
+	finally:
+		_stop_quietly(process)
+		process.stdout.close()
 
 
 def free_port() -> int:
@@ -405,8 +424,8 @@ class Bench:
 	# A site
 
 	@contextlib.contextmanager
-	def fresh_site(self, name: str, port: int, keep=False, **settings) -> Iterator[str]:
-		"""A new site with the app installed, reachable at `port` later; dropped at the end unless kept."""
+	def fresh_site(self, name: str, port: int, keep=False, app=True, **settings) -> Iterator[str]:
+		"""A new site with (or without) the app, reachable at `port` later; dropped at the end unless kept."""
 		base_url = f"http://127.0.0.1:{port}"
 		try:
 			say(f"… creating {name} on {self.name}")
@@ -421,17 +440,21 @@ class Bench:
 				encryption_key=base64.urlsafe_b64encode(os.urandom(32)).decode(),
 				**settings,
 			)
-			self.run("clear-cache", site=name)
-			say(f"… installing the app on {name}")
-			_, output = self.run("install-app", APP, site=name)
-			if APP not in self.run("list-apps", site=name)[1]:
-				raise Problem(f"the app did not install on {name}:\n{output[-2000:]}")
+			if app:
+				self.install(name)
 			self.run("execute", "frappe.utils.install.complete_setup_wizard", site=name)
 			yield base_url
 		finally:
 			if not keep:
 				with _cleaning_up():
 					self.drop(name)
+
+	def install(self, site: str) -> None:
+		self.run("clear-cache", site=site)
+		say(f"… installing the app on {site}")
+		_, output = self.run("install-app", APP, site=site)
+		if APP not in self.run("list-apps", site=site)[1]:
+			raise Problem(f"the app did not install on {site}:\n{output[-2000:]}")
 
 	def configure(self, site: str, **settings) -> None:
 		file = self.sites / site / "site_config.json"

@@ -1,0 +1,263 @@
+"""What is measured on a site, in the bench's own Python: `python bench/on_site.py SITE COMMAND [ARGUMENT …]`.
+
+It calls only what core's Connected App and ours have in common, so the same file measures a site before and after
+the app is installed. Prints one line of JSON.
+
+	connect ISSUER                a Connected App (the first time) and a grant from the demo's provider
+	calls ROUNDS                  the ways to a session
+	storm ISSUER PROCESSES        many processes, one expired token
+	session API ROUNDS NUMBER     GETs through sessions, and the memory that NUMBER sessions leave behind
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import multiprocessing
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import frappe
+import measure
+import requests
+from frappe.utils.password import get_encryption_key  # noqa: F401 - loaded before anything is timed
+
+USER = "Administrator"
+SCOPES = ("openid", "profile", "email", "offline_access", "read")
+LONG_AGO = "2020-01-01"
+site = sys.argv[1]
+
+
+def begin_request() -> None:
+	"""As at the start of a web request: nothing remembered, a connection that has been used for the login."""
+	frappe.destroy()
+	frappe.init(site=site, sites_path=".")
+	frappe.connect()
+	frappe.set_user(USER)
+	frappe.db.get_value("User", USER, "enabled")
+
+
+def app_name() -> str:
+	return frappe.db.get_value("Connected App", {"provider_name": "Bench"})
+
+
+# The ways to a session
+
+
+def cached(name: str) -> Any:
+	return frappe.get_cached_doc("Connected App", name).get_oauth2_session(USER)
+
+
+def document(name: str) -> Any:
+	return frappe.get_doc("Connected App", name).get_oauth2_session(USER)
+
+
+def reference() -> None:
+	"""What both halves of the measurement are set against: a statement, and the making of a session."""
+	frappe.db.sql("select name, modified from `tabConnected App`")
+	requests.Session()
+
+
+def calls(rounds: str) -> dict[str, Any]:
+	begin_request()
+	name = app_name()
+
+	def first(way: Callable[[str], Any]) -> float:
+		begin_request()
+		return measure.timed(lambda: way(name))
+
+	def again() -> float:
+		begin_request()
+		cached(name)
+		return measure.timed(lambda: cached(name))
+
+	works = {
+		"cached": lambda: first(cached),
+		"document": lambda: first(document),
+		"again": again,
+		"reference": lambda: first(lambda _: reference()),
+	}
+	measure.by_turns(20, **works)
+	found = {"seconds": measure.by_turns(int(rounds), **works), "statements": {}}
+	for way in (cached, document):
+		begin_request()
+		found["statements"][way.__name__] = statements(lambda: way(name))  # noqa: B023
+		found["statements"][f"{way.__name__} again"] = statements(lambda: way(name))  # noqa: B023
+	return found
+
+
+def statements(work: Callable[[], Any]) -> int:
+	"""How many statements the database server has got from this connection meanwhile."""
+
+	def asked() -> int:
+		return int(frappe.db.sql("show session status like 'Questions'")[0][1])
+
+	before = asked()
+	work()
+	return asked() - before - 1
+
+
+# A grant
+
+
+def connect(issuer: str) -> dict[str, Any]:
+	begin_request()
+	name = (
+		app_name()
+		or frappe.get_doc(
+			{
+				"doctype": "Connected App",
+				"provider_name": "Bench",
+				"client_id": "demo",
+				"client_secret": "demo-secret",
+				"openid_configuration": f"{issuer}/.well-known/openid-configuration",
+				"authorization_uri": f"{issuer}/authorize",
+				"token_uri": f"{issuer}/token",
+				"userinfo_uri": f"{issuer}/userinfo",
+				"revocation_uri": f"{issuer}/revoke",
+				"scopes": [{"scope": scope} for scope in SCOPES],
+			}
+		)
+		.insert()
+		.name
+	)
+	app = frappe.get_doc("Connected App", name)
+	if app.meta.has_field("provider_metadata") and not app.provider_metadata:
+		from connected_app.api import get_openid_configuration
+
+		app.update(get_openid_configuration(name)["values"])
+		app.save()
+	row = (
+		app.get_token_cache(USER)
+		or frappe.get_doc({"doctype": "Token Cache", "connected_app": name, "user": USER}).insert()
+	)
+	frappe.db.commit()
+	row.update_data(consent(issuer))
+	frappe.db.commit()
+	return {"app": name}
+
+
+def consent(issuer: str) -> dict[str, Any]:
+	"""A token response, after alice has pressed *Allow*."""
+	verifier = secrets.token_urlsafe(48)
+	challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=")
+	redirect_uri = "http://127.0.0.1:1/callback"
+	asked = {
+		"response_type": "code",
+		"client_id": "demo",
+		"redirect_uri": redirect_uri,
+		"scope": " ".join(SCOPES),
+		"state": "state",
+		"nonce": secrets.token_urlsafe(),
+		"code_challenge": challenge.decode(),
+		"code_challenge_method": "S256",
+	}
+	form = {"account": "alice", "decision": "allow"}
+	landed = requests.post(
+		f"{issuer}/authorize", params=asked, data=form, allow_redirects=False, timeout=30
+	).headers["Location"]
+	form = {
+		"grant_type": "authorization_code",
+		"code": parse_qs(urlsplit(landed).query)["code"][0],
+		"redirect_uri": redirect_uri,
+		"code_verifier": verifier,
+	}
+	answer = requests.post(f"{issuer}/token", data=form, auth=("demo", "demo-secret"), timeout=30)
+	answer.raise_for_status()
+	return answer.json()
+
+
+def expire(issuer: str, name: str) -> None:
+	"""The access token is past its life, here and at the provider."""
+	requests.post(f"{issuer}/_expire", timeout=30).raise_for_status()
+	values = {"modified": LONG_AGO}
+	if frappe.get_meta("Token Cache").has_field("expires_at"):
+		values["expires_at"] = LONG_AGO
+	frappe.db.set_value("Token Cache", {"connected_app": name, "user": USER}, values, update_modified=False)
+	frappe.db.commit()
+
+
+# The storm
+
+
+def storm(issuer: str, processes: str) -> dict[str, Any]:
+	"""Each process makes a session and calls the provider's API, all at the same moment."""
+	begin_request()
+	name, number = app_name(), int(processes)
+	cached(name)  # what Redis and this process keep of the two DocTypes, a running worker has too
+	expire(issuer, name)
+	before = stats(issuer)
+	frappe.destroy()
+	fork = multiprocessing.get_context("fork")
+	start, answers = fork.Barrier(number), fork.SimpleQueue()
+	workers = [fork.Process(target=caller, args=(issuer, name, start, answers)) for _ in range(number)]
+	for worker in workers:
+		worker.start()
+	ends = [answers.get() for _ in workers]
+	for worker in workers:
+		worker.join()
+	after = stats(issuer)
+	refreshes = after["requests"][before["token_requests"] :]
+	answered = refreshes[0]["answered_at"]
+	outcomes = [outcome for outcome, _ in ends]
+	return {
+		"token_requests": len(refreshes),
+		"failed": len([outcome for outcome in outcomes if outcome != "200"]),
+		"outcomes": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
+		"slowest": max(moment for _, moment in ends) - answered,
+		"works_afterwards": works_afterwards(issuer, name),
+	}
+
+
+def caller(issuer: str, name: str, start: Any, answers: Any) -> None:
+	begin_request()  # with a snapshot of the database that is older than the refresh
+	start.wait()
+	answers.put((call(issuer, name), time.time()))
+	frappe.destroy()
+
+
+def call(issuer: str, name: str) -> str:
+	try:
+		return str(cached(name).get(f"{issuer}/api/hello").status_code)
+	except Exception as error:
+		return type(error).__name__
+
+
+def works_afterwards(issuer: str, name: str) -> bool:
+	begin_request()
+	expire(issuer, name)
+	before = stats(issuer)["refreshes"]
+	begin_request()
+	return call(issuer, name) == "200" and stats(issuer)["refreshes"] == before + 1
+
+
+def stats(issuer: str) -> dict[str, Any]:
+	return requests.get(f"{issuer}/_stats", timeout=30).json()
+
+
+# Requests through a session
+
+
+def session(api: str, rounds: str, number: str) -> dict[str, Any]:
+	begin_request()
+	name = app_name()
+	app = frappe.get_cached_doc("Connected App", name)
+	found: dict[str, Any] = {"get": measure.get(lambda: app.get_oauth2_session(USER), api, int(rounds))}
+
+	def one_request() -> None:
+		begin_request()
+		cached(name).get(api + "/hello").raise_for_status()
+
+	found["memory"] = measure.memory(one_request, int(number) // 10, int(number))
+	return found
+
+
+COMMANDS = {work.__name__: work for work in (connect, calls, storm, session)}
+
+if __name__ == "__main__":
+	print(json.dumps(COMMANDS[sys.argv[2]](*sys.argv[3:])))
