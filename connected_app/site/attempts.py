@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import frappe
 import redis
@@ -11,6 +13,7 @@ from frappe.utils.password import decrypt, encrypt
 
 from connected_app.oauth.authorization import LIFETIME, Attempt
 from connected_app.oauth.errors import TemporaryFailure
+from connected_app.oauth.redact import bare
 
 # Kept a while longer than they are valid, to tell "expired" from "unknown".
 KEPT = timedelta(seconds=LIFETIME * 3)
@@ -21,25 +24,28 @@ class RedisAttemptStore:
 
 	def put(self, attempt: Attempt) -> None:
 		"""
-		:raises TemporaryFailure: `attempt_store_unavailable`
+		:raises TemporaryFailure: `attempt_store_unavailable`, as the others
 		"""
-		try:
-			frappe.cache.set(self._key(attempt.state), encrypt(attempt.to_json()), ex=KEPT)
-		except redis.exceptions.RedisError:
-			unavailable = True
-		else:
-			unavailable = False
-		if unavailable:
-			raise TemporaryFailure("attempt_store_unavailable", "The site's Redis cannot be reached.")
+		sealed = encrypt(attempt.to_json())
+		_answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT))
 
 	def peek(self, state: str) -> Attempt | None:
-		return self._opened(frappe.cache.get(self._key(state)))
+		return self._opened(_answered(lambda: frappe.cache.get(self._key(state))))
 
 	def take(self, state: str) -> Attempt | None:
-		return self._opened(frappe.cache.getdel(self._key(state)))
+		return self._opened(_answered(lambda: frappe.cache.getdel(self._key(state))))
 
 	def _key(self, state: str) -> bytes:
 		return frappe.cache.make_key("connected_app_attempt:" + hashlib.sha256(state.encode()).hexdigest())
 
 	def _opened(self, sealed: bytes | None) -> Attempt | None:
 		return Attempt.from_json(decrypt(sealed.decode())) if sealed else None
+
+
+def _answered(ask: Callable[[], Any]) -> Any:
+	try:
+		return ask()
+	except redis.exceptions.RedisError as error:
+		cause = bare(error)
+	# Outside the handler: the library's frames hold what was to be stored.
+	raise TemporaryFailure("attempt_store_unavailable", "The site's Redis cannot be reached.") from cause

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import frappe
+from frappe.utils.file_lock import LockTimeoutError
 from frappe.utils.synchronization import filelock
+
+# What is raised where a lock is not given in time.
+BUSY = (frappe.QueryTimeoutError, frappe.QueryDeadlockError, LockTimeoutError)
 
 
 @contextmanager
@@ -15,16 +19,23 @@ def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
 
 	At READ COMMITTED: a re-read after waiting for a lock must see what the holder has just committed.
 
-	SQLite has one writer at a time: a second connection would wait for the caller for ever. There the body runs on
-	the caller's connection, under a file lock; what it commits, the caller's open work is committed with.
+	SQLite has one writer at a time, so that a second connection would wait for the caller for ever, and whoever has
+	read cannot write once others have. There the caller's open work is committed first, and the body runs on the
+	caller's connection, under a file lock.
 
 	:param name: what is being locked, for SQLite
 	:param lock_wait: seconds to wait for a lock
 	"""
 	callers = frappe.local.db
 	if callers.db_type == "sqlite":
+		# Before waiting: the holder of the lock may be waiting for the caller to be done with the database.
+		callers.commit()  # nosemgrep: see above
+		callers.set_execution_timeout(lock_wait)
 		with filelock(f"connected_app-{frappe.utils.sha256_hash(name)}", timeout=lock_wait):
-			yield
+			try:
+				yield
+			finally:
+				callers.rollback()
 		return
 	frappe.connect(set_admin_as_user=False)
 	own = frappe.local.db
@@ -38,9 +49,24 @@ def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
 			own.rollback()
 		yield
 	finally:
-		# What is to last has been committed by the body.
-		try:
+		# What is to last has been committed by the body. A connection that is lost cannot be ended properly.
+		with suppress(Exception):
 			own.rollback()
+		with suppress(Exception):
 			own.close()
-		finally:
-			frappe.local.db = callers
+		frappe.local.db = callers
+
+
+def before_writing() -> None:
+	"""End what was read on SQLite: a transaction that began before another process wrote cannot write any more."""
+	if frappe.db.db_type == "sqlite":
+		frappe.db.rollback()
+		frappe.db.sql("ROLLBACK")
+		frappe.db.sql("BEGIN IMMEDIATE")
+
+
+def is_lost(error: BaseException) -> bool:
+	"""Whether `error` says that the connection to the database, or the server behind it, is gone."""
+	if frappe.db.db_type == "sqlite":
+		return False
+	return isinstance(error, frappe.db.OperationalError) or frappe.db.is_interface_error(error)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -15,20 +16,22 @@ from frappe.utils.password import decrypt, remove_encrypted_password, set_encryp
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
-from connected_app.oauth.redact import Secret
-from connected_app.site.database import own_transaction
+from connected_app.oauth.redact import Secret, bare
+from connected_app.site.database import BUSY, before_writing, is_lost, own_transaction
 from connected_app.site.passwords import PLACEHOLDER
 
 # Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
 LOCK_WAIT = 40
+# Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
+SAVE_PAUSES = (0, 1, 2, 4, 8)
 TOKENS = ("access_token", "refresh_token")
 
 
 def remembered() -> dict[tuple[str, str], Grant]:
-	"""The grants that this request or job has read already."""
+	"""The grants that this request or job has read already. By site: `frappe.init` for another one keeps them."""
 	if not hasattr(frappe.local, "connected_app_grants"):
 		frappe.local.connected_app_grants = {}
-	return frappe.local.connected_app_grants
+	return frappe.local.connected_app_grants.setdefault(frappe.local.site, {})
 
 
 def naive(instant: datetime | None) -> datetime | None:
@@ -62,10 +65,10 @@ class TokenCacheStore:
 	@contextmanager
 	def exclusive(self) -> Iterator[TokenCacheSlot]:
 		"""
-		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds
+		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds; `store_unavailable`, when
+			the database or the connection to it is lost
 		"""
 		remembered().pop(self.key, None)
-		busy: Exception | None = None
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
 				rows = self._read()
@@ -74,15 +77,23 @@ class TokenCacheStore:
 					frappe.db.get_value("Token Cache", rows[0].name, "name", for_update=True)
 					rows = self._read()
 				yield TokenCacheSlot(self, rows)
-		except (frappe.QueryTimeoutError, frappe.QueryDeadlockError) as error:
-			busy = error
-		if busy:
-			raise TemporaryFailure("busy", "The connection is being renewed by someone else.") from busy
+			return
+		except BUSY as error:
+			cause: BaseException = error
+			failure = TemporaryFailure("busy", "The connection is being renewed by someone else.")
+		except Exception as error:
+			if not is_lost(error):
+				raise
+			cause = error
+			failure = store_unavailable()
+		# Outside the handler: Frappe's frames hold what was to be written.
+		raise failure from bare(cause)
 
 	def forget(self) -> Grant | None:
 		"""Delete the stored grant, durably. Returns what was stored, so that it can be revoked."""
 		with self.exclusive() as slot:
 			if slot.name:
+				before_writing()
 				doc = frappe.get_doc("Token Cache", slot.name)
 				doc.flags.keep_at_provider = True
 				doc.delete(ignore_permissions=True, force=True)
@@ -147,7 +158,25 @@ class TokenCacheSlot:
 				)
 
 	def save(self, grant: Grant) -> None:
-		self._write(grant, {"last_refreshed_on": naive(utc_now())})
+		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
+		database is lost, another is tried for some seconds.
+
+		:raises TemporaryFailure: `store_unavailable`
+		"""
+		values = {"last_refreshed_on": naive(utc_now())}
+		try:
+			return self._write(grant, values)
+		except Exception as error:
+			if not is_lost(error):
+				raise
+		for pause in SAVE_PAUSES:
+			time.sleep(pause)
+			with suppress(TemporaryFailure), self.store.exclusive() as slot:
+				# Our lock was lost, too: what someone else has stored meanwhile is newer.
+				if slot.grant and self.grant and slot.grant.access_token == self.grant.access_token:
+					slot._write(grant, values)
+				return
+		raise store_unavailable()
 
 	def connect(self, grant: Grant) -> Grant:
 		"""Store what a user has just consented to.
@@ -172,6 +201,7 @@ class TokenCacheSlot:
 			"last_error": f"{failure.code}: {failure.message}",
 			"retry_at": naive(failure.retry_at),
 		}
+		before_writing()
 		if not frappe.db.get_value("Token Cache", self.name, "failing_since"):
 			values["failing_since"] = naive(utc_now())
 		frappe.db.set_value("Token Cache", self.name, values)
@@ -194,6 +224,7 @@ class TokenCacheSlot:
 			"failing_since": None,
 		}
 		app, user = self.store.key
+		before_writing()
 		if not self.name:
 			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
 			doc.insert(ignore_permissions=True, set_name=f"{app}-{user}")
@@ -224,6 +255,10 @@ class TokenCacheSlot:
 				}
 			)
 			row.db_insert()
+
+
+def store_unavailable() -> TemporaryFailure:
+	return TemporaryFailure("store_unavailable", "The site's database cannot be reached.")
 
 
 def _grant(rows: list[Any]) -> Grant | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import frappe
+import redis
 from frappe import _
 from frappe.utils import escape_html
 
@@ -49,15 +51,19 @@ def missing_scopes(asked: Iterable[str], granted: Collection[str]) -> list[str]:
 
 
 def leave_message(message: dict[str, str]) -> None:
-	frappe.cache.set_value(_message_key(), message, expires_in_sec=MESSAGE_LIVES)
-	# Says only that there is one; the text is fetched with the user's session.
-	frappe.local.cookie_manager.set_cookie(MESSAGE_COOKIE, "1")
+	# The connection is made; a Redis that is down, or full, only costs the message about it.
+	with suppress(redis.exceptions.RedisError):
+		frappe.cache.set_value(_message_key(), message, expires_in_sec=MESSAGE_LIVES)
+		# Says only that there is one; the text is fetched with the user's session.
+		frappe.local.cookie_manager.set_cookie(MESSAGE_COOKIE, "1")
 
 
 def take_message() -> dict[str, str] | None:
-	message = frappe.cache.get_value(_message_key(), expires=True)
-	frappe.cache.delete_value(_message_key())
-	return message
+	with suppress(redis.exceptions.RedisError):
+		message = frappe.cache.get_value(_message_key(), expires=True)
+		frappe.cache.delete_value(_message_key())
+		return message
+	return None
 
 
 def _message_key() -> str:
