@@ -17,6 +17,7 @@ web_include_js = "/assets/connected_app/js/connected_app_message.js"
 
 # Beside My Account, for users without Desk.
 portal_menu_items = [{"title": "My Connections", "route": "/my-connections"}]
+update_website_context = "connected_app.site.cards.add_to_menu"
 
 after_install = "connected_app.site.install.after_install"
 after_migrate = "connected_app.site.install.after_migrate"

@@ -18,6 +18,13 @@ INDICATORS = {
 }
 
 
+def add_to_menu(context: Any) -> None:
+	"""Hook `update_website_context`: *My Connections* in the website's user menu."""
+	if menu := context.get("post_login"):
+		entry = {"label": _("My Connections"), "url": "/my-connections"}
+		context.post_login = [*menu[:1], entry, *menu[1:]]
+
+
 def require_login(here: str) -> None:
 	"""
 	:raises frappe.Redirect: to the login page, for guests

