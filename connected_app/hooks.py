@@ -28,3 +28,10 @@ override_whitelisted_methods = {
 	"frappe.integrations.doctype.connected_app.connected_app.callback": "connected_app.api.callback",
 	"frappe.integrations.doctype.connected_app.connected_app.has_token": "connected_app.api.has_token",
 }
+
+doc_events = {
+	"User": {
+		"on_update": "connected_app.site.leaving.user_changed",
+		"on_trash": "connected_app.site.leaving.user_deleted",
+	}
+}

@@ -227,7 +227,11 @@ class TokenCacheSlot:
 		before_writing()
 		if not self.name:
 			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
-			doc.insert(ignore_permissions=True, set_name=f"{app}-{user}")
+			name = f"{app}-{user}"
+			if frappe.db.get_value("Token Cache", name, "user") not in (None, user):
+				# Renaming a user leaves the row its name; somebody else is called so now.
+				name += "-" + frappe.generate_hash(length=8)
+			doc.insert(ignore_permissions=True, set_name=name)
 			self.name = doc.name
 		frappe.db.set_value("Token Cache", self.name, values)
 		for field in TOKENS:

@@ -21,7 +21,7 @@ from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
-from connected_app.site import access, flow
+from connected_app.site import access, flow, leaving
 from connected_app.site.errors import shown
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
@@ -81,6 +81,14 @@ class ConnectedApp(SecretKeeper):
 					title=_("Query Parameters"),
 				)
 		self.leeway = max(cint(self.leeway), 0)
+
+	def on_update(self) -> None:
+		before = self.get_doc_before_save()
+		if before and before.enabled and not self.enabled:
+			leaving.end_connections({"connected_app": self.name})
+
+	def on_trash(self) -> None:
+		leaving.end_connections({"connected_app": self.name})
 
 	def suggested_redirect_uri(self) -> str:
 		"""The redirect URI as the site's present address makes it."""

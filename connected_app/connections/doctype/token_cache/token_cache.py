@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import frappe
 from jinja2.sandbox import unsafe
 
-from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
-from connected_app.site.database import own_transaction
 from connected_app.site.errors import shown
-from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, remembered
+from connected_app.site.grants import TOKENS, TokenCacheStore, aware, remembered
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
+from connected_app.site.revocation import revoke_after_commit
 
 
 class TokenCache(SecretKeeper):
@@ -56,25 +54,10 @@ class TokenCache(SecretKeeper):
 	def on_trash(self) -> None:
 		self._forget()
 		if not self.flags.keep_at_provider:
-			self._revoke_after_commit()
+			revoke_after_commit(self.connected_app, [self.name])
 
 	def _forget(self) -> None:
 		remembered().pop((self.connected_app, self.user or ""), None)
-
-	def _revoke_after_commit(self) -> None:
-		from connected_app.site.revocation import revoke
-
-		if not frappe.db.exists("Connected App", self.connected_app):
-			return
-		self._forget()
-		grant = None
-		# Frappe has deleted the passwords already, in the transaction that is open: another still sees them.
-		with suppress(ReconnectRequired), own_transaction(self.name, LOCK_WAIT):
-			grant = TokenCacheStore(self.connected_app, self.user or "").load()
-		if grant:
-			app = frappe.get_doc("Connected App", self.connected_app)
-			frappe.db.after_commit.add(lambda: revoke(app, grant))
-			self._forget()
 
 	@unsafe
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:

@@ -1,0 +1,49 @@
+"""When a user or a Connected App goes, or is disabled: the grants are removed, and revoked at their providers."""
+
+from __future__ import annotations
+
+import frappe
+from frappe.model.document import Document
+
+from connected_app.site.database import own_transaction
+from connected_app.site.grants import LOCK_WAIT, remembered
+from connected_app.site.revocation import revoke_after_commit
+
+
+def user_changed(user: Document, _event: str) -> None:
+	before = user.get_doc_before_save()
+	if before and before.enabled and not user.enabled:
+		end_connections({"user": user.name})
+
+
+def user_deleted(user: Document, _event: str) -> None:
+	end_connections({"user": user.name})
+
+
+def end_connections(filters: dict[str, str]) -> None:
+	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed.
+
+	They are looked up in another transaction: Frappe has deleted a user's rows by now, without their passwords.
+	"""
+	with own_transaction("Token Cache", LOCK_WAIT):
+		rows = frappe.get_all("Token Cache", filters, ["name", "connected_app", "user"], limit=0)
+	# Merging two users moves the rows to the other before this one is deleted.
+	moved = {
+		row.name
+		for row in frappe.get_all(
+			"Token Cache", {"name": ("in", [row.name for row in rows])}, ["name", *filters], limit=0
+		)
+		if any(row[field] != value for field, value in filters.items())
+	}
+	names: dict[str, list[str]] = {}
+	for row in rows:
+		if row.name in moved:
+			continue
+		names.setdefault(row.connected_app, []).append(row.name)
+		remembered().pop((row.connected_app, row.user or ""), None)
+	for connected_app, ending in names.items():
+		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
+		frappe.db.delete("Token Cache", {"name": ("in", ending)})
+		revoke_after_commit(connected_app, ending)
+		frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", ending)})
+		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", ending)})

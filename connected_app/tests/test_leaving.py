@@ -1,0 +1,166 @@
+"""Users and apps that go, are disabled, or get another name: what becomes of the grants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import frappe
+from frappe.utils.background_jobs import get_queue
+
+from connected_app.site import revocation
+from connected_app.tests.site import (
+	ALICE,
+	Browser,
+	Case,
+	forget,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
+
+LEAVER = "leaver@site.example"
+
+
+@needs_providers
+class TestLeaving(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app, self.other = make_app(self.authlib.issuer), make_app(self.authlib.issuer)
+		self.leaver = Browser(make_user(LEAVER, "Blogger"))
+		self.addCleanup(self.remove_leaver)
+		for app in (self.app, self.other):
+			self.assertEqual(self.connect(app, self.leaver).status_code, 302)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.tokens = [row(self.app, user).get_password("refresh_token") for user in (LEAVER, ALICE)]
+
+	def remove_leaver(self) -> None:
+		frappe.db.rollback()
+		for name in (LEAVER, "renamed@site.example"):
+			if frappe.db.exists("User", name):
+				frappe.delete_doc("User", name, force=True)
+		frappe.db.commit()
+
+	def left(self, app: Any, user: str) -> list[int]:
+		"""What is stored of a connection: its row, its passwords, its scopes."""
+		frappe.db.rollback()
+		like = f"{app.name}-{user}"
+		return [
+			frappe.db.count("Token Cache", {"connected_app": app.name, "user": user}),
+			frappe.db.count("__Auth", {"doctype": "Token Cache", "name": like}),
+			frappe.db.count("OAuth Scope", {"parenttype": "Token Cache", "parent": like}),
+		]
+
+	def hello(self, app: Any, user: str) -> int:
+		forget()
+		return app.get_oauth2_session(user).get(f"{self.authlib.issuer}/api/hello").status_code
+
+	def revocations(self) -> int:
+		return self.authlib.stats()["revocations"]
+
+	def test_deleted_user(self) -> None:
+		"""core-defects 13: a deleted user's grants, at every provider, are revoked and removed; nobody else's."""
+		self.assertEqual(self.left(self.app, LEAVER), [1, 2, 5])
+		answer = self.admin.delete(f"{self.admin.base}/api/resource/User/{LEAVER}")
+		self.assertEqual(answer.status_code, 202, answer.text[:500])
+		for app in (self.app, self.other):
+			self.assertEqual(self.left(app, LEAVER), [0, 0, 0])
+		self.assertEqual(self.revocations(), 4)
+		self.assertEqual(self.left(self.app, ALICE), [1, 2, 5])
+		self.assertEqual(self.hello(self.app, ALICE), 200)
+
+	def test_deletion_that_is_rolled_back(self) -> None:
+		"""What does not come to pass costs nobody a grant."""
+		frappe.delete_doc("User", LEAVER, force=True)
+		frappe.delete_doc("Connected App", self.other.name)
+		frappe.db.rollback()
+		self.assertEqual(self.revocations(), 0)
+		self.assertEqual(self.left(self.app, LEAVER), [1, 2, 5])
+		self.assertEqual(self.hello(self.app, LEAVER), 200)
+		self.assertEqual(self.hello(self.other, LEAVER), 200)
+
+	def test_disabled_user(self) -> None:
+		where = f"{self.admin.base}/api/resource/User/{LEAVER}"
+		self.assertEqual(self.admin.put(where, json={"bio": "still here"}).status_code, 200)
+		self.assertEqual(self.left(self.app, LEAVER), [1, 2, 5])
+		self.assertEqual(self.admin.put(where, json={"enabled": 0}).status_code, 200)
+		for app in (self.app, self.other):
+			self.assertEqual(self.left(app, LEAVER), [0, 0, 0])
+		self.assertEqual(self.revocations(), 4)
+		self.assertEqual(self.hello(self.app, ALICE), 200)
+
+	def test_deleted_app(self) -> None:
+		"""core-defects 13: deleting an app ends its connections, and is not refused for their sake."""
+		where = f"{self.admin.base}/api/resource/Connected App/{self.app.name}"
+		self.assertEqual(self.alice.delete(where).status_code, 403)
+		self.assertEqual(self.revocations(), 0)
+		answer = self.admin.delete(where)
+		self.assertEqual(answer.status_code, 202, answer.text[:500])
+		frappe.db.rollback()
+		self.assertFalse(frappe.db.exists("Connected App", self.app.name))
+		for user in (LEAVER, ALICE):
+			self.assertEqual(self.left(self.app, user), [0, 0, 0])
+		self.assertEqual(self.revocations(), 4)
+		self.assertEqual(self.hello(self.other, LEAVER), 200)
+
+	def test_disabled_app(self) -> None:
+		where = f"{self.admin.base}/api/resource/Connected App/{self.app.name}"
+		self.assertEqual(self.admin.put(where, json={"provider_name": "Still here"}).status_code, 200)
+		self.assertEqual(self.hello(self.app, ALICE), 200)
+		self.assertEqual(self.admin.put(where, json={"enabled": 0}).status_code, 200)
+		for user in (LEAVER, ALICE):
+			self.assertEqual(self.left(self.app, user), [0, 0, 0])
+		self.assertEqual(self.revocations(), 4)
+		self.assertEqual(self.hello(self.other, LEAVER), 200)
+
+	def test_a_row_that_an_admin_deletes(self) -> None:
+		"""core-defects 13: deleting a Token Cache revokes it."""
+		answer = self.admin.delete(f"{self.admin.base}/api/resource/Token Cache/{self.app.name}-{LEAVER}")
+		self.assertEqual(answer.status_code, 202, answer.text[:500])
+		self.assertEqual(self.left(self.app, LEAVER), [0, 0, 0])
+		self.assertEqual(self.revocations(), 2)
+
+	def test_many(self) -> None:
+		"""More than a few are revoked by a background job, whose arguments tell no secret."""
+		at_once, revocation.AT_ONCE = revocation.AT_ONCE, 1
+		self.addCleanup(setattr, revocation, "AT_ONCE", at_once)
+		queue = get_queue("long")
+		before = set(queue.job_ids)
+		frappe.delete_doc("Connected App", self.app.name)
+		self.assertEqual(set(queue.job_ids), before)
+		frappe.db.commit()
+		(job_id,) = set(queue.job_ids) - before
+		job = queue.fetch_job(job_id)
+		self.addCleanup(job.delete)
+		self.assertEqual(self.revocations(), 0)
+		for secret in (*self.tokens, "demo-secret"):
+			self.assertNotIn(secret, f"{job.kwargs} {job.description} {job.data}")
+		arguments = job.kwargs["kwargs"]
+		self.assertEqual(set(arguments), {"sealed"})
+		self.assertEqual(revocation.revoke_sealed(**arguments), 2)
+		self.assertEqual(self.revocations(), 4)
+
+	def test_renamed_user(self) -> None:
+		"""core-defects 33: a renamed user's connection works, is shown, and is renewed in the same row; whoever gets the
+		old name next has a connection of their own."""
+		new = "renamed@site.example"
+		frappe.rename_doc("User", LEAVER, new, force=True, show_alert=False)
+		frappe.db.commit()
+		self.assertEqual(self.hello(self.app, new), 200)
+		renamed = Browser(new)
+		self.assertEqual(renamed.ask("connection", "GET", connected_app=self.app.name)["status"], "Connected")
+		kept = row(self.app, new)
+		self.assertEqual((kept.user, kept.owner), (new, new))
+		url = f"{renamed.base}/api/resource/Token Cache/{kept.name}"
+		self.assertEqual(renamed.get(url).status_code, 200)
+		self.assertEqual(self.connect(self.app, renamed, account="bob").status_code, 302)
+		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name, "user": new}), 1)
+		self.assertEqual(row(self.app, new).account_id, "bob")
+
+		namesake = Browser(make_user(LEAVER, "Blogger"))
+		landed = self.connect(self.app, namesake)
+		self.assertEqual(landed.status_code, 302, landed.text[:500])
+		self.assertEqual(row(self.app, LEAVER).account_id, "alice")
+		self.assertEqual(row(self.app, new).account_id, "bob")
+		self.assertEqual(namesake.ask("disconnect", connected_app=self.app.name), {"revoked": True})
+		self.assertEqual(self.hello(self.app, new), 200)
