@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 import frappe
-from frappe.query_builder import DocType, Table
 from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
 
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
@@ -25,6 +24,19 @@ LOCK_WAIT = 40
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
 TOKENS = ("access_token", "refresh_token")
+# As text: every session comes this way, and building it would take longer than running it.
+READ = """
+	select c.`name`, c.`token_type`, c.`expires_at`, c.`status`, c.`account_id`, c.`account_name`, c.`connected_on`,
+		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, a.`fieldname`, a.`password`
+	from `tabToken Cache` c
+	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name` and a.`encrypted` = 1
+		and a.`fieldname` in ('access_token', 'refresh_token')
+	where c.`connected_app` = %s and (c.`user` = %s or (%s = '' and c.`user` is null))
+	order by c.`modified` desc
+"""
+READ_SCOPES = (
+	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
+)
 
 
 def remembered() -> dict[tuple[str, str], Grant]:
@@ -105,26 +117,7 @@ class TokenCacheStore:
 
 		Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
 		"""
-		cache, auth = DocType("Token Cache"), Table("__Auth")
-		whose = cache.user == self.user if self.user else (cache.user.isnull() | (cache.user == ""))
-		rows = (
-			frappe.qb.from_(cache)
-			.left_join(auth)
-			.on(
-				(auth.doctype == "Token Cache")
-				& (auth.name == cache.name)
-				& auth.fieldname.isin(TOKENS)
-				& (auth.encrypted == 1)
-			)
-			.select(
-				cache.name, cache.token_type, cache.expires_at, cache.status, cache.account_id, cache.account_name,
-				cache.connected_on, cache.last_refreshed_on, cache.last_error, cache.retry_at,
-				auth.fieldname, auth.password,
-			)
-			.where((cache.connected_app == self.connected_app) & whose)
-			.orderby(cache.modified, order=frappe.qb.desc)
-			.run(as_dict=True)
-		)  # fmt: skip
+		rows = frappe.db.sql(READ, (self.connected_app, self.user, self.user), as_dict=True)
 		return [row for row in rows if row.name == rows[0].name]
 
 
@@ -141,12 +134,7 @@ class TokenCacheSlot:
 			self.grant = None
 		self.failure: Failure | None = None
 		if self.name:
-			scopes = frappe.get_all(
-				"OAuth Scope",
-				{"parent": self.name, "parenttype": "Token Cache"},
-				pluck="scope",
-				order_by="idx",
-			)
+			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)
 			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
 			code, _separator, message = (rows[0].last_error or "").partition(": ")
 			if code and not (self.grant and code == "secret_unreadable"):
