@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import frappe
 from frappe import _
 
-from connected_app.oauth import discovery
+from connected_app.oauth import discovery, scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.site import access, flow, pages
 from connected_app.site import connections as overview
@@ -153,7 +153,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"account_id": token_cache.account_id if connected else None,
 		"account_name": token_cache.account_name if connected else None,
 		"scopes": granted,
-		"missing_scopes": pages.missing_scopes(app.get_scopes(), granted) if connected else [],
+		"missing_scopes": scopes.missing(app.get_scopes(), granted) if connected else [],
 		"connected_on": token_cache.connected_on if connected else None,
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,

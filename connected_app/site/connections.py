@@ -13,9 +13,9 @@ from frappe.query_builder.functions import Count
 from connected_app.oauth import userinfo
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
+from connected_app.oauth.scopes import missing
 from connected_app.site import access
 from connected_app.site.errors import translated
-from connected_app.site.pages import missing_scopes
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
@@ -57,7 +57,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 				"status": (cache.status or "Connected") if cache else "Not Connected",
 				"account_name": (cache.account_name or cache.account_id or "") if cache else "",
 				"scopes": scopes,
-				"missing_scopes": missing_scopes(asked[app.name], scopes) if cache else [],
+				"missing_scopes": missing(asked[app.name], scopes) if cache else [],
 				"connected_on": cache.connected_on if cache else None,
 				"failing_since": cache.failing_since if cache else None,
 				**reason(cache.last_error if cache else ""),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import redis
 from frappe import _
 from frappe.utils import escape_html
 
+from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
 from connected_app.oauth.grant import Grant
 from connected_app.site.errors import translated
@@ -32,7 +32,7 @@ def land(app: ConnectedApp, grant: Grant, where: str) -> None:
 		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
 	if grant.scopes:
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
-	if missing := missing_scopes(app.get_scopes(), grant.scopes):
+	if missing := scopes.missing(app.get_scopes(), grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
 	leave_message(
 		{
@@ -43,11 +43,6 @@ def land(app: ConnectedApp, grant: Grant, where: str) -> None:
 	)
 	frappe.local.response["type"] = "redirect"
 	frappe.local.response["location"] = where
-
-
-def missing_scopes(asked: Iterable[str], granted: Collection[str]) -> list[str]:
-	"""Scopes that were asked for and not granted. `offline_access` is often granted without being named."""
-	return [scope for scope in asked if scope not in granted and scope != "offline_access"]
 
 
 def leave_message(message: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import frappe
 import requests
 from frappe.utils.password import remove_encrypted_password
 
-from connected_app.oauth import ConfigurationError, ReconnectRequired
+from connected_app.oauth import OAuthError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.tests.site import (
@@ -322,6 +322,27 @@ class TestCallback(Case):
 			"read", self.alice.ask("connection", "GET", connected_app=self.app.name)["missing_scopes"]
 		)
 
+	def test_require_scopes(self) -> None:
+		"""core-defects 29: code can ask whether a scope was granted, and is told where to get it."""
+		self.assertEqual(
+			self._error(lambda: self.app.require_scopes("read", user=ALICE)).code, "not_connected"
+		)
+		self.connect(self.app, scopes=["email", "offline_access"])
+		frappe.db.rollback()
+		self.app.require_scopes("email", "openid", "offline_access", user=ALICE)
+		self.app.require_scopes(user=ALICE)
+		error = self._error(lambda: self.app.require_scopes("email", "read", user=ALICE))
+		self.assertIsInstance(error, ReconnectRequired)
+		self.assertEqual(error.code, "scope_missing")
+		self.assertTrue(error.connect_url.endswith(f"/connect?app={self.app.name}"))
+		self.assertIn("read", str(error))
+		self.assertNotIn("email", str(error))
+		error = self._error(lambda: self.app.require_scopes("write", user=ALICE))
+		self.assertEqual((type(error).__name__, error.code), ("ConfigurationError", "scope_not_asked"))
+		self.connect(self.app)
+		frappe.db.rollback()
+		self.app.require_scopes("read", user=ALICE)
+
 	def test_switched_off_meanwhile(self) -> None:
 		back = self.authlib.consent(self.begin())
 		frappe.db.set_value("Connected App", self.app.name, "enabled", 0)
@@ -338,7 +359,7 @@ class TestCallback(Case):
 		)
 
 	def _error(self, action: Any) -> Any:
-		with self.assertRaises(ConfigurationError) as caught:
+		with self.assertRaises(OAuthError) as caught:
 			action()
 		return caught.exception
 

@@ -13,13 +13,13 @@ from frappe.utils import cint, get_url
 from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import token_endpoint
+from connected_app.oauth import scopes, token_endpoint
 from connected_app.oauth.config import RESERVED_PARAMETERS, ClientConfig
-from connected_app.oauth.errors import ConfigurationError
+from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
-from connected_app.oauth.refresh import Refresher
+from connected_app.oauth.refresh import Refresher, not_connected
 from connected_app.oauth.session import Session
 from connected_app.site import access, flow, leaving
 from connected_app.site.errors import shown
@@ -245,6 +245,34 @@ class ConnectedApp(SecretKeeper):
 				form["scope"] = config.scope_separator.join(config.scopes)
 			answer = token_endpoint.request(config, form, http())
 			slot.connect(from_response(answer, utc_now(), config.scopes, config.scope_separator))
+
+	def require_scopes(self, *wanted: str, user: str | None = None) -> None:
+		"""Check that `user` granted all of `wanted`, before doing what needs them.
+
+		`offline_access` is not checked: providers grant it without naming it.
+
+		:param user: the session's user by default
+		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; `connect_url` says where
+		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`
+		"""
+		user = user or frappe.session.user
+		access.check_script(self.name, user)
+		with shown(self.connect_url):
+			if unasked := scopes.missing(wanted, self.get_scopes()):
+				raise ConfigurationError(
+					"scope_not_asked",
+					Sentence("This Connected App does not ask for the scope {0}.", ", ".join(unasked)),
+					"Add it to Scopes; people then have to connect again.",
+				)
+			token_cache = self.get_token_cache(user)
+			if not token_cache or not token_cache.access_token:
+				raise not_connected()
+			if lacking := scopes.missing(wanted, [row.scope for row in token_cache.scopes]):
+				raise ReconnectRequired(
+					"scope_missing",
+					Sentence("This was not granted: {0}.", ", ".join(lacking)),
+					"Please connect again, and allow it.",
+				)
 
 	def get_scopes(self) -> list[str]:
 		return [row.scope for row in self.scopes if row.scope]
