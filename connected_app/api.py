@@ -16,6 +16,7 @@ from connected_app.site import connections as overview
 from connected_app.site.checks import ENDPOINT_FIELDS
 from connected_app.site.checks import check_configuration as look_for_mistakes
 from connected_app.site.errors import shown
+from connected_app.site.events import announce
 from connected_app.site.http import http
 from connected_app.site.revocation import disconnect as forget_and_revoke
 
@@ -55,12 +56,15 @@ def callback() -> None:
 			"not_logged_in", _("You are not logged in to this site."), _("Please log in, and connect again.")
 		)
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
+	known = False
 	try:
 		parameters = frappe.request.args.to_dict(flat=False)
+		known = bool(frappe.db.exists("Connected App", name))
 		attempt = flow.take(name, parameters)
 		name = attempt.context["connected_app"]
 		again = attempt.context["landing"] or "/connect?app=" + quote(name, safe="")
-		if not frappe.db.exists("Connected App", name):
+		known = bool(frappe.db.exists("Connected App", name))
+		if not known:
 			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
 		app = frappe.get_doc("Connected App", name)
 		grant = flow.finish(app, attempt, parameters)
@@ -73,6 +77,9 @@ def callback() -> None:
 		# A traceback with locals would hold the code.
 		frappe.log_error(title="Connected App: callback failed", message=f"{type(exc).__name__} for {name!r}")
 		error = TemporaryFailure("internal_error", _("Something went wrong on this site."))
+	# Not for Guests (above), nor for made-up addresses: anybody could fill the log with those.
+	if known:
+		announce("refused", name, frappe.session.user, error.code)
 	return pages.refuse(error, again)
 
 

@@ -12,7 +12,7 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth import authorization, client_auth, discovery, id_token, token_endpoint
-from connected_app.oauth.config import RESERVED_PARAMETERS, ClientConfig
+from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.net import Reply, is_loopback
 from connected_app.oauth.redact import quoted
@@ -165,17 +165,12 @@ class _Check:
 			self.ok("redirect_uri", "redirect_uri", _("The Redirect URI fits the address of this site."))
 
 	def config(self, metadata: dict[str, Any] | None) -> ClientConfig | None:
-		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.app.get_query_params())):
-			self.error(
-				"parameter_reserved",
-				"query_parameters",
-				_("Query Parameters may not contain {0}: the flow itself sets this.").format(
-					", ".join(reserved)
-				),
-				_("Remove the row."),
-			)
+		try:
+			config = self.app.get_client_config(with_secret=True)
+		except ConfigurationError as error:
+			field = "query_parameters" if error.code == "parameter_reserved" else "client_secret"
+			self.pass_on(error.code, field, error)
 			return None
-		config = self.app.get_client_config(with_secret=True)
 		return replace(config, metadata=metadata) if metadata is not None else config
 
 	def check_client(self, config: ClientConfig) -> None:

@@ -37,6 +37,8 @@ def of_user(user: str) -> list[dict[str, Any]]:
 			*("name", "connected_app", "status", "account_id", "account_name"),
 			*("connected_on", "failing_since", "last_error"),
 		],
+		# Of several rows for one app, which renaming leaves, the one written last counts.
+		order_by="modified",
 	)
 	mine = {cache.connected_app: cache for cache in caches}
 	roles = _children("Has Role", "role", "Connected App", "allowed_roles")

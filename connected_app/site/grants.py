@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import frappe
@@ -17,17 +17,21 @@ from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
 from connected_app.oauth.redact import Secret, bare
 from connected_app.site.database import BUSY, before_writing, is_lost, own_transaction
+from connected_app.site.events import announce
 from connected_app.site.passwords import PLACEHOLDER
 
 # Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
 LOCK_WAIT = 40
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
+# For so long a passing failure is nobody's concern.
+PATIENCE = timedelta(days=1)
 TOKENS = ("access_token", "refresh_token")
 # As text: every session comes this way, and building it would take longer than running it.
 READ = """
 	select c.`name`, c.`token_type`, c.`expires_at`, c.`status`, c.`account_id`, c.`account_name`, c.`connected_on`,
-		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, a.`fieldname`, a.`password`
+		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, c.`failing_since`, c.`notified_on`,
+		a.`fieldname`, a.`password`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name` and a.`encrypted` = 1
 		and a.`fieldname` in ('access_token', 'refresh_token')
@@ -81,6 +85,7 @@ class TokenCacheStore:
 			the database or the connection to it is lost
 		"""
 		remembered().pop(self.key, None)
+		slot: TokenCacheSlot | None = None
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
 				rows = self._read()
@@ -88,7 +93,8 @@ class TokenCacheStore:
 					# By its key, so that no other row is locked; then once more, for what changed while waiting.
 					frappe.db.get_value("Token Cache", rows[0].name, "name", for_update=True)
 					rows = self._read()
-				yield TokenCacheSlot(self, rows)
+				slot = TokenCacheSlot(self, rows)
+				yield slot
 			return
 		except BUSY as error:
 			cause: BaseException = error
@@ -98,6 +104,9 @@ class TokenCacheStore:
 				raise
 			cause = error
 			failure = store_unavailable()
+		finally:
+			for happened, code in slot.happened if slot else ():
+				announce(happened, *self.key, code)
 		# Outside the handler: Frappe's frames hold what was to be written.
 		raise failure from bare(cause)
 
@@ -110,6 +119,7 @@ class TokenCacheStore:
 				doc.flags.keep_at_provider = True
 				doc.delete(ignore_permissions=True, force=True)
 				frappe.db.commit()  # nosemgrep: a transaction of its own
+				slot.happened.append(("disconnected", ""))
 			return slot.grant
 
 	def _read(self) -> list[Any]:
@@ -122,11 +132,16 @@ class TokenCacheStore:
 
 
 class TokenCacheSlot:
-	"""A Token Cache row under its lock."""
+	"""A Token Cache row under its lock.
+
+	`happened`: the events, with their codes, that are announced when the lock is gone.
+	"""
 
 	def __init__(self, store: TokenCacheStore, rows: list[Any]) -> None:
 		self.store = store
 		self.name: str | None = rows[0].name if rows else None
+		self.row = rows[0] if rows else frappe._dict()
+		self.happened: list[tuple[str, str]] = []
 		try:
 			self.grant = _grant(rows)
 		except ReconnectRequired:
@@ -153,7 +168,7 @@ class TokenCacheSlot:
 		"""
 		values = {"last_refreshed_on": naive(utc_now())}
 		try:
-			return self._write(grant, values)
+			return self._write(grant, values, "refreshed")
 		except Exception as error:
 			if not is_lost(error):
 				raise
@@ -162,7 +177,7 @@ class TokenCacheSlot:
 			with suppress(TemporaryFailure), self.store.exclusive() as slot:
 				# Our lock was lost, too: what someone else has stored meanwhile is newer.
 				if slot.grant and self.grant and slot.grant.access_token == self.grant.access_token:
-					slot._write(grant, values)
+					slot._write(grant, values, "refreshed")
 				return
 		raise store_unavailable()
 
@@ -177,25 +192,35 @@ class TokenCacheSlot:
 			and before.account.id == grant.account.id and not grant.refresh_token
 		):  # fmt: skip
 			grant = replace(grant, refresh_token=before.refresh_token)
-		self._write(grant, {"connected_on": naive(utc_now()), "last_refreshed_on": None, "state": None})
+		values = {"connected_on": naive(utc_now()), "last_refreshed_on": None, "state": None}
+		# The service principal consents to nothing: each new token of its is a refresh.
+		self._write(grant, values, "connected" if self.store.user or not before else "refreshed")
 		return grant
 
 	def fail(self, failure: Failure) -> None:
 		if not self.name:
 			return
 		status = "Reconnect Required" if failure.reconnect else "Temporarily Failing"
+		since = aware(self.row.failing_since) or utc_now()
 		values = {
 			"status": status,
 			"last_error": f"{failure.code}: {failure.message}",
 			"retry_at": naive(failure.retry_at),
+			"failing_since": naive(since),
 		}
+		lasts = not self.row.notified_on and utc_now() - since >= PATIENCE
+		broken = status != self.row.status if failure.reconnect else lasts
+		if broken:
+			values["notified_on"] = naive(utc_now())
 		before_writing()
-		if not frappe.db.get_value("Token Cache", self.name, "failing_since"):
-			values["failing_since"] = naive(utc_now())
 		frappe.db.set_value("Token Cache", self.name, values)
 		frappe.db.commit()  # nosemgrep: a transaction of its own
+		if broken:
+			self.happened.append(("broken", failure.code))
+		elif not self.failure or failure.code != self.failure.code:
+			self.happened.append(("failing", failure.code))
 
-	def _write(self, grant: Grant, values: dict[str, Any]) -> None:
+	def _write(self, grant: Grant, values: dict[str, Any], happened: str) -> None:
 		values |= {
 			"access_token": PLACEHOLDER,
 			"refresh_token": PLACEHOLDER if grant.refresh_token else "",
@@ -210,6 +235,7 @@ class TokenCacheSlot:
 			"last_error": None,
 			"retry_at": None,
 			"failing_since": None,
+			"notified_on": None,
 		}
 		app, user = self.store.key
 		before_writing()
@@ -232,6 +258,9 @@ class TokenCacheSlot:
 			self._write_scopes(grant.scopes)
 		frappe.db.commit()  # nosemgrep: a transaction of its own
 		remembered()[self.store.key] = grant
+		self.happened.append((happened, ""))
+		if self.row.notified_on:
+			self.happened.append(("mended", ""))
 
 	def _write_scopes(self, scopes: tuple[str, ...]) -> None:
 		frappe.db.delete("OAuth Scope", {"parent": self.name, "parenttype": "Token Cache"})

@@ -6,6 +6,7 @@ import frappe
 from frappe.model.document import Document
 
 from connected_app.site.database import own_transaction
+from connected_app.site.events import announce
 from connected_app.site.grants import LOCK_WAIT, remembered
 from connected_app.site.revocation import revoke_after_commit
 
@@ -36,14 +37,18 @@ def end_connections(filters: dict[str, str]) -> None:
 		if any(row[field] != value for field, value in filters.items())
 	}
 	names: dict[str, list[str]] = {}
+	ended = []
 	for row in rows:
 		if row.name in moved:
 			continue
 		names.setdefault(row.connected_app, []).append(row.name)
-		remembered().pop((row.connected_app, row.user or ""), None)
+		key = (row.connected_app, row.user or "")
+		remembered().pop(key, None)
+		ended.append(key)
 	for connected_app, ending in names.items():
 		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
 		frappe.db.delete("Token Cache", {"name": ("in", ending)})
 		revoke_after_commit(connected_app, ending)
 		frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", ending)})
 		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", ending)})
+	frappe.db.after_commit.add(lambda: [announce("disconnected", *key) for key in ended])

@@ -177,6 +177,12 @@ class TestSettings(Case):
 		frappe.db.commit()
 		self.assertEqual(found(self.app), [("error", "parameter_reserved", "query_parameters")])
 
+	def test_an_unreadable_secret(self) -> None:
+		"""A site restored without its encryption key."""
+		frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", self.app.name)
+		frappe.db.commit()
+		self.assertEqual(found(self.app), [("error", "client_secret_unreadable", "client_secret")])
+
 	def test_a_public_site(self) -> None:
 		"""http and developer mode are for one's own machine."""
 		self.addCleanup(frappe.conf.update, host_name=frappe.conf.host_name)

@@ -172,7 +172,9 @@ class TestBroken(Connected):
 		self.assertFails(ReconnectRequired, "grant_invalid")
 		self.assertEqual(self.authlib.stats()["token_requests"], asked)
 		state = self.alice.ask("connection", "GET", connected_app=self.app.name)
-		self.assertEqual((state["status"], state["last_error"]), (kept.status, kept.last_error))
+		self.assertEqual(
+			(state["status"], f"{state['error_code']}: {state['last_error']}"), (kept.status, kept.last_error)
+		)
 		self.assertEqual(self.connect(self.app).status_code, 302)
 		kept = row(self.app, ALICE)
 		self.assertEqual((kept.status, kept.last_error, kept.failing_since), ("Connected", None, None))

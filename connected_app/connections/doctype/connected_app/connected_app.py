@@ -49,6 +49,7 @@ class ConnectedApp(SecretKeeper):
 		client_authentication: DF.Literal["Automatic", "Basic", "Post", "None"]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
+		email_when_broken: DF.Check
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
 		introspection_uri: DF.Data | None

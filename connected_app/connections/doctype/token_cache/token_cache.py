@@ -12,6 +12,7 @@ from connected_app.oauth.grant import from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
 from connected_app.site.errors import shown
+from connected_app.site.events import announce
 from connected_app.site.grants import TOKENS, TokenCacheStore, aware, remembered
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 from connected_app.site.revocation import revoke_after_commit
@@ -37,6 +38,7 @@ class TokenCache(SecretKeeper):
 		failing_since: DF.Datetime | None
 		last_error: DF.SmallText | None
 		last_refreshed_on: DF.Datetime | None
+		notified_on: DF.Datetime | None
 		provider_name: DF.Data | None
 		refresh_token: DF.Password | None
 		retry_at: DF.Datetime | None
@@ -55,6 +57,8 @@ class TokenCache(SecretKeeper):
 		self._forget()
 		if not self.flags.keep_at_provider:
 			revoke_after_commit(self.connected_app, [self.name])
+			whose = (self.connected_app, self.user or "")
+			frappe.db.after_commit.add(lambda: announce("disconnected", *whose))
 
 	def _forget(self) -> None:
 		remembered().pop((self.connected_app, self.user or ""), None)

@@ -1,0 +1,222 @@
+"""What happens to connections, told to three: the audit trail, the connection's owner, and other apps.
+
+Told after it is durable, outside the lock, and in a transaction of its own. Nothing here fails its caller: the Token
+Cache is the truth, this is the news.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import quote
+
+import frappe
+from frappe import _
+from frappe.utils import cint, escape_html, get_url
+
+from connected_app.site.database import before_writing, own_transaction
+
+# Of a successful refresh nothing is written: it happens all the time.
+FAILED = ("failing", "broken", "refused")
+WRITTEN = ("connected", "mended", "disconnected", *FAILED)
+HOOK = "connected_app_events"
+
+
+@dataclass(frozen=True)
+class Event:
+	"""
+	:param happened: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
+		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
+		"disconnected", "refused" (at the callback)
+	:param user: whose connection; empty: the service principal
+	:param code: why, one of docs/errors.md; empty for what went well
+	"""
+
+	happened: str
+	connected_app: str
+	user: str
+	code: str = ""
+
+
+def announce(happened: str, connected_app: str, user: str, code: str = "") -> None:
+	"""Tell that an event has happened. Never raises. See `Event` for the parameters."""
+	event = Event(happened, connected_app, user, code)
+	messages = list(frappe.local.message_log)
+	if happened in WRITTEN:
+		_guarded(event, _write)
+	_guarded(event, _hand_out)
+	frappe.local.message_log = messages
+
+
+def _guarded(event: Event, step: Callable[[Event], None]) -> None:
+	try:
+		step(event)
+	except Exception as error:
+		try:
+			with own_transaction("events", 5):
+				# Without a traceback: it is another app's, and may hold anything.
+				frappe.log_error(
+					title="Connected App: an event could not be told",
+					message=f"{type(error).__name__} in {step.__name__} for {event}",
+				)
+				frappe.db.commit()  # nosemgrep: a transaction of its own
+		except Exception:
+			frappe.logger("connected_app").error(f"{type(error).__name__} in {step.__name__} for {event}")
+
+
+def _write(event: Event) -> None:
+	with own_transaction("events", 5):
+		before_writing()
+		app = frappe.db.get_value(
+			"Connected App",
+			event.connected_app,
+			["name", "provider_name", "owner", "email_when_broken"],
+			as_dict=True,
+		)
+		_audit(event, app)
+		frappe.db.commit()  # nosemgrep: a transaction of its own
+		if app and event.happened in ("broken", "mended"):
+			before_writing()
+			_notify(event, app)
+			frappe.db.commit()  # nosemgrep: a transaction of its own
+
+
+# Audit
+
+
+def _audit(event: Event, app: Any) -> None:
+	"""An Activity Log entry: who did it, whose connection it was, from which address. Kept as Log Settings say."""
+	log = frappe.get_doc(
+		{
+			"doctype": "Activity Log",
+			"subject": _subject(event, escape_html(app.provider_name if app else event.connected_app)),
+			"user": frappe.session.user,
+			"ip_address": getattr(frappe.local, "request_ip", None),
+			"reference_doctype": "Connected App" if app else None,
+			"reference_name": app.name if app else None,
+		}
+	)
+	log.insert(ignore_permissions=True, ignore_links=True)
+	# Frappe calls what refers to a document "Linked".
+	log.db_set("status", "Failed" if event.happened in FAILED else "Success", update_modified=False)
+
+
+def _subject(event: Event, provider: str) -> str:
+	whose = escape_html(event.user) or _("The service principal")
+	if event.happened == "connected":
+		return _("{0} connected to {1}").format(whose, provider)
+	if event.happened == "failing":
+		return _("The connection of {0} to {1} could not be renewed: {2}").format(whose, provider, event.code)
+	if event.happened == "broken":
+		return _("The connection of {0} to {1} no longer works: {2}").format(whose, provider, event.code)
+	if event.happened == "mended":
+		return _("The connection of {0} to {1} works again").format(whose, provider)
+	if event.happened == "disconnected":
+		return _("The connection of {0} to {1} was ended").format(whose, provider)
+	return _("The connection of {0} to {1} was refused: {2}").format(whose, provider, event.code)
+
+
+# Notifications
+
+
+def _notify(event: Event, app: Any) -> None:
+	"""A Notification Log entry for the connection's owner, and an e-mail where they and the app want it."""
+	from frappe.desk.doctype.notification_settings.notification_settings import (
+		is_email_notifications_enabled,
+		is_notifications_enabled,
+	)
+
+	owner = frappe.db.get_value(
+		"User",
+		# The service principal's is the matter of whoever set the app up.
+		{"name": event.user or app.owner, "enabled": 1},
+		["name", "email", "language"],
+		as_dict=True,
+	)
+	if not owner or owner.name == "Guest":
+		return
+	subject, text = _news(event, app, owner.language)
+	link = get_url("/connect?app=" + quote(app.name, safe=""))
+	about = {"document_type": "Connected App", "document_name": app.name}
+	# What was said before about this connection is out of date.
+	frappe.db.set_value("Notification Log", {"for_user": owner.name, "read": 0, **about}, "read", 1)
+	if is_notifications_enabled(owner.name):
+		frappe.get_doc(
+			{
+				"doctype": "Notification Log",
+				# Frappe sends no e-mails for an Alert, and could not link to the page.
+				"type": "Alert",
+				"for_user": owner.name,
+				"from_user": owner.name,
+				"subject": subject,
+				"email_content": text,
+				"link": link,
+				**about,
+			}
+		).insert(ignore_permissions=True)
+	if cint(app.email_when_broken) and is_email_notifications_enabled(owner.name) and owner.email:
+		button = _("Reconnect", owner.language) if event.happened == "broken" else _("View", owner.language)
+		try:
+			frappe.sendmail(
+				recipients=owner.email,
+				subject=frappe.utils.strip_html(subject),
+				template="connection_news",
+				args={"text": text, "link": link, "button": button},
+			)
+		except frappe.OutgoingEmailError:
+			# A site without outgoing e-mail: there is the notification.
+			pass
+
+
+def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
+	"""Subject and text, as HTML, in the owner's language."""
+	provider = escape_html(app.provider_name)
+	if event.happened == "mended":
+		return (
+			_("Your connection to {0} works again", language).format(provider),
+			_("Nothing has to be done.", language),
+		)
+	status = frappe.db.get_value(
+		"Token Cache",
+		{"connected_app": app.name, "user": event.user or ("is", "not set")},
+		"status",
+		order_by="modified desc",
+	)
+	if status == "Temporarily Failing":
+		return (
+			_("Your connection to {0} has not worked for a day", language).format(provider),
+			_(
+				"This site keeps trying. If you know of no reason, tell an administrator: {0}", language
+			).format(escape_html(event.code)),
+		)
+	return (
+		_("Your connection to {0} no longer works", language).format(provider),
+		_("Until you reconnect, this site can do nothing there on your behalf. Reason: {0}", language).format(
+			escape_html(event.code)
+		),
+	)
+
+
+# Other apps
+
+
+def _hand_out(event: Event) -> None:
+	if _listeners(event.happened):
+		frappe.enqueue("connected_app.site.events.deliver", queue="short", **asdict(event))
+
+
+def _listeners(happened: str) -> list[str]:
+	return list(frappe.get_hooks(HOOK, {}).get(happened, []))
+
+
+def deliver(happened: str, connected_app: str, user: str, code: str) -> None:
+	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
+	for path in _listeners(happened):
+		try:
+			frappe.get_attr(path)(event=happened, connected_app=connected_app, user=user, code=code)
+			frappe.db.commit()  # nosemgrep: one listener's failure is not another's
+		except Exception:
+			frappe.db.rollback()
+			frappe.log_error(title=f"Connected App: {path} failed")
+			frappe.db.commit()  # nosemgrep: the log of it

@@ -1,0 +1,401 @@
+"""Events: the audit trail, notifications and e-mails to owners, and what other apps are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import frappe
+import requests
+
+from connected_app.oauth import ReconnectRequired, TemporaryFailure
+from connected_app.oauth.ports import utc_now
+from connected_app.site import events
+from connected_app.site.grants import naive
+from connected_app.tests.site import (
+	ALICE,
+	Browser,
+	forget,
+	make_user,
+	needs_providers,
+	row,
+)
+from connected_app.tests.test_refreshing import Connected, refresh_in_processes
+
+LISTENERS = {
+	"broken": ["connected_app.tests.listener.fails", "connected_app.tests.listener.heard"],
+	"connected": ["connected_app.tests.listener.heard"],
+}
+# A worker of the bench's queue, in which another app has registered itself; it ends when the queue is empty.
+WORKER = """
+import sys
+import frappe
+from frappe.utils import background_jobs
+
+original, listeners = frappe.get_hooks, {listeners!r}
+frappe.get_hooks = lambda hook=None, *a, **k: listeners if hook == "connected_app_events" else original(hook, *a, **k)
+background_jobs.start_worker(queue="short", burst=True, quiet=True)
+"""
+
+
+class Events(Connected):
+	def setUp(self) -> None:
+		super().setUp()
+		self.since = frappe.utils.now()
+		frappe.db.delete("Activity Log", {"reference_name": self.app.name})
+		frappe.db.delete("Notification Log", {"for_user": ALICE})
+		frappe.db.delete("Email Queue Recipient", {"recipient": ALICE})
+		frappe.db.commit()
+
+	def audit(self) -> list[Any]:
+		frappe.db.rollback()
+		return frappe.get_all(
+			"Activity Log",
+			filters={"reference_doctype": "Connected App", "reference_name": self.app.name},
+			fields=["subject", "status", "user", "ip_address"],
+			order_by="creation",
+		)
+
+	def news(self, **filters: Any) -> list[Any]:
+		frappe.db.rollback()
+		return frappe.get_all(
+			"Notification Log",
+			filters={"for_user": ALICE, "document_name": self.app.name, **filters},
+			fields=["subject", "link", "type", "read", "email_content"],
+			order_by="creation",
+		)
+
+	def break_it(self) -> None:
+		self.authlib.command("revoke")
+		self.due()
+		self.assertFails(ReconnectRequired, "grant_invalid")
+
+	def take_down(self) -> None:
+		self.due()
+		self.change(token_uri="http://127.0.0.1:1/token")
+		self.assertFails(TemporaryFailure, "network")
+
+	def failing_for(self, hours: int) -> None:
+		self.set(failing_since=naive(utc_now()) - timedelta(hours=hours), retry_at="2020-01-01")
+
+
+@needs_providers
+class TestAudit(Events):
+	def test_who_when_and_from_where(self) -> None:
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.connect(self.app, allow=False)
+		self.admin.ask("disconnect", connected_app=self.app.name, user=ALICE)
+		log = self.audit()
+		self.assertEqual(
+			[(entry.status, entry.user, entry.ip_address) for entry in log],
+			[
+				("Success", ALICE, "127.0.0.1"),
+				("Failed", ALICE, "127.0.0.1"),
+				("Success", "Administrator", "127.0.0.1"),
+			],
+		)
+		self.assertEqual(log[0].subject, f"{ALICE} connected to Demo")
+		self.assertIn("consent_declined", log[1].subject)
+		self.assertIn(ALICE, log[2].subject)
+
+	def test_failures_only(self) -> None:
+		"""A refresh that succeeds leaves no entry; one that goes on failing for one reason leaves one."""
+		self.due()
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+		self.assertEqual(self.audit(), [])
+		self.take_down()
+		for _again in range(2):
+			self.set(retry_at="2020-01-01")
+			self.assertFails(TemporaryFailure, "network")
+		(entry,) = self.audit()
+		self.assertEqual(entry.status, "Failed")
+		self.assertIn("network", entry.subject)
+		self.change(token_uri=f"{self.authlib.issuer}/nothing")
+		self.set(retry_at="2020-01-01")
+		self.assertFails(TemporaryFailure, "response_invalid")
+		self.assertEqual(len(self.audit()), 2)
+
+	def test_no_secrets(self) -> None:
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		kept = row(self.app, ALICE)
+		secrets = [kept.get_password("access_token"), kept.get_password("refresh_token"), "demo-secret"]
+		self.break_it()
+		told = str(frappe.get_all("Activity Log", fields=["*"])) + str(
+			frappe.get_all("Notification Log", fields=["*"])
+		)
+		for secret in secrets:
+			self.assertNotIn(secret, told)
+
+	def test_deleted_in_desk(self) -> None:
+		name = f"{self.app.name}-{ALICE}"
+		self.assertEqual(
+			self.alice.delete(f"{self.alice.base}/api/resource/Token Cache/{name}").status_code, 202
+		)
+		self.assertEqual([(entry.status, entry.user) for entry in self.audit()], [("Success", ALICE)])
+		frappe.delete_doc("Connected App", self.app.name, force=True)
+		frappe.db.rollback()
+		self.assertEqual(len(self.audit()), 1)
+
+	def test_a_user_leaves(self) -> None:
+		"""With a user, or with the app, their connections end: the log says so, once each."""
+		leaver = make_user("leaver@site.example", "Blogger")
+		self.assertEqual(self.connect(self.app, Browser(leaver)).status_code, 302)
+		frappe.get_doc("User", leaver).update({"enabled": 0}).save()
+		frappe.db.commit()
+		log = self.audit()
+		self.assertEqual([leaver in entry.subject for entry in log], [True, True])
+		frappe.delete_doc("User", leaver, force=True)
+		frappe.delete_doc("Connected App", self.app.name)
+		frappe.db.commit()
+		ended = {"subject": ("like", f"%{ALICE}%ended%"), "creation": (">", self.since)}
+		self.assertEqual(frappe.db.count("Activity Log", ended), 1)
+
+	def test_nobody_fills_the_log_from_outside(self) -> None:
+		refused = {"subject": ("like", "%refused%")}
+		before = frappe.db.count("Activity Log", refused)
+		requests.get(self.app.redirect_uri + "?state=x&code=y", timeout=30)
+		self.alice.visit(self.app.redirect_uri.replace(self.app.name, "nothing") + "?state=x&code=y")
+		frappe.db.rollback()
+		self.assertEqual(frappe.db.count("Activity Log", refused), before)
+		self.assertRefused(self.alice.visit(self.app.redirect_uri + "?code=y"), "state_missing")
+		self.assertIn("state_missing", self.audit()[0].subject)
+
+	def test_where_it_is_seen_and_how_long(self) -> None:
+		"""The form's dashboard links to it; Log Settings clear it; website users do not read it."""
+		links = {link.link_doctype: link.link_fieldname for link in frappe.get_meta("Connected App").links}
+		self.assertEqual(links["Activity Log"], "reference_name")
+		counted = self.admin.ask(
+			"frappe.desk.notifications.get_open_count", doctype="Connected App", name=self.app.name
+		)
+		self.assertIn("Activity Log", str(counted))
+		self.assertIn("Activity Log", frappe.get_hooks("default_log_clearing_doctypes"))
+		self.assertEqual(self.alice.get(f"{self.alice.base}/api/resource/Activity Log").status_code, 403)
+
+	def test_markup_stays_text(self) -> None:
+		frappe.db.set_value("Connected App", self.app.name, "provider_name", "<img src=x>")
+		frappe.db.commit()
+		self.break_it()
+		self.assertNotIn("<img", str(self.audit()) + str(self.news()))
+
+
+@needs_providers
+class TestNotifications(Events):
+	def test_once_and_again_when_it_works(self) -> None:
+		self.break_it()
+		(told,) = self.news()
+		self.assertEqual(told.subject, "Your connection to Demo no longer works")
+		self.assertTrue(told.link.endswith(f"/connect?app={self.app.name}"))
+		self.assertEqual(self.alice.open(told.link.removeprefix(self.alice.base)).status_code, 200)
+		self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertEqual(len(self.news()), 1)
+		self.assertIsNotNone(row(self.app, ALICE).notified_on)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertEqual(
+			[(entry.subject, entry.read) for entry in self.news()],
+			[(told.subject, 1), ("Your connection to Demo works again", 0)],
+		)
+		self.assertIsNone(row(self.app, ALICE).notified_on)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertEqual(len(self.news()), 2)
+
+	def test_many_processes_at_once(self) -> None:
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("SQLite has one writer at a time")
+		self.authlib.command("revoke")
+		self.due()
+		answers = refresh_in_processes(self.app, ALICE, 4)
+		self.assertTrue(all(answer.startswith("error ReconnectRequired") for answer in answers), answers)
+		self.assertEqual(len(self.news()), 1)
+		self.assertEqual(len(self.audit()), 1)
+
+	def test_what_passes_is_not_told(self) -> None:
+		"""A provider that is down for less than a day concerns nobody; for longer, the owner hears of it once."""
+		self.take_down()
+		self.failing_for(23)
+		self.assertFails(TemporaryFailure, "network")
+		self.assertEqual(self.news(), [])
+		self.change(token_uri=f"{self.authlib.issuer}/token")
+		self.set(retry_at="2020-01-01")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.news(), [])
+		self.take_down()
+		for _again in range(2):
+			self.failing_for(25)
+			self.assertFails(TemporaryFailure, "network")
+		(told,) = self.news()
+		self.assertEqual(told.subject, "Your connection to Demo has not worked for a day")
+		self.change(token_uri=f"{self.authlib.issuer}/token")
+		self.set(retry_at="2020-01-01")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.news()[1].subject, "Your connection to Demo works again")
+
+	def test_from_failing_to_dead(self) -> None:
+		"""Who has been told that it will pass is told when it does not."""
+		self.take_down()
+		self.failing_for(25)
+		self.assertFails(TemporaryFailure, "network")
+		self.authlib.command("revoke")
+		self.change(token_uri=f"{self.authlib.issuer}/token")
+		self.set(retry_at="2020-01-01")
+		self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertEqual(
+			[entry.subject for entry in self.news()],
+			["Your connection to Demo has not worked for a day", "Your connection to Demo no longer works"],
+		)
+
+	def test_the_callers_work_is_untouched(self) -> None:
+		"""core-defects 30: the notification outlives the caller's rollback; the caller's work does not."""
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("SQLite has one writer at a time")
+		self.authlib.command("revoke")
+		self.due()
+		note = frappe.get_doc({"doctype": "ToDo", "description": "half done"}).insert()
+		self.assertFails(ReconnectRequired, "grant_invalid")
+		frappe.db.rollback()
+		self.assertFalse(frappe.db.exists("ToDo", note.name))
+		self.assertEqual(len(self.news()), 1)
+
+	def test_settings_of_the_owner(self) -> None:
+		self.addCleanup(self.settings, enabled=1)
+		self.settings(enabled=0)
+		self.break_it()
+		self.assertEqual(self.news(), [])
+		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
+
+	def settings(self, **values: Any) -> None:
+		frappe.db.set_value("Notification Settings", ALICE, values)
+		frappe.db.commit()
+
+	def test_email(self) -> None:
+		"""One e-mail with the link, where the app and the owner want it; a site without outgoing e-mail does well too."""
+		self.break_it()
+		self.assertEqual(self.mails(), [])
+		account = frappe.get_doc(
+			{
+				"doctype": "Email Account",
+				"email_account_name": "Outgoing",
+				"email_id": "site@site.example",
+				"enable_outgoing": 1,
+				"default_outgoing": 1,
+				"smtp_server": "127.0.0.1",
+				"no_smtp_authentication": 1,
+			}
+		)
+		with patch.object(type(account), "validate"):  # which would call the server
+			account.insert(ignore_if_duplicate=True)
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.delete_doc, "Email Account", account.name, force=True)
+		for app_wants, owner_wants, expected in ((1, 1, 1), (0, 1, 0), (1, 0, 0)):
+			self.assertEqual(self.connect(self.app).status_code, 302)
+			self.change(email_when_broken=app_wants)
+			self.addCleanup(self.settings, enable_email_notifications=1)
+			self.settings(enable_email_notifications=owner_wants)
+			frappe.db.delete("Email Queue Recipient", {"recipient": ALICE})
+			frappe.db.commit()
+			self.break_it()
+			self.assertFails(ReconnectRequired, "grant_invalid")
+			mails = self.mails()
+			self.assertEqual(len(mails), expected, (app_wants, owner_wants))
+			if mails:
+				text = (
+					frappe.db.get_value("Email Queue", mails[0], "message")
+					.replace("=\n", "")
+					.replace("=3D", "=")
+				)
+				self.assertIn(f"/connect?app={self.app.name}", text)
+				self.assertIn("grant_invalid", text)
+
+	def mails(self) -> list[str]:
+		frappe.db.rollback()
+		return frappe.get_all("Email Queue Recipient", {"recipient": ALICE}, pluck="parent")
+
+	def test_the_service_principal(self) -> None:
+		"""What belongs to no user is told to whoever set the app up."""
+		owner = make_user("owner@site.example", "System Manager")
+		frappe.db.set_value("Connected App", self.app.name, "owner", owner)
+		frappe.db.commit()
+		events.announce("broken", self.app.name, "", "invalid_client")
+		frappe.db.rollback()
+		self.assertTrue(
+			frappe.db.exists("Notification Log", {"for_user": owner, "document_name": self.app.name})
+		)
+		self.assertIn("service principal", self.audit()[0].subject)
+
+
+@needs_providers
+class TestListeners(Events):
+	def registered(self) -> Any:
+		original = frappe.get_hooks
+
+		def get_hooks(hook: str | None = None, *args: Any, **kwargs: Any) -> Any:
+			return LISTENERS if hook == events.HOOK else original(hook, *args, **kwargs)
+
+		return patch.object(frappe, "get_hooks", get_hooks)
+
+	def heard(self) -> list[dict[str, str]]:
+		frappe.db.rollback()
+		found = frappe.get_all("ToDo", {"description": ("like", f"%{self.app.name}%")}, pluck="description")
+		return [json.loads(text) for text in found]
+
+	def work(self) -> None:
+		"""What a worker of the bench does."""
+		subprocess.run(
+			[sys.executable, "-c", WORKER.format(listeners=LISTENERS)],
+			cwd=os.path.abspath(frappe.local.sites_path),
+			check=True,
+			capture_output=True,
+			timeout=120,
+		)
+
+	def test_another_app_hears_of_it(self) -> None:
+		"""In a background job, with names only; one listener's failure is not another's, nor the caller's."""
+		with self.registered():
+			self.break_it()
+		self.assertEqual(self.heard(), [])
+		self.work()
+		self.assertEqual(
+			self.heard(),
+			[{"event": "broken", "connected_app": self.app.name, "user": ALICE, "code": "grant_invalid"}],
+		)
+		self.assertFalse(frappe.db.exists("ToDo", {"description": "half done"}))
+		self.assertTrue(frappe.db.exists("Error Log", {"method": ("like", "%listener.fails failed%")}))
+
+	def test_without_a_queue(self) -> None:
+		"""A queue that is down costs nobody the connection, and the site's Error Log says what was not told."""
+		with self.registered(), patch.object(frappe, "enqueue", side_effect=ConnectionError("secret-token")):
+			self.break_it()
+		self.assertEqual(len(self.news()), 1)
+		frappe.db.rollback()
+		logged = frappe.get_all(
+			"Error Log",
+			{"method": ("like", "Connected App: an event%")},
+			["error"],
+			order_by="creation desc",
+			limit=1,
+		)
+		self.assertIn("ConnectionError in _hand_out", logged[0].error)
+		self.assertNotIn("secret-token", logged[0].error)
+
+	def test_a_broken_audit_trail(self) -> None:
+		"""Another app's validation of Activity Log that fails costs nobody the connection."""
+		with patch.object(events, "_audit", side_effect=ValueError):
+			forget()
+			self.due()
+			self.assertEqual(self.hello(), {"hello": "Alice"})
+			self.authlib.command("revoke")
+			self.due()
+			self.assertFails(ReconnectRequired, "grant_invalid")
+		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
+
+	def test_the_web_goes_on(self) -> None:
+		"""No dialog is left over from telling."""
+		self.break_it()
+		answer = Browser(ALICE).call("test_connection", connected_app=self.app.name)
+		self.assertNotIn("_server_messages", answer.json())
