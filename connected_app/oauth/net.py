@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socket
 import threading
 import time
@@ -40,11 +41,12 @@ _SPECIAL = tuple(
 		"100.64.0.0/10",
 		"192.0.0.0/24",
 		"192.88.99.0/24",
-		"64:ff9b::/96",
-		"64:ff9b:1::/48",
 		"2002::/16",
 	)
 )
+
+# All that the Internet uses of IPv6; the rest is reserved, local, or an IPv4 address in disguise.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 class AddressRefused(OSError):
@@ -110,6 +112,7 @@ class Policy:
 		if (
 			not ip.is_global
 			or ip.is_multicast
+			or (ip.version == 6 and ip not in _GLOBAL_UNICAST)
 			or any(ip in net for net in _SPECIAL if net.version == ip.version)
 		):
 			raise AddressRefused(host)
@@ -241,6 +244,8 @@ class Http:
 		self.timeouts = (connect_timeout, read_timeout)
 		self.total_timeout = total_timeout
 		self.max_bytes = max_bytes
+		# As requests' own sessions: a bundle of the server's admin, who has an authority of their own. Never off.
+		self.verify: str | bool = os.environ.get("REQUESTS_CA_BUNDLE") or True
 		self._adapter = _GuardedAdapter(pool_maxsize=20)
 
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply:
@@ -279,7 +284,7 @@ class Http:
 			prepared = requests.Request(
 				method, url, headers={**default_headers(), **fixed, **(headers or {})}, data=data
 			).prepare()
-			response = self._adapter.send(prepared, stream=True, timeout=self.timeouts, verify=True)
+			response = self._adapter.send(prepared, stream=True, timeout=self.timeouts, verify=self.verify)
 			try:
 				body = self._read(response)
 			finally:
@@ -328,7 +333,11 @@ def _translated(exc: BaseException, host: str | None, cut: bool) -> Exception:
 				Sentence("{0} is an internal address, which this site may not call.", host),
 				"Enter the provider's public address, or list the host in the site's configuration.",
 			)
-		chain = chain.__cause__ or chain.__context__ or getattr(chain, "reason", None)
+		# urllib3's `reason` is an exception, that of an SSLError a text.
+		reason = getattr(chain, "reason", None)
+		chain = (
+			chain.__cause__ or chain.__context__ or (reason if isinstance(reason, BaseException) else None)
+		)
 		seen += 1
 	if isinstance(exc, requests.exceptions.SSLError):
 		return ConfigurationError(
