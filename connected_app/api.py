@@ -112,11 +112,15 @@ def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 
 @frappe.whitelist()
 def has_token(connected_app: str, connected_user: str | None = None) -> bool:
-	"""Whether there is a connection: one's own, or anybody's as System Manager."""
+	"""Whether there is a connection that can be used, or will be when the provider is back: one's own, that of an
+	Email Account one may read, whose form asks, or anybody's as System Manager."""
 	user = connected_user or frappe.session.user
-	access.check_is_me_or_admin(user)
+	if not access.reads_mail_of(connected_app, user):
+		access.check_is_me_or_admin(user)
 	token_cache = _app(connected_app).get_token_cache(user)
-	return bool(token_cache and token_cache.get_password("access_token", False))
+	if not token_cache or token_cache.status == "Reconnect Required":
+		return False
+	return bool(token_cache.get_password("access_token", False))
 
 
 @frappe.whitelist(methods=["POST"])

@@ -124,7 +124,7 @@ class Client(ClientMixin):
 		return response_type == "code"
 
 	def check_grant_type(self, grant_type: str) -> bool:
-		return grant_type in ("authorization_code", "refresh_token")
+		return grant_type in ("authorization_code", "refresh_token", "client_credentials")
 
 
 @dataclass
@@ -191,7 +191,9 @@ class Token(TokenMixin):
 		return self.revoked or self.consumed or self.consent.revoked
 
 	def get_user(self) -> User:
-		return USERS[self.consent.user_id]
+		"""RFC 9068 2.2: where no person is involved, the subject is the client."""
+		client_id = self.consent.client_id
+		return USERS.get(self.consent.user_id) or User(client_id, client_id, "")
 
 
 @dataclass
@@ -264,8 +266,10 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 		return claims
 
 	def save_token(token: dict[str, Any], oauth_request: Any) -> None:
-		source = oauth_request.authorization_code or oauth_request.refresh_token
-		consent, now = source.consent, int(time.time())
+		source, now = oauth_request.authorization_code or oauth_request.refresh_token, int(time.time())
+		consent = (
+			source.consent if source else Consent(oauth_request.client.client_id, "", token["scope"], now)
+		)
 		expires_at = now + token["expires_in"] if "expires_in" in token else None
 		value = token["access_token"]
 		store.tokens[value] = Token(value, "access_token", consent, token["scope"], now, expires_at)
@@ -374,6 +378,9 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			token.consumed = not options.static_refresh
 			store.stats["refreshes"] += 1
 
+	class ClientCredentialsGrant(grants.ClientCredentialsGrant):
+		TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:2]
+
 	class Revocation(RevocationEndpoint):
 		CLIENT_AUTH_METHODS = AUTH_METHODS
 
@@ -432,6 +439,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 	)
 	server.register_grant(AuthorizationCodeGrant, [Challenge(required=True), IDTokenWithCode()])
 	server.register_grant(RefreshTokenGrant, [IDToken()])
+	server.register_grant(ClientCredentialsGrant)
 	server.register_endpoint(Revocation)
 	server.register_endpoint(Introspection)
 	response_issuer = Issuer()
@@ -455,7 +463,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			claims_supported=["sub", "name", "email", "email_verified"],
 			response_types_supported=["code"],
 			response_modes_supported=["query"],
-			grant_types_supported=["authorization_code", "refresh_token"],
+			grant_types_supported=["authorization_code", "refresh_token", "client_credentials"],
 			subject_types_supported=["public"],
 			id_token_signing_alg_values_supported=["RS256"],
 			token_endpoint_auth_methods_supported=AUTH_METHODS,

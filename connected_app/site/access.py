@@ -73,16 +73,26 @@ def check_script(connected_app: str, user: str | None) -> None:
 
 def _called_by_a_script() -> bool:
 	"""Whether a script is nearer in the stack than any app but Frappe and this one: what other apps do, in a hook
-	of a document that a script saves for instance, is theirs to decide."""
+	of a document that a script saves for instance, is theirs to decide. So it is with Frappe's Email Queue, which
+	sends for everyone and shows no token."""
 	trusted = set(frappe.get_installed_apps()) - {"frappe", "connected_app"}
 	frame: FrameType | None = sys._getframe(1)
 	while frame:
 		if frame.f_code.co_filename.startswith("<serverscript>"):
 			return True
-		if str(frame.f_globals.get("__name__")).partition(".")[0] in trusted:
+		module = str(frame.f_globals.get("__name__"))
+		if module.partition(".")[0] in trusted or module == "frappe.email.doctype.email_queue.email_queue":
 			return False
 		frame = frame.f_back
 	return False
+
+
+def reads_mail_of(connected_app: str, user: str) -> bool:
+	"""Whether the session's user may read an Email Account that uses this connection."""
+	if not frappe.has_permission("Email Account"):
+		return False
+	uses = {"auth_method": "OAuth", "connected_app": connected_app, "connected_user": user}
+	return bool(frappe.get_list("Email Account", filters=uses, limit=1))
 
 
 def check_is_admin() -> None:

@@ -22,8 +22,9 @@ from connected_app.oauth.redact import Secret
 from connected_app.oauth.refresh import Refresher, not_connected
 from connected_app.oauth.session import Session
 from connected_app.site import access, flow, leaving
+from connected_app.site.database import own_transaction
 from connected_app.site.errors import shown
-from connected_app.site.grants import TokenCacheStore
+from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.passwords import SecretKeeper
 
@@ -233,8 +234,17 @@ class ConnectedApp(SecretKeeper):
 			store = TokenCacheStore(self.name, "")
 			grant = store.load()
 			if not grant or grant.is_due(utc_now(), cint(self.leeway)):
-				self._fetch_backend_app_token(store)
-		return self.get_token_cache("")
+				try:
+					self._fetch_backend_app_token(store)
+				except frappe.DuplicateEntryError:
+					# Two were the first at once, and both found no row to lock.
+					frappe.clear_last_message()
+					self._fetch_backend_app_token(store)
+		if token_cache := self.get_token_cache(""):
+			return token_cache
+		# The caller's transaction began before the row was there, and does not see it.
+		with own_transaction(self.name, LOCK_WAIT):
+			return self.get_token_cache("")
 
 	def _fetch_backend_app_token(self, store: TokenCacheStore) -> None:
 		config = self.get_client_config(with_secret=True)
