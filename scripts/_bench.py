@@ -456,10 +456,12 @@ class Bench:
 		if APP not in self.run("list-apps", site=site)[1]:
 			raise Problem(f"the app did not install on {site}:\n{output[-2000:]}")
 
+	def site_config(self, site: str) -> dict:
+		return json.loads((self.sites / site / "site_config.json").read_text())
+
 	def configure(self, site: str, **settings) -> None:
-		file = self.sites / site / "site_config.json"
-		config = {**json.loads(file.read_text()), **settings}
-		file.write_text(json.dumps(config, indent=1, sort_keys=True))
+		config = {**self.site_config(site), **settings}
+		(self.sites / site / "site_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
 
 	def drop(self, site: str) -> None:
 		folder = self.sites / site
