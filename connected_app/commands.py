@@ -1,0 +1,217 @@
+"""`bench --site SITE connected-app list | check | refresh | revoke`.
+
+Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong usage, unknown names included.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import click
+import frappe
+from frappe.commands import get_site, pass_context
+
+# Bench imports this file for every command: what belongs to the app is imported in the functions.
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group("connected-app")
+def connected_app() -> None:
+	"""Connections of this site to OAuth providers."""
+
+
+@connected_app.command("list")
+@click.argument("name", required=False)
+@as_json
+@pass_context
+def list_command(context: Any, name: str | None, as_json: bool) -> None:
+	"""List the Connected Apps, or with NAME who is connected to that one, the broken first."""
+	with _site(context):
+		_show(_connections(_app(name)) if name else _apps(), as_json)
+
+
+@connected_app.command("check")
+@click.argument("name")
+@as_json
+@pass_context
+def check_command(context: Any, name: str, as_json: bool) -> None:
+	"""Check the configuration of the Connected App NAME, without connecting. Exit code 1: there are errors."""
+	from connected_app.site.checks import check_configuration
+
+	with _site(context):
+		findings = check_configuration(_app(name))
+		_show(findings, as_json, ("level", "field", "message", "action"))
+		_end(not any(finding["level"] == "error" for finding in findings))
+
+
+@connected_app.command("refresh")
+@click.argument("name")
+@click.option("--user", help="Only this user's connection.")
+@as_json
+@pass_context
+def refresh_command(context: Any, name: str, user: str | None, as_json: bool) -> None:
+	"""Refresh the access tokens of the Connected App NAME now, due or not. Exit code 1: not all were refreshed."""
+	with _site(context):
+		app = _app(name)
+		done = [_refresh(app, whose) for whose in _users(app, user)]
+		_show(done, as_json)
+		_end(all(one["refreshed"] for one in done))
+
+
+@connected_app.command("revoke")
+@click.argument("name")
+@click.option("--user", help="This user's connection.")
+@click.option("--all", "everyone", is_flag=True, help="Everyone's connections.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@pass_context
+def revoke_command(
+	context: Any, name: str, user: str | None, everyone: bool, yes: bool, as_json: bool
+) -> None:
+	"""Disconnect from the Connected App NAME: delete the tokens here, and revoke them at the provider.
+
+	Exit code 1: the provider did not confirm all, although it has a Revocation URI.
+	"""
+	from connected_app.site.revocation import disconnect
+
+	if bool(user) == everyone:
+		raise click.UsageError("Name one user with --user, or choose --all.")
+	with _site(context):
+		app = _app(name)
+		users = _users(app, user)
+		if not yes:
+			click.confirm(
+				f"Disconnect {len(users)} from {app.provider_name} ({app.name})?", abort=True, err=True
+			)
+		done = [{"user": whose, "revoked": disconnect(app, whose)} for whose in users]
+		_show(done, as_json)
+		_end(not app.revocation_uri or all(one["revoked"] for one in done))
+
+
+commands = [connected_app]
+
+
+@contextmanager
+def _site(context: Any) -> Iterator[None]:
+	frappe.init(site=get_site(context))
+	frappe.connect()
+	try:
+		yield
+		frappe.db.commit()  # nosemgrep: the command's own
+	finally:
+		frappe.destroy()
+
+
+def _app(name: str) -> Any:
+	if not frappe.db.exists("Connected App", name):
+		raise click.UsageError(f"There is no Connected App named {name!r}: see `connected-app list`.")
+	return frappe.get_doc("Connected App", name)
+
+
+def _users(app: Any, user: str | None) -> list[str]:
+	"""Whose connections there are; an empty string is the service principal."""
+	found = frappe.get_all(
+		"Token Cache",
+		filters={"connected_app": app.name, "access_token": ("is", "set")},
+		pluck="user",
+		order_by="user",
+	)
+	users = list(dict.fromkeys(whose or "" for whose in found))
+	if user is None:
+		return users
+	if user not in users:
+		raise click.UsageError(f"{user!r} is not connected: see `connected-app list {app.name}`.")
+	return [user]
+
+
+def _apps() -> list[dict[str, Any]]:
+	counts: dict[str, dict[str, int]] = {}
+	for row in frappe.get_all(
+		"Token Cache", filters={"access_token": ("is", "set")}, fields=["connected_app", "status"]
+	):
+		of_app = counts.setdefault(row.connected_app, {})
+		of_app[row.status or "Connected"] = of_app.get(row.status or "Connected", 0) + 1
+	return [
+		{
+			"name": app.name,
+			"provider_name": app.provider_name,
+			"enabled": bool(app.enabled),
+			"connected": counts.get(app.name, {}).get("Connected", 0),
+			"reconnect_required": counts.get(app.name, {}).get("Reconnect Required", 0),
+			"temporarily_failing": counts.get(app.name, {}).get("Temporarily Failing", 0),
+		}
+		for app in frappe.get_all(
+			"Connected App", fields=["name", "provider_name", "enabled"], order_by="provider_name, name"
+		)
+	]
+
+
+def _connections(app: Any) -> list[dict[str, Any]]:
+	from connected_app.site.connections import LONGEST_PAGE, of_app
+
+	columns = (
+		*("user", "status", "account_name", "connected_on", "last_refreshed_on"),
+		*("failing_since", "error_code", "last_error"),
+	)
+	found: list[dict[str, Any]] = []
+	while page := of_app(app, len(found), LONGEST_PAGE)["rows"]:
+		found += [{column: row[column] for column in columns} for row in page]
+	return found
+
+
+def _refresh(app: Any, user: str) -> dict[str, Any]:
+	from connected_app.oauth.errors import OAuthError
+
+	told = {"user": user, "refreshed": True, "code": "", "message": ""}
+	try:
+		app._check_enabled()
+		if not user:
+			app.get_backend_app_token()
+			return told
+		refresher = app._refresher(user)
+		stale = refresher.store.load()
+		# As if the provider's API had refused the old token: no failure is passed over because it is still good.
+		refresher.renew(stale, rejected=True) if stale else refresher.current()
+	except OAuthError as error:
+		told.update(refreshed=False, code=error.code, message=f"{error.message} {error.action}".strip())
+	return told
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] = ()) -> None:
+	"""Print `rows`, which hold no secret: as JSON with all they have, or as a table of `columns`."""
+	from frappe.utils.commands import render_table
+
+	if as_json:
+		click.echo(json.dumps(rows, indent=1, default=str))
+	elif not rows:
+		click.echo("Nothing.")
+	else:
+		names = columns or tuple(rows[0])
+		render_table(
+			[[name.replace("_", " ") for name in names], *([_cell(row, n) for n in names] for row in rows)]
+		)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+	from connected_app.oauth.redact import quoted
+
+	value = row[name]
+	if isinstance(value, bool):
+		return "yes" if value else "no"
+	if isinstance(value, datetime):
+		value = value.replace(microsecond=0)
+	if name == "user" and not value:
+		value = "(service principal)"
+	# On one line, and without what a terminal would take for a command.
+	return "\n".join(textwrap.wrap(quoted("" if value is None else value, 300), 50))
+
+
+def _end(well: bool) -> None:
+	if not well:
+		raise click.exceptions.Exit(1)
