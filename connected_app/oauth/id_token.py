@@ -32,26 +32,31 @@ _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
 class KeySets:
-	"""Key sets by address, cached; fetched again for an unknown key, but not more than every `KEYS_REST` seconds."""
+	"""Key sets by address, cached. Fetched again at once for a key that is not found, but for the next such key only
+	after `KEYS_REST` seconds: whoever sends made-up tokens cannot make us ask the provider all the time."""
 
 	def __init__(self) -> None:
-		self._sets: dict[str, tuple[float, list[jwt.PyJWK]]] = {}
+		# When fetched, when last fetched for a key that was not found, and the keys.
+		self._sets: dict[str, tuple[float, float, list[jwt.PyJWK]]] = {}
 		self._lock = threading.Lock()
 
-	def find(self, uri: str, kid: str | None, algorithm: str, http: Transport) -> list[jwt.PyJWK]:
+	def find(
+		self, uri: str, kid: str | None, algorithm: str, http: Transport, *, anew: bool = False
+	) -> list[jwt.PyJWK]:
 		"""The keys that may have signed.
 
+		:param anew: those that are cached did not serve; nothing is returned unless the set could be fetched again
 		:raises TemporaryFailure: `keys_unavailable`, and what `net.Http.get` raises
 		"""
-		with self._lock:
-			fetched, keys = self._sets.get(uri, (0.0, []))
 		now = time.monotonic()
-		found = _suitable(keys, kid, algorithm)
-		age = now - fetched
-		if not fetched or age > KEYS_LIVE or (not found and age > KEYS_REST):
+		with self._lock:
+			fetched, searched, keys = self._sets.get(uri, (-math.inf, -math.inf, []))
+		found = [] if anew else _suitable(keys, kid, algorithm)
+		expired = now - fetched > KEYS_LIVE
+		if expired or (not found and now - searched > KEYS_REST):
 			keys = self._fetch(uri, http)
 			with self._lock:
-				self._sets[uri] = (now, keys)
+				self._sets[uri] = (now, searched if expired else now, keys)
 			found = _suitable(keys, kid, algorithm)
 		return found
 
@@ -113,14 +118,42 @@ def verify(
 	"""
 	if not isinstance(token, str) or not token:
 		raise refused("missing", "The provider sent no identity statement.")
+	claims, algorithm = _opened(config, token, "id_token_signing_alg_values_supported", http)
+	_check(config, claims, now, nonce, subject)
+	if grant is not None and "at_hash" in claims:
+		_check_at_hash(claims["at_hash"], grant.access_token, algorithm)
+	return claims
+
+
+def signed_userinfo(config: ClientConfig, token: str, http: Transport) -> dict[str, Any]:
+	"""The claims of a userinfo response that is a signed JWT (OIDC Core 5.3.2): by this issuer, for this client.
+
+	:raises ReconnectRequired: `id_token_*`
+	:raises TemporaryFailure: when the keys cannot be had
+	"""
+	claims, _ = _opened(config, token, "userinfo_signing_alg_values_supported", http)
+	audience = claims.get("aud", config.client_id)
+	if claims.get("iss", config.issuer) != config.issuer:
+		raise refused("issuer", "The provider's identity statement was made by another issuer.")
+	if config.client_id not in (audience if isinstance(audience, list) else [audience]):
+		raise refused("audience", "The provider's identity statement was made for another client.")
+	return claims
+
+
+def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) -> tuple[dict[str, Any], str]:
+	"""The claims of `token`, whose signature is right, and its algorithm.
+
+	:param algorithms: the member of the provider's metadata that lists those it may have used
+	"""
 	error: OAuthError
 	cause: BaseException
 	try:
 		header = jwt.get_unverified_header(token)
-		algorithm = _algorithm(config, header)
+		algorithm = _algorithm(config, header, algorithms)
 		claims = _decoded(config, token, header, algorithm, http)
 		if isinstance(claims.get("nonce"), str):
 			claims["nonce"] = Secret(claims["nonce"])
+		return claims, algorithm
 	except jwt.PyJWTError as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
 		error = (
@@ -129,16 +162,11 @@ def verify(
 			else refused("invalid", "The provider's identity statement is malformed.")
 		)
 		cause = bare(exc)
-	else:
-		_check(config, claims, now, nonce, subject)
-		if grant is not None and "at_hash" in claims:
-			_check_at_hash(claims["at_hash"], grant.access_token, algorithm)
-		return claims
 	raise error from cause
 
 
-def _algorithm(config: ClientConfig, header: dict[str, Any]) -> str:
-	supported = config.metadata.get("id_token_signing_alg_values_supported")
+def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str:
+	supported = config.metadata.get(member)
 	allowed = ["RS256"]
 	if isinstance(supported, list):
 		allowed = [
@@ -170,15 +198,23 @@ def _decoded(
 	if not config.jwks_uri:
 		return jwt.decode(token, options=unsigned)
 	kid = header.get("kid")
-	keys = key_sets.find(config.jwks_uri, kid if isinstance(kid, str) else None, algorithm, http)
-	if not keys:
-		raise refused("key_unknown", "The provider's identity statement was signed with an unknown key.")
-	for key in keys[:-1]:
+	kid = kid if isinstance(kid, str) else None
+	wrong: jwt.PyJWTError | None = None
+	# The second time with a key set that was fetched anew, where that is due: the provider may have changed a key
+	# without changing its name, or have given it none.
+	for anew in (False, True):
 		try:
-			return jwt.decode(token, key.key, algorithms=[algorithm], options=off)
-		except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
-			continue
-	return jwt.decode(token, keys[-1].key, algorithms=[algorithm], options=off)
+			keys = key_sets.find(config.jwks_uri, kid, algorithm, http, anew=anew)
+		except TemporaryFailure:
+			if wrong:
+				break
+			raise
+		for key in keys:
+			try:
+				return jwt.decode(token, key.key, algorithms=[algorithm], options=off)
+			except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as exc:
+				wrong = exc
+	raise wrong or refused("key_unknown", "The provider's identity statement was signed with an unknown key.")
 
 
 def _check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import id_token
 from .config import ClientConfig
 from .errors import OAuthError, ReconnectRequired
 from .grant import LONGEST_SUBJECT, Account, Grant
@@ -50,7 +51,20 @@ def fetch(config: ClientConfig, grant: Grant, http: Transport) -> dict[str, Any]
 		reply = ask(config, grant, http)
 	except OAuthError:
 		return None
-	return reply.json_object() if reply.status == 200 else None
+	return read(config, reply, http)
+
+
+def read(config: ClientConfig, reply: Reply, http: Transport) -> dict[str, Any] | None:
+	"""The claims of a userinfo endpoint's `reply`: JSON, or a JWT that the provider signed for this client (OIDC
+	Core 5.3.2). None when they are not usable; what is signed wrongly is not."""
+	if reply.status != 200:
+		return None
+	if reply.content_type != "application/jwt":
+		return reply.json_object()
+	try:
+		return id_token.signed_userinfo(config, reply.body.decode("ascii", "replace"), http)
+	except OAuthError:
+		return None
 
 
 def ask(config: ClientConfig, grant: Grant, http: Transport) -> Reply:

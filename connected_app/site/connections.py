@@ -172,7 +172,7 @@ def _ask_userinfo(refresher: SiteRefresher, grant: Grant) -> int:
 		reply = userinfo.ask(refresher.config, grant, refresher.http)
 	if reply.status == 401:
 		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
-	said = reply.json_object() or {}
+	said = userinfo.read(refresher.config, reply, refresher.http) or {}
 	if reply.status == 200 and grant.account and said.get("sub", grant.account.id) != grant.account.id:
 		raise ReconnectRequired(
 			"userinfo_subject_mismatch",
