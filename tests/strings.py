@@ -44,8 +44,10 @@ def of_python(source: str) -> Iterator[tuple[str, int]]:
 			for key, value in zip(node.keys, node.values, strict=True):
 				if isinstance(key, ast.Constant) and key.value in HOOK_KEYS:
 					yield from literals(value)
-		if isinstance(node, (ast.Assign, ast.AnnAssign)):
-			names = {getattr(to, "id", "") for to in getattr(node, "targets", [getattr(node, "target", None)])}
+		if isinstance(node, ast.Assign | ast.AnnAssign):
+			names = {
+				getattr(to, "id", "") for to in getattr(node, "targets", [getattr(node, "target", None)])
+			}
 			if names & {"default_action"} and node.value:
 				yield from literals(node.value)
 			if "ADMIN_MUST_ACT" in names and isinstance(node.value, ast.Dict):

@@ -48,6 +48,13 @@ def test_consent_url(config: ClientConfig, clock: Clock) -> None:
 	assert len(attempt.state) >= 43
 
 
+def test_nonce(op: OpenIDProvider) -> None:
+	"""oidcc-client-test-nonce-unless-code-flow: sent whenever openid is asked for, fresh each time, 256 bits."""
+	first, second = (consent_parameters(op.begin())["nonce"] for _ in range(2))
+	assert first != second and len(first) >= 43
+	assert op.attempt.nonce == second
+
+
 def test_without_pkce(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 2: PKCE is left out only when the admin says that the provider cannot."""
 	config = replace(config, use_pkce=False)

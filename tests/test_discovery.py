@@ -74,6 +74,16 @@ def test_faults(answer: Answer, kind: type[OAuthError], code: str, server: Hosti
 	assert len(server.requests) <= 4
 
 
+def test_mtls_endpoint_aliases(server: Hostile, http: Http) -> None:
+	"""oidcc-client-test-mtls-endpoint-aliases: they are for clients with a certificate, which this is not (RFC 8705 5)."""
+	aliases = {"token_endpoint": "https://mtls.example/token", "userinfo_endpoint": "https://mtls.example/me"}
+	url = server.script(
+		"/.well-known/openid-configuration", as_json(document(server.url, mtls_endpoint_aliases=aliases))
+	)
+	metadata = fetch(url, http)
+	assert (metadata.token_endpoint, metadata.userinfo_endpoint) == (server.url + "/token", "")
+
+
 @pytest.mark.parametrize("value", [7, None, ["x"], "javascript:alert(1)", "/token"])
 @pytest.mark.parametrize("name", ["token_endpoint", "jwks_uri"])
 def test_endpoints_are_addresses(name: str, value: Any, server: Hostile, http: Http) -> None:

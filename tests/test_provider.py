@@ -64,7 +64,8 @@ def connect(provider: Provider, config: ClientConfig, http: Http, **consent: Any
 def test_connect_call_refresh_revoke(
 	method: str, fresh: Provider, settings: ClientConfig, http: Http
 ) -> None:
-	"""oidcc-client-test, -discovery-openid-config, -discovery-jwks-uri-keys, -refresh-token; core-defects 2, 6, 17, 28"""
+	"""oidcc-client-test, oidcc-client-test-discovery-openid-config, oidcc-client-test-discovery-jwks-uri-keys,
+	oidcc-client-test-refresh-token; core-defects 2, 6, 17, 28"""
 	config = replace(settings, client_authentication=method)
 	store = connect(fresh, config, http)
 	assert store.grant and store.grant.account and store.grant.account.id == "alice"

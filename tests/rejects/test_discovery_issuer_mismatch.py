@@ -9,7 +9,7 @@ from ..hostile import Hostile, as_json
 
 
 def test_discovery_issuer_mismatch(server: Hostile, http: Http) -> None:
-	"""oidcc-client-test-discovery-issuer-mismatch (RFC 8414 3.3; Discovery 4.3)"""
+	"""oidcc-client-test-discovery-issuer-mismatch, and fapi2 discovery-issuer-mismatch (RFC 8414 3.3; Discovery 4.3)"""
 	for issuer in ("https://mallory.example", server.url + "/tenant", server.url.upper(), None, 7, ""):
 		url = server.script("/.well-known/openid-configuration", as_json({"issuer": issuer}))
 		with pytest.raises(ConfigurationError) as caught:

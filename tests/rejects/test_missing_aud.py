@@ -4,5 +4,5 @@ from ..helpers import OpenIDProvider
 
 
 def test_missing_aud(op: OpenIDProvider) -> None:
-	"""oidcc-client-test-missing-aud"""
+	"""oidcc-client-test-missing-aud, and fapi2 invalid-missing-aud"""
 	op.refuses("id_token_audience", op.id_token(("aud",)))
