@@ -1,0 +1,221 @@
+"""Every code block of README.md, CONTRIBUTING.md, SECURITY.md and docs/*.md runs, on this site, as it is printed.
+
+A block that cannot run says why, in a comment above it: `<!-- not run: REASON -->`. One that only defines something
+names who calls it: `<!-- run: NAME -->`, a method `drive_NAME` below. `api.example.com` is a server of the test's, and
+`name-of-the-app` a Connected App that alice is connected to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import frappe
+from frappe.installer import update_site_config
+from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
+
+from connected_app.tests.site import ALICE, REPO, Case, forget, make_app, needs_providers, row
+from connected_app.tests.test_checks import hostile
+
+FENCE = re.compile(r"^(?:<!-- (not run|run): (.+?) -->\n)?( *)```([a-z]*)\n(.*?)^\3```$", re.M | re.S)
+# What is printed about Google runs against the test's own server, and with a scope that its provider knows.
+STAND_INS = {
+	"https://www.googleapis.com/calendar/v3/calendars/primary/events": "https://api.example.com/things",
+	"https://www.googleapis.com/auth/calendar": "read",
+}
+# A worker of the bench's long queue, which ends when the queue is empty.
+WORKER = """
+import sys
+import connected_app.tests
+from frappe.utils.background_jobs import start_worker
+
+connected_app.tests.__path__.append(sys.argv[1])
+start_worker(queue="long", burst=True, quiet=True)
+"""
+THINGS = [{"title": "a thing of the guide"}]
+
+
+@dataclass(frozen=True)
+class Block:
+	where: str
+	mark: str
+	about: str
+	language: str
+	text: str
+
+
+def blocks() -> list[Block]:
+	root = pathlib.Path(REPO)
+	files = [
+		root / "README.md",
+		root / "CONTRIBUTING.md",
+		root / "SECURITY.md",
+		*(root / "docs").glob("*.md"),
+	]
+	found = []
+	for path in sorted(files):
+		text = path.read_text()
+		for match in FENCE.finditer(text):
+			line = text.count("\n", 0, match.start(5)) + 1
+			mark, about, indent, language, body = match.groups(default="")
+			body = re.sub(f"^{indent}", "", body, flags=re.M)
+			found.append(Block(f"{path.name}:{line}", mark, about, language, body))
+		fences = len(re.findall(r"^ *```", text, re.M))
+		assert fences == 2 * len(FENCE.findall(text)), f"{path.name}: a code block is not understood"
+	return found
+
+
+@needs_providers
+class TestDocs(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.module = hostile()
+		self.api = self.module.Hostile()
+		self.addCleanup(self.api.close)
+		for path in ("/things", "/invoices"):
+			self.api.script(path, self.module.as_json(THINGS))
+		forget()
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+
+	def test_every_block(self) -> None:
+		counts = {"ran": 0, "not run": 0}
+		for block in blocks():
+			with self.subTest(block.where):
+				if block.mark == "not run":
+					print(f"{block.where}: not run: {block.about}")
+					counts["not run"] += 1
+				elif block.language == "python":
+					self.run_python(block)
+					counts["ran"] += 1
+				elif block.language == "sh":
+					self.run_shell(block)
+					counts["ran"] += 1
+				else:
+					self.assertEqual(block.language, "", "a language that the test does not know how to run")
+		print(f"code blocks: {counts['ran']} ran, {counts['not run']} not run")
+		self.assertGreaterEqual(counts["ran"], 7)
+
+	def printed(self, block: Block) -> str:
+		text = block.text
+		for printed, stands_in in STAND_INS.items():
+			text = text.replace(printed, stands_in)
+		return text.replace("https://api.example.com", self.api.url).replace("name-of-the-app", self.app.name)
+
+	def run_python(self, block: Block) -> None:
+		frappe.set_user(ALICE)
+		asked = len(self.api.requests)
+		if block.mark == "run":
+			getattr(self, "drive_" + block.about.replace(" ", "_"))(self.printed(block))
+		else:
+			names = {"frappe": frappe, "app": self.app, "name": self.app.name, "user": ALICE}
+			exec(compile(self.printed(block), block.where, "exec"), names)
+		if "api.example.com" in block.text or "googleapis.com/calendar" in block.text:
+			self.assertEqual(len(self.api.requests), asked + 1)
+			token = row(self.app, ALICE).get_password("access_token")
+			self.assertEqual(self.api.requests[-1].headers["authorization"], f"Bearer {token}")
+
+	def run_shell(self, block: Block) -> None:
+		"""Each line by itself; `bench` is the bench of this site."""
+		bench = [sys.executable, "-m", "frappe.utils.bench_helper", "frappe"]
+		for line in self.printed(block).splitlines():
+			words = shlex.split(line.replace("your.site", frappe.local.site), comments=True)
+			if not words:
+				continue
+			inside = words[0] == "bench"
+			ended = subprocess.run(
+				[*bench, *words[1:]] if inside else words,
+				cwd=os.path.abspath(frappe.local.sites_path) if inside else REPO,
+				capture_output=True,
+				text=True,
+				timeout=120,
+			)
+			self.assertEqual(ended.returncode, 0, f"{line}: {ended.stdout[-500:]}{ended.stderr[-500:]}")
+
+	def test_what_the_first_block_says_of_errors(self) -> None:
+		"""Its `except` clauses catch what they say they do."""
+		block = next(one for one in blocks() if "ConfigurationError as error" in one.text)
+		for values, said in (
+			({"enabled": 0}, "an admin must act: This Connected App is disabled."),
+			({"enabled": 1, "token_uri": "http://127.0.0.1:1/"}, "nothing is lost: try later"),
+		):
+			self.assertIn(said, self.output(block, **values))
+		frappe.db.delete("Token Cache", {"connected_app": self.app.name})
+		self.assertIn(f"/connect?app={self.app.name}", self.output(block))
+
+	def output(self, block: Block, **values: Any) -> str:
+		if values:
+			frappe.db.set_value("Connected App", self.app.name, values)
+			frappe.db.set_value("Token Cache", {"connected_app": self.app.name}, "expires_at", "2020-01-01")
+		frappe.db.commit()
+		frappe.clear_document_cache("Connected App", self.app.name)
+		forget()
+		said: list[str] = []
+		names = {
+			"name": self.app.name,
+			"user": ALICE,
+			"print": lambda *words: said.append(" ".join(map(str, words))),
+		}
+		exec(compile(self.printed(block), block.where, "exec"), names)
+		return "\n".join(said)
+
+	def drive_controller(self, text: str) -> None:
+		names: dict[str, Any] = {"__name__": "my_app.invoice"}
+		exec(compile(text, "controller", "exec"), names)
+		invoice = names["Invoice"]({"doctype": "ToDo", "connected_app": self.app.name, "title": "No. 1"})
+		invoice.on_submit()
+		self.assertEqual(json.loads(self.api.requests[-1].body), {"title": "No. 1"})
+
+	def drive_job(self, text: str) -> None:
+		"""In a worker of the bench's queue. Frappe runs code of installed apps only: the module is one of this package's."""
+		todo = {"description": THINGS[0]["title"], "allocated_to": ALICE}
+		before = frappe.db.count("ToDo", todo)
+		text = text.replace("my_app.things", "connected_app.tests.things")
+		with tempfile.TemporaryDirectory() as folder:
+			(pathlib.Path(folder) / "things.py").write_text(text)
+			names: dict[str, Any] = {"__name__": "connected_app.tests.things"}
+			exec(compile(text, "job", "exec"), names)
+			names["start"](self.app.name, ALICE)
+			frappe.db.commit()
+			subprocess.run(
+				[sys.executable, "-c", WORKER, folder],
+				cwd=os.path.abspath(frappe.local.sites_path),
+				check=True,
+				capture_output=True,
+				timeout=120,
+			)
+		frappe.db.rollback()
+		self.assertEqual(frappe.db.count("ToDo", todo), before + 1)
+
+	def drive_server_script(self, text: str) -> None:
+		# Scripts can be switched on for a whole bench only.
+		path = os.path.join(frappe.local.sites_path, "common_site_config.json")
+		before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
+		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
+		try:
+			frappe.set_user("Administrator")
+			name = f"script_{frappe.generate_hash(length=8)}"
+			script = frappe.get_doc(
+				{
+					"doctype": "Server Script",
+					"name": name,
+					"script_type": "API",
+					"api_method": name,
+					"script": text,
+				}
+			).insert()
+			frappe.set_user(ALICE)
+			script.execute_method()
+			self.assertEqual(frappe.response.pop("message"), THINGS)
+		finally:
+			update_site_config(SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
