@@ -13,7 +13,10 @@ app_include_js = [
 	"/assets/connected_app/js/connected_app_desk.js",
 ]
 app_include_css = "/assets/connected_app/css/connected_app_desk.css"
-web_include_js = "/assets/connected_app/js/connected_app_message.js"
+web_include_js = [
+	"/assets/connected_app/js/connected_app_message.js",
+	"/assets/connected_app/js/connected_app_portal.js",
+]
 
 # Beside My Account, for users without Desk.
 portal_menu_items = [{"title": "My Connections", "route": "/my-connections"}]

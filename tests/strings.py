@@ -109,3 +109,15 @@ def of_json(document: object) -> Iterator[str]:
 
 def _texts(row: dict[str, str], *keys: str) -> Iterator[str]:
 	return (row[key] for key in keys if row.get(key))
+
+
+def assembled_in_python(source: str) -> list[int]:
+	"""The lines in which a sentence for people is put together from pieces."""
+	lines = []
+	for node in ast.walk(ast.parse(source)):
+		if not isinstance(node, ast.Call):
+			continue
+		name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+		said = node.args[:1] if name in ("_", "_lt", "Sentence") else node.args[1:3] if name in ERRORS else []
+		lines += [argument.lineno for argument in said if isinstance(argument, ast.JoinedStr | ast.BinOp)]
+	return lines

@@ -20,9 +20,13 @@ INDICATORS = {
 
 def add_to_menu(context: Any) -> None:
 	"""Hook `update_website_context`: *My Connections* in the website's user menu."""
-	if menu := context.get("post_login"):
-		entry = {"label": _("My Connections"), "url": "/my-connections"}
-		context.post_login = [*menu[:1], entry, *menu[1:]]
+	if frappe.session.user == "Guest":
+		return
+	label = _("My Connections")
+	menu = context.get("post_login") or []
+	context.post_login = [*menu[:1], {"label": label, "url": "/my-connections"}, *menu[1:]]
+	if isinstance(context.get("boot"), dict):
+		context.boot["connected_app_menu"] = label
 
 
 def require_login(here: str) -> None:
@@ -63,6 +67,12 @@ def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 	status = state["status"]
+	words = {
+		"Connected": _("Connected"),
+		"Not Connected": _("Not Connected"),
+		"Reconnect Required": _("Reconnect Required"),
+		"Temporarily Failing": _("Temporarily Failing"),
+	}
 	explanations = {
 		"Reconnect Required": _("This connection no longer works. Please connect again."),
 		"Temporarily Failing": _("Nothing has to be done: it is tried again by itself."),
@@ -70,6 +80,7 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 	return {
 		**state,
 		"indicator": INDICATORS.get(status, "gray"),
+		"status_words": words.get(status, status),
 		"explanation": explanations.get(status, ""),
 		"reason": state["last_error"] if status != "Connected" else "",
 		"account": state["account_name"],

@@ -219,9 +219,9 @@ export async function accessibility(page, selectors) {
 	}, selectors);
 }
 
-// One screen in its four looks: nothing is wider than the window, what has to be there is seen, axe finds nothing.
-export async function looks(page, name, { selectors, words = [], pictures = {} }) {
-	for (const [colours, size, viewport] of LOOKS) {
+// One screen in its four looks, or `only` some of them: nothing is wider than the window, what has to be there is seen, axe finds nothing.
+export async function looks(page, name, { selectors, words = [], pictures = {}, only = LOOKS }) {
+	for (const [colours, size, viewport] of only) {
 		await page.setViewportSize(viewport);
 		await theme(page, colours);
 		await settle(page);

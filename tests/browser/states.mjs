@@ -7,6 +7,13 @@ import {
 
 // Real states: the provider of one app forgets its tokens, that of another goes away.
 export async function makeStates(page, provider) {
+	// What an earlier run on this site has left.
+	const filters = { provider_name: ["like", "Acme %"] };
+	const leftovers = await call(page, "frappe.client.get_list", { doctype: "Connected App", filters }, "GET");
+	for (const { name } of leftovers) {
+		await call(page, "disconnect", { connected_app: name });
+		await call(page, "frappe.client.delete", { doctype: "Connected App", name });
+	}
 	const [forgetful, gone] = [await startProvider("--expires-in", "1"), await startProvider("--expires-in", "1")];
 	const names = {
 		connected: await makeApp(page, provider, { provider_name: "Acme Calendar" }),
@@ -91,17 +98,13 @@ export async function myConnections(page) {
 	);
 	await page.setViewportSize({ width: 1280, height: 950 });
 
-	const names = await page.getByRole("button").evaluateAll((buttons) =>
-		buttons.map((button) => button.getAttribute("aria-label") || "").filter((name) => name.includes("Acme"))
-	);
-	check(
-		"every button's name says which app it is about",
-		names.length === 6 && new Set(names).size === names.length && names.every((name) => / (to|from) /.test(name)),
-		names.join(", ")
-	);
+	for (const name of ["Reconnect Acme Calendar", "Reconnect Acme Mail", "Disconnect Acme Mail", "Disconnect Acme Files"]) {
+		const found = await page.getByRole("button", { name, exact: true }).count();
+		check(`a screen reader hears which app a button is about: ${name}`, found === 1, found);
+	}
 
 	// By keyboard alone: open the question, leave it by Escape, open it again, say yes.
-	const button = page.getByRole("button", { name: "Disconnect from Acme Calendar" });
+	const button = page.getByRole("button", { name: "Disconnect Acme Calendar" });
 	await button.focus();
 	await page.keyboard.press("Enter");
 	const dialog = page.getByRole("dialog", { name: "Disconnect from Acme Calendar?" });
@@ -117,7 +120,7 @@ export async function myConnections(page) {
 	await dialog.waitFor();
 	await page.keyboard.press("Tab");
 	await page.keyboard.press("Enter");
-	await page.getByRole("button", { name: "Connect to Acme Calendar", exact: true }).waitFor({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Acme Calendar", exact: true }).waitFor({ timeout: 20000 });
 	const after = await page.evaluate(() => [
 		document.activeElement.innerText,
 		document.getElementById("connected-app-status").innerText,
@@ -129,7 +132,7 @@ export async function myConnections(page) {
 	);
 
 	const waiting = page.waitForURL(/\/authorize/, { timeout: 20000 });
-	await page.getByRole("button", { name: "Connect to Acme Calendar", exact: true }).press("Enter");
+	await page.getByRole("button", { name: "Connect Acme Calendar", exact: true }).press("Enter");
 	await waiting;
 	await page.locator("input[name=account][value=alice]").check();
 	await page.locator("button[value=allow]").click();

@@ -35,14 +35,14 @@ export async function visit(browser, visitor, name) {
 	await shot(page, "connect-before");
 	check(
 		"a phone shows no Disconnect before there is a connection",
-		(await page.getByRole("button", { name: "Disconnect from Demo" }).count()) === 0
+		(await page.getByRole("button", { name: "Disconnect Demo" }).count()) === 0
 	);
-	await page.getByRole("button", { name: "Connect to Demo", exact: true }).tap();
+	await page.getByRole("button", { name: "Connect Demo", exact: true }).tap();
 	await consent(page, "deny");
 	await page.getByRole("link", { name: "Start again" }).waitFor({ timeout: 20000 });
 	await shot(page, "consent-declined-phone");
 	await page.getByRole("link", { name: "Start again" }).tap();
-	await page.getByRole("button", { name: "Connect to Demo", exact: true }).tap({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Demo", exact: true }).tap({ timeout: 20000 });
 	check("a phone can start again after declining", true);
 	await consent(page, "allow");
 	await page.waitForURL((url) => url.href.startsWith(`${base}/connect`), { timeout: 20000 });
@@ -57,9 +57,9 @@ export async function visit(browser, visitor, name) {
 	check("axe finds nothing serious on a phone", wrong.length === 0, wrong.join("; "));
 	await picture(page, "connect");
 
-	await page.getByRole("button", { name: "Disconnect from Demo" }).tap();
+	await page.getByRole("button", { name: "Disconnect Demo" }).tap();
 	await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).tap();
-	await page.getByRole("button", { name: "Connect to Demo", exact: true }).waitFor({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Demo", exact: true }).waitFor({ timeout: 20000 });
 	const after = await page.locator("#connected-app-page").innerText();
 	check("a website user disconnects", after.includes("Not Connected") && !after.includes("alice"), after);
 	await context.close();

@@ -31,13 +31,23 @@ Object.assign(connected_app, {
 		return time.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 	},
 
+	status_words(status) {
+		const words = {
+			Connected: __("Connected"),
+			"Not Connected": __("Not Connected"),
+			"Reconnect Required": __("Reconnect Required"),
+			"Temporarily Failing": __("Temporarily Failing"),
+		};
+		return words[status] || status;
+	},
+
 	headline({ status, account_name, account_id, failing_since }) {
 		const account = account_name || account_id;
 		if (status === "Connected" && account) return __("Connected as {0}", [account]);
 		if (status === "Temporarily Failing" && failing_since) {
 			return __("Temporarily Failing since {0}", [connected_app.local_time(failing_since)]);
 		}
-		return __(status);
+		return connected_app.status_words(status);
 	},
 
 	pill(connection, text) {

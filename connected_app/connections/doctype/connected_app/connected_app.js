@@ -65,7 +65,6 @@
 
 	function steps(frm) {
 		const { doc } = frm;
-		const provider = doc.provider_name || __("the provider");
 		const described = Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
 		const discover = !frm.is_new() && doc.openid_configuration && !described;
 		return [
@@ -86,7 +85,7 @@
 				done: Boolean(doc.client_id),
 				text: __(
 					"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
-					[safe(provider)]
+					[safe(doc.provider_name)]
 				),
 				addresses: [
 					[__("Redirect URI"), doc.redirect_uri],
@@ -482,7 +481,7 @@
 		cell(`<a href="/app/token-cache/${encodeURIComponent(row.name)}">${name}</a>`);
 		const reason = row.status !== "Connected" && row.last_error;
 		cell(
-			connected_app.pill(row, row.failing_since ? connected_app.headline(row) : __(row.status)) +
+			connected_app.pill(row, row.failing_since ? connected_app.headline(row) : connected_app.status_words(row.status)) +
 				(reason ? `<div class="small mt-1">${safe(reason)}</div>` : "")
 		);
 		cell(safe(row.account_name || ""));

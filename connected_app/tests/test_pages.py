@@ -1,0 +1,121 @@
+"""The pages for users: what they show, to whom, and in which language."""
+
+from __future__ import annotations
+
+import frappe
+from frappe import _
+
+from connected_app.site import cards
+from connected_app.tests.site import ALICE, VISITOR, Browser, Case, make_app, needs_providers, row
+
+
+@needs_providers
+class TestMyConnections(Case):
+	@classmethod
+	def setUpClass(cls) -> None:
+		super().setUpClass()
+		cls.visitor = Browser(VISITOR)
+
+	def test_guests_log_in_first(self) -> None:
+		answer = Browser().visit(f"{self.alice.base}/my-connections")
+		self.assertEqual(answer.status_code, 302)
+		self.assertIn("/login?redirect-to=%2Fmy-connections", answer.headers["Location"])
+
+	def test_shows_what_one_may_connect_to(self) -> None:
+		"""One's own connection with its scopes in words; nothing that one may not connect to."""
+		open_to_all = make_app(self.authlib.issuer, provider_name="For all")
+		make_app(self.authlib.issuer, provider_name="For others", everyone_may_connect=0)
+		make_app(self.authlib.issuer, provider_name="Switched off", enabled=0)
+		before = self.visitor.open("/my-connections").text
+		self.assertIn("For all", before)
+		self.assertNotIn("For others", before)
+		self.assertNotIn("Switched off", before)
+		self.connect(open_to_all, self.visitor, account="bob")
+		after = self.visitor.open("/my-connections").text
+		for words in ("Connected", "bob@example.com", "Know who you are", "<code>read</code>"):
+			self.assertIn(words, after)
+		self.assertNotIn("bob@example.com", self.alice.open("/my-connections").text)
+
+	def test_names_are_text(self) -> None:
+		app = make_app(self.authlib.issuer)
+		app.db_set("provider_name", '<img src=x onerror="alert(1)">', commit=True)
+		page = self.visitor.open("/my-connections").text
+		self.assertNotIn("<img src=x", page)
+		self.assertIn("&lt;img src=x", page)
+
+	def test_a_reason_is_shown(self) -> None:
+		app = make_app(self.authlib.issuer, provider_name="Broken")
+		self.connect(app)
+		token_cache = row(app, ALICE)
+		frappe.db.set_value(
+			"Token Cache",
+			token_cache.name,
+			{
+				"status": "Reconnect Required",
+				"last_error": "expired: The connection has expired and cannot be renewed.",
+			},
+		)
+		frappe.db.commit()
+		page = self.alice.open(f"/connect?app={app.name}").text
+		self.assertIn("This connection no longer works. Please connect again.", page)
+		self.assertIn("The connection has expired and cannot be renewed.", page)
+		self.assertNotIn("expired:", page)
+
+	def test_leads_there(self) -> None:
+		"""The website's user menu, with and without Desk, has the page."""
+		for browser in (self.alice, self.visitor):
+			self.assertRegex(
+				browser.open("/my-connections").text.partition("<main")[0], r'href="[^"]*/my-connections"'
+			)
+		self.assertNotIn("/my-connections", Browser().open("/").text)
+
+
+@needs_providers
+class TestLanguages(Case):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer, provider_name="Acme")
+
+	def tearDown(self) -> None:
+		self.speak("en")
+
+	def speak(self, language: str) -> None:
+		frappe.db.set_value("User", ALICE, "language", language)
+		frappe.db.commit()
+		frappe.clear_cache(user=ALICE)
+
+	def test_german(self) -> None:
+		self.speak("de")
+		page = self.alice.open(f"/connect?app={self.app.name}").text
+		for words in ("Nicht verbunden", "Mit Acme verbinden", "Wissen, wer Sie sind", 'dir="ltr"'):
+			self.assertIn(words, page)
+
+	def test_arabic_from_right_to_left(self) -> None:
+		self.speak("ar")
+		page = self.alice.open("/my-connections").text
+		for words in ("اتصالاتي", "غير متصل", "معرفة من أنت", 'dir="rtl"'):
+			self.assertIn(words, page)
+
+	def test_refusals(self) -> None:
+		"""A sentence of `oauth/`, which knows no languages, is said in the user's."""
+		self.speak("de")
+		answer = self.connect(self.app, allow=False)
+		self.assertIn("Der Zugriff wurde beim Anbieter nicht gewährt.", answer.text)
+		self.app.db_set("token_uri", "https://provider.invalid/token", commit=True)
+		answer = self.connect(self.app)
+		self.assertIn("provider.invalid war nicht erreichbar.", answer.text)
+
+	def test_frappe_reads_every_line(self) -> None:
+		for language, said in (("de", "Verbunden als {0}"), ("ar", "متصل باسم {0}")):
+			with self.subTest(language):
+				frappe.local.lang = language
+				try:
+					self.assertEqual(_("Connected as {0}"), said)
+					self.assertEqual(_("Post", context="Connected App"), "Post")
+				finally:
+					frappe.local.lang = "en"
+
+	def test_known_scopes_have_words(self) -> None:
+		for scope, words in cards.scope_words().items():
+			self.assertTrue(words, scope)
+		self.assertEqual(cards.in_words(["repo"]), [{"scope": "repo", "words": ""}])
