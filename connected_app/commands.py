@@ -103,7 +103,7 @@ def _site(context: Any) -> Iterator[None]:
 	frappe.connect()
 	try:
 		yield
-		frappe.db.commit()  # nosemgrep: the command's own
+		frappe.db.commit()  # nosemgrep (the command's own)
 	finally:
 		frappe.destroy()
 

@@ -4,7 +4,7 @@ app_publisher = "connected_app contributors"
 app_description = (
 	"An OAuth 2.0 and OpenID Connect client that people can trust with their mail, files and money"
 )
-app_email = "hello@example.com"
+app_email = "connected_app@noreply.invalid"
 app_license = "mit"
 
 # The first shows the message of a callback where the user lands.

@@ -29,7 +29,7 @@ def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
 	callers = frappe.local.db
 	if callers.db_type == "sqlite":
 		# Before waiting: the holder of the lock may be waiting for the caller to be done with the database.
-		callers.commit()  # nosemgrep: see above
+		callers.commit()  # nosemgrep (see above)
 		callers.set_execution_timeout(lock_wait)
 		with filelock(f"connected_app-{frappe.utils.sha256_hash(name)}", timeout=lock_wait):
 			try:
@@ -61,8 +61,8 @@ def before_writing() -> None:
 	"""End what was read on SQLite: a transaction that began before another process wrote cannot write any more."""
 	if frappe.db.db_type == "sqlite":
 		frappe.db.rollback()
-		frappe.db.sql("ROLLBACK")
-		frappe.db.sql("BEGIN IMMEDIATE")
+		frappe.db.sql("ROLLBACK")  # nosemgrep
+		frappe.db.sql("BEGIN IMMEDIATE")  # nosemgrep
 
 
 def is_lost(error: BaseException) -> bool:

