@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import frappe
@@ -310,3 +311,128 @@ class TestAddresses(Permissions):
 		with self.assertRaises(frappe.ValidationError) as caught:
 			api.get_openid_configuration(self.app.name)
 		self.assertEqual(caught.exception.code, "network")
+
+
+# Every right that Frappe knows. Who holds it: nobody but Administrator, unless named here.
+RIGHTS = ("select", "read", "write", "create", "delete", "submit", "cancel", "amend",
+	"print", "email", "report", "import", "export", "share")  # fmt: skip
+MANAGED = ("write", "create", "delete", "print", "email", "report", "export", "share")
+HOLDERS = {
+	"Connected App": {
+		"read": {"website user", "desk user", "owner", "editor", "manager"},
+		**{right: {"manager"} for right in MANAGED},
+	},
+	"Token Cache": {"read": {"owner", "manager"}, "delete": {"owner", "manager"}},
+}
+
+
+@needs_providers
+class TestRights(Permissions):
+	"""Each right on each DocType: who has it, as Frappe answers over HTTP, and whether it is so when it is used."""
+
+	@classmethod
+	def setUpClass(cls) -> None:
+		super().setUpClass()
+		cls.editor = Browser(make_user("editor@site.example", "Website Manager", "Script Manager"))
+		cls.people = {
+			"guest": Browser(),
+			"website user": cls.visitor,
+			"desk user": cls.mallory,
+			"owner": cls.alice,
+			"editor": cls.editor,
+			"manager": cls.manager,
+		}
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.names = {"Connected App": self.app.name, "Token Cache": f"{self.app.name}-{ALICE}"}
+
+	def test_table(self) -> None:
+		"""core-defects 23: what Frappe says of every right."""
+		for doctype, holders in HOLDERS.items():
+			for right in RIGHTS:
+				for who, browser in self.people.items():
+					answer = browser.call(
+						"frappe.client.has_permission",
+						"GET",
+						doctype=doctype,
+						docname=self.names[doctype],
+						perm_type=right,
+					)
+					where = f"{right} of {doctype} for {who}: {answer.text[:200]}"
+					if who == "guest":
+						self.assertEqual(answer.status_code, 403, where)
+						continue
+					expected = who in holders.get(right, ())
+					self.assertEqual(answer.json()["message"]["has_permission"], expected, where)
+
+	def use(self, browser: Browser, right: str, doctype: str, name: str) -> requests.Response:
+		where = f"{browser.base}/api/resource/{doctype}"
+		document = {"doctype": doctype, "name": name}
+		match right:
+			case "read":
+				return browser.get(f"{where}/{name}")
+			case "write":
+				return browser.put(f"{where}/{name}", json={"provider_name": "Changed"})
+			case "create":
+				return browser.post(where, json={"provider_name": "New", "connected_app": self.app.name})
+			case "delete":
+				return browser.delete(f"{where}/{name}")
+			case "print":
+				return browser.call("frappe.www.printview.get_html_and_style", "GET", doc=doctype, name=name)
+			case "email":
+				return browser.call(
+					"frappe.core.doctype.communication.email.make",
+					recipients="x@site.example", subject="x", content="x", send_email=0, **document,
+				)  # fmt: skip
+			case "export":
+				return browser.call(
+					"frappe.desk.reportview.export_query",
+					doctype=doctype,
+					fields=json.dumps([f"`tab{doctype}`.`name`"]),
+					file_format_type="CSV",
+				)
+			case "share":
+				return browser.call("frappe.share.add", user=VISITOR, read=1, **document)
+		raise AssertionError(right)
+
+	def test_used(self) -> None:
+		"""core-defects 23: the rights in use; whoever lacks one is refused, and nothing has changed."""
+		for doctype, holders in HOLDERS.items():
+			for right in ("read", "write", "create", "print", "email", "export", "share", "delete"):
+				for who, browser in self.people.items():
+					if right == "delete" and who in holders["delete"]:
+						continue
+					answer = self.use(browser, right, doctype, self.names[doctype])
+					# Frappe prints for whoever may read, without what they may not read, and lets a System Manager
+					# export everything.
+					expected = who in holders.get("read" if right == "print" else right, ())
+					expected = expected or (right, who) == ("export", "manager")
+					if right == "print" and who != "manager":
+						self.assertNotIn(self.authlib.issuer, answer.text, who)
+					self.assertEqual(
+						answer.status_code < 400,
+						expected,
+						f"{right} of {doctype} by {who}: HTTP {answer.status_code} {answer.text[:300]}",
+					)
+				frappe.db.rollback()
+				self.assertTrue(frappe.db.exists(doctype, self.names[doctype]))
+		frappe.db.delete("DocShare", {"share_doctype": ("in", tuple(HOLDERS))})
+		frappe.db.commit()
+		for browser in (self.alice, self.manager):
+			self.assertEqual(self.connect(self.app).status_code, 302)
+			answer = self.use(browser, "delete", "Token Cache", self.names["Token Cache"])
+			self.assertEqual(answer.status_code, 202, answer.text[:300])
+		answer = self.use(self.manager, "delete", "Connected App", self.app.name)
+		self.assertEqual(answer.status_code, 202, answer.text[:300])
+
+	def test_lists_show_what_may_be_read(self) -> None:
+		for who, browser in self.people.items():
+			for doctype in HOLDERS:
+				answer = browser.get(
+					f"{browser.base}/api/resource/{doctype}",
+					params={"filters": json.dumps({"name": self.names[doctype]})},
+				)
+				listed = answer.json().get("data", []) if answer.status_code == 200 else []
+				self.assertEqual(bool(listed), who in HOLDERS[doctype]["read"], f"{doctype} for {who}")

@@ -10,8 +10,11 @@ import frappe
 import requests
 from frappe.utils.password import get_decrypted_password, set_encrypted_password
 
+from connected_app.oauth import Grant, Secret
+from connected_app.oauth.ports import utc_now
 from connected_app.site import install
-from connected_app.tests.site import ALICE, Browser, Case, make_app, make_user, needs_providers, row
+from connected_app.site.grants import TokenCacheStore
+from connected_app.tests.site import ALICE, MALLORY, Browser, Case, make_app, make_user, needs_providers, row
 
 NO_VALUES = ("Section Break", "Column Break", "Tab Break", "HTML")
 CLIENT_SECRET = "demo-secret"
@@ -246,6 +249,29 @@ class TestPlaceholder(Case):
 		self.assertEqual(self.secret(app), LONG_SECRET)
 		self.assertEqual(frappe.get_doc("Token Cache", cache.name).get_password("access_token"), "t" * 30)
 		frappe.db.rollback()
+
+	def test_whose_rows_core_left(self) -> None:
+		"""core-defects 23: a row belongs to its user, not to whoever began the flow; the service principal's to nobody
+		but Administrator, whoever's request fetched its token."""
+		app = make_app()
+		rows = {}
+		for user in (ALICE, None):
+			cache = frappe.get_doc({"doctype": "Token Cache", "connected_app": app.name, "user": user})
+			rows[user] = cache.insert(set_name=f"{app.name}-{user or ''}").name
+			frappe.db.set_value("Token Cache", rows[user], "owner", MALLORY)
+		install.give_owners()
+		self.assertEqual(frappe.db.get_value("Token Cache", rows[ALICE], "owner"), ALICE)
+		self.assertEqual(frappe.db.get_value("Token Cache", rows[None], "owner"), "Administrator")
+		frappe.db.rollback()
+
+		frappe.set_user(MALLORY)
+		token = Grant(access_token=Secret("t"), issued_at=utc_now())
+		for user in (ALICE, ""):
+			with TokenCacheStore(app.name, user).exclusive() as slot:
+				slot.save(token)
+		frappe.set_user("Administrator")
+		self.assertEqual(row(app, ALICE).owner, ALICE)
+		self.assertEqual(row(app, "").owner, "Administrator")
 
 	def test_a_token_saved_by_code(self) -> None:
 		app = make_app()
