@@ -260,11 +260,15 @@ def find_benches(text: str = "") -> list[Bench]:
 class Bench:
 	"""One bench that is already there, and what these scripts do in it."""
 
-	def __init__(self, path: pathlib.Path):
+	def __init__(self, path: pathlib.Path, db_type: str = ""):
+		"""
+		:param db_type: of the sites that are made here; what the bench's configuration says by default
+		"""
 		self.path = path
 		self.sites = path / "sites"
 		self.python = path / "env" / "bin" / "python"
 		self.name = path.name
+		self.db_type = db_type or self.config.get("db_type") or "mariadb"
 
 	@property
 	def version(self) -> str:
@@ -279,8 +283,16 @@ class Bench:
 
 	@property
 	def database(self) -> str:
-		kind = self.config.get("db_type") or "mariadb"
-		return {"mariadb": "MariaDB", "postgres": "PostgreSQL", "sqlite": "SQLite"}.get(kind, kind)
+		names = {"mariadb": "MariaDB", "postgres": "PostgreSQL", "sqlite": "SQLite"}
+		return names.get(self.db_type, self.db_type)
+
+	def on_sqlite(self) -> Bench | None:
+		"""This bench with sites on SQLite, where its Frappe has that and its SQLite is new enough (CONCAT_WS)."""
+		if self.db_type == "sqlite" or not (self.path / "apps/frappe/frappe/database/sqlite").is_dir():
+			return None
+		probe = "import sqlite3; sqlite3.connect(':memory:').execute(\"select concat_ws(',', 1, 2)\")"
+		code, _ = run([self.python, "-c", probe])
+		return None if code else Bench(self.path, "sqlite")
 
 	@property
 	def environment(self) -> dict[str, str]:
@@ -429,7 +441,7 @@ class Bench:
 		base_url = f"http://127.0.0.1:{port}"
 		try:
 			say(f"… creating {name} on {self.name}")
-			self.run("new-site", name, "--admin-password", "admin")
+			self.run("new-site", name, "--admin-password", "admin", "--db-type", self.db_type)
 			self.configure(
 				name,
 				host_name=base_url,

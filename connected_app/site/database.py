@@ -14,8 +14,27 @@ BUSY = (frappe.QueryTimeoutError, frappe.QueryDeadlockError, LockTimeoutError)
 
 
 @contextmanager
+def own_connection() -> Iterator[None]:
+	"""Run the body on a connection of its own, which sees what is committed and nothing that the caller has done since.
+	What the body does not commit is rolled back."""
+	callers = frappe.local.db
+	frappe.connect(set_admin_as_user=False)
+	own = frappe.local.db
+	try:
+		yield
+	finally:
+		# A connection that is lost cannot be ended properly.
+		with suppress(Exception):
+			own.rollback()
+		with suppress(Exception):
+			own.close()
+		frappe.local.db = callers
+
+
+@contextmanager
 def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
-	"""Run the body on a connection of its own; the caller's transaction is neither committed nor rolled back.
+	"""Run the body, which writes, on a connection of its own; the caller's transaction is neither committed nor rolled
+	back.
 
 	At READ COMMITTED: a re-read after waiting for a lock must see what the holder has just committed.
 
@@ -26,35 +45,25 @@ def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
 	:param name: what is being locked, for SQLite
 	:param lock_wait: seconds to wait for a lock
 	"""
-	callers = frappe.local.db
-	if callers.db_type == "sqlite":
+	if frappe.db.db_type == "sqlite":
 		# Before waiting: the holder of the lock may be waiting for the caller to be done with the database.
-		callers.commit()  # nosemgrep (see above)
-		callers.set_execution_timeout(lock_wait)
+		frappe.db.commit()  # nosemgrep (see above)
+		frappe.db.set_execution_timeout(lock_wait)
 		with filelock(f"connected_app-{frappe.utils.sha256_hash(name)}", timeout=lock_wait):
 			try:
 				yield
 			finally:
-				callers.rollback()
+				frappe.db.rollback()
 		return
-	frappe.connect(set_admin_as_user=False)
-	own = frappe.local.db
-	try:
-		if own.db_type == "postgres":
-			own.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-			own.sql(f"SET LOCAL lock_timeout = '{int(lock_wait)}s'")
+	with own_connection():
+		if frappe.db.db_type == "postgres":
+			frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+			frappe.db.sql(f"SET LOCAL lock_timeout = '{int(lock_wait)}s'")
 		else:
-			own.sql(f"SET SESSION innodb_lock_wait_timeout = {int(lock_wait)}")
-			own.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-			own.rollback()
+			frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(lock_wait)}")
+			frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+			frappe.db.rollback()
 		yield
-	finally:
-		# What is to last has been committed by the body. A connection that is lost cannot be ended properly.
-		with suppress(Exception):
-			own.rollback()
-		with suppress(Exception):
-			own.close()
-		frappe.local.db = callers
 
 
 def before_writing() -> None:

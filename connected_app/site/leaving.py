@@ -5,9 +5,9 @@ from __future__ import annotations
 import frappe
 from frappe.model.document import Document
 
-from connected_app.site.database import own_transaction
+from connected_app.site.database import own_connection
 from connected_app.site.events import announce
-from connected_app.site.grants import LOCK_WAIT, remembered
+from connected_app.site.grants import remembered
 from connected_app.site.revocation import revoke_after_commit
 
 
@@ -24,9 +24,9 @@ def user_deleted(user: Document, _event: str) -> None:
 def end_connections(filters: dict[str, str]) -> None:
 	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed.
 
-	They are looked up in another transaction: Frappe has deleted a user's rows by now, without their passwords.
+	They are looked up by another connection: Frappe has deleted a user's rows by now, without their passwords.
 	"""
-	with own_transaction("Token Cache", LOCK_WAIT):
+	with own_connection():
 		rows = frappe.get_all("Token Cache", filters, ["name", "connected_app", "user"], limit=0)
 	# Merging two users moves the rows to the other before this one is deleted.
 	moved = {

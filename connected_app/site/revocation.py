@@ -15,8 +15,8 @@ from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site.database import own_transaction
-from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore
+from connected_app.site.database import own_connection
+from connected_app.site.grants import TOKENS, TokenCacheStore
 from connected_app.site.http import http
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 	"""Revoke the grants of the Token Cache rows `names` when the caller's transaction, which deletes them, and maybe
 	the Connected App too, is committed.
 
-	Read in another transaction, which still sees what this one has deleted.
+	Read by another connection, which still sees what this one has deleted.
 	"""
-	with own_transaction(connected_app, LOCK_WAIT):
+	with own_connection():
 		if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
 			return
 		try:

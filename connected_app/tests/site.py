@@ -28,6 +28,7 @@ needs_providers = unittest.skipUnless(
 CORE = "frappe.integrations.doctype.connected_app.connected_app."
 SCOPES = ("openid", "email", "profile", "offline_access", "read")
 PASSWORD = "correct-horse-battery"
+NO_TRANSACTION = "Frappe begins a request without a transaction, so that the passwords are gone at once"
 ALICE, MALLORY, VISITOR = "alice@site.example", "mallory@site.example", "visitor@site.example"
 
 
@@ -194,6 +195,10 @@ class Case(unittest.TestCase):
 		frappe.set_user("Administrator")
 		forget()
 		self.authlib.command("reset")
+
+	def not_on_sqlite(self, why: str) -> None:
+		if frappe.db.db_type == "sqlite":
+			self.skipTest(f"SQLite: {why}")
 
 	def connect(self, app: Any, browser: Browser | None = None, **consent: Any) -> requests.Response:
 		browser = browser or self.alice

@@ -10,6 +10,7 @@ from frappe.utils.background_jobs import get_queue
 from connected_app.site import revocation
 from connected_app.tests.site import (
 	ALICE,
+	NO_TRANSACTION,
 	Browser,
 	Case,
 	forget,
@@ -91,6 +92,7 @@ class TestLeaving(Case):
 
 	def test_deleted_app(self) -> None:
 		"""core-defects 13: deleting an app ends its connections, and is not refused for their sake."""
+		self.not_on_sqlite(NO_TRANSACTION)
 		where = f"{self.admin.base}/api/resource/Connected App/{self.app.name}"
 		self.assertEqual(self.alice.delete(where).status_code, 403)
 		self.assertEqual(self.revocations(), 0)
@@ -115,6 +117,7 @@ class TestLeaving(Case):
 
 	def test_a_row_that_an_admin_deletes(self) -> None:
 		"""core-defects 13: deleting a Token Cache revokes it."""
+		self.not_on_sqlite(NO_TRANSACTION)
 		answer = self.admin.delete(f"{self.admin.base}/api/resource/Token Cache/{self.app.name}-{LEAVER}")
 		self.assertEqual(answer.status_code, 202, answer.text[:500])
 		self.assertEqual(self.left(self.app, LEAVER), [0, 0, 0])
