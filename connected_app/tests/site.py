@@ -193,6 +193,7 @@ class Case(unittest.TestCase):
 	def setUp(self) -> None:
 		frappe.db.rollback()
 		frappe.set_user("Administrator")
+		frappe.clear_messages()
 		forget()
 		self.authlib.command("reset")
 

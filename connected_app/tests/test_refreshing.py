@@ -97,6 +97,7 @@ class Connected(Case):
 		return app.get_oauth2_session(ALICE).get(f"{self.authlib.issuer}/api/hello").json()
 
 	def change(self, **values: Any) -> None:
+		frappe.db.rollback()
 		app = frappe.get_doc("Connected App", self.app.name)
 		app.update(values)
 		app.save()
