@@ -129,7 +129,7 @@ class TestEmail(Case):
 		return self.try_again(queue)
 
 	def try_again(self, queue: Any) -> Any:
-		frappe.db.rollback()
+		frappe.db.commit()
 		forget()
 		queue = frappe.get_doc("Email Queue", queue.name)
 		try:
