@@ -11,6 +11,7 @@ from frappe import _
 
 from connected_app.oauth import discovery, scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from connected_app.oauth.redact import sealed
 from connected_app.site import access, flow, pages
 from connected_app.site import connections as overview
 from connected_app.site.checks import ENDPOINT_FIELDS
@@ -58,7 +59,7 @@ def callback() -> None:
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
 	known = False
 	try:
-		parameters = frappe.request.args.to_dict(flat=False)
+		parameters = sealed(frappe.request.args.to_dict(flat=False))
 		known = bool(frappe.db.exists("Connected App", name))
 		attempt = flow.take(name, parameters)
 		name = attempt.context["connected_app"]

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import requests
 
 from connected_app.oauth import Http, OAuthError, Refresher, Secret, Session, complete, revoke
 from connected_app.oauth.redact import quoted
 
 from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant
-from .hostile import Answer, as_json
+from .hostile import Answer, Request, as_json
 from .stores import MemoryStore
 
 
@@ -84,6 +86,41 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 			op.clock,
 		).current()
 	)
+
+	# Providers that say the secrets of the request back, in an error or beside one.
+	def echoing(how: Callable[[str], dict[str, Any]]) -> Callable[[Request], Answer]:
+		return lambda request: as_json(how(" ".join(request.form.values())), 400)
+
+	nested = {"authed_user": {"access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN}}
+	posting = replace(op.config, client_authentication="post")
+	for answer in (
+		echoing(lambda sent: {"error": "invalid_grant", "error_description": sent}),
+		echoing(lambda sent: {"error": sent, "message": sent}),
+		echoing(lambda sent: {"error": {"type": sent, "message": sent}}),
+		as_json({**nested, "ok": False, "error": "invalid_auth", "access_token": ACCESS_TOKEN}),
+		as_json({**nested, "ok": True, "access_token": "not usable: ü"}),
+	):
+		op.server.script("/token", answer)
+		expired = MemoryStore(a_grant(expires_at=NOW))
+		failing(lambda: complete(posting, op.attempt, op.callback(), op.http, clock=op.clock))
+		failing(Refresher(posting, expired, op.http, op.clock).current)
+		texts.append(repr(expired.failure))
+	declined = op.callback(error="server_error", error_description=f"{op.attempt.state} code-77d")
+	failing(lambda: complete(op.config, op.attempt, declined, op.http, clock=op.clock))
+
+	# What the developer's own requests to an API leave behind when they fail.
+	for fault in (Answer(b"x", cut=0), Answer(b"x", delay=1)):
+		op.server.script("/api", fault)
+		good = MemoryStore(a_grant())
+		with pytest.raises(requests.RequestException) as caught:
+			Session(Refresher(op.config, good, op.http, op.clock), op.config).get(api, timeout=0.3)
+		texts.append(shown(caught.value))
+	with pytest.raises(requests.RequestException) as caught:
+		Session(Refresher(op.config, MemoryStore(a_grant()), op.http, op.clock), op.config).get(
+			"http://127.0.0.1:1/"
+		)
+	texts.append(shown(caught.value))
+	assert isinstance(caught.value.request, requests.PreparedRequest)
 
 	assert any(record.levelno == logging.DEBUG for record in caplog.records)
 	text = "\n".join([caplog.text, *(repr(record.args) for record in caplog.records), *texts])

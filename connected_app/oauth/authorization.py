@@ -188,4 +188,6 @@ def declined(values: Mapping[str, str]) -> OAuthError:
 			"Nothing was changed. Connect again if you want to grant it after all.",
 			provider_error="access_denied",
 		)
-	return token_endpoint.error_from({key: str(value) for key, value in values.items()})
+	return token_endpoint.error_from(
+		values, sent=[values[name] for name in ("state", "code") if name in values]
+	)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Iterable
+from typing import Any
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff]+")
 
@@ -18,6 +20,38 @@ class Secret(str):
 
 	def __repr__(self) -> str:
 		return "Secret('***')"
+
+
+def sealed(value: Any) -> Any:
+	"""`value`, of JSON or of a query, with every string in it a Secret."""
+	if isinstance(value, str):
+		return Secret(value)
+	if isinstance(value, dict):
+		return {key: sealed(each) for key, each in value.items()}
+	if isinstance(value, list):
+		return [sealed(each) for each in value]
+	return value
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+	"""`text`, a provider's words, without the `secrets` that it was sent: some echo them."""
+	for secret in secrets:
+		if len(secret) > 5:
+			text = text.replace(secret, "…")
+	return text
+
+
+def frameless(error: BaseException) -> None:
+	"""Take the frames from `error` and from its whole chain, for an error that keeps its chain.
+
+	Those of http.client hold the request, headers included, as bytes.
+	"""
+	link: BaseException | None = error
+	for _ in range(20):
+		if link is None:
+			return
+		link.__traceback__ = None
+		link = link.__cause__ or link.__context__
 
 
 def bare(error: BaseException) -> BaseException:

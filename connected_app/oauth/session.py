@@ -13,7 +13,7 @@ from .config import ClientConfig
 from .errors import ConfigurationError
 from .grant import Grant
 from .net import is_loopback, pooled
-from .redact import Secret
+from .redact import Secret, frameless
 
 if TYPE_CHECKING:
 	from .refresh import Refresher
@@ -96,7 +96,11 @@ class Session(OAuth2Session):
 	) -> requests.Response:
 		# As `auth`, not as a header: netrc would replace a header.
 		kwargs = {**kwargs, "auth": _Bearer(grant.access_token)}
-		return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
+		try:
+			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
+		except (requests.RequestException, OSError) as error:
+			frameless(error)
+			raise error
 
 	def _check(self, url: str) -> None:
 		parts = urlsplit(url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -11,7 +11,7 @@ from .client_auth import authenticate
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply
-from .redact import Secret, quoted
+from .redact import Secret, quoted, sealed, without
 
 if TYPE_CHECKING:
 	from .ports import Transport
@@ -45,6 +45,9 @@ ADMIN_MUST_ACT = {
 	"invalid_target": "Check the Query Parameters.",
 }
 
+# Fields of a token request that are no secrets.
+PUBLIC = ("grant_type", "redirect_uri", "client_id", "scope")
+
 
 def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> dict[str, Any]:
 	"""POST `form`, with the client's authentication, to the token endpoint (RFC 6749 3.2, 5).
@@ -60,10 +63,10 @@ def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> d
 	headers: dict[str, str] = {}
 	authenticate(config, fields, headers)
 	reply = http.post(url, fields, headers)
-	answer = read(reply)
+	answer: dict[str, Any] = sealed(read(reply))
 	if answer.get("error") or reply.status >= 400 or answer.get("ok") is False:
-		raise error_from(answer, reply)
-	return {key: Secret(value) if isinstance(value, str) else value for key, value in answer.items()}
+		raise error_from(answer, reply, sent=[value for key, value in fields.items() if key not in PUBLIC])
+	return answer
 
 
 def read(reply: Reply) -> dict[str, Any]:
@@ -96,13 +99,18 @@ def read(reply: Reply) -> dict[str, Any]:
 	return answer
 
 
-def error_from(answer: Mapping[str, Any], reply: Reply | None = None) -> OAuthError:
-	"""The branch of the tree for an error that a provider sent (RFC 6749 4.1.2.1, 5.2)."""
+def error_from(
+	answer: Mapping[str, Any], reply: Reply | None = None, *, sent: Iterable[str] = ()
+) -> OAuthError:
+	"""The branch of the tree for an error that a provider sent (RFC 6749 4.1.2.1, 5.2).
+
+	:param sent: secrets of the request, which the answer may echo
+	"""
 	raw = answer.get("error") or answer.get("error_code") or ""
 	if isinstance(raw, dict):  # Facebook nests it
 		answer, raw = raw, raw.get("type") or raw.get("code") or ""
-	name = quoted(raw, 60)
-	said = quoted(answer.get("error_description") or answer.get("message") or "")
+	name = quoted(without(str(raw), sent), 60)
+	said = quoted(without(str(answer.get("error_description") or answer.get("message") or ""), sent))
 	words = f"{name} ({said})" if name and said else name or said
 	key = name.lower()
 	if key in TRY_LATER:
