@@ -28,7 +28,7 @@ class Event:
 	"""
 	:param happened: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
 		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
-		"disconnected", "refused" (at the callback)
+		"disconnected", "refused" (without one of the roles, or at the callback)
 	:param user: whose connection; empty: the service principal
 	:param code: why, one of docs/errors.md; empty for what went well
 	"""

@@ -15,6 +15,7 @@ from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.site.access import check_may_connect, landing
 from connected_app.site.attempts import RedisAttemptStore
+from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
 
@@ -30,7 +31,11 @@ def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
 	:raises frappe.PermissionError:
 	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `attempt_store_unavailable`
 	"""
-	check_may_connect(app)
+	try:
+		check_may_connect(app)
+	except frappe.PermissionError:
+		announce("refused", app.name, frappe.session.user, "not_allowed")
+		raise
 	url, attempt = authorization.begin(
 		app.get_client_config(),
 		context={

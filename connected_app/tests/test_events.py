@@ -166,6 +166,13 @@ class TestAudit(Events):
 		self.assertRefused(self.alice.visit(self.app.redirect_uri + "?code=y"), "state_missing")
 		self.assertIn("state_missing", self.audit()[0].subject)
 
+	def test_without_the_role(self) -> None:
+		self.change(everyone_may_connect=0)
+		self.assertEqual(self.alice.call("authorize", connected_app=self.app.name).status_code, 403)
+		(entry,) = self.audit()
+		self.assertEqual((entry.status, entry.user), ("Failed", ALICE))
+		self.assertIn("not_allowed", entry.subject)
+
 	def test_where_it_is_seen_and_how_long(self) -> None:
 		"""The form's dashboard links to it; Log Settings clear it; website users do not read it."""
 		links = {link.link_doctype: link.link_fieldname for link in frappe.get_meta("Connected App").links}
@@ -260,6 +267,20 @@ class TestNotifications(Events):
 		frappe.db.rollback()
 		self.assertFalse(frappe.db.exists("ToDo", note.name))
 		self.assertEqual(len(self.news()), 1)
+
+	def test_in_the_owners_language(self) -> None:
+		"""Whoever's request finds out."""
+		source, text = "Your connection to {0} no longer works", "Ihre Verbindung zu {0} klappt nicht mehr"
+		translation = frappe.get_doc(
+			{"doctype": "Translation", "language": "de", "source_text": source, "translated_text": text}
+		).insert()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(translation.delete)
+		self.addCleanup(frappe.db.set_value, "User", ALICE, "language", None)
+		frappe.db.set_value("User", ALICE, "language", "de")
+		frappe.db.commit()
+		self.break_it()
+		self.assertEqual(self.news()[0].subject, text.format("Demo"))
 
 	def test_settings_of_the_owner(self) -> None:
 		self.addCleanup(self.settings, enabled=1)
