@@ -10,7 +10,9 @@ from typing import Any
 
 import frappe
 
-from connected_app.tests.site import ALICE, MALLORY, Browser, Case, make_app, needs_providers, row
+from connected_app.tests.site import ALICE, Browser, Case, make_app, make_user, needs_providers, row
+
+BETTY = "betty@site.example"
 
 
 def bench(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -32,10 +34,10 @@ class TestCommands(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app = make_app(self.authlib.issuer)
-		for browser in (self.alice, Browser(MALLORY)):
+		for browser in (self.alice, Browser(make_user(BETTY, "Blogger"))):
 			self.assertEqual(self.connect(self.app, browser).status_code, 302)
 		self.secrets = ["demo-secret"]
-		for user in (ALICE, MALLORY):
+		for user in (ALICE, BETTY):
 			kept = row(self.app, user)
 			self.secrets += [kept.get_password("access_token"), kept.get_password("refresh_token")]
 
@@ -63,13 +65,13 @@ class TestCommands(Case):
 				"temporarily_failing": 0,
 			},
 		)
-		frappe.db.set_value("Token Cache", f"{self.app.name}-{MALLORY}", "status", "Reconnect Required")
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{BETTY}", "status", "Reconnect Required")
 		frappe.db.commit()
 		self.assertEqual(
 			[(one["user"], one["status"]) for one in self.ask("list", self.app.name)],
-			[(ALICE, "Connected"), (MALLORY, "Reconnect Required")],
+			[(ALICE, "Connected"), (BETTY, "Reconnect Required")],
 		)
-		for arguments, words in ((("list",), (self.app.name,)), (("list", self.app.name), (ALICE, MALLORY))):
+		for arguments, words in ((("list",), (self.app.name,)), (("list", self.app.name), (ALICE, BETTY))):
 			ended = bench(*arguments)
 			self.assertEqual(ended.returncode, 0)
 			self.assertTellsNoSecret(ended)
@@ -90,13 +92,13 @@ class TestCommands(Case):
 		told = self.ask("refresh", self.app.name, "--user", ALICE)
 		self.assertEqual(told, [{"user": ALICE, "refreshed": True, "code": "", "message": ""}])
 		self.assertNotEqual(row(self.app, ALICE).get_password("access_token"), self.secrets[1])
-		self.assertEqual(row(self.app, MALLORY).get_password("access_token"), self.secrets[3])
+		self.assertEqual(row(self.app, BETTY).get_password("access_token"), self.secrets[3])
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 		self.authlib.command("revoke")
 		told = self.ask("refresh", self.app.name, code=1)
 		self.assertEqual(
 			[(one["user"], one["refreshed"], one["code"]) for one in told],
-			[(ALICE, False, "grant_invalid"), (MALLORY, False, "grant_invalid")],
+			[(ALICE, False, "grant_invalid"), (BETTY, False, "grant_invalid")],
 		)
 		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
 
@@ -111,8 +113,8 @@ class TestCommands(Case):
 		frappe.db.set_value("Connected App", self.app.name, "revocation_uri", "http://127.0.0.1:1/revoke")
 		frappe.db.commit()
 		told = self.ask("revoke", self.app.name, "--all", "--yes", code=1)
-		self.assertEqual(told, [{"user": MALLORY, "revoked": False}])
-		self.assertIsNone(row(self.app, MALLORY))
+		self.assertEqual(told, [{"user": BETTY, "revoked": False}])
+		self.assertIsNone(row(self.app, BETTY))
 		self.assertEqual(self.ask("revoke", self.app.name, "--all", "--yes"), [])
 		log = frappe.get_all("Activity Log", {"reference_name": self.app.name}, ["user", "subject"])
 		self.assertEqual(
