@@ -293,13 +293,50 @@ def on_bench(steps: Steps, address: str, name: str, provider: demo_provider.Prov
 		expect_that(provider.stats()["revocations"] >= 1, "the provider saw no revocation")
 		expect(desk.call("connection", "GET", connected_app=name)["status"], "Not Connected", "status")
 
+	with steps.step("My Connections and the list have an app in each state"):
+		show_states(desk, provider)
+		states = {app["provider_name"]: app["status"] for app in desk.call("my_connections", "GET")}
+		expect(
+			states,
+			{
+				"Demo Mail": "Reconnect Required",
+				"Demo Calendar": "Connected",
+				"Demo Provider": "Not Connected",
+			},
+			"states",
+		)
+		page = desk.http.get(f"{address}/my-connections", timeout=60, headers={"Accept": "text/html"}).text
+		expect_that("Know who you are" in page and "bob@example.com" in page, "the page does not show it")
+
+
+def show_states(desk: Desk, provider: demo_provider.Provider) -> None:
+	"""Connect two of the demo's apps; the access of one is then withdrawn at the provider."""
+	names = {app["provider_name"]: app["name"] for app in desk.call("my_connections", "GET")}
+
+	def connect(provider_name: str) -> None:
+		consent_url = desk.call("authorize", connected_app=names[provider_name])
+		desk.http.get(provider.consent(consent_url, account="bob"), timeout=60, allow_redirects=False)
+
+	connect("Demo Mail")
+	provider.revoke()
+	desk.call("test_connection", connected_app=names["Demo Mail"])
+	connect("Demo Calendar")
+	desk.call("take_message")
+
 
 def main(arguments: list[str] | None = None) -> int:
 	parser = argparse.ArgumentParser(prog="python -m demo.check", description=__doc__)
 	parser.add_argument(
 		"--site", nargs=3, metavar=("ADDRESS", "CONNECTED_APP", "ISSUER"), help="a demo site instead"
 	)
+	parser.add_argument(
+		"--states", nargs=2, metavar=("ADDRESS", "ISSUER"), help="only give a demo site an app in each state"
+	)
 	given = parser.parse_args(arguments)
+	if given.states:
+		address, issuer = given.states
+		show_states(Desk(address, "Administrator", "admin"), demo_provider.Provider(issuer, 0, 0))
+		return 0
 	signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 	began, steps = time.monotonic(), Steps()
 	try:

@@ -1,4 +1,4 @@
-"""Makes a Connected App that is ready to connect. Runs in a bench's own Python: `python -m demo.frappe_site`.
+"""Makes Connected Apps that are ready to connect. Runs in a bench's own Python: `python -m demo.frappe_site`.
 
 Prints the document's name as the last line.
 """
@@ -8,6 +8,10 @@ from __future__ import annotations
 import sys
 
 import frappe
+from frappe.utils.password import update_password
+
+VISITOR = "visitor@example.com"
+VISITOR_PASSWORD = "visitor"
 
 
 def main(site: str, discovery_url: str) -> None:
@@ -21,12 +25,35 @@ def main(site: str, discovery_url: str) -> None:
 
 
 def create(discovery_url: str) -> str:
+	"""Three apps at the one provider, so that there is one to show in each state, and a user without Desk.
+
+	:returns: the name of the one that is left to be connected
+	"""
+	for provider_name in ("Demo Mail", "Demo Calendar"):
+		make_app(provider_name, discovery_url)
+	name = make_app("Demo Provider", discovery_url)
+	visitor = frappe.new_doc("User")
+	visitor.update(
+		{
+			"email": VISITOR,
+			"first_name": "Visitor",
+			"user_type": "Website User",
+			"send_welcome_email": 0,
+		}
+	)
+	visitor.insert()
+	update_password(VISITOR, VISITOR_PASSWORD)
+	frappe.db.commit()
+	return name
+
+
+def make_app(provider_name: str, discovery_url: str) -> str:
 	from connected_app.api import get_openid_configuration
 
 	app = frappe.new_doc("Connected App")
 	app.update(
 		{
-			"provider_name": "Demo Provider",
+			"provider_name": provider_name,
 			"openid_configuration": discovery_url,
 			"client_id": "demo",
 			"client_secret": "demo-secret",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import re
 from collections import Counter
@@ -68,6 +69,21 @@ def test_nothing_is_assembled() -> None:
 	for path in strings.python_files():
 		found += [f"{path.name}:{line}" for line in strings.assembled_in_python(path.read_text())]
 	assert not found, listed("strings that are put together", found)
+
+
+def test_stored_sentences() -> None:
+	"""What a refresh may store with something filled in can be told again in another language."""
+	tree = ast.parse((strings.APP / "site" / "errors.py").read_text())
+	stored = next(
+		ast.literal_eval(node.value)
+		for node in tree.body
+		if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "STORED"
+	)
+	raised = set()
+	for name in ("token_endpoint", "net", "client_auth", "refresh", "session", "grant", "id_token"):
+		source = (strings.APP / "oauth" / f"{name}.py").read_text()
+		raised |= {text for text, _line in strings.of_python(source) if "{0}" in text}
+	assert raised | {"{0} is not set."} == set(stored)
 
 
 def test_the_collector_collects() -> None:

@@ -15,7 +15,7 @@ from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
 from connected_app.site import access
-from connected_app.site.errors import translated
+from connected_app.site.errors import retold, translated
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
@@ -109,7 +109,7 @@ def of_app(app: ConnectedApp, start: int, page_length: int) -> dict[str, Any]:
 def reason(last_error: str | None) -> dict[str, str]:
 	"""A Token Cache's *Last Error*, taken apart: `error_code` for machines, `last_error` for people."""
 	code, _separator, message = (last_error or "").partition(": ")
-	return {"error_code": code, "last_error": translated(message)}
+	return {"error_code": code, "last_error": retold(message)}
 
 
 def _children(

@@ -26,12 +26,41 @@ class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
 	pass
 
 
+# The sentences with something filled in that a Token Cache may hold: what was filled in is looked for in them.
+STORED = (
+	"The provider answered with HTTP {0}.",
+	"The provider answered with an error: {0}",
+	"The provider is not available at the moment: {0}",
+	"The provider no longer accepts this connection: {0}",
+	"The provider refused the request: {0}",
+	"The provider did not accept the client's credentials: {0}",
+	"{0} could not be reached.",
+	"{0} did not answer in time.",
+	"{0} must be reached by https.",
+	"{0} is an internal address, which this site may not call.",
+	"The certificate of {0} could not be verified.",
+	"The answer of {0} is too large.",
+	"{0} is not set.",
+)
+
+
 def translated(text: str) -> str:
 	"""A message or action of an error in the language of whoever is looking."""
 	if isinstance(text, Sentence):
 		values = [translated(value) if isinstance(value, Sentence) else value for value in text.values]
 		return _(text.template).format(*values)
 	return _(text) if text else ""
+
+
+def retold(text: str) -> str:
+	"""A stored message, which is in English, in the language of whoever is looking."""
+	if (said := translated(text)) != text:
+		return said
+	for template in STORED:
+		before, _placeholder, after = template.partition("{0}")
+		if text.startswith(before) and text.endswith(after):
+			return _(template).format(text[len(before) : len(text) - len(after)])
+	return text
 
 
 def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthError:

@@ -105,6 +105,21 @@ class TestLanguages(Case):
 		answer = self.connect(self.app)
 		self.assertIn("provider.invalid war nicht erreichbar.", answer.text)
 
+	def test_stored_reasons(self) -> None:
+		"""A Token Cache holds its reason in English; who looks reads it in their own language."""
+		self.connect(self.app)
+		name = row(self.app, ALICE).name
+		told = {
+			"timeout: login.example did not answer in time.": "login.example hat nicht rechtzeitig geantwortet.",
+			"expired: The connection has expired and cannot be renewed.": "Die Verbindung ist abgelaufen",
+		}
+		self.speak("de")
+		for stored, said in told.items():
+			values = {"status": "Temporarily Failing", "last_error": stored}
+			frappe.db.set_value("Token Cache", name, values)
+			frappe.db.commit()
+			self.assertIn(said, self.alice.open(f"/connect?app={self.app.name}").text)
+
 	def test_frappe_reads_every_line(self) -> None:
 		for language, said in (("de", "Verbunden als {0}"), ("ar", "متصل باسم {0}")):
 			with self.subTest(language):

@@ -27,6 +27,8 @@ export const LOOKS = [
 	["light", "phone", PHONE],
 	["dark", "phone", PHONE],
 ];
+// Frappe's website, unlike its Desk, has no dark look of its own.
+export const LIGHT = LOOKS.filter(([colours]) => colours === "light");
 
 export const counts = { passed: 0, failed: 0 };
 export function check(what, truth, found = "") {

@@ -1,7 +1,7 @@
 // Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
 
 import {
-	base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, picture, settle, shot,
+	LIGHT, base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, picture, settle, shot,
 	startProvider, waitForConnection,
 } from "./kit.mjs";
 
@@ -22,6 +22,7 @@ export async function makeStates(page, provider) {
 		disabled: await makeApp(page, provider, { provider_name: "Acme Archive", enabled: 0 }),
 	};
 	for (const state of ["connected", "reconnect", "failing"]) await connectQuickly(page, names[state]);
+	await call(page, "take_message");
 	await forgetful.command("reset");
 	await gone.stop();
 	await page.waitForTimeout(1200);
@@ -35,7 +36,7 @@ export async function makeStates(page, provider) {
 export async function deskStates(page, names) {
 	await openForm(page, names.reconnect);
 	await waitForConnection(page, "Reconnect Required");
-	check("a broken connection offers Reconnect at the top", await headButton(page, "Reconnect to Acme Mail").isVisible());
+	check("a broken connection offers Reconnect at the top", await headButton(page, "Reconnect").isVisible());
 	await looks(page, "form reconnect required", {
 		selectors: [".connected-app-connection", ".connected-app-buttons", ".connected-app-people"],
 		words: ["Reconnect Required", "Reason: "],
@@ -85,12 +86,13 @@ export async function myConnections(page) {
 	await page.goto(`${base}/my-connections`);
 	await page.waitForSelector(".connected-app-card [data-action]:not([disabled])");
 	await looks(page, "my connections", {
+		only: LIGHT,
 		selectors: [".connected-app-page"],
 		words: [
 			"My Connections", "Acme Calendar", "Connected", "Acme Mail", "Reconnect Required", "Acme Files",
 			"Temporarily Failing", "Know who you are", "See your e-mail address", "Keep access while you are away",
 		],
-		pictures: { "light wide": "my-connections", "dark phone": "my-connections-phone" },
+		pictures: { "light wide": "my-connections", "light phone": "my-connections-phone" },
 	});
 	check(
 		"an app that is disabled and was never connected is not listed",
@@ -145,5 +147,5 @@ export async function myConnections(page) {
 export async function onePage(page, name) {
 	await page.goto(`${base}/connect?app=${name}`);
 	await page.waitForSelector(".connected-app-card [data-action]:not([disabled])");
-	await looks(page, "connect", { selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
+	await looks(page, "connect", { only: LIGHT, selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
 }

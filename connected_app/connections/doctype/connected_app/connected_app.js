@@ -134,6 +134,8 @@
 		frm.toggle_display("setup_html", Boolean(shown));
 		const $wrapper = frm.get_field("setup_html").$wrapper.empty();
 		if (!shown) return;
+		// Frappe's links to what has happened so far would stand above the steps.
+		frm.dashboard.hide();
 		const all = steps(frm);
 		const next = all.find((step) => !step.done);
 		const $list = $(`<ol class="connected-app-steps"></ol>`).appendTo($wrapper);
@@ -177,7 +179,9 @@
 
 	function add_admin_buttons(frm) {
 		if (!may_write(frm)) return;
-		frm.add_custom_button(__("Get OpenID Configuration"), () => get_openid_configuration(frm));
+		const discover = () => get_openid_configuration(frm);
+		if (frm.doc.token_uri) frm.page.add_menu_item(__("Get OpenID Configuration"), discover);
+		else frm.add_custom_button(__("Get OpenID Configuration"), discover);
 		if (!frm.is_new()) frm.add_custom_button(__("Check Configuration"), () => check_configuration(frm));
 	}
 
@@ -294,7 +298,8 @@
 		const $text = $(`<div class="connected-app-finding" role="note"></div>`).addClass(level);
 		$(`<div></div>`).text(message).appendTo($text);
 		if (action) $(`<div class="text-muted"></div>`).text(action).appendTo($text);
-		$wrapper.toggleClass("has-error", level === "error").append($text);
+		// In a table it would redden every row.
+		$wrapper.toggleClass("has-error", level === "error" && field.df.fieldtype !== "Table").append($text);
 		// What is folded away would hide it.
 		field.section?.collapse?.(false);
 		const $input = $wrapper.find("input, textarea, select").first();
@@ -411,7 +416,7 @@
 		const ready = !may_write(frm) || (frm.doc.client_id && frm.doc.authorization_uri);
 		if (!may_connect || !frm.doc.enabled || !ready) return;
 		if (status === "Not Connected") add_button(frm, __("Connect to {0}", [provider]));
-		else if (status === "Reconnect Required") add_button(frm, __("Reconnect to {0}", [provider]));
+		else if (status === "Reconnect Required") add_button(frm, __("Reconnect"));
 
 		function add_button(frm, label) {
 			// Frappe puts a label into the page as HTML.
