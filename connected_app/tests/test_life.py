@@ -258,6 +258,7 @@ class TestAnotherKey(Case):
 		self.assertIn(f"Token Cache {name}: the tokens cannot be read", log.error)
 		self.assertIn(f"Connected App {self.app.name}: the client secret cannot be read", log.error)
 		forget()
+		frappe.clear_messages()
 		with self.assertRaises(ReconnectRequired) as caught:
 			self.app.get_oauth2_session(ALICE)
 		self.assertEqual(caught.exception.code, "secret_unreadable")
