@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import frappe
 from frappe import _
@@ -44,12 +44,12 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def callback() -> None:
-	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The last path segment is the Connected App as
-	it was called when its redirect URI was made.
+	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The path ends with the Connected App as it was
+	called when its redirect URI was made.
 
 	Takes no arguments: a code among them would end up in tracebacks.
 	"""
-	name = unquote(frappe.request.path.rpartition("/")[2])
+	name = frappe.request.path.partition(flow.CALLBACK)[2]
 	again = "/connect?app=" + quote(name, safe="")
 	if frappe.session.user == "Guest":
 		# Nothing of this request goes into a login redirect: it holds a code and a state.

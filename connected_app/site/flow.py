@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 
 attempts = RedisAttemptStore()
+# Behind it, in a path: the name, in which a slash is allowed.
+CALLBACK = ".callback/"
 
 
 def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
@@ -54,7 +56,7 @@ def take(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
 
 	It is spent only by the user and browser session that began it, so that nobody else can spoil it.
 
-	:param name: the last segment of the callback's path. That of the redirect URI, which is distinct for each app
+	:param name: the end of the callback's path. It must be that of the redirect URI, which is distinct for each app
 		(RFC 9700 4.4.2.1) and outlives a renaming: the app itself may be called otherwise by now.
 
 	:raises ReconnectRequired: `state_missing`, `attempt_unknown`, `attempt_elsewhere`, `parameter_repeated`
@@ -63,7 +65,7 @@ def take(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
 	if not state:
 		raise ReconnectRequired("state_missing", "The answer belongs to no attempt.")
 	attempt = attempts.peek(state)
-	if attempt is None or unquote(attempt.redirect_uri.rpartition("/")[2]) != name:
+	if attempt is None or unquote(attempt.redirect_uri.partition(CALLBACK)[2]) != name:
 		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
 	context = attempt.context
 	if context["user"] != frappe.session.user or context["session"] != browser_session():

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import TestCase
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import frappe
@@ -107,7 +108,7 @@ class TestRenaming(Case):
 
 	def test_a_renamed_app(self) -> None:
 		"""core-defects 34: the redirect URI that is registered keeps the old name, and reaches the app."""
-		registered, new = self.app.redirect_uri, frappe.generate_hash(length=10)
+		registered, new = self.app.redirect_uri, f"Mail/50 %25 Ü+{frappe.generate_hash(length=6)}"
 		frappe.rename_doc("Connected App", self.app.name, new, force=True, show_alert=False)
 		frappe.db.commit()
 		self.assertEqual(self.hello(new), 200)
@@ -119,7 +120,7 @@ class TestRenaming(Case):
 		self.assertTrue(state["redirect_uri_outdated"])
 		self.assertEqual(
 			self.admin.ask("renew_redirect_uri", connected_app=new),
-			registered.replace(self.app.name, new),
+			registered.replace(self.app.name, quote(new, safe="")),
 		)
 		self.assertEqual(self.connect(frappe.get_doc("Connected App", new)).status_code, 302)
 
