@@ -154,7 +154,7 @@ def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) 
 		if isinstance(claims.get("nonce"), str):
 			claims["nonce"] = Secret(claims["nonce"])
 		return claims, algorithm
-	except jwt.PyJWTError as exc:
+	except (jwt.PyJWTError, UnicodeError) as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
 		error = (
 			refused("signature", "The signature of the provider's identity statement is wrong.")
