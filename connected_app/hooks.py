@@ -38,3 +38,9 @@ doc_events = {
 		"on_trash": "connected_app.site.leaving.user_deleted",
 	}
 }
+
+scheduler_events = {
+	"cron": {
+		"*/5 * * * *": ["connected_app.site.revocation.retry", "connected_app.site.schedule.run"],
+	},
+}

@@ -286,7 +286,10 @@ def create_app(page: Page) -> Flask:
 	@action("/disconnect")
 	def disconnect(browser: Browser) -> None:
 		with browser.store.exclusive() as slot:
-			revoked = bool(slot.grant) and revoke(browser.config(), slot.grant, page.http)
+			try:
+				revoked = bool(slot.grant) and revoke(browser.config(), slot.grant, page.http)
+			except OAuthError:
+				revoked = False
 			slot.clear()
 		if revoked:
 			browser.say("Disconnected.", "The provider has revoked the tokens, and they are forgotten here.")

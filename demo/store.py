@@ -146,10 +146,17 @@ class SQLiteSlot:
 		self.store, self.connection = store, connection
 		self.grant, self.failure = grant, failure
 
+	def reread(self) -> Grant | None:
+		return self.store._read(self.connection)[0]
+
 	def save(self, grant: Grant) -> None:
 		sealed = self.store.database.seal(write_grant(grant))
 		self._commit("INSERT OR REPLACE INTO grants VALUES (?, ?, NULL)", [self.store.id, sealed])
 		self.grant, self.failure = grant, None
+
+	def refuse(self, now: datetime) -> None:
+		if self.grant:
+			self.save(replace(self.grant, refused_at=now))
 
 	def fail(self, failure: Failure) -> None:
 		self._commit("UPDATE grants SET failure = ? WHERE id = ?", [write_failure(failure), self.store.id])
@@ -170,14 +177,14 @@ def digest(text: str) -> str:
 
 def write_grant(grant: Grant) -> dict[str, Any]:
 	values = asdict(grant)
-	for name in ("expires_at", "issued_at"):
+	for name in ("expires_at", "issued_at", "refused_at"):
 		values[name] = values[name] and values[name].isoformat()
 	return values
 
 
 def read_grant(values: dict[str, Any]) -> Grant:
 	account, refresh_token = values.pop("account"), values.pop("refresh_token")
-	for name in ("expires_at", "issued_at"):
+	for name in ("expires_at", "issued_at", "refused_at"):
 		values[name] = values[name] and datetime.fromisoformat(values[name])
 	grant = Grant(
 		**{**values, "access_token": Secret(values["access_token"]), "scopes": tuple(values["scopes"])}

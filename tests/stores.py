@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from connected_app.oauth import Attempt, Failure, Grant
 
@@ -16,9 +17,16 @@ class MemorySlot:
 	failure: Failure | None
 	store: MemoryStore
 
+	def reread(self) -> Grant | None:
+		return self.store.grant
+
 	def save(self, grant: Grant) -> None:
 		self.store.grant, self.store.failure = grant, None
 		self.store.saves += 1
+
+	def refuse(self, now: datetime) -> None:
+		assert self.store.grant
+		self.store.grant = replace(self.store.grant, refused_at=now)
 
 	def fail(self, failure: Failure) -> None:
 		self.store.failure = failure

@@ -59,11 +59,8 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 	)
 	assert session.get(api).ok
 	texts.append(repr(session.token) + repr(session.__dict__) + repr(store.grant))
-	revoke(
-		replace(op.config, revocation_uri=op.server.script("/revoke", Answer(status=503))),
-		store.grant,
-		op.http,
-	)
+	grant, revocation_uri = store.grant, op.server.script("/revoke", Answer(status=503))
+	failing(lambda: revoke(replace(op.config, revocation_uri=revocation_uri), grant, op.http))
 
 	failing(lambda: op.connect(op.id_token(iss="x")))
 	failing(lambda: complete(op.config, op.attempt, op.callback(iss="x"), op.http, clock=op.clock))

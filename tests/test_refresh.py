@@ -12,6 +12,7 @@ import pytest
 from connected_app.oauth import (
 	Account,
 	ClientConfig,
+	ClientCredentials,
 	ConfigurationError,
 	Failure,
 	Grant,
@@ -200,15 +201,61 @@ def test_dead_grant_is_not_tried_again(
 	assert store.failure and store.failure.reconnect
 
 
-def test_configuration_error_heals(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
-	"""core-defects 21: `invalid_client` is for the admin, costs nobody the grant, and is tried again at once."""
+def test_configuration_error_cools_down(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 21: `invalid_client` is for the admin, costs nobody the grant, and is not sent at each call."""
 	server.script("/token", as_json({"error": "invalid_client"}, 401), as_json({"access_token": "new"}))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
-	with pytest.raises(ConfigurationError) as caught:
-		Refresher(config, store, http, clock).current()
-	assert caught.value.code == "invalid_client"
-	assert store.failure and not store.failure.reconnect
+	for wait in (None, 60):
+		with pytest.raises(ConfigurationError) as caught:
+			Refresher(config, store, http, clock).current()
+		assert (caught.value.code, caught.value.retry_after) == ("invalid_client", wait)
+	assert len(server.requests) == 1
+	assert store.failure and (store.failure.reconnect, store.failure.configuration) == (False, True)
+	clock.advance(60)
 	assert Refresher(config, store, http, clock).current().access_token == "new"
+	assert store.failure is None
+
+
+def test_an_api_that_refuses_every_token(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 17: a token that was refused though it was new is not mended by another refresh."""
+	server.script("/token", *(as_json({"access_token": f"new-{n}", "expires_in": 3600}) for n in range(9)))
+	store = MemoryStore(a_grant())
+	refresher = Refresher(config, store, http, clock)
+	fresh = refresher.renew(a_grant(), rejected=True)
+	refresher.refused(a_grant())
+	assert store.grant and store.grant.refused_at is None, "it was the one before"
+	refresher.refused(fresh)
+	clock.advance(299)
+	assert refresher.renew(fresh, rejected=True).access_token == "new-0"
+	clock.advance(1)
+	assert refresher.renew(fresh, rejected=True).access_token == "new-1"
+	assert store.grant.refused_at is None
+	assert len(server.requests) == 2
+
+
+def test_somebody_was_faster_despite_the_lock(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 25: `invalid_grant` about a token that is no longer the stored one costs nobody the grant."""
+	for newer, expected in (
+		(a_grant(access_token="theirs", refresh_token="r2"), "theirs"),
+		(a_grant(access_token="theirs", refresh_token="r2", expires_at=EXPIRED), "ours"),
+	):
+		store = MemoryStore(a_grant(expires_at=EXPIRED))
+
+		def spent(request: Request, store: MemoryStore = store, newer: Grant = newer) -> Answer:
+			if request.form["refresh_token"] == "r2":
+				return as_json({"access_token": "ours"})
+			store.grant = newer
+			return as_json({"error": "invalid_grant"}, 400)
+
+		server.script("/token", spent)
+		assert Refresher(config, store, http, clock).current().access_token == expected
+		assert store.failure is None
 
 
 @pytest.mark.parametrize(
@@ -318,3 +365,87 @@ def test_keys_out_of_reach_on_refresh(op: OpenIDProvider) -> None:
 	)
 	refresher.current()
 	assert store.grant and store.grant.refresh_token == "r2"
+
+
+def test_client_credentials(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""RFC 6749 4.4: asked for when there is none and when it is due; no refresh token is kept or used."""
+	server.script(
+		"/token",
+		as_json({"access_token": "first", "expires_in": 3600, "refresh_token": "useless"}),
+		as_json({"access_token": "second", "expires_in": 3600}),
+	)
+	store = MemoryStore()
+	own = ClientCredentials(config, store, http, clock)
+	assert own.current().access_token == "first"
+	assert own.current() is store.grant
+	clock.advance(3590)
+	assert own.current().access_token == "second"
+	client = {"client_id": "client", "client_secret": CLIENT_SECRET}
+	expected = {"grant_type": "client_credentials", "scope": "read write", **client}
+	assert [request.form for request in server.requests] == [expected] * 2
+	assert store.grant and store.grant.refresh_token is None
+
+
+@pytest.mark.parametrize(
+	("answer", "kind", "code", "pause"),
+	[
+		(Answer(b"", 429, {"Retry-After": "90"}), TemporaryFailure, "rate_limited", 90),
+		(Answer(b"", 503), TemporaryFailure, "server_error", 15),
+		(as_json({"error": "invalid_client"}, 401), ConfigurationError, "invalid_client", 60),
+		(as_json({"error": "invalid_grant"}, 400), ConfigurationError, "unauthorized_client", 60),
+	],
+)
+def test_client_credentials_cool_down(
+	answer: Answer,
+	kind: type[OAuthError],
+	code: str,
+	pause: int,
+	config: ClientConfig,
+	server: Hostile,
+	http: Http,
+	clock: Clock,
+) -> None:
+	"""core-defects 21: as a refresh; nobody is asked to consent to what needs no consent."""
+	server.script("/token", answer, as_json({"access_token": "new"}))
+	store = MemoryStore()
+	own = ClientCredentials(config, store, http, clock)
+	with pytest.raises(kind) as caught:
+		own.current()
+	assert caught.value.code == code
+	clock.advance(pause - 1)
+	with pytest.raises(kind):
+		own.current()
+	assert len(server.requests) == 1
+	clock.advance(1)
+	assert own.current().access_token == "new"
+
+
+def test_client_credentials_replace_what_cannot_be_read(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	class Unreadable(MemoryStore):
+		def load(self) -> Grant | None:
+			if self.grant is None:
+				raise ReconnectRequired("secret_unreadable", "The stored connection cannot be read.")
+			return self.grant
+
+	server.script("/token", as_json({"access_token": "new"}))
+	failure = Failure(code="secret_unreadable", message="…", reconnect=True)
+	store = Unreadable(failure=failure)
+	assert ClientCredentials(config, store, http, clock).current().access_token == "new"
+
+
+def test_one_client_credentials_request(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 25: one at a time, too; whoever waited takes what was stored."""
+	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}, delay=0.1))
+	store = MemoryStore()
+	threads = [
+		threading.Thread(target=ClientCredentials(config, store, http, clock).current) for _ in range(8)
+	]
+	for thread in threads:
+		thread.start()
+	for thread in threads:
+		thread.join()
+	assert len(server.requests) == 1

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from connected_app.oauth import ClientConfig, Http, revoke
+from connected_app.oauth import ClientConfig, Http, OAuthError, Secret, revoke
 
 from .helpers import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, a_grant
-from .hostile import Answer, Hostile
+from .hostile import Answer, Hostile, as_json
 
 
 def test_refresh_token_first(config: ClientConfig, server: Hostile, http: Http) -> None:
@@ -22,14 +22,51 @@ def test_refresh_token_first(config: ClientConfig, server: Hostile, http: Http) 
 
 
 @pytest.mark.parametrize(
-	"answer",
-	[Answer(status=503), Answer(status=400), Answer(status=302), Answer(b"x", cut=0), Answer(delay=5)],
+	("answer", "code"),
+	[
+		(Answer(status=503), "server_error"),
+		(Answer(status=429, headers={"Retry-After": "7"}), "rate_limited"),
+		(Answer(status=302), "redirected"),
+		(Answer(b"x", cut=0), "network"),
+		(Answer(delay=5), "timeout"),
+		(Answer(status=401), "invalid_client"),
+	],
 )
-def test_failure_is_an_answer(answer: Answer, config: ClientConfig, server: Hostile, http: Http) -> None:
-	"""core-defects 13: nothing that the provider does keeps the caller from forgetting the grant."""
+def test_what_may_be_confirmed_later(
+	answer: Answer, code: str, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""core-defects 13: RFC 7009 2.2.1. The access token is tried all the same."""
 	config = replace(config, revocation_uri=server.script("/revoke", answer, Answer()))
-	assert revoke(config, a_grant(), http) is False
-	assert len(server.requests) == 2
+	with pytest.raises(OAuthError) as caught:
+		revoke(config, a_grant(), http)
+	assert caught.value.code == code
+	assert caught.value.retry_after == (7 if code == "rate_limited" else None)
+	assert [request.form["token"] for request in server.requests] == [REFRESH_TOKEN, ACCESS_TOKEN]
+
+
+@pytest.mark.parametrize(
+	("answer", "confirmed"),
+	[
+		(Answer(), True),
+		(Answer(status=204), True),
+		(as_json({"error": "invalid_token"}, 400), True),
+		(as_json({"error": "unsupported_token_type"}, 400), False),
+		(Answer(status=404), False),
+	],
+)
+def test_definite_answers(
+	answer: Answer, confirmed: bool, config: ClientConfig, server: Hostile, http: Http
+) -> None:
+	"""RFC 7009 2.2: a token that is invalid already needs no revoking; Google says so by an error."""
+	config = replace(config, revocation_uri=server.script("/revoke", Answer(), answer))
+	assert revoke(config, a_grant(), http) is confirmed
+
+
+def test_only_what_there_is(config: ClientConfig, server: Hostile, http: Http) -> None:
+	config = replace(config, revocation_uri=server.script("/revoke", Answer()))
+	assert revoke(config, a_grant(refresh_token=None), http) is True
+	assert revoke(config, a_grant(access_token=Secret("")), http) is True
+	assert [request.form["token"] for request in server.requests] == [ACCESS_TOKEN, REFRESH_TOKEN]
 
 
 def test_no_endpoint(config: ClientConfig, server: Hostile, http: Http) -> None:

@@ -94,6 +94,18 @@ def test_never_twice(session: Session, server: Hostile) -> None:
 	assert server.paths() == {"/api": 2, "/token": 1}
 
 
+def test_an_api_that_always_refuses(
+	session: Session, server: Hostile, store: MemoryStore, config: ClientConfig, http: Http, clock: Clock
+) -> None:
+	"""core-defects 17: ten requests, in this session and in others, cost one token request and one repetition."""
+	url = server.script("/api", Answer(status=401))
+	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
+	for _ in range(5):
+		assert session.get(url).status_code == 401
+		assert Session(Refresher(config, store, http, clock), config).get(url).status_code == 401
+	assert server.paths() == {"/api": 11, "/token": 1}
+
+
 def generator() -> Iterator[bytes]:
 	yield b"once"
 

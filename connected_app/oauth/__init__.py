@@ -10,7 +10,7 @@ from .grant import Account, Grant
 from .net import Http
 from .ports import AttemptStore, Failure, GrantStore, Slot
 from .redact import Secret
-from .refresh import Refresher
+from .refresh import ClientCredentials, Refresher
 from .revocation import revoke
 from .session import Session
 
@@ -19,6 +19,7 @@ __all__ = [
 	"Attempt",
 	"AttemptStore",
 	"ClientConfig",
+	"ClientCredentials",
 	"ConfigurationError",
 	"Failure",
 	"Grant",

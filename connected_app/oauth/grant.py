@@ -34,6 +34,7 @@ class Grant:
 	:param expires_at: UTC instant at which the access token expires; None: it does not expire
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
+	:param refused_at: UTC instant at which a resource server refused the access token though it was new
 	"""
 
 	access_token: Secret
@@ -43,6 +44,7 @@ class Grant:
 	issued_at: datetime | None = None
 	scopes: tuple[str, ...] = ()
 	account: Account | None = None
+	refused_at: datetime | None = None
 
 	def is_expired(self, now: datetime) -> bool:
 		"""Whether the access token is past its expiry at `now` (UTC)."""

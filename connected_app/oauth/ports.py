@@ -34,12 +34,14 @@ class Failure:
 	"""Why the last refresh failed.
 
 	:param reconnect: whether only the user's consent helps
+	:param configuration: whether an admin must mend something
 	:param retry_at: UTC instant before which the provider is not asked again
 	"""
 
 	code: str
 	message: str
 	reconnect: bool = False
+	configuration: bool = False
 	retry_at: datetime | None = None
 
 
@@ -49,8 +51,14 @@ class Slot(Protocol):
 	grant: Grant | None
 	failure: Failure | None
 
+	def reread(self) -> Grant | None:
+		"""The grant as it is stored now, in case the slot is not as exclusive as it should be."""
+
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably; when this returns, it outlives this process."""
+
+	def refuse(self, now: datetime) -> None:
+		"""Record that the grant's access token is refused though it is new."""
 
 	def fail(self, failure: Failure) -> None:
 		"""Record why the refresh failed; the tokens stay."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from . import id_token, token_endpoint
 from .config import ClientConfig
-from .errors import OAuthError, ReconnectRequired, TemporaryFailure
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import Account, Grant, from_response
 from .ports import Failure, utc_now
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 	from .ports import Clock, GrantStore, Slot, Transport
 
 COOL_DOWN = 15
+# An admin's mending is slower than a network's; saving the settings ends this one at once.
+ADMIN_COOL_DOWN = 60
+# An API that refuses a new token does so for a reason that yet another one does not mend.
+REFUSED_PAUSE = timedelta(seconds=300)
 # Refusals of an ID token that say nothing about whose tokens these are.
 PASSING = ("id_token_expired", "id_token_issued_at", "id_token_key_unknown")
 
@@ -46,22 +51,23 @@ class Refresher:
 			return grant
 		return self.renew(grant)
 
-	def renew(self, stale: Grant, *, rejected: bool = False) -> Grant:
+	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
 		"""A newer grant than `stale`: the one that someone else has stored meanwhile, or a refreshed one.
 
 		While `stale` has not expired, a passing failure gives it back as it is, unless the resource server has
-		`rejected` it.
+		`rejected` it. One that is rejected less than `REFUSED_PAUSE` after it was `refused` is given back, too.
 
 		:raises OAuthError: as `current`
 		"""
 		with self.store.exclusive() as slot:
-			grant = slot.grant
+			grant, now = slot.grant, self.clock()
 			if grant is None:
-				raise not_connected()
-			now = self.clock()
-			moved_on = grant.access_token != stale.access_token
-			if moved_on and not grant.is_due(now, self.config.leeway):
-				return grant
+				return self._without(slot)
+			moved_on = stale is None or grant.access_token != stale.access_token
+			if not grant.is_due(now, self.config.leeway):
+				refused = grant.refused_at is not None and now - grant.refused_at < REFUSED_PAUSE
+				if moved_on or (rejected and refused):
+					return grant
 			still_good = not grant.is_expired(now) and (moved_on or not rejected)
 			try:
 				return self._refresh(slot, grant)
@@ -70,17 +76,23 @@ class Refresher:
 					return grant
 				raise error
 
+	def refused(self, fresh: Grant) -> None:
+		"""Note that a resource server rejects `fresh`, which `renew` gave because it had rejected the one before.
+
+		Otherwise an API that rejects whatever it is shown would cost a refresh at each request, in each session.
+		"""
+		with self.store.exclusive() as slot:
+			if slot.grant and slot.grant.access_token == fresh.access_token:
+				slot.refuse(self.clock())
+
+	def _without(self, slot: Slot) -> Grant:
+		raise not_connected()
+
 	def _refresh(self, slot: Slot, grant: Grant) -> Grant:
-		failure, now = slot.failure, self.clock()
-		if failure and failure.reconnect:
-			raise ReconnectRequired(failure.code, failure.message)
-		if failure and failure.retry_at and now < failure.retry_at:
-			raise TemporaryFailure(
-				"cooling_down", failure.message, retry_after=(failure.retry_at - now).total_seconds()
-			)
+		check_failure(slot.failure, self.clock())
 		if not grant.refresh_token:
 			expired = ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
-			if grant.is_expired(now):
+			if grant.is_expired(self.clock()):
 				slot.fail(self._failure(expired))
 			raise expired
 		form: dict[str, str] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
@@ -95,6 +107,12 @@ class Refresher:
 			slot.save(fresh)
 			return fresh
 		except OAuthError as error:
+			if error.code == "grant_invalid":
+				# Where the lock is weaker than it should be, someone else may have spent the refresh token.
+				latest = slot.reread()
+				if latest and latest.refresh_token != grant.refresh_token:
+					due = latest.is_due(self.clock(), self.config.leeway)
+					return self._refresh(slot, latest) if due else latest
 			slot.fail(self._failure(error))
 			raise
 
@@ -109,17 +127,75 @@ class Refresher:
 				raise
 
 	def _failure(self, error: OAuthError) -> Failure:
-		wait = None
-		if isinstance(error, TemporaryFailure):
-			wait = self.clock() + timedelta(
-				seconds=error.retry_after if error.retry_after is not None else COOL_DOWN
-			)
+		reconnect = isinstance(error, ReconnectRequired)
+		configuration = isinstance(error, ConfigurationError)
+		wait = error.retry_after
+		if wait is None:
+			wait = ADMIN_COOL_DOWN if configuration else COOL_DOWN
 		return Failure(
 			code=error.code,
 			message=error.message,
-			reconnect=isinstance(error, ReconnectRequired),
-			retry_at=wait,
+			reconnect=reconnect,
+			configuration=configuration,
+			retry_at=None if reconnect else self.clock() + timedelta(seconds=wait),
 		)
+
+
+class ClientCredentials(Refresher):
+	"""The client's own grant (RFC 6749 4.4). Nobody has to consent: a new token can be had at any time."""
+
+	def current(self) -> Grant:
+		"""A token that can be used now, asked for first when there is none or it is due.
+
+		:raises TemporaryFailure: as `token_endpoint.request`, and `cooling_down`
+		:raises ConfigurationError: as `token_endpoint.request`
+		"""
+		try:
+			return super().current()
+		except ReconnectRequired:
+			return self.renew(None)
+
+	def _without(self, slot: Slot) -> Grant:
+		return self._refresh(slot, None)
+
+	def _refresh(self, slot: Slot, grant: Grant | None) -> Grant:
+		if slot.failure and not slot.failure.reconnect:
+			check_failure(slot.failure, self.clock())
+		form = {"grant_type": "client_credentials"}
+		if self.config.scopes:
+			form["scope"] = self.config.scope_separator.join(self.config.scopes)
+		try:
+			answer = token_endpoint.request(self.config, form, self.http)
+			fresh = from_response(answer, self.clock(), self.config.scopes, self.config.scope_separator)
+			answer.clear()
+			# 4.4.3: there should be no refresh token, and there is no use for one.
+			fresh = replace(fresh, refresh_token=None)
+			slot.save(fresh)
+			return fresh
+		except OAuthError as error:
+			if isinstance(error, ReconnectRequired):
+				# Nobody's consent is missing: what is missing is the provider's leave for this client.
+				error = ConfigurationError(
+					"unauthorized_client",
+					error.message,
+					"Allow this client the client credentials grant at the provider.",
+					provider_error=error.provider_error,
+				)
+			slot.fail(self._failure(error))
+			raise error
+
+
+def check_failure(failure: Failure | None, now: datetime) -> None:
+	"""
+	:raises OAuthError: what failed last, while asking again makes no sense
+	"""
+	if failure and failure.reconnect:
+		raise ReconnectRequired(failure.code, failure.message)
+	if failure and failure.retry_at and now < failure.retry_at:
+		wait = (failure.retry_at - now).total_seconds()
+		if failure.configuration:
+			raise ConfigurationError(failure.code, failure.message, retry_after=wait)
+		raise TemporaryFailure("cooling_down", failure.message, retry_after=wait)
 
 
 def not_connected() -> ReconnectRequired:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import token_endpoint
 from .client_auth import authenticate
 from .config import ClientConfig
 from .errors import OAuthError
 from .grant import Grant
 
 if TYPE_CHECKING:
+	from .net import Reply
 	from .ports import Transport
 
 
 def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
-	"""Revoke the refresh token first, then the access token.
+	"""Revoke the refresh token first, then the access token, whatever became of the first.
 
 	:returns: whether the provider confirmed both; False as well where it has no revocation endpoint. Callers
 		forget the grant whatever this says.
+	:raises TemporaryFailure: it may be confirmed later (RFC 7009 2.2.1)
+	:raises ConfigurationError: it may be confirmed once an admin has mended something
 	"""
 	if not config.revocation_uri:
 		return False
-	confirmed = True
+	confirmed, failure = True, None
 	for token, hint in ((grant.refresh_token, "refresh_token"), (grant.access_token, "access_token")):
 		if not token:
 			continue
@@ -29,7 +33,20 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 		headers: dict[str, str] = {}
 		try:
 			authenticate(config, form, headers)
-			confirmed = http.post(config.revocation_uri, form, headers).status == 200 and confirmed
-		except OAuthError:
-			confirmed = False
+			confirmed = _confirms(http.post(config.revocation_uri, form, headers)) and confirmed
+		except OAuthError as error:
+			failure = error
+	if failure:
+		raise failure
 	return confirmed
+
+
+def _confirms(reply: Reply) -> bool:
+	if 200 <= reply.status < 300:
+		return True
+	answer = reply.json_object() or {}
+	if reply.status in (401, 408, 429) or reply.status < 400 or reply.status >= 500:
+		token_endpoint.read(reply)
+		raise token_endpoint.error_from(answer, reply)
+	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error.
+	return answer.get("error") == "invalid_token"

@@ -68,8 +68,11 @@ class Session(OAuth2Session):
 		response = self._send(method, url, data, headers, grant, kwargs)
 		if response.status_code == 401 and self._can_repeat(response, data, kwargs):
 			fresh = self._adopt(self.refresher.renew(grant, rejected=True))
-			response.close()
-			response = self._send(method, url, data, headers, fresh, kwargs)
+			if fresh.access_token != grant.access_token:
+				response.close()
+				response = self._send(method, url, data, headers, fresh, kwargs)
+				if response.status_code == 401:
+					self.refresher.refused(fresh)
 		return response
 
 	def refresh_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

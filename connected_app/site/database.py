@@ -32,7 +32,7 @@ def own_connection() -> Iterator[None]:
 
 
 @contextmanager
-def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
+def own_transaction(name: str, wait: int) -> Iterator[None]:
 	"""Run the body, which writes, on a connection of its own; the caller's transaction is neither committed nor rolled
 	back.
 
@@ -43,27 +43,35 @@ def own_transaction(name: str, lock_wait: int) -> Iterator[None]:
 	caller's connection, under a file lock.
 
 	:param name: what is being locked, for SQLite
-	:param lock_wait: seconds to wait for a lock
+	:param wait: seconds to wait for a lock
 	"""
 	if frappe.db.db_type == "sqlite":
 		# Before waiting: the holder of the lock may be waiting for the caller to be done with the database.
 		frappe.db.commit()  # nosemgrep (see above)
-		frappe.db.set_execution_timeout(lock_wait)
-		with filelock(f"connected_app-{frappe.utils.sha256_hash(name)}", timeout=lock_wait):
+		frappe.db.set_execution_timeout(wait)
+		with filelock(f"connected_app-{frappe.utils.sha256_hash(name)}", timeout=wait):
 			try:
 				yield
 			finally:
 				frappe.db.rollback()
 		return
 	with own_connection():
-		if frappe.db.db_type == "postgres":
-			frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-			frappe.db.sql(f"SET LOCAL lock_timeout = '{int(lock_wait)}s'")
-		else:
-			frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(lock_wait)}")
-			frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-			frappe.db.rollback()
+		begin(wait)
 		yield
+
+
+def begin(wait: int) -> None:
+	"""In `own_transaction`: begin a transaction whose statements see the latest commits.
+
+	:param wait: seconds to wait for a lock
+	"""
+	if frappe.db.db_type == "mariadb":
+		frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(wait)}")
+		frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+	frappe.db.rollback()
+	if frappe.db.db_type == "postgres":
+		frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+		frappe.db.sql(f"SET LOCAL lock_timeout = '{int(wait)}s'")
 
 
 def before_writing() -> None:

@@ -88,14 +88,8 @@ def finish(app: ConnectedApp, attempt: authorization.Attempt, parameters: Mappin
 	config = app.get_client_config(with_secret=True)
 	grant = authorization.complete(config, attempt, parameters, http())
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	store = TokenCacheStore(app.name, frappe.session.user)
-	try:
-		with store.exclusive() as slot:
-			return slot.connect(grant)
-	except frappe.DuplicateEntryError:
-		# Two tabs finished at once, and both found no row to lock.
-		with store.exclusive() as slot:
-			return slot.connect(grant)
+	with TokenCacheStore(app.name, frappe.session.user, create=True).exclusive() as slot:
+		return slot.connect(grant)
 
 
 def browser_session() -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import frappe
 from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
 
-from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
+from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
 from connected_app.oauth.redact import Secret, bare
-from connected_app.site.database import BUSY, before_writing, is_lost, own_transaction
+from connected_app.site.database import BUSY, before_writing, begin, is_lost, own_transaction
 from connected_app.site.events import announce
 from connected_app.site.passwords import PLACEHOLDER
 
@@ -26,11 +26,14 @@ LOCK_WAIT = 40
 SAVE_PAUSES = (0, 1, 2, 4, 8)
 # For so long a passing failure is nobody's concern.
 PATIENCE = timedelta(days=1)
+# For the list of scopes, which is not worth a long wait.
+SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
 # As text: every session comes this way, and building it would take longer than running it.
 READ = """
 	select c.`name`, c.`token_type`, c.`expires_at`, c.`status`, c.`account_id`, c.`account_name`, c.`connected_on`,
-		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, c.`failing_since`, c.`notified_on`,
+		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, c.`failing_since`, c.`notified_on`, c.`admin_must_act`,
+		c.`refused_at`, c.`modified`,
 		a.`fieldname`, a.`password`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name` and a.`encrypted` = 1
@@ -60,11 +63,15 @@ def aware(value: datetime | str | None) -> datetime | None:
 
 
 class TokenCacheStore:
-	"""The grant of one user for one Connected App. An empty user is the service principal."""
+	"""The grant of one user for one Connected App. An empty user is the service principal.
 
-	def __init__(self, connected_app: str, user: str) -> None:
+	:param create: whether `exclusive` makes the row where there is none, so that there is something to lock
+	"""
+
+	def __init__(self, connected_app: str, user: str, create: bool = False) -> None:
 		self.connected_app = connected_app
 		self.user = user
+		self.create = create
 
 	@property
 	def key(self) -> tuple[str, str]:
@@ -83,18 +90,26 @@ class TokenCacheStore:
 		"""
 		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds; `store_unavailable`, when
 			the database or the connection to it is lost
+		:raises ConfigurationError: `not_committed`
 		"""
 		remembered().pop(self.key, None)
 		slot: TokenCacheSlot | None = None
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
 				rows = self._read()
+				if self.create and not rows:
+					self._create()
+					rows = self._read()
 				if rows:
 					# By its key, so that no other row is locked; then once more, for what changed while waiting.
 					frappe.db.get_value("Token Cache", rows[0].name, "name", for_update=True)
 					rows = self._read()
 				slot = TokenCacheSlot(self, rows)
+				if slot.grant:
+					# Whoever waited goes on with what the winner stored, though its own transaction may not see it.
+					remembered()[self.key] = slot.grant
 				yield slot
+				slot.write_scopes()
 			return
 		except BUSY as error:
 			cause: BaseException = error
@@ -110,17 +125,29 @@ class TokenCacheStore:
 		# Outside the handler: Frappe's frames hold what was to be written.
 		raise failure from bare(cause)
 
-	def forget(self) -> Grant | None:
-		"""Delete the stored grant, durably. Returns what was stored, so that it can be revoked."""
-		with self.exclusive() as slot:
-			if slot.name:
-				before_writing()
-				doc = frappe.get_doc("Token Cache", slot.name)
-				doc.flags.keep_at_provider = True
-				doc.delete(ignore_permissions=True, force=True)
+	def _create(self) -> None:
+		app, user = self.key
+		# The second where renaming has left the first to somebody else.
+		for name in (f"{app}-{user}", f"{app}-{user}-{frappe.generate_hash(length=8)}"):
+			before_writing()
+			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
+			try:
+				doc.insert(ignore_permissions=True, set_name=name)
 				frappe.db.commit()  # nosemgrep (a transaction of its own)
-				slot.happened.append(("disconnected", ""))
-			return slot.grant
+				return begin(LOCK_WAIT)
+			except frappe.DuplicateEntryError:
+				frappe.clear_last_message()
+				begin(LOCK_WAIT)
+				if self._read():
+					return None
+			except frappe.LinkValidationError:
+				frappe.clear_last_message()
+				break
+		raise ConfigurationError(
+			"not_committed",
+			"The Connected App, or the user, is not stored yet.",
+			"Commit the transaction that makes it, and then use the connection.",
+		)
 
 	def _read(self) -> list[Any]:
 		"""The row, once for each of its tokens: one statement for all that a session needs.
@@ -148,17 +175,33 @@ class TokenCacheSlot:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
 		self.failure: Failure | None = None
+		self.new_scopes: tuple[str, ...] = ()
 		if self.name:
 			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)  # nosemgrep
 			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
-			code, _separator, message = (rows[0].last_error or "").partition(": ")
-			if code and not (self.grant and code == "secret_unreadable"):
-				self.failure = Failure(
-					code=code,
-					message=message,
-					reconnect=rows[0].status == "Reconnect Required",
-					retry_at=aware(rows[0].retry_at),
-				)
+			self.failure = self._failure(rows[0])
+
+	def _failure(self, row: Any) -> Failure | None:
+		code, _separator, message = (row.last_error or "").partition(": ")
+		if not code or (self.grant and code == "secret_unreadable"):
+			return None
+		retry_at = aware(row.retry_at)
+		if retry_at:
+			saved = frappe.db.get_value("Connected App", self.store.connected_app, "modified")
+			if saved and saved > row.modified:
+				# What failed may have been mended.
+				retry_at = None
+		return Failure(
+			code=code,
+			message=message,
+			reconnect=row.status == "Reconnect Required",
+			configuration=bool(row.admin_must_act),
+			retry_at=retry_at,
+		)
+
+	def reread(self) -> Grant | None:
+		before_writing()
+		return _grant(self.store._read())
 
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
@@ -167,8 +210,10 @@ class TokenCacheSlot:
 		:raises TemporaryFailure: `store_unavailable`
 		"""
 		values = {"last_refreshed_on": naive(utc_now())}
+		# The service principal consents to nothing.
+		happened = "refreshed" if self.grant else "connected"
 		try:
-			return self._write(grant, values, "refreshed")
+			return self._write(grant, values, happened)
 		except Exception as error:
 			if not is_lost(error):
 				raise
@@ -176,8 +221,8 @@ class TokenCacheSlot:
 			time.sleep(pause)
 			with suppress(TemporaryFailure), self.store.exclusive() as slot:
 				# Our lock was lost, too: what someone else has stored meanwhile is newer.
-				if slot.grant and self.grant and slot.grant.access_token == self.grant.access_token:
-					slot._write(grant, values, "refreshed")
+				if (slot.grant and slot.grant.access_token) == (self.grant and self.grant.access_token):
+					slot._write(grant, values, happened)
 				return
 		raise store_unavailable()
 
@@ -193,9 +238,13 @@ class TokenCacheSlot:
 		):  # fmt: skip
 			grant = replace(grant, refresh_token=before.refresh_token)
 		values = {"connected_on": naive(utc_now()), "last_refreshed_on": None, "state": None}
-		# The service principal consents to nothing: each new token of its is a refresh.
-		self._write(grant, values, "connected" if self.store.user or not before else "refreshed")
+		self._write(grant, values, "connected")
 		return grant
+
+	def refuse(self, now: datetime) -> None:
+		before_writing()
+		frappe.db.set_value("Token Cache", self.name, "refused_at", naive(now))
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 
 	def fail(self, failure: Failure) -> None:
 		if not self.name:
@@ -207,7 +256,10 @@ class TokenCacheSlot:
 			"last_error": f"{failure.code}: {failure.message}",
 			"retry_at": naive(failure.retry_at),
 			"failing_since": naive(since),
+			"admin_must_act": failure.configuration,
 		}
+		if failure.reconnect:
+			values["idle_since"] = None
 		lasts = not self.row.notified_on and utc_now() - since >= PATIENCE
 		broken = status != self.row.status if failure.reconnect else lasts
 		if broken:
@@ -219,6 +271,15 @@ class TokenCacheSlot:
 			self.happened.append(("broken", failure.code))
 		elif not self.failure or failure.code != self.failure.code:
 			self.happened.append(("failing", failure.code))
+
+	def delete(self) -> None:
+		if self.name:
+			doc = frappe.get_doc("Token Cache", self.name)
+			doc.flags.keep_at_provider = True
+			doc.delete(ignore_permissions=True, force=True)
+			remembered().pop(self.store.key, None)
+			self.happened.append(("disconnected", ""))
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 
 	def _write(self, grant: Grant, values: dict[str, Any], happened: str) -> None:
 		values |= {
@@ -236,19 +297,13 @@ class TokenCacheSlot:
 			"retry_at": None,
 			"failing_since": None,
 			"notified_on": None,
+			"admin_must_act": 0,
+			"refused_at": None,
+			"idle_since": naive(utc_now()) if grant.refresh_token else None,
 		}
-		app, user = self.store.key
 		# Not whoever happens to be logged in (core-defects 23): owners may see and delete the row.
-		values["owner"] = user or "Administrator"
+		values["owner"] = self.store.user or "Administrator"
 		before_writing()
-		if not self.name:
-			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
-			name = f"{app}-{user}"
-			if frappe.db.get_value("Token Cache", name, "user") not in (None, user):
-				# Renaming a user leaves the row its name; somebody else is called so now.
-				name += "-" + frappe.generate_hash(length=8)
-			doc.insert(ignore_permissions=True, set_name=name)
-			self.name = doc.name
 		frappe.db.set_value("Token Cache", self.name, values)
 		for field in TOKENS:
 			token = getattr(grant, field)
@@ -256,13 +311,31 @@ class TokenCacheSlot:
 				set_encrypted_password("Token Cache", self.name, token, field)
 			else:
 				remove_encrypted_password("Token Cache", self.name, field)
-		if grant.scopes and (not self.grant or grant.scopes != self.grant.scopes):
-			self._write_scopes(grant.scopes)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		remembered()[self.store.key] = grant
 		self.happened.append((happened, ""))
 		if self.row.notified_on:
 			self.happened.append(("mended", ""))
+		if grant.scopes and (not self.grant or grant.scopes != self.grant.scopes):
+			self.new_scopes = grant.scopes
+
+	def write_scopes(self) -> None:
+		"""The rows of granted scopes, once the tokens are safe.
+
+		While somebody saves a Connected App, MariaDB keeps others from adding rows beside its child rows, which are
+		in the same table. The list is then written with the next refresh.
+		"""
+		if not self.new_scopes:
+			return
+		try:
+			begin(SCOPES_WAIT)
+			before_writing()
+			frappe.db.get_value("Token Cache", self.name, "name", for_update=True)
+			self._write_scopes(self.new_scopes)
+			frappe.db.commit()  # nosemgrep (a transaction of its own)
+		except Exception as error:
+			if not (isinstance(error, BUSY) or is_lost(error)):
+				raise
 
 	def _write_scopes(self, scopes: tuple[str, ...]) -> None:
 		frappe.db.delete("OAuth Scope", {"parent": self.name, "parenttype": "Token Cache"})
@@ -300,6 +373,7 @@ def _grant(rows: list[Any]) -> Grant | None:
 		expires_at=aware(row.expires_at),
 		issued_at=aware(row.last_refreshed_on or row.connected_on),
 		account=Account(id=row.account_id, name=row.account_name or "") if row.account_id else None,
+		refused_at=aware(row.refused_at),
 	)
 
 

@@ -11,6 +11,7 @@ from frappe.utils import get_datetime, get_system_timezone
 from frappe.utils.password import decrypt
 
 from connected_app.oauth.ports import utc_now
+from connected_app.site import revocation
 from connected_app.site.grants import aware, naive, unreadable
 from connected_app.site.passwords import PLACEHOLDER
 
@@ -61,6 +62,7 @@ def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
 	hand_back_expiry()
 	hand_back_names()
+	revocation.give_up_all("the app was uninstalled")
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
 	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
@@ -77,12 +79,14 @@ def give_expiry() -> None:
 	rows = frappe.get_all(
 		"Token Cache",
 		filters={"status": ("is", "not set"), "access_token": ("is", "set")},
-		fields=["name", "creation", "modified", "expires_in", "state"],
+		fields=["name", "creation", "modified", "expires_in", "refresh_token", "state"],
 	)
 	for row in rows:
 		values: dict[str, Any] = {"status": "Connected"}
+		since = _to_utc(row.creation if row.state else row.modified)
+		if row.refresh_token:
+			values["idle_since"] = naive(since)
 		if row.expires_in:
-			since = _to_utc(row.creation if row.state else row.modified)
 			values["expires_at"] = naive(since + timedelta(seconds=row.expires_in))
 		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
 
@@ -94,7 +98,7 @@ def hand_back_expiry() -> None:
 		"Token Cache", filters={"status": ("is", "set")}, fields=["name", "modified", "expires_at"]
 	)
 	for row in rows:
-		ours = ("status", "expires_at", "last_error", "retry_at", "failing_since")
+		ours = ("status", "expires_at", "last_error", "retry_at", "failing_since", "idle_since")
 		values: dict[str, Any] = dict.fromkeys(ours)
 		if row.expires_at:
 			left = aware(row.expires_at) - _to_utc(row.modified, fold=1)

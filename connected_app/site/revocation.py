@@ -1,99 +1,242 @@
-"""Disconnecting: the local grant is forgotten whatever the provider answers."""
+"""Disconnecting: the local grant is forgotten whatever the provider answers, and revoked there until it is.
+
+What waits for another attempt is a *Pending Revocation*, stored together with the deletion of the grant: both last, or
+neither does.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import frappe
-from frappe.utils.password import decrypt, encrypt, get_decrypted_password
+from frappe.utils.password import (
+	delete_all_passwords_for,
+	get_decrypted_password,
+	set_encrypted_password,
+)
 
-from connected_app.oauth import revocation
+from connected_app.oauth import client_auth, revocation
 from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
+from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
-from connected_app.site.database import own_connection
-from connected_app.site.grants import TOKENS, TokenCacheStore
+from connected_app.site.database import own_connection, before_writing, own_transaction
+from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive
 from connected_app.site.http import http
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 
+DOCTYPE = "Pending Revocation"
 # As many are revoked before the browser is answered; more are left to a background job.
 AT_ONCE = 5
+FIRST_PAUSE = timedelta(minutes=5)
+LONGEST_PAUSE = timedelta(hours=12)
+GIVEN_UP_AFTER = timedelta(days=7)
+# Of one run of the scheduled job, in seconds; what is left over is first in the next.
+RUN = 200
 
 
 def disconnect(app: ConnectedApp, user: str) -> bool:
 	"""Forget `user`'s grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store, revoked = TokenCacheStore(app.name, user), []
-	# More than once where renaming left several rows.
-	while grant := store.forget():
-		revoked.append(revoke(app, grant))
-	return bool(revoked) and all(revoked)
-
-
-def revoke(app: ConnectedApp, grant: Grant) -> bool:
-	"""Revoke `grant` at the provider. Returns whether it confirmed; never raises for what it answers."""
-	try:
-		config = app.get_client_config(with_secret=True)
-	except OAuthError:
-		return False
-	return revocation.revoke(config, grant, http())
+	store, answers = TokenCacheStore(app.name, user), []
+	while True:
+		with store.exclusive() as slot:
+			if not slot.name:
+				return bool(answers) and all(answers)
+			# More than once where renaming left several rows.
+			grant = slot.grant
+			before_writing()
+			waiting = _put(app, user, grant, FIRST_PAUSE) if grant else None
+			slot.delete()
+		answers.append(bool(waiting and _attempt(waiting, app, grant)))
 
 
 def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 	"""Revoke the grants of the Token Cache rows `names` when the caller's transaction, which deletes them, and maybe
 	the Connected App too, is committed.
 
-	Read by another connection, which still sees what this one has deleted.
+	Read through another connection, which still sees what this one has deleted.
 	"""
 	with own_connection():
 		if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
 			return
-		try:
-			config = frappe.get_doc("Connected App", connected_app).get_client_config(with_secret=True)
-		except OAuthError:
+		app = frappe.get_doc("Connected App", connected_app)
+		client = _client(app)
+		grants = [
+			(frappe.db.get_value("Token Cache", name, "user"), _stored("Token Cache", name)) for name in names
+		]
+	at_once = len(names) <= AT_ONCE
+	pause = FIRST_PAUSE if at_once else timedelta(0)
+	waiting = [(_put(app, user or "", grant, pause, client), grant) for user, grant in grants if grant]
+	if at_once:
+		frappe.db.after_commit.add(lambda: [_attempt(name, app, grant, client) for name, grant in waiting])
+	elif waiting:
+		frappe.enqueue("connected_app.site.revocation.retry", queue="long", enqueue_after_commit=True)
+
+
+def retry() -> None:
+	"""Scheduled: attempt again what is due. A provider that is down is asked once in a run."""
+	began, down = time.monotonic(), set()
+	due = frappe.get_all(
+		DOCTYPE,
+		{"retry_at": ("<=", naive(utc_now()))},
+		["name", "connected_app"],
+		order_by="retry_at",
+		limit=500,
+	)
+	for row in due:
+		if time.monotonic() - began > RUN:
 			return
-		grants = [grant for name in names if (grant := _stored(name))]
-	if len(grants) <= AT_ONCE:
-		frappe.db.after_commit.add(lambda: [revocation.revoke(config, grant, http()) for grant in grants])
-		return
-	# Sealed: a job's arguments can be read in Redis, and in Desk. By then there may be no app to read them from.
-	tokens = [[getattr(grant, field) for field in TOKENS] for grant in grants]
-	sealed = encrypt(json.dumps({"config": asdict(config), "tokens": tokens}))
-	frappe.enqueue(revoke_sealed, queue="long", sealed=sealed, enqueue_after_commit=True)
+		if row.connected_app in down:
+			continue
+		try:
+			answered = _retry(row.name)
+		except Exception as error:
+			# One that cannot be attempted keeps none of the others waiting.
+			title = "Connected App: revocation failed"
+			frappe.log_error(title=title, message=f"{type(error).__name__} for {row.name}")
+			answered = True
+		if not answered:
+			down.add(row.connected_app)
 
 
-def _stored(name: str) -> Grant | None:
+def give_up_all(why: str) -> None:
+	"""Forget what waits, because nothing can be revoked any more. Each is named in the Error Log."""
+	for row in frappe.get_all(DOCTYPE, fields=["name", "connected_app", "user"], limit=0):
+		_give_up(row, why)
+
+
+def _client(app: ConnectedApp) -> ClientConfig | None:
+	"""How `app` proves itself when it revokes; None while it cannot."""
 	try:
-		return _grant(
-			*(get_decrypted_password("Token Cache", name, field, raise_exception=False) for field in TOKENS)
-		)
-	except frappe.ValidationError:
-		# Unreadable with this site's encryption key.
-		frappe.clear_last_message()
+		config = app.get_client_config(with_secret=True)
+	except OAuthError:
 		return None
+	return replace(config, client_authentication=client_auth.method(config), metadata={})
 
 
-def _grant(access_token: str | None, refresh_token: str | None) -> Grant | None:
-	if not access_token:
+def _put(
+	app: ConnectedApp, user: str, grant: Grant, pause: timedelta, client: ClientConfig | None = None
+) -> str | None:
+	"""Keep the tokens of `grant` for an attempt after `pause`. None where the provider cannot revoke.
+
+	:param client: kept too, for when `app` is deleted before
+	"""
+	if not app.revocation_uri:
 		return None
-	refresh = Secret(refresh_token) if refresh_token else None
-	return Grant(access_token=Secret(access_token), refresh_token=refresh)
+	now = utc_now()
+	doc = frappe.get_doc(
+		{
+			"doctype": DOCTYPE,
+			"connected_app": app.name,
+			"user": user,
+			"requested_on": naive(now),
+			"retry_at": naive(now + pause),
+		}
+	)
+	doc.db_insert()
+	secrets = {field: getattr(grant, field) for field in TOKENS}
+	secrets["client"] = json.dumps(asdict(client)) if client else None
+	for field, secret in secrets.items():
+		if secret:
+			set_encrypted_password(DOCTYPE, doc.name, secret, field)
+	return doc.name
 
 
-def revoke_sealed(sealed: str) -> int:
-	"""A background job: revoke what `revoke_after_commit` sealed. Returns how many the provider confirmed."""
-	config, grants = _opened(sealed)
-	return sum(revocation.revoke(config, grant, http()) for grant in grants)
+def _retry(name: str) -> bool:
+	"""Returns whether the provider answered."""
+	with own_transaction(name, LOCK_WAIT):
+		before_writing()
+		row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
+		if not row or aware(row.retry_at) > utc_now():
+			return True
+		# Before the attempt: should this process die in it, another follows.
+		pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
+		values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
+		frappe.db.set_value(DOCTYPE, name, values)
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
+		grant = _stored(DOCTYPE, name)
+		app = frappe.db.exists("Connected App", row.connected_app)
+		app = frappe.get_doc("Connected App", app) if app else None
+		client = None if app else _kept(name)
+		if not grant or not (app or client):
+			_give_up(row, "nothing is left to prove it with")
+			frappe.db.commit()  # nosemgrep (a transaction of its own)
+			return True
+	return _attempt(name, app, grant, client) is not None
 
 
-def _opened(sealed: str) -> tuple[ClientConfig, list[Grant]]:
-	values = json.loads(decrypt(sealed))
-	settings = values["config"]
-	if settings["client_secret"]:
-		settings["client_secret"] = Secret(settings["client_secret"])
-	return ClientConfig(**settings), [grant for tokens in values["tokens"] if (grant := _grant(*tokens))]
+def _kept(name: str) -> ClientConfig | None:
+	text = get_decrypted_password(DOCTYPE, name, "client", raise_exception=False)
+	values = json.loads(text) if text else {}
+	if values.get("client_secret"):
+		values["client_secret"] = Secret(values["client_secret"])
+	return ClientConfig(**values) if values else None
+
+
+def _stored(doctype: str, name: str) -> Grant | None:
+	"""The tokens of a document, or None where there are none, or they cannot be read."""
+	tokens = {}
+	for field in TOKENS:
+		token = get_decrypted_password(doctype, name, field, raise_exception=False)
+		tokens[field] = Secret(token) if token else None
+	if not any(tokens.values()):
+		return None
+	return Grant(access_token=tokens["access_token"] or Secret(""), refresh_token=tokens["refresh_token"])
+
+
+def _attempt(
+	name: str, app: ConnectedApp | None, grant: Grant, client: ClientConfig | None = None
+) -> bool | None:
+	"""One attempt. Returns whether the provider confirmed; None when another attempt follows.
+
+	:param client: instead of `app`'s present settings
+	"""
+	try:
+		config = client or app.get_client_config(with_secret=True)
+		confirmed = revocation.revoke(config, grant, http())
+	except OAuthError as error:
+		with own_transaction(name, LOCK_WAIT):
+			before_writing()
+			_postpone(name, error)
+			frappe.db.commit()  # nosemgrep (a transaction of its own)
+		return None
+	with own_transaction(name, LOCK_WAIT):
+		before_writing()
+		_drop(name)
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
+	return confirmed
+
+
+def _postpone(name: str, error: OAuthError) -> None:
+	row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
+	if not row:
+		return
+	why, now = f"{error.code}: {error.message}", utc_now()
+	if now - aware(row.requested_on) > GIVEN_UP_AFTER:
+		return _give_up(row, why)
+	earliest = now + timedelta(seconds=error.retry_after or 0)
+	values = {"last_error": why, "retry_at": naive(max(aware(row.retry_at), earliest))}
+	frappe.db.set_value(DOCTYPE, name, values)
+
+
+def _give_up(row: Any, why: str) -> None:
+	_drop(row.name)
+	frappe.log_error(
+		title="Connected App: revocation given up",
+		message=f"The provider of Connected App {row.connected_app} could not be told that"
+		f" {row.user or 'the service principal'} has disconnected ({why}). Access can be taken back in the account's"
+		" settings there.",
+	)
+
+
+def _drop(name: str) -> None:
+	frappe.db.delete(DOCTYPE, {"name": name})
+	delete_all_passwords_for(DOCTYPE, name)

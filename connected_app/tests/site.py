@@ -114,6 +114,61 @@ def certified() -> Any:
 	return module
 
 
+def hostile() -> Any:
+	"""The module of the provider that answers whatever a test scripts."""
+	path = pathlib.Path(REPO) / "tests" / "hostile.py"
+	spec = importlib.util.spec_from_file_location("hostile_provider", path)
+	module = importlib.util.module_from_spec(spec)
+	sys.modules["hostile_provider"] = module
+	spec.loader.exec_module(module)
+	return module
+
+
+# One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.
+WORKER = """
+import sys
+import frappe
+
+site, app, user, expression = sys.argv[1:]
+frappe.init(site)
+frappe.connect()
+app = frappe.get_doc("Connected App", app)
+frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+	print("gave", eval(expression), flush=True)
+except Exception as error:
+	print("error", repr(error), flush=True)
+frappe.destroy()
+"""
+
+
+def in_processes(number: int, expression: str, app: Any, user: str = ALICE) -> list[str]:
+	"""What `number` processes, each with a transaction that is open already, get at the same moment."""
+	command = [sys.executable, "-c", WORKER, frappe.local.site, app.name, user, expression]
+	workers = [
+		subprocess.Popen(
+			command,
+			cwd=os.path.abspath(frappe.local.sites_path),
+			stdin=subprocess.PIPE,
+			stdout=subprocess.PIPE,
+			text=True,
+		)
+		for _ in range(number)
+	]
+	try:
+		for worker in workers:
+			assert worker.stdout.readline() == "ready\n"
+		for worker in workers:
+			worker.stdin.write("\n")
+			worker.stdin.flush()
+		return [worker.stdout.readline().strip() for worker in workers]
+	finally:
+		for worker in workers:
+			worker.communicate(timeout=60)
+
+
 def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
 	if not frappe.db.exists("User", email):
 		user = frappe.get_doc(

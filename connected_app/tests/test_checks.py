@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import pathlib
-import sys
 from typing import Any
 
 import frappe
@@ -14,25 +11,15 @@ from connected_app.site import connections
 from connected_app.site.checks import check_configuration
 from connected_app.tests.site import (
 	ALICE,
-	REPO,
 	VISITOR,
 	Browser,
 	Case,
+	hostile,
 	make_app,
 	make_user,
 	needs_providers,
 	row,
 )
-
-
-def hostile() -> Any:
-	"""The module with the server that answers whatever a test scripts."""
-	path = pathlib.Path(REPO) / "tests" / "hostile.py"
-	spec = importlib.util.spec_from_file_location("hostile_provider", path)
-	module = importlib.util.module_from_spec(spec)
-	sys.modules["hostile_provider"] = module
-	spec.loader.exec_module(module)
-	return module
 
 
 def found(app: Any, *levels: str) -> list[tuple[str, str, str]]:

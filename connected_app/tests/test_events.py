@@ -21,11 +21,12 @@ from connected_app.tests.site import (
 	ALICE,
 	Browser,
 	forget,
+	in_processes,
 	make_user,
 	needs_providers,
 	row,
 )
-from connected_app.tests.test_refreshing import Connected, refresh_in_processes
+from connected_app.tests.test_refreshing import TOKEN, Connected
 
 LISTENERS = {
 	"broken": ["connected_app.tests.listener.fails", "connected_app.tests.listener.heard"],
@@ -216,7 +217,7 @@ class TestNotifications(Events):
 			self.skipTest("SQLite has one writer at a time")
 		self.authlib.command("revoke")
 		self.due()
-		answers = refresh_in_processes(self.app, ALICE, 4)
+		answers = in_processes(4, TOKEN, self.app)
 		self.assertTrue(all(answer.startswith("error ReconnectRequired") for answer in answers), answers)
 		self.assertEqual(len(self.news()), 1)
 		self.assertEqual(len(self.audit()), 1)

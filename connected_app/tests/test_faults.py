@@ -4,7 +4,6 @@ that misbehave, two sites. Nothing deadlocks, no grant that the provider still h
 from __future__ import annotations
 
 import getpass
-import importlib.util
 import json
 import os
 import pathlib
@@ -26,7 +25,16 @@ import frappe
 
 from connected_app.oauth import Http, ReconnectRequired, TemporaryFailure
 from connected_app.site.grants import LOCK_WAIT
-from connected_app.tests.site import ALICE, REPO, Case, Provider, forget, make_app, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	Case,
+	Provider,
+	forget,
+	hostile,
+	make_app,
+	needs_providers,
+	row,
+)
 from connected_app.tests.test_refreshing import Connected
 
 # One process of the bench, as a background worker is. What follows is the test's own script; `step` says a word and
@@ -554,17 +562,6 @@ say("is", frappe.local.response["location"], len(frappe.local.cookie_manager.coo
 			self.assertEqual(worker.hear(), ["is", "True"])
 			self.assertEqual(worker.hear(), ["is", "TemporaryFailure", "attempt_store_unavailable"])
 			self.assertEqual(worker.hear(), ["is", "/me", "0"])
-
-
-def hostile() -> Any:
-	"""The module of the provider that answers whatever a test scripts."""
-	spec = importlib.util.spec_from_file_location(
-		"hostile_provider", pathlib.Path(REPO) / "tests" / "hostile.py"
-	)
-	module = importlib.util.module_from_spec(spec)
-	sys.modules["hostile_provider"] = module
-	spec.loader.exec_module(module)
-	return module
 
 
 @needs_providers

@@ -13,18 +13,17 @@ from frappe.utils import cint, get_url
 from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import scopes, token_endpoint
+from connected_app.oauth import scopes
 from connected_app.oauth.config import RESERVED_PARAMETERS, ClientConfig
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
-from connected_app.oauth.grant import Grant, from_response
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
-from connected_app.oauth.refresh import Refresher, not_connected
+from connected_app.oauth.refresh import ClientCredentials, Refresher, not_connected
 from connected_app.oauth.session import Session
 from connected_app.site import access, flow, leaving
-from connected_app.site.database import own_transaction
+from connected_app.site.database import own_connection
 from connected_app.site.errors import shown
-from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
+from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.passwords import SecretKeeper
 
@@ -62,6 +61,9 @@ class ConnectedApp(SecretKeeper):
 		provider_name: DF.Data
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
+		refresh_ahead: DF.Int
+		refresh_idle_after: DF.Int
+		refresh_in_background: DF.Check
 		revocation_uri: DF.Data | None
 		role_for_scripts: DF.Link | None
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
@@ -82,7 +84,8 @@ class ConnectedApp(SecretKeeper):
 					_("Row {0}: the parameter {1} is set by the flow itself.").format(row.idx, row.key),
 					title=_("Query Parameters"),
 				)
-		self.leeway = max(cint(self.leeway), 0)
+		for field in ("leeway", "refresh_ahead", "refresh_idle_after"):
+			self.set(field, max(cint(self.get(field)), 0))
 
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()
@@ -151,8 +154,13 @@ class ConnectedApp(SecretKeeper):
 			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
 
 	def _refresher(self, user: str) -> SiteRefresher:
+		"""
+		:param user: empty for the service principal
+		"""
 		access.check_script(self.name, user)
-		return SiteRefresher(self, TokenCacheStore(self.name, user))
+		if user:
+			return SiteRefresher(self, TokenCacheStore(self.name, user))
+		return SiteClientCredentials(self, TokenCacheStore(self.name, "", create=True))
 
 	@unsafe
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
@@ -231,31 +239,13 @@ class ConnectedApp(SecretKeeper):
 		"""
 		with shown():
 			self._check_enabled()
-			store = TokenCacheStore(self.name, "")
-			grant = store.load()
-			if not grant or grant.is_due(utc_now(), cint(self.leeway)):
-				try:
-					self._fetch_backend_app_token(store)
-				except frappe.DuplicateEntryError:
-					# Two were the first at once, and both found no row to lock.
-					frappe.clear_last_message()
-					self._fetch_backend_app_token(store)
-		if token_cache := self.get_token_cache(""):
-			return token_cache
-		# The caller's transaction began before the row was there, and does not see it.
-		with own_transaction(self.name, LOCK_WAIT):
-			return self.get_token_cache("")
-
-	def _fetch_backend_app_token(self, store: TokenCacheStore) -> None:
-		config = self.get_client_config(with_secret=True)
-		with store.exclusive() as slot:
-			if slot.grant and not slot.grant.is_due(utc_now(), config.leeway):
-				return
-			form = {"grant_type": "client_credentials"}
-			if config.scopes:
-				form["scope"] = config.scope_separator.join(config.scopes)
-			answer = token_endpoint.request(config, form, http())
-			slot.connect(from_response(answer, utc_now(), config.scopes, config.scope_separator))
+			self._refresher("").current()
+		token_cache = self.get_token_cache("")
+		if not token_cache:
+			# The caller's transaction began before the row was there, and does not see it.
+			with own_connection():
+				token_cache = self.get_token_cache("")
+		return token_cache
 
 	def require_scopes(self, *wanted: str, user: str | None = None) -> None:
 		"""Check that `user` granted all of `wanted`, before doing what needs them.
@@ -303,8 +293,12 @@ class SiteRefresher(Refresher):
 		super().__init__(app.get_client_config(), store, http())
 		self.app = app
 
-	def renew(self, stale: Grant, *, rejected: bool = False) -> Grant:
-		if self.config.client_secret is None:
-			self.config = replace(self.config, client_secret=self.app._client_secret())
+	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
 		with shown(self.app.connect_url):
+			if self.config.client_secret is None:
+				self.config = replace(self.config, client_secret=self.app._client_secret())
 			return super().renew(stale, rejected=rejected)
+
+
+class SiteClientCredentials(SiteRefresher, ClientCredentials):
+	pass

@@ -31,16 +31,19 @@ class TokenCache(SecretKeeper):
 		access_token: DF.Password | None
 		account_id: DF.Data | None
 		account_name: DF.Data | None
+		admin_must_act: DF.Check
 		connected_app: DF.Link | None
 		connected_on: DF.Datetime | None
 		expires_at: DF.Datetime | None
 		expires_in: DF.Int
 		failing_since: DF.Datetime | None
+		idle_since: DF.Datetime | None
 		last_error: DF.SmallText | None
 		last_refreshed_on: DF.Datetime | None
 		notified_on: DF.Datetime | None
 		provider_name: DF.Data | None
 		refresh_token: DF.Password | None
+		refused_at: DF.Datetime | None
 		retry_at: DF.Datetime | None
 		scopes: DF.Table[OAuthScope]
 		state: DF.Data | None
@@ -95,7 +98,7 @@ class TokenCache(SecretKeeper):
 		:raises connected_app.oauth.TemporaryFailure: `response_invalid`
 		"""
 		with shown():
-			store = TokenCacheStore(self.connected_app, self.user or "")
+			store = TokenCacheStore(self.connected_app, self.user or "", create=True)
 			with store.exclusive() as slot:
 				fresh = from_response(data, utc_now())
 				slot.save(slot.grant.renewed(fresh) if slot.grant else fresh)
@@ -130,3 +133,6 @@ class TokenCache(SecretKeeper):
 
 def on_doctype_update() -> None:
 	frappe.db.add_index("Token Cache", ["connected_app", "user"])
+	# For `site/schedule.py`.
+	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])
+	frappe.db.add_index("Token Cache", ["connected_app", "status", "expires_at"])

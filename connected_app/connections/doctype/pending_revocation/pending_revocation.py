@@ -1,0 +1,26 @@
+"""Tokens that the provider has still to revoke. Nobody may read them; `site/revocation.py` writes and deletes them."""
+
+from __future__ import annotations
+
+from frappe.model.document import Document
+
+
+class PendingRevocation(Document):
+	# begin: auto-generated types
+	# This code is auto-generated. Do not modify anything in this block.
+
+	from typing import TYPE_CHECKING
+
+	if TYPE_CHECKING:
+		from frappe.types import DF
+
+		access_token: DF.Password | None
+		attempts: DF.Int
+		client: DF.Password | None
+		connected_app: DF.Data | None
+		last_error: DF.SmallText | None
+		refresh_token: DF.Password | None
+		requested_on: DF.Datetime | None
+		retry_at: DF.Datetime | None
+		user: DF.Data | None
+	# end: auto-generated types
