@@ -84,7 +84,7 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 
 
 def _due(app: Any, limit: int) -> list[Any]:
-	"""Each query reads one range of an index of Token Cache: see `on_doctype_update` there."""
+	"""Each query reads one range of an index of Token Cache, that of what is due."""
 	now = utc_now()
 	ranges = []
 	if app.refresh_idle_after:

@@ -133,6 +133,5 @@ class TokenCache(SecretKeeper):
 
 def on_doctype_update() -> None:
 	frappe.db.add_index("Token Cache", ["connected_app", "user"])
-	# For `site/schedule.py`.
+	# For `site/schedule.py`, beside the one of `expires_at`.
 	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])
-	frappe.db.add_index("Token Cache", ["connected_app", "status", "expires_at"])

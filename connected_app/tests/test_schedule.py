@@ -1,0 +1,269 @@
+"""Refreshing in the background: what is due, found through an index, in limited numbers, each failure for itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+import frappe
+import requests
+from frappe.utils.background_jobs import get_queue
+
+from connected_app.oauth.ports import utc_now
+from connected_app.site import schedule
+from connected_app.site.grants import naive
+from connected_app.tests.site import (
+	ALICE,
+	MALLORY,
+	VISITOR,
+	Browser,
+	hostile,
+	in_processes,
+	needs_providers,
+	row,
+)
+from connected_app.tests.test_refreshing import Connected
+
+USERS = (ALICE, MALLORY, VISITOR)
+
+
+class Background(Connected):
+	def setUp(self) -> None:
+		super().setUp()
+		self.asked = self.authlib.stats()["token_requests"]
+
+	def names(self, limit: int = 100) -> list[str]:
+		frappe.db.rollback()
+		return [found.user for found in schedule.due(limit, self.app.name)]
+
+	def idle(self, days: float = 8, user: str = ALICE, **values: Any) -> None:
+		frappe.db.rollback()
+		values["idle_since"] = naive(utc_now() - timedelta(days=days))
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{user}", values)
+		frappe.db.commit()
+
+	def run_job(self) -> None:
+		frappe.db.rollback()
+		schedule.refresh(self.app.name)
+		frappe.db.rollback()
+
+	def requests(self) -> int:
+		return self.authlib.stats()["token_requests"] - self.asked
+
+	def connect_all(self) -> None:
+		for user in USERS[1:]:
+			self.assertEqual(self.connect(self.app, Browser(user)).status_code, 302)
+		self.asked = self.authlib.stats()["token_requests"]
+
+
+@needs_providers
+class TestDue(Background):
+	def test_idle(self) -> None:
+		self.assertEqual(self.names(), [])
+		self.idle(6.9)
+		self.assertEqual(self.names(), [])
+		self.idle(7.1)
+		self.assertEqual(self.names(), [ALICE])
+		self.change(refresh_idle_after=30)
+		self.assertEqual(self.names(), [])
+		self.change(refresh_idle_after=0)
+		self.idle(999)
+		self.assertEqual(self.names(), [])
+
+	def test_about_to_expire(self) -> None:
+		"""Tokens live for an hour: with 90 minutes ahead each is due at once; what expired long ago is not."""
+		self.change(refresh_ahead=5)
+		self.assertEqual(self.names(), [])
+		now = naive(utc_now())
+		for minutes, due in ((6, []), (4, [ALICE]), (-4, [ALICE]), (-6, [])):
+			self.set(expires_at=now + timedelta(minutes=minutes))
+			self.assertEqual(self.names(), due, minutes)
+		self.set(expires_at=now)
+		self.change(refresh_ahead=0)
+		self.assertEqual(self.names(), [])
+
+	def test_never(self) -> None:
+		"""Off, disabled, dead, cooling down, without a refresh token, of a user who may not log in."""
+		self.idle()
+		self.assertEqual(self.names(), [ALICE])
+		for field in ("refresh_in_background", "enabled"):
+			frappe.db.set_value("Connected App", self.app.name, field, 0)
+			frappe.db.commit()
+			self.assertEqual(self.names(), [], field)
+			frappe.db.set_value("Connected App", self.app.name, field, 1)
+			frappe.db.commit()
+		soon = naive(utc_now() + timedelta(minutes=1))
+		for values in (
+			{"status": "Reconnect Required"},
+			{"status": "Temporarily Failing", "retry_at": soon},
+		):
+			self.idle(**values)
+			self.assertEqual(self.names(), [], values)
+		self.idle(status="Temporarily Failing", retry_at="2020-01-01")
+		self.assertEqual(self.names(), [ALICE])
+		frappe.db.set_value("User", ALICE, "enabled", 0)
+		self.assertEqual([found.user for found in schedule.due(9, self.app.name)], [])
+		frappe.db.rollback()
+		self.set(idle_since=None)
+		self.assertEqual(self.names(), [])
+
+	def test_without_refresh_token(self) -> None:
+		"""A connection that cannot be renewed is not tried."""
+		self.app = frappe.get_doc("Connected App", self.app.name)
+		self.app.scopes = [line for line in self.app.scopes if line.scope != "offline_access"]
+		self.app.save()
+		frappe.db.commit()
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		kept = row(self.app, ALICE)
+		self.assertEqual((kept.refresh_token, kept.idle_since), ("", None))
+		self.change(refresh_ahead=120)
+		self.assertEqual(self.names(), [])
+
+	def test_order_and_limit(self) -> None:
+		"""The longest idle first; what is failing comes last and in turn."""
+		self.connect_all()
+		self.idle(9)
+		self.idle(10, MALLORY)
+		self.idle(8, VISITOR)
+		self.assertEqual(self.names(), [MALLORY, ALICE, VISITOR])
+		self.assertEqual(self.names(2), [MALLORY, ALICE])
+		self.idle(9, status="Temporarily Failing", retry_at="2020-01-02")
+		self.idle(10, MALLORY, status="Temporarily Failing", retry_at="2020-01-01")
+		self.assertEqual(self.names(), [VISITOR, MALLORY, ALICE])
+
+	def test_through_an_index(self) -> None:
+		"""Each query reads one range of one index, of the rows that are due."""
+		if frappe.db.db_type != "mariadb":
+			self.skipTest("EXPLAIN is MariaDB's")
+		self.change(refresh_ahead=5)
+		fields = ["name", "connected_app", "user", "status", "idle_since", "expires_at"]
+		now = utc_now()
+		many = [
+			(
+				f"{self.app.name}-x{n}",
+				self.app.name,
+				ALICE,
+				"Connected",
+				naive(now),
+				naive(now + timedelta(days=1)),
+			)
+			for n in range(3000)
+		]
+		frappe.db.bulk_insert("Token Cache", fields, many)
+		frappe.db.sql("analyze table `tabToken Cache`")
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"name": ("like", f"{self.app.name}-x%")})
+		self.idle()
+		asked: list[str] = []
+		real = frappe.db.sql
+
+		def sql(query: Any, values: Any = (), *args: Any, **kwargs: Any) -> Any:
+			if "tabToken Cache" in str(query):
+				asked.append(query)
+				(plan,) = real(f"explain format=json {query}", values)
+				tables = json.dumps(json.loads(plan[0]))
+				ranges = (
+					r'"access_type": "range".*"key": "(connected_app_status_idle_since|expires_at)_index"'
+				)
+				self.assertRegex(tables, ranges)
+				self.assertNotIn('"access_type": "ALL"', tables)
+			return real(query, values, *args, **kwargs)
+
+		with patch.object(frappe.db, "sql", sql):
+			found = schedule.due(100, self.app.name)
+		self.assertEqual([one.user for one in found], [ALICE])
+		self.assertEqual(len(asked), 4)
+
+
+@needs_providers
+class TestRefreshing(Background):
+	def test_kept_alive(self) -> None:
+		"""An idle grant is refreshed once, by the same way as any other, and is not idle any more."""
+		before = row(self.app, ALICE).get_password("refresh_token")
+		self.idle()
+		self.run_job()
+		kept = row(self.app, ALICE)
+		self.assertNotEqual(kept.get_password("refresh_token"), before)
+		self.assertEqual((self.requests(), self.names()), (1, []))
+		self.assertLess(naive(utc_now()) - kept.idle_since, timedelta(minutes=1))
+		self.run_job()
+		self.assertEqual(self.requests(), 1)
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_somebody_was_faster(self) -> None:
+		"""core-defects 25: what was refreshed since it was found is left as it is."""
+		self.idle()
+		found = schedule.due(9, self.app.name)
+		self.assertEqual(len(found), 1)
+		with patch.object(schedule, "due", lambda *args: found):
+			frappe.db.get_value(
+				"Token Cache", found[0].name, "status"
+			)  # the snapshot is older than the refresh
+			self.alice_refreshes_elsewhere()
+			schedule.refresh(self.app.name)
+		self.assertEqual(self.requests(), 1)
+
+	def alice_refreshes_elsewhere(self) -> None:
+		(answer,) = in_processes(1, "app.get_oauth2_session(user).refresh_token('')['token_type']", self.app)
+		self.assertEqual(answer, "gave Bearer")
+
+	def test_each_for_itself(self) -> None:
+		"""One that is dead, one that cannot be read, and one that works: the last is refreshed all the same."""
+		self.connect_all()
+		self.idle(10)
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+		token = row(self.app, ALICE).get_password("refresh_token")
+		requests.post(
+			f"{self.authlib.issuer}/revoke", data={"token": token}, auth=("demo", "demo-secret"), timeout=30
+		).raise_for_status()
+		self.idle(9, MALLORY)
+		name = f"{self.app.name}-{MALLORY}"
+		frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", name)
+		self.idle(8, VISITOR)
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+		frappe.db.commit()
+		self.run_job()
+		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
+		self.assertLess(naive(utc_now()) - row(self.app, VISITOR).idle_since, timedelta(minutes=1))
+
+	def test_a_provider_that_is_down(self) -> None:
+		"""It is asked a few times in a run, not once for each grant; nobody is asked to reconnect."""
+		self.connect_all()
+		scripts = hostile()
+		server = scripts.Hostile()
+		self.addCleanup(server.close)
+		self.change(token_uri=server.script("/token", scripts.Answer(b"", 503)))
+		for user in USERS:
+			self.idle(user=user)
+		with patch.object(schedule, "PATIENCE", 2):
+			self.run_job()
+		self.assertEqual(len(server.requests), 2)
+		self.assertEqual({row(self.app, user).status for user in USERS}, {"Connected", "Temporarily Failing"})
+
+	def test_jobs(self) -> None:
+		"""One job for each app that has something due, of which only the name is told; not twice."""
+		queue = get_queue("long")
+		ours = f"connected_app_refresh_{self.app.name}"
+
+		def queued() -> list[Any]:
+			jobs = [queue.fetch_job(job_id) for job_id in queue.job_ids if job_id.endswith(ours)]
+			return [job.kwargs["kwargs"] for job in jobs]
+
+		schedule.run()
+		self.assertEqual(queued(), [])
+		self.idle()
+		schedule.run()
+		schedule.run()
+		self.assertEqual(queued(), [{"connected_app": self.app.name}])
+		for job_id in list(queue.job_ids):
+			if job_id.endswith(ours):
+				queue.fetch_job(job_id).delete()
+
+	def test_scheduled(self) -> None:
+		"""Both jobs are among the site's scheduled ones."""
+		for method in ("connected_app.site.schedule.run", "connected_app.site.revocation.retry"):
+			job = frappe.get_doc("Scheduled Job Type", {"method": method})
+			self.assertEqual((job.frequency, job.stopped), ("Cron", 0))
