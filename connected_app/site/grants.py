@@ -127,6 +127,14 @@ class TokenCacheStore:
 
 	def _create(self) -> None:
 		app, user = self.key
+		# Frappe's own check may ask its caches, where the caller's open work is, too.
+		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
+		if not known:
+			raise ConfigurationError(
+				"not_committed",
+				"The Connected App, or the user, is not stored yet.",
+				"Commit the transaction that makes it, and then use the connection.",
+			)
 		# The second where renaming has left the first to somebody else.
 		for name in (f"{app}-{user}", f"{app}-{user}-{frappe.generate_hash(length=8)}"):
 			before_writing()
@@ -140,14 +148,7 @@ class TokenCacheStore:
 				begin(LOCK_WAIT)
 				if self._read():
 					return None
-			except frappe.LinkValidationError:
-				frappe.clear_last_message()
-				break
-		raise ConfigurationError(
-			"not_committed",
-			"The Connected App, or the user, is not stored yet.",
-			"Commit the transaction that makes it, and then use the connection.",
-		)
+		return None
 
 	def _read(self) -> list[Any]:
 		"""The row, once for each of its tokens: one statement for all that a session needs.
