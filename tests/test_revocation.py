@@ -62,6 +62,15 @@ def test_definite_answers(
 	assert revoke(config, a_grant(), http) is confirmed
 
 
+def test_what_a_provider_echoes(config: ClientConfig, server: Hostile, http: Http) -> None:
+	"""The error is kept and shown: it holds nothing of what was sent."""
+	echo = as_json({"error": "invalid_client", "error_description": f"{REFRESH_TOKEN} {CLIENT_SECRET}"}, 401)
+	config = replace(config, revocation_uri=server.script("/revoke", echo))
+	with pytest.raises(OAuthError) as caught:
+		revoke(config, a_grant(access_token=Secret("")), http)
+	assert REFRESH_TOKEN not in str(caught.value) and CLIENT_SECRET not in str(caught.value)
+
+
 def test_only_what_there_is(config: ClientConfig, server: Hostile, http: Http) -> None:
 	config = replace(config, revocation_uri=server.script("/revoke", Answer()))
 	assert revoke(config, a_grant(refresh_token=None), http) is True

@@ -70,4 +70,5 @@ def same(given: str, expected: str) -> bool:
 
 def quoted(text: object, limit: int = 200) -> str:
 	"""A provider's words, cut to `limit` characters, on one line, without control characters."""
-	return _UNPRINTABLE.sub(" ", str(text))[:limit].strip()
+	shown = "".join(char for char in _UNPRINTABLE.sub(" ", str(text)) if char.isprintable())
+	return shown[:limit].strip()

@@ -33,7 +33,8 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 		headers: dict[str, str] = {}
 		try:
 			authenticate(config, form, headers)
-			confirmed = _confirms(http.post(config.revocation_uri, form, headers)) and confirmed
+			sent = [value for key, value in form.items() if key in ("token", "client_secret")]
+			confirmed = _confirms(http.post(config.revocation_uri, form, headers), sent) and confirmed
 		except OAuthError as error:
 			failure = error
 	if failure:
@@ -41,12 +42,12 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 	return confirmed
 
 
-def _confirms(reply: Reply) -> bool:
+def _confirms(reply: Reply, sent: list[str]) -> bool:
 	if 200 <= reply.status < 300:
 		return True
 	answer = reply.json_object() or {}
 	if reply.status in (401, 408, 429) or reply.status < 400 or reply.status >= 500:
 		token_endpoint.read(reply)
-		raise token_endpoint.error_from(answer, reply)
+		raise token_endpoint.error_from(answer, reply, sent=sent)
 	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error.
 	return answer.get("error") == "invalid_token"

@@ -26,7 +26,7 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
-from connected_app.site.database import own_connection, before_writing, own_transaction
+from connected_app.site.database import before_writing, own_connection, own_transaction
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive
 from connected_app.site.http import http
 

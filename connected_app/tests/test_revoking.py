@@ -136,6 +136,8 @@ class TestRevoking(Connected):
 			app.revocation_uri = NOWHERE
 			app.save()
 			frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		mallory = Browser(MALLORY)
 		self.connect(down, mallory)
 		for browser, app in ((self.alice, down), (mallory, down), (self.alice, self.app)):

@@ -53,6 +53,8 @@ class Background(Connected):
 		return self.authlib.stats()["token_requests"] - self.asked
 
 	def connect_all(self) -> None:
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": ("in", USERS[1:])})
 		for user in USERS[1:]:
 			self.assertEqual(self.connect(self.app, Browser(user)).status_code, 302)
 		self.asked = self.authlib.stats()["token_requests"]
@@ -165,10 +167,10 @@ class TestDue(Background):
 				asked.append(query)
 				(plan,) = real(f"explain format=json {query}", values)
 				tables = json.dumps(json.loads(plan[0]))
-				ranges = (
-					r'"access_type": "range".*"key": "(connected_app_status_idle_since|expires_at)_index"'
-				)
-				self.assertRegex(tables, ranges)
+				# Few are failing: the planner may also read them all through the index, to sort them.
+				access = "range" if "'Connected'" in str(values) else "(range|ref)"
+				index = "(connected_app_status_idle_since|expires_at)_index"
+				self.assertRegex(tables, rf'"access_type": "{access}", "possible_keys".*?"key": "{index}"')
 				self.assertNotIn('"access_type": "ALL"', tables)
 			return real(query, values, *args, **kwargs)
 

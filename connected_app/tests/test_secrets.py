@@ -267,7 +267,7 @@ class TestPlaceholder(Case):
 		frappe.set_user(MALLORY)
 		token = Grant(access_token=Secret("t"), issued_at=utc_now())
 		for user in (ALICE, ""):
-			with TokenCacheStore(app.name, user).exclusive() as slot:
+			with TokenCacheStore(app.name, user, create=True).exclusive() as slot:
 				slot.save(token)
 		frappe.set_user("Administrator")
 		self.assertEqual(row(app, ALICE).owner, ALICE)
