@@ -146,6 +146,7 @@ class TestRevoking(Connected):
 		down.reload()
 		down.revocation_uri = server.script("/revoke", scripts.Answer(b"", 503))
 		down.save()
+		frappe.db.commit()
 		self.mend()
 		self.due()
 		self.retry()
