@@ -377,13 +377,13 @@ def test_client_credentials(config: ClientConfig, server: Hostile, http: Http, c
 	store = MemoryStore()
 	own = ClientCredentials(config, store, http, clock)
 	assert own.current().access_token == "first"
+	assert store.grant and store.grant.refresh_token is None
 	assert own.current() is store.grant
 	clock.advance(3590)
 	assert own.current().access_token == "second"
 	client = {"client_id": "client", "client_secret": CLIENT_SECRET}
 	expected = {"grant_type": "client_credentials", "scope": "read write", **client}
 	assert [request.form for request in server.requests] == [expected] * 2
-	assert store.grant and store.grant.refresh_token is None
 
 
 @pytest.mark.parametrize(

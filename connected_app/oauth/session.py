@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from requests.auth import AuthBase
 from requests_oauthlib import OAuth2Session
 
 from .config import ClientConfig
-from .errors import ConfigurationError
+from .errors import ConfigurationError, OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
 from .redact import Secret, frameless
@@ -72,7 +73,9 @@ class Session(OAuth2Session):
 				response.close()
 				response = self._send(method, url, data, headers, fresh, kwargs)
 				if response.status_code == 401:
-					self.refresher.refused(fresh)
+					# The answer is the caller's, whether or not this can be noted.
+					with suppress(OAuthError):
+						self.refresher.refused(fresh)
 		return response
 
 	def refresh_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
