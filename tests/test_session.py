@@ -106,6 +106,14 @@ def test_an_api_that_always_refuses(
 	assert server.paths() == {"/api": 11, "/token": 1}
 
 
+def test_a_refresh_that_gives_the_same_token(session: Session, server: Hostile) -> None:
+	"""Some providers do until it expires: it is new all the same, and tried."""
+	url = server.script("/api", Answer(status=401), as_json({}))
+	server.script("/token", as_json({"access_token": ACCESS_TOKEN, "expires_in": 3600}))
+	assert session.get(url).ok
+	assert server.paths() == {"/api": 2, "/token": 1}
+
+
 def generator() -> Iterator[bytes]:
 	yield b"once"
 

@@ -69,7 +69,7 @@ class Session(OAuth2Session):
 		response = self._send(method, url, data, headers, grant, kwargs)
 		if response.status_code == 401 and self._can_repeat(response, data, kwargs):
 			fresh = self._adopt(self.refresher.renew(grant, rejected=True))
-			if fresh.access_token != grant.access_token:
+			if fresh.access_token != grant.access_token or not fresh.refused_at:
 				response.close()
 				response = self._send(method, url, data, headers, fresh, kwargs)
 				if response.status_code == 401:

@@ -556,6 +556,18 @@ class TestGrants(Case):
 		self.assertNotEqual(frappe.local.response.get("type"), "redirect")
 		self.assertIsNone(self.app.get_active_token(MALLORY))
 
+	def test_without_a_grant_in_a_request(self) -> None:
+		"""core-defects 20: in a web request `get_user_token` leads the browser to the consent page."""
+		frappe.set_user(MALLORY)
+		frappe.local.request, response = frappe._dict(path="/app"), frappe.local.response
+		frappe.local.response = frappe._dict()
+		try:
+			location = self.app.get_user_token(success_uri="/me")
+			self.assertEqual(frappe.local.response, {"type": "redirect", "location": location})
+		finally:
+			frappe.local.request, frappe.local.response = None, response
+		self.assertTrue(location.startswith(f"{self.authlib.issuer}/authorize?"), location)
+
 	def test_for_another_user(self) -> None:
 		"""core-defects 8 and core-defects 22: a flow is for the session's own user; refused at once, not at the callback."""
 		frappe.set_user(ALICE)
