@@ -6,6 +6,7 @@ Cache is the truth, this is the news.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -160,7 +161,7 @@ def _notify(event: Event, app: Any) -> None:
 		try:
 			frappe.sendmail(
 				recipients=owner.email,
-				subject=frappe.utils.strip_html(subject),
+				subject=html.unescape(subject),
 				template="connection_news",
 				args={"text": text, "link": link, "button": button},
 			)

@@ -13,5 +13,6 @@ def heard(event: str, connected_app: str, user: str, code: str) -> None:
 
 
 def fails(**event: str) -> None:
-	frappe.get_doc({"doctype": "ToDo", "description": "half done"}).insert(ignore_permissions=True)
+	half_done = {"doctype": "ToDo", "description": f"half done for {event['connected_app']}"}
+	frappe.get_doc(half_done).insert(ignore_permissions=True)
 	raise ValueError("a listener that fails")
