@@ -104,18 +104,19 @@ def _audit(event: Event, app: Any) -> None:
 
 
 def _subject(event: Event, provider: str) -> str:
+	# What happened comes first: lists cut the end.
 	whose = escape_html(event.user) or _("The service principal")
 	if event.happened == "connected":
 		return _("{0} connected to {1}").format(whose, provider)
 	if event.happened == "failing":
-		return _("The connection of {0} to {1} could not be renewed: {2}").format(whose, provider, event.code)
+		return _("Could not be renewed ({2}): {0} at {1}").format(whose, provider, event.code)
 	if event.happened == "broken":
-		return _("The connection of {0} to {1} no longer works: {2}").format(whose, provider, event.code)
+		return _("No longer works ({2}): {0} at {1}").format(whose, provider, event.code)
 	if event.happened == "mended":
-		return _("The connection of {0} to {1} works again").format(whose, provider)
+		return _("Works again: {0} at {1}").format(whose, provider)
 	if event.happened == "disconnected":
-		return _("The connection of {0} to {1} was ended").format(whose, provider)
-	return _("The connection of {0} to {1} was refused: {2}").format(whose, provider, event.code)
+		return _("Disconnected: {0} from {1}").format(whose, provider)
+	return _("Refused ({2}): {0} at {1}").format(whose, provider, event.code)
 
 
 # Notifications

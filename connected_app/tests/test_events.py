@@ -154,11 +154,11 @@ class TestAudit(Events):
 		frappe.delete_doc("User", leaver, force=True)
 		frappe.delete_doc("Connected App", self.app.name)
 		frappe.db.commit()
-		ended = {"subject": ("like", f"%{ALICE}%ended%"), "creation": (">", self.since)}
+		ended = {"subject": ("like", f"Disconnected: {ALICE}%"), "creation": (">", self.since)}
 		self.assertEqual(frappe.db.count("Activity Log", ended), 1)
 
 	def test_nobody_fills_the_log_from_outside(self) -> None:
-		refused = {"subject": ("like", "%refused%")}
+		refused = {"subject": ("like", "Refused%")}
 		before = frappe.db.count("Activity Log", refused)
 		requests.get(self.app.redirect_uri + "?state=x&code=y", timeout=30)
 		self.alice.visit(self.app.redirect_uri.replace(self.app.name, "nothing") + "?state=x&code=y")
