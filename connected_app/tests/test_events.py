@@ -145,7 +145,7 @@ class TestAudit(Events):
 
 	def test_a_user_leaves(self) -> None:
 		"""With a user, or with the app, their connections end: the log says so, once each."""
-		leaver = make_user("leaver@site.example", "Blogger")
+		leaver = make_user(f"leaver-{self.app.name}@site.example", "Blogger")
 		self.assertEqual(self.connect(self.app, Browser(leaver)).status_code, 302)
 		frappe.get_doc("User", leaver).update({"enabled": 0}).save()
 		frappe.db.commit()
