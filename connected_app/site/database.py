@@ -65,13 +65,14 @@ def begin(wait: int) -> None:
 
 	:param wait: seconds to wait for a lock
 	"""
+	# The query builder has no SET.
 	if frappe.db.db_type == "mariadb":
-		frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(wait)}")
-		frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+		frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(wait)}")  # nosemgrep
+		frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")  # nosemgrep
 	frappe.db.rollback()
 	if frappe.db.db_type == "postgres":
-		frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-		frappe.db.sql(f"SET LOCAL lock_timeout = '{int(wait)}s'")
+		frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # nosemgrep
+		frappe.db.sql(f"SET LOCAL lock_timeout = '{int(wait)}s'")  # nosemgrep
 
 
 def before_writing() -> None:
