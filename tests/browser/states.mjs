@@ -149,3 +149,32 @@ export async function onePage(page, name) {
 	await page.waitForSelector(".connected-app-card [data-action]:not([disabled])");
 	await looks(page, "connect", { only: LIGHT, selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
 }
+
+// Disabling an app ends the connections of everybody: Desk asks first.
+export async function disabling(page, provider) {
+	const name = await makeApp(page, provider, { provider_name: "Acme Closing" });
+	await connectQuickly(page, name);
+	await call(page, "take_message");
+	await openForm(page, name);
+	await page.waitForFunction(() => cur_frm.people?.total === 1);
+	const state = () => call(page, "connection", { connected_app: name }, "GET");
+	const ask = async () => {
+		await page.locator('.primary-action[data-label="Save"]:visible').first().click();
+		const dialog = page.locator(".modal.show");
+		await dialog.waitFor({ state: "visible" });
+		return dialog;
+	};
+	await page.evaluate(() => cur_frm.set_value("enabled", 0));
+	const question = await ask();
+	const text = await question.innerText();
+	check("disabling an app with connections asks first", /Disable Acme Closing\?.*1 connections? end/s.test(text), text);
+	await question.locator(".btn-modal-secondary:visible, .standard-actions .btn-secondary:visible").first().click();
+	await page.waitForSelector(".modal.show", { state: "detached" });
+	const dirty = await page.evaluate(() => cur_frm.is_dirty());
+	check("no means no: nothing is saved", dirty && (await state()).status === "Connected", `dirty: ${dirty}`);
+	await page.waitForTimeout(400);
+	await (await ask()).locator(".btn-modal-primary:visible, .standard-actions .btn-primary:visible").first().click();
+	await page.waitForFunction(() => !cur_frm.is_dirty() && !cur_frm.doc.enabled, null, { timeout: 20000 });
+	const after = (await state()).status;
+	check("yes ends them", after === "Not Connected", after);
+}

@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
 import { setUp } from "./setup.mjs";
-import { deskStates, makeStates, myConnections, onePage } from "./states.mjs";
+import { deskStates, disabling, makeStates, myConnections, onePage } from "./states.mjs";
 import { makeVisitor, visit } from "./visitor.mjs";
 
 // Debian's, or whatever is installed: nothing is downloaded.
@@ -36,6 +36,7 @@ try {
 	await deskStates(page, names);
 	await myConnections(page);
 	await onePage(page, names.reconnect);
+	await disabling(page, provider);
 	await context.close();
 	await visit(browser, visitor, name);
 	await languages(browser, names.reconnect);

@@ -20,6 +20,7 @@
 		},
 
 		refresh(frm) {
+			if (!frm.is_dirty()) frm.was_enabled = frm.doc.enabled;
 			frm.connection = null;
 			frm.people = null;
 			show_people(frm);
@@ -27,6 +28,10 @@
 			show_copy_buttons(frm);
 			add_admin_buttons(frm);
 			if (!frm.is_new()) refresh_connection(frm);
+		},
+
+		before_save(frm) {
+			if (frm.was_enabled && !frm.doc.enabled && frm.people?.total) return confirm_disabling(frm);
 		},
 
 		after_save(frm) {
@@ -450,6 +455,19 @@
 	async function test(frm) {
 		await connected_app.test(frm.doc.name);
 		refresh_connection(frm);
+	}
+
+	function confirm_disabling(frm) {
+		const question = __(
+			"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
+			[safe(frm.doc.provider_name), frm.people.total]
+		);
+		return new Promise((resolve) => {
+			frappe.confirm(question, resolve, () => {
+				frappe.validated = false;
+				resolve();
+			});
+		});
 	}
 
 	// Who is connected, for System Managers
