@@ -164,6 +164,20 @@ class TestRenaming(Case):
 
 
 @needs_providers
+class TestServicePrincipal(Case):
+	def test_its_first_token_in_an_open_transaction(self) -> None:
+		"""core-defects 37: seen at once by who asked, whose transaction is older than the row; asked for once."""
+		app = make_app(self.authlib.issuer)
+		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": app.name}), 0)
+		tokens = {app.get_backend_app_token().get_password("access_token") for _time in range(2)}
+		self.assertEqual(len(tokens), 1)
+		self.assertEqual(self.authlib.stats()["token_requests"], 1)
+		kept = row(app, "")
+		self.assertEqual((kept.name, kept.user, kept.status), (f"{app.name}-", None, "Connected"))
+		self.assertEqual({kept.get_password("access_token")}, tokens)
+
+
+@needs_providers
 class TestExpiry(Case):
 	"""core-defects 16: core knows `modified + expires_in`, in the site's time zone."""
 
