@@ -547,6 +547,7 @@ class TestGrants(Case):
 
 	def test_without_a_grant(self) -> None:
 		"""core-defects 20: an error that says where to connect, and no side effect."""
+		frappe.local.response = frappe._dict()
 		with self.assertRaises(ReconnectRequired) as caught:
 			self.app.get_oauth2_session(MALLORY)
 		self.assertIsInstance(caught.exception, frappe.ValidationError)
