@@ -249,6 +249,7 @@ class Case(unittest.TestCase):
 		frappe.db.rollback()
 		frappe.set_user("Administrator")
 		frappe.clear_messages()
+		frappe.local.response = frappe._dict(docs=[])
 		forget()
 		self.authlib.command("reset")
 
