@@ -1,3 +1,5 @@
+from connected_app import __version__ as _version
+
 app_name = "connected_app"
 app_title = "Connected App"
 app_publisher = "connected_app contributors"
@@ -7,15 +9,15 @@ app_description = (
 app_email = "connected_app@noreply.invalid"
 app_license = "mit"
 
-# The first shows the message of a callback where the user lands.
+# Browsers keep these for long: a new version has a new address. The first shows the message of a callback where the user lands.
 app_include_js = [
-	"/assets/connected_app/js/connected_app_message.js",
-	"/assets/connected_app/js/connected_app_desk.js",
+	f"/assets/connected_app/js/connected_app_message.js?v={_version}",
+	f"/assets/connected_app/js/connected_app_desk.js?v={_version}",
 ]
-app_include_css = "/assets/connected_app/css/connected_app_desk.css"
+app_include_css = f"/assets/connected_app/css/connected_app_desk.css?v={_version}"
 web_include_js = [
-	"/assets/connected_app/js/connected_app_message.js",
-	"/assets/connected_app/js/connected_app_portal.js",
+	f"/assets/connected_app/js/connected_app_message.js?v={_version}",
+	f"/assets/connected_app/js/connected_app_portal.js?v={_version}",
 ]
 
 # Beside My Account, for users without Desk.

@@ -160,7 +160,7 @@ export async function setUp(browser, provider) {
 	check("nothing of the callback is in the address", !/code=|state=/.test(tab.url()), tab.url());
 	await waitForConnection(tab, "alice");
 	await tab.waitForTimeout(500);
-	await picture(tab, "landed");
+	await shot(tab, "landed");
 	// The first tab is behind: no focus event reaches it before bringToFront.
 	await waitForConnection(page, "Connected as alice@example.com");
 	check("the first tab shows the connection without being looked at", true);

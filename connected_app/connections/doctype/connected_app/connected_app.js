@@ -138,9 +138,10 @@
 		const shown = may_write(frm) && (frm.is_new() || (frm.connection && !is_in_use(frm)));
 		frm.toggle_display("setup_html", Boolean(shown));
 		const $wrapper = frm.get_field("setup_html").$wrapper.empty();
-		if (!shown) return;
 		// Frappe's links to what has happened so far would stand above the steps.
-		frm.dashboard.hide();
+		if (shown) frm.dashboard.hide();
+		else if (!frm.is_new()) frm.dashboard.show();
+		if (!shown) return;
 		const all = steps(frm);
 		const next = all.find((step) => !step.done);
 		const $list = $(`<ol class="connected-app-steps"></ol>`).appendTo($wrapper);
