@@ -67,6 +67,10 @@ export async function deskStates(page, names) {
 			(await page.locator('.list-row-container button.btn-action:visible').count()) >= 3,
 		rows.join(" | ")
 	);
+	check(
+		"Desk's user menu leads to My Connections",
+		(await page.locator('#toolbar-user a[href="/my-connections"]').count()) === 1
+	);
 	await settle(page);
 	await picture(page, "list");
 
