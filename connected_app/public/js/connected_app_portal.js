@@ -4,11 +4,12 @@ window.addEventListener("load", () => {
 	const label = frappe.boot?.connected_app_menu;
 	if (location.pathname !== "/me" || !items || !label) return;
 	if (document.querySelector('main a[href$="/my-connections"]')) return;
-	const section = document.createElement("div");
-	section.className = "portal-section";
-	const link = document.createElement("a");
+	// As the entry above it looks.
+	const section = items.querySelector(".portal-section:last-of-type")?.cloneNode(true);
+	const link = section?.querySelector("a");
+	if (!link) return;
 	link.href = "/my-connections";
-	link.textContent = label;
-	section.append(link);
+	(link.querySelector(".item-link-text") || link).textContent = label;
+	link.querySelector("use")?.setAttribute("href", "#icon-link-url");
 	items.append(section);
 });
