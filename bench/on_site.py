@@ -7,18 +7,21 @@ the app is installed. Prints one line of JSON.
 	calls ROUNDS                  the ways to a session
 	storm ISSUER PROCESSES        many processes, one expired token
 	session API ROUNDS NUMBER     GETs through sessions, and the memory that NUMBER sessions leave behind
+	due ROUNDS SMALL LARGE        finding due grants among SMALL and among LARGE ones; this app only
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import multiprocessing
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +33,7 @@ from frappe.utils.password import get_encryption_key  # noqa: F401 - loaded befo
 USER = "Administrator"
 SCOPES = ("openid", "profile", "email", "offline_access", "read")
 LONG_AGO = "2020-01-01"
+SESSIONS_A_REQUEST = 10
 site = sys.argv[1]
 
 
@@ -247,17 +251,105 @@ def session(api: str, rounds: str, number: str) -> dict[str, Any]:
 	begin_request()
 	name = app_name()
 	app = frappe.get_cached_doc("Connected App", name)
-	found: dict[str, Any] = {"get": measure.get(lambda: app.get_oauth2_session(USER), api, int(rounds))}
+	found: dict[str, Any] = {"get": measure.get(lambda: app.get_oauth2_session(USER), api, 10 * int(rounds))}
 
-	def one_request() -> None:
-		begin_request()
+	def one_session() -> None:
+		if next(made) % SESSIONS_A_REQUEST == 0:
+			begin_request()
 		cached(name).get(api + "/hello").raise_for_status()
 
-	found["memory"] = measure.memory(one_request, int(number) // 10, int(number))
+	made = itertools.count()
+	found["memory"] = measure.memory(one_session, int(number) // 10, int(number))
 	return found
 
 
-COMMANDS = {work.__name__: work for work in (connect, calls, storm, session)}
+# Finding due grants
+
+IDLE, EXPIRING, USERS = 100, 50, 1000
+
+
+def due(rounds: str, *sizes: str) -> dict[str, Any]:
+	"""As many grants are due among few as among many; more are asked for, so that every query runs."""
+	from connected_app.site import schedule
+
+	begin_request()
+	name = app_name()
+	values = {"refresh_in_background": 1, "refresh_idle_after": 7, "refresh_ahead": 15}
+	frappe.db.set_value("Connected App", name, values)
+	limit = 2 * (IDLE + EXPIRING)
+	found: dict[str, Any] = {"sizes": {}}
+	try:
+		add_users()
+		there = IDLE + EXPIRING
+		add_grants(name, range(IDLE), idle=timedelta(days=30), life=timedelta(hours=1))
+		add_grants(name, range(IDLE, there), idle=timedelta(), life=timedelta(minutes=5))
+		for size in map(int, sizes):
+			# An access token lives an hour: of most grants it has expired.
+			add_grants(name, range(there, size), idle=timedelta(hours=2), life=timedelta(hours=1))
+			there = size
+			frappe.db.sql("analyze table `tabToken Cache`")
+			if len(schedule.due(limit)) != IDLE + EXPIRING:
+				raise SystemExit(f"{len(schedule.due(limit))} grants were found due, not {IDLE + EXPIRING}")
+			works = {
+				"due": lambda: measure.timed(lambda: schedule.due(limit)),
+				"reference": lambda: measure.timed(reference),
+			}
+			measure.by_turns(20, **works)
+			found["sizes"][size] = measure.by_turns(int(rounds), **works)
+		found["plan"] = plan(lambda: schedule.due(limit))
+	finally:
+		frappe.db.sql("delete from `tabToken Cache` where `name` like 'bench-%%'")
+		frappe.db.sql("delete from `tabUser` where `name` like '%%@bench.example'")
+		frappe.db.commit()
+	return found
+
+
+def add_users() -> None:
+	rows = ((f"{number}@bench.example", f"{number}@bench.example", number, 1) for number in range(USERS))
+	frappe.db.bulk_insert("User", ["name", "email", "username", "enabled"], rows)
+
+
+def add_grants(name: str, numbers: range, idle: timedelta, life: timedelta) -> None:
+	"""Grants with these numbers, idle for so long or up to six days longer, with tokens of such a life."""
+	now = datetime.now(timezone.utc).replace(tzinfo=None)
+	fields = ["name", "connected_app", "user", "status", "idle_since", "expires_at"]
+
+	def rows() -> Iterator[tuple[Any, ...]]:
+		for number in numbers:
+			since = now - idle - timedelta(minutes=number * 7 % (6 * 24 * 60)) * bool(idle)
+			yield f"bench-{number}", name, f"{number % USERS}@bench.example", "Connected", since, since + life
+
+	frappe.db.bulk_insert("Token Cache", fields, rows())
+	frappe.db.commit()
+
+
+def plan(work: Callable[[], Any]) -> list[str]:
+	"""How the database finds the Token Cache rows that `work` reads: for each statement the way and the index."""
+	asked = []
+	original = frappe.db.sql
+
+	def noted(query: Any, *args: Any, **kwargs: Any) -> Any:
+		asked.append((str(query), *args))
+		return original(query, *args, **kwargs)
+
+	frappe.db.sql = noted
+	try:
+		work()
+	finally:
+		frappe.db.sql = original
+	ways = []
+	for query, *values in asked:
+		if "`tabToken Cache`" in query:
+			(step,) = (
+				row
+				for row in frappe.db.sql(f"explain {query}", *values, as_dict=True)
+				if row.table == "tabToken Cache"
+			)
+			ways.append(f"{step.type} {step.key}")
+	return ways
+
+
+COMMANDS = {work.__name__: work for work in (connect, calls, storm, session, due)}
 
 if __name__ == "__main__":
 	print(json.dumps(COMMANDS[sys.argv[2]](*sys.argv[3:])))

@@ -27,7 +27,7 @@ def main(api: str, rounds: str, sessions: str) -> None:
 		return Session(Refresher(config, store, http), config)
 
 	found = {
-		"get": measure.get(make, api, int(rounds)),
+		"get": measure.get(make, api, 10 * int(rounds)),
 		"memory": measure.memory(
 			lambda: make().get(api + "/hello").raise_for_status(), int(sessions) // 10, int(sessions)
 		),
