@@ -31,16 +31,19 @@ SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
 # As text: every session comes this way, and building it would take longer than running it.
 READ = """
-	select c.`name`, c.`token_type`, c.`expires_at`, c.`status`, c.`account_id`, c.`account_name`, c.`connected_on`,
-		c.`last_refreshed_on`, c.`last_error`, c.`retry_at`, c.`failing_since`, c.`notified_on`, c.`admin_must_act`,
-		c.`refused_at`, c.`modified`,
-		a.`fieldname`, a.`password`
+	select c.`name`, c.`token_type`, c.`expires_at`, c.`account_id`, c.`account_name`, c.`connected_on`,
+		c.`last_refreshed_on`, c.`refused_at`, a.`password` as `access_token`, r.`password` as `refresh_token`
 	from `tabToken Cache` c
-	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name` and a.`encrypted` = 1
-		and a.`fieldname` in ('access_token', 'refresh_token')
+	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
+		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
+	left join `__Auth` r on r.`doctype` = 'Token Cache' and r.`name` = c.`name`
+		and r.`fieldname` = 'refresh_token' and r.`encrypted` = 1
 	where c.`connected_app` = %s and (c.`user` = %s or (%s = '' and c.`user` is null))
 	order by c.`modified` desc
+	limit 1
 """
+# What only a refresh has to know: read along with the lock.
+STATE = ("status", "last_error", "retry_at", "failing_since", "notified_on", "admin_must_act", "modified")
 READ_SCOPES = (
 	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
 )
@@ -96,15 +99,15 @@ class TokenCacheStore:
 		slot: TokenCacheSlot | None = None
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
-				rows = self._read()
-				if self.create and not rows:
+				row, state = self._read(), None
+				if self.create and not row:
 					self._create()
-					rows = self._read()
-				if rows:
+					row = self._read()
+				if row:
 					# By its key, so that no other row is locked; then once more, for what changed while waiting.
-					frappe.db.get_value("Token Cache", rows[0].name, "name", for_update=True)
-					rows = self._read()
-				slot = TokenCacheSlot(self, rows)
+					state = frappe.db.get_value("Token Cache", row.name, STATE, as_dict=True, for_update=True)
+					row = self._read()
+				slot = TokenCacheSlot(self, row, state)
 				if slot.grant:
 					# Whoever waited goes on with what the winner stored, though its own transaction may not see it.
 					remembered()[self.key] = slot.grant
@@ -150,13 +153,13 @@ class TokenCacheStore:
 					return None
 		return None
 
-	def _read(self) -> list[Any]:
-		"""The row, once for each of its tokens: one statement for all that a session needs.
+	def _read(self) -> Any:
+		"""The row with its tokens, or None: one statement for all that a session needs.
 
 		Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
 		"""
 		rows = frappe.db.sql(READ, (self.connected_app, self.user, self.user), as_dict=True)  # nosemgrep
-		return [row for row in rows if row.name == rows[0].name]
+		return rows[0] if rows else None
 
 
 class TokenCacheSlot:
@@ -165,13 +168,13 @@ class TokenCacheSlot:
 	`happened`: the events, with their codes, that are announced when the lock is gone.
 	"""
 
-	def __init__(self, store: TokenCacheStore, rows: list[Any]) -> None:
+	def __init__(self, store: TokenCacheStore, row: Any, state: Any) -> None:
 		self.store = store
-		self.name: str | None = rows[0].name if rows else None
-		self.row = rows[0] if rows else frappe._dict()
+		self.name: str | None = row.name if row else None
+		self.state = state or frappe._dict()
 		self.happened: list[tuple[str, str]] = []
 		try:
-			self.grant = _grant(rows)
+			self.grant = _grant(row)
 		except ReconnectRequired:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
@@ -180,23 +183,23 @@ class TokenCacheSlot:
 		if self.name:
 			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)  # nosemgrep
 			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
-			self.failure = self._failure(rows[0])
+			self.failure = self._failure(self.state)
 
-	def _failure(self, row: Any) -> Failure | None:
-		code, _separator, message = (row.last_error or "").partition(": ")
+	def _failure(self, state: Any) -> Failure | None:
+		code, _separator, message = (state.last_error or "").partition(": ")
 		if not code or (self.grant and code == "secret_unreadable"):
 			return None
-		retry_at = aware(row.retry_at)
+		retry_at = aware(state.retry_at)
 		if retry_at:
 			saved = frappe.db.get_value("Connected App", self.store.connected_app, "modified")
-			if saved and saved > row.modified:
+			if saved and saved > state.modified:
 				# What failed may have been mended.
 				retry_at = None
 		return Failure(
 			code=code,
 			message=message,
-			reconnect=row.status == "Reconnect Required",
-			configuration=bool(row.admin_must_act),
+			reconnect=state.status == "Reconnect Required",
+			configuration=bool(state.admin_must_act),
 			retry_at=retry_at,
 		)
 
@@ -251,7 +254,7 @@ class TokenCacheSlot:
 		if not self.name:
 			return
 		status = "Reconnect Required" if failure.reconnect else "Temporarily Failing"
-		since = aware(self.row.failing_since) or utc_now()
+		since = aware(self.state.failing_since) or utc_now()
 		values = {
 			"status": status,
 			"last_error": f"{failure.code}: {failure.message}",
@@ -261,8 +264,8 @@ class TokenCacheSlot:
 		}
 		if failure.reconnect:
 			values["idle_since"] = None
-		lasts = not self.row.notified_on and utc_now() - since >= PATIENCE
-		broken = status != self.row.status if failure.reconnect else lasts
+		lasts = not self.state.notified_on and utc_now() - since >= PATIENCE
+		broken = status != self.state.status if failure.reconnect else lasts
 		if broken:
 			values["notified_on"] = naive(utc_now())
 		before_writing()
@@ -315,7 +318,7 @@ class TokenCacheSlot:
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		remembered()[self.store.key] = grant
 		self.happened.append((happened, ""))
-		if self.row.notified_on:
+		if self.state.notified_on:
 			self.happened.append(("mended", ""))
 		if grant.scopes and (not self.grant or grant.scopes != self.grant.scopes):
 			self.new_scopes = grant.scopes
@@ -358,18 +361,15 @@ def store_unavailable() -> TemporaryFailure:
 	return TemporaryFailure("store_unavailable", "The site's database cannot be reached.")
 
 
-def _grant(rows: list[Any]) -> Grant | None:
+def _grant(row: Any) -> Grant | None:
 	"""
 	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 	"""
-	sealed = {row.fieldname: row.password for row in rows if row.fieldname}
-	if not sealed.get("access_token"):
+	if not row or not row.access_token:
 		return None
-	row = rows[0]
-	tokens = {field: Secret(_opened(text)) for field, text in sealed.items()}
 	return Grant(
-		access_token=tokens["access_token"],
-		refresh_token=tokens.get("refresh_token"),
+		access_token=Secret(_opened(row.access_token)),
+		refresh_token=Secret(_opened(row.refresh_token)) if row.refresh_token else None,
 		token_type=row.token_type or "Bearer",
 		expires_at=aware(row.expires_at),
 		issued_at=aware(row.last_refreshed_on or row.connected_on),
