@@ -31,6 +31,7 @@ class Account:
 class Grant:
 	"""What a user has granted.
 
+	:param refresh_token_unread: there is a refresh token, which the store has not read: only a refresh needs it
 	:param expires_at: UTC instant at which the access token expires; None: it does not expire
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
@@ -40,11 +41,17 @@ class Grant:
 	access_token: Secret
 	token_type: str = "Bearer"  # noqa: S105
 	refresh_token: Secret | None = None
+	refresh_token_unread: bool = False
 	expires_at: datetime | None = None
 	issued_at: datetime | None = None
 	scopes: tuple[str, ...] = ()
 	account: Account | None = None
 	refused_at: datetime | None = None
+
+	@property
+	def is_renewable(self) -> bool:
+		"""Whether there is a refresh token."""
+		return self.refresh_token_unread or bool(self.refresh_token)
 
 	def is_expired(self, now: datetime) -> bool:
 		"""Whether the access token is past its expiry at `now` (UTC)."""

@@ -125,7 +125,7 @@ class Session(OAuth2Session):
 		)
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
-		if not self._grant.refresh_token:
+		if not self._grant.is_renewable:
 			return False
 		# A stream is spent after the first time; a redirect may have led to another server.
 		bodies = [data, *([kwargs["files"]] if kwargs.get("files") else [])]

@@ -134,8 +134,9 @@ def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
 		app._check_enabled()
 		refresher = app._refresher(user)
 		grant = refresher.current()
-		account = grant.account.name or grant.account.id if grant.account else ""
-		status = _ask_userinfo(refresher, grant)
+		cache = app.get_token_cache(user)
+		account = cache.account_name or cache.account_id or ""
+		status = _ask_userinfo(refresher, grant, cache.account_id)
 	except OAuthError as error:
 		if getattr(error, "was_shown", False):
 			# It is the answer, not a dialog beside it.
@@ -159,7 +160,7 @@ def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
 	return {"ok": True, "account": account, "message": message, "code": "", "action": ""}
 
 
-def _ask_userinfo(refresher: SiteRefresher, grant: Grant) -> int:
+def _ask_userinfo(refresher: SiteRefresher, grant: Grant, subject: str | None) -> int:
 	"""The HTTP status of the userinfo endpoint, 0 where there is none. A refused token is refreshed once.
 
 	:raises OAuthError: when the provider cannot be reached, or takes neither this token nor a new one
@@ -173,7 +174,7 @@ def _ask_userinfo(refresher: SiteRefresher, grant: Grant) -> int:
 	if reply.status == 401:
 		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
 	said = userinfo.read(refresher.config, reply, refresher.http) or {}
-	if reply.status == 200 and grant.account and said.get("sub", grant.account.id) != grant.account.id:
+	if reply.status == 200 and subject and said.get("sub", subject) != subject:
 		raise ReconnectRequired(
 			"userinfo_subject_mismatch",
 			"The provider's statements about the account contradict each other.",

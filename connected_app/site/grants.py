@@ -29,21 +29,34 @@ PATIENCE = timedelta(days=1)
 # For the list of scopes, which is not worth a long wait.
 SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
-# As text: every session comes this way, and building it would take longer than running it.
+# As text: every session comes this way, and building it would take longer than running it. No column more than a
+# session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
-	select c.`name`, c.`token_type`, c.`expires_at`, c.`account_id`, c.`account_name`, c.`connected_on`,
-		c.`last_refreshed_on`, c.`refused_at`, a.`password` as `access_token`, r.`password` as `refresh_token`
+	select c.`name`, c.`token_type`, c.`expires_at`, coalesce(c.`last_refreshed_on`, c.`connected_on`) as `issued_at`,
+		coalesce(c.`refresh_token`, '') <> '' as `renewable`, a.`password` as `access_token`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
-	left join `__Auth` r on r.`doctype` = 'Token Cache' and r.`name` = c.`name`
-		and r.`fieldname` = 'refresh_token' and r.`encrypted` = 1
 	where c.`connected_app` = %s and (c.`user` = %s or (%s = '' and c.`user` is null))
 	order by c.`modified` desc
 	limit 1
 """
-# What only a refresh has to know: read along with the lock.
-STATE = ("status", "last_error", "retry_at", "failing_since", "notified_on", "admin_must_act", "modified")
+STATE = (
+	"status",
+	"account_id",
+	"account_name",
+	"last_error",
+	"retry_at",
+	"failing_since",
+	"notified_on",
+	"admin_must_act",
+	"refused_at",
+	"modified",
+)
+READ_REFRESH_TOKEN = """
+	select `password` from `__Auth`
+	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` = 'refresh_token' and `encrypted` = 1
+"""  # noqa: S105
 READ_SCOPES = (
 	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
 )
@@ -81,6 +94,7 @@ class TokenCacheStore:
 		return (self.connected_app, self.user)
 
 	def load(self) -> Grant | None:
+		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed."""
 		grant = remembered().get(self.key)
 		if grant is None:
 			grant = _grant(self._read())
@@ -174,16 +188,32 @@ class TokenCacheSlot:
 		self.state = state or frappe._dict()
 		self.happened: list[tuple[str, str]] = []
 		try:
-			self.grant = _grant(row)
+			self.grant = self._whole(row)
 		except ReconnectRequired:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
-		self.failure: Failure | None = None
+		self.failure = self._failure(self.state) if self.name else None
 		self.new_scopes: tuple[str, ...] = ()
-		if self.name:
-			scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)  # nosemgrep
-			self.grant = replace(self.grant, scopes=tuple(scopes)) if self.grant else None
-			self.failure = self._failure(self.state)
+
+	def _whole(self, row: Any) -> Grant | None:
+		"""The grant with all that a session does without.
+
+		:raises ReconnectRequired: `secret_unreadable`
+		"""
+		grant = _grant(row)
+		if grant is None:
+			return None
+		sealed = frappe.db.sql(READ_REFRESH_TOKEN, (self.name,), pluck=True)  # nosemgrep
+		scopes = frappe.db.sql(READ_SCOPES, (self.name,), pluck=True)  # nosemgrep
+		state = self.state
+		return replace(
+			grant,
+			refresh_token=Secret(_opened(sealed[0])) if sealed else None,
+			refresh_token_unread=False,
+			scopes=tuple(scopes),
+			account=Account(id=state.account_id, name=state.account_name or "") if state.account_id else None,
+			refused_at=aware(state.refused_at),
+		)
 
 	def _failure(self, state: Any) -> Failure | None:
 		code, _separator, message = (state.last_error or "").partition(": ")
@@ -205,7 +235,7 @@ class TokenCacheSlot:
 
 	def reread(self) -> Grant | None:
 		before_writing()
-		return _grant(self.store._read())
+		return self._whole(self.store._read())
 
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
@@ -369,12 +399,10 @@ def _grant(row: Any) -> Grant | None:
 		return None
 	return Grant(
 		access_token=Secret(_opened(row.access_token)),
-		refresh_token=Secret(_opened(row.refresh_token)) if row.refresh_token else None,
+		refresh_token_unread=bool(row.renewable),
 		token_type=row.token_type or "Bearer",
 		expires_at=aware(row.expires_at),
-		issued_at=aware(row.last_refreshed_on or row.connected_on),
-		account=Account(id=row.account_id, name=row.account_name or "") if row.account_id else None,
-		refused_at=aware(row.refused_at),
+		issued_at=aware(row.issued_at),
 	)
 
 

@@ -80,7 +80,8 @@ class TokenCache(SecretKeeper):
 			check_script(*whose)
 		if fieldname in TOKENS and (grant := remembered().get((self.connected_app, self.user or ""))):
 			token = getattr(grant, fieldname)
-			return str(token) if token else None
+			if token or not grant.refresh_token_unread:
+				return str(token) if token else None
 		return super().get_password(fieldname, raise_exception)
 
 	@unsafe
