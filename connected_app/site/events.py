@@ -215,10 +215,11 @@ def _listeners(happened: str) -> list[str]:
 def deliver(happened: str, connected_app: str, user: str, code: str) -> None:
 	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
 	for path in _listeners(happened):
+		# One listener's failure is not another's. On SQLite, Frappe begins a job without any transaction.
+		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
 			frappe.get_attr(path)(event=happened, connected_app=connected_app, user=user, code=code)
-			frappe.db.commit()  # nosemgrep (one listener's failure is not another's)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")
-			frappe.db.commit()  # nosemgrep (the log of it)
+	frappe.db.commit()  # nosemgrep (the last one, or the log of it)

@@ -29,17 +29,18 @@ PATIENCE = timedelta(days=1)
 # For the list of scopes, which is not worth a long wait.
 SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
+# Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
+WHERE = "where c.`connected_app` = %s and {0} order by c.`modified` desc limit 1"
+OF_USER, OF_NOBODY = WHERE.format("c.`user` = %s"), WHERE.format("(c.`user` = %s or c.`user` is null)")
+FIND = "select c.`name` from `tabToken Cache` c "
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
-	select c.`name`, c.`token_type`, c.`expires_at`, coalesce(c.`last_refreshed_on`, c.`connected_on`) as `issued_at`,
-		coalesce(c.`refresh_token`, '') <> '' as `renewable`, a.`password` as `access_token`
+	select c.`token_type`, c.`expires_at`, coalesce(c.`last_refreshed_on`, c.`connected_on`),
+		coalesce(c.`refresh_token`, '') <> '', a.`password`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
-	where c.`connected_app` = %s and (c.`user` = %s or (%s = '' and c.`user` is null))
-	order by c.`modified` desc
-	limit 1
 """
 STATE = (
 	"status",
@@ -97,7 +98,7 @@ class TokenCacheStore:
 		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed."""
 		grant = remembered().get(self.key)
 		if grant is None:
-			grant = _grant(self._read())
+			grant = self._read()
 			if grant:
 				remembered()[self.key] = grant
 		return grant
@@ -113,15 +114,13 @@ class TokenCacheStore:
 		slot: TokenCacheSlot | None = None
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
-				row, state = self._read(), None
-				if self.create and not row:
+				name, state = self._lock()
+				if self.create and not name:
 					self._create()
-					row = self._read()
-				if row:
-					# By its key, so that no other row is locked; then once more, for what changed while waiting.
-					state = frappe.db.get_value("Token Cache", row.name, STATE, as_dict=True, for_update=True)
-					row = self._read()
-				slot = TokenCacheSlot(self, row, state)
+					name, state = self._lock()
+				if self.create and not name:
+					raise being_renewed()
+				slot = TokenCacheSlot(self, name, state)
 				if slot.grant:
 					# Whoever waited goes on with what the winner stored, though its own transaction may not see it.
 					remembered()[self.key] = slot.grant
@@ -130,7 +129,7 @@ class TokenCacheStore:
 			return
 		except BUSY as error:
 			cause: BaseException = error
-			failure = TemporaryFailure("busy", "The connection is being renewed by someone else.")
+			failure = being_renewed()
 		except Exception as error:
 			if not is_lost(error):
 				raise
@@ -155,6 +154,9 @@ class TokenCacheStore:
 		# The second where renaming has left the first to somebody else.
 		for name in (f"{app}-{user}", f"{app}-{user}-{frappe.generate_hash(length=8)}"):
 			before_writing()
+			# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
+			if frappe.db.get_value("Token Cache", name):
+				continue
 			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
 			try:
 				doc.insert(ignore_permissions=True, set_name=name)
@@ -163,17 +165,41 @@ class TokenCacheStore:
 			except frappe.DuplicateEntryError:
 				frappe.clear_last_message()
 				begin(LOCK_WAIT)
-				if self._read():
+				if self._find():
 					return None
 		return None
 
-	def _read(self) -> Any:
-		"""The row with its tokens, or None: one statement for all that a session needs.
+	def _lock(self) -> tuple[str | None, Any]:
+		"""The row's name, and its state under a lock; neither when it is deleted while we wait."""
+		name = self._find()
+		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
+		state = name and frappe.db.get_value("Token Cache", name, STATE, as_dict=True, for_update=True)
+		return (name, state) if state else (None, None)
 
-		Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
+	def _find(self) -> str | None:
+		"""The row's name."""
+		rows = self._select(FIND)
+		return rows[0][0] if rows else None
+
+	def _read(self) -> Grant | None:
+		"""One statement for all that a session needs.
+
+		:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 		"""
-		rows = frappe.db.sql(READ, (self.connected_app, self.user, self.user), as_dict=True)  # nosemgrep
-		return rows[0] if rows else None
+		rows = self._select(READ)
+		token_type, expires_at, issued_at, renewable, sealed = rows[0] if rows else (None,) * 5
+		if not sealed:
+			return None
+		return Grant(
+			access_token=Secret(_opened(sealed)),
+			refresh_token_unread=bool(renewable),
+			token_type=token_type or "Bearer",
+			expires_at=aware(expires_at),
+			issued_at=aware(issued_at),
+		)
+
+	def _select(self, what: str) -> Any:
+		return frappe.db.sql(what + (OF_USER if self.user else OF_NOBODY), self.key)  # nosemgrep
 
 
 class TokenCacheSlot:
@@ -182,25 +208,25 @@ class TokenCacheSlot:
 	`happened`: the events, with their codes, that are announced when the lock is gone.
 	"""
 
-	def __init__(self, store: TokenCacheStore, row: Any, state: Any) -> None:
+	def __init__(self, store: TokenCacheStore, name: str | None, state: Any) -> None:
 		self.store = store
-		self.name: str | None = row.name if row else None
+		self.name = name
 		self.state = state or frappe._dict()
 		self.happened: list[tuple[str, str]] = []
 		try:
-			self.grant = self._whole(row)
+			self.grant = self._whole()
 		except ReconnectRequired:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
 		self.failure = self._failure(self.state) if self.name else None
 		self.new_scopes: tuple[str, ...] = ()
 
-	def _whole(self, row: Any) -> Grant | None:
+	def _whole(self) -> Grant | None:
 		"""The grant with all that a session does without.
 
 		:raises ReconnectRequired: `secret_unreadable`
 		"""
-		grant = _grant(row)
+		grant = self.store._read() if self.name else None
 		if grant is None:
 			return None
 		sealed = frappe.db.sql(READ_REFRESH_TOKEN, (self.name,), pluck=True)  # nosemgrep
@@ -235,7 +261,7 @@ class TokenCacheSlot:
 
 	def reread(self) -> Grant | None:
 		before_writing()
-		return self._whole(self.store._read())
+		return self._whole()
 
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
@@ -387,23 +413,12 @@ class TokenCacheSlot:
 			row.db_insert()
 
 
+def being_renewed() -> TemporaryFailure:
+	return TemporaryFailure("busy", "The connection is being renewed by someone else.")
+
+
 def store_unavailable() -> TemporaryFailure:
 	return TemporaryFailure("store_unavailable", "The site's database cannot be reached.")
-
-
-def _grant(row: Any) -> Grant | None:
-	"""
-	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
-	"""
-	if not row or not row.access_token:
-		return None
-	return Grant(
-		access_token=Secret(_opened(row.access_token)),
-		refresh_token_unread=bool(row.renewable),
-		token_type=row.token_type or "Bearer",
-		expires_at=aware(row.expires_at),
-		issued_at=aware(row.issued_at),
-	)
 
 
 def _opened(text: str) -> str:
