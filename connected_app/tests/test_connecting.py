@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from dataclasses import replace
 from html import unescape
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import frappe
@@ -15,6 +17,7 @@ from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import OAuthError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
+from connected_app.site import grants
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.tests.site import (
 	ALICE,
@@ -684,6 +687,35 @@ class TestGrants(Case):
 			self.assertLessEqual(len(statements), 5)
 		finally:
 			del frappe.db.sql
+
+	def test_deleted_while_connecting(self) -> None:
+		"""A row that is deleted while a callback waits for its lock is made anew."""
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("SQLite has one writer at a time")
+		back = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name), account="bob")
+		landed: list[requests.Response] = []
+		callback = threading.Thread(target=lambda: landed.append(self.alice.visit(back)))
+		with grants.TokenCacheStore(self.app.name, ALICE).exclusive() as slot:
+			callback.start()
+			while not self.authlib.stats()["token_requests"] > 1:
+				time.sleep(0.05)
+			time.sleep(1)  # from the provider's answer to the lock
+			slot.delete()
+		callback.join(60)
+		self.assertEqual(landed[0].status_code, 302, landed[0].text[:500])
+		self.assertEqual(row(self.app, ALICE).account_id, "bob")
+
+	def test_decrypts(self) -> None:
+		"""core-defects 36: a session decrypts the access token only; the refresh token can be had all the same."""
+		stored = row(self.app, ALICE).get_password("refresh_token")
+		self.assertTrue(stored)
+		forget()
+		with patch.object(grants, "decrypt", side_effect=grants.decrypt) as decrypt:
+			self.app.get_oauth2_session(ALICE)
+			self.assertEqual(decrypt.call_count, 1)
+		kept = self.app.get_token_cache(ALICE)
+		self.assertEqual(kept.get_password("refresh_token"), stored)
+		self.assertEqual(kept.get_json()["refresh_token"], stored)
 
 
 @needs_providers
