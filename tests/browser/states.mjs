@@ -1,7 +1,7 @@
 // Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
 
 import {
-	LIGHT, base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, picture, settle, shot,
+	LIGHT, base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, shot,
 	startProvider, waitForConnection,
 } from "./kit.mjs";
 
@@ -51,6 +51,7 @@ export async function deskStates(page, names) {
 	await openForm(page, names.disabled);
 	const disabled = await page.evaluate(() => document.querySelector(".page-head").innerText);
 	check("a disabled app says so, and offers no connecting", disabled.includes("Disabled") && !disabled.includes("Connect to"), disabled);
+	await looks(page, "form disabled", { words: ["Acme Archive", "Disabled"] });
 
 	await page.goto(`${base}/app/connected-app`);
 	await page.waitForFunction(() => document.body.innerText.includes("Temporarily Failing"), null, { timeout: 30000 });
@@ -71,8 +72,10 @@ export async function deskStates(page, names) {
 		"Desk's user menu leads to My Connections",
 		(await page.locator('#toolbar-user a[href="/my-connections"]').count()) === 1
 	);
-	await settle(page);
-	await picture(page, "list");
+	await looks(page, "list", {
+		words: ["Acme Calendar", "Acme Mail", "Acme Files", "Acme Archive"],
+		pictures: { "light wide": "list" },
+	});
 
 	await page.goto(`${base}/app/token-cache/${names.reconnect}-Administrator`);
 	await page.waitForFunction(() => window.cur_frm?.doctype === "Token Cache" && cur_frm.doc.status, null, { timeout: 30000 });
@@ -82,8 +85,10 @@ export async function deskStates(page, names) {
 		(await page.evaluate(() => document.body.innerText)).includes("This connection no longer works") &&
 			(await headButton(page, "Disconnect").isVisible())
 	);
-	await settle(page);
-	await picture(page, "token-cache");
+	await looks(page, "token cache", {
+		words: ["This connection no longer works", "Reconnect Required"],
+		pictures: { "light wide": "token-cache" },
+	});
 }
 
 export async function myConnections(page) {
