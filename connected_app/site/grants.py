@@ -32,6 +32,7 @@ TOKENS = ("access_token", "refresh_token")
 # Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
 WHERE = "where c.`connected_app` = %s and {0} order by c.`modified` desc limit 1"
 OF_USER, OF_NOBODY = WHERE.format("c.`user` = %s"), WHERE.format("(c.`user` = %s or c.`user` is null)")
+BY_NAME = "where c.`name` = %s"
 FIND = "select c.`name` from `tabToken Cache` c "
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
@@ -181,12 +182,13 @@ class TokenCacheStore:
 		rows = self._select(FIND)
 		return rows[0][0] if rows else None
 
-	def _read(self) -> Grant | None:
+	def _read(self, name: str | None = None) -> Grant | None:
 		"""One statement for all that a session needs.
 
+		:param name: of the row that is locked, where there may be several
 		:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 		"""
-		rows = self._select(READ)
+		rows = frappe.db.sql(READ + BY_NAME, (name,)) if name else self._select(READ)  # nosemgrep
 		token_type, expires_at, issued_at, renewable, sealed = rows[0] if rows else (None,) * 5
 		if not sealed:
 			return None
@@ -226,7 +228,7 @@ class TokenCacheSlot:
 
 		:raises ReconnectRequired: `secret_unreadable`
 		"""
-		grant = self.store._read() if self.name else None
+		grant = self.store._read(self.name) if self.name else None
 		if grant is None:
 			return None
 		sealed = frappe.db.sql(READ_REFRESH_TOKEN, (self.name,), pluck=True)  # nosemgrep
