@@ -220,7 +220,7 @@ class TokenCacheSlot:
 		except ReconnectRequired:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
-		self.failure = self._failure(self.state) if self.name else None
+		self.failure = self._failure()
 		self.new_scopes: tuple[str, ...] = ()
 
 	def _whole(self) -> Grant | None:
@@ -243,7 +243,8 @@ class TokenCacheSlot:
 			refused_at=aware(state.refused_at),
 		)
 
-	def _failure(self, state: Any) -> Failure | None:
+	def _failure(self) -> Failure | None:
+		state = self.state
 		code, _separator, message = (state.last_error or "").partition(": ")
 		if not code or (self.grant and code == "secret_unreadable"):
 			return None

@@ -223,6 +223,23 @@ def forget() -> None:
 	frappe.local.connected_app_grants = {}
 
 
+@contextmanager
+def statements() -> Iterator[list[str]]:
+	"""The SQL statements that this process sends while the block runs."""
+	sent: list[str] = []
+	original = frappe.db.sql
+
+	def sql(query: Any, *args: Any, **kwargs: Any) -> Any:
+		sent.append(str(query))
+		return original(query, *args, **kwargs)
+
+	frappe.db.sql = sql
+	try:
+		yield sent
+	finally:
+		del frappe.db.sql
+
+
 def code_of(page: requests.Response) -> str:
 	"""The error code on a page of refusal."""
 	found = re.search(r"<code>([a-z_]+)</code>", page.text)

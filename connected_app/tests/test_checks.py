@@ -19,6 +19,7 @@ from connected_app.tests.site import (
 	make_user,
 	needs_providers,
 	row,
+	statements,
 )
 
 
@@ -408,30 +409,20 @@ class TestOverview(Case):
 	def test_statements(self) -> None:
 		"""However many apps there are."""
 
-		def statements() -> int:
+		def asked() -> int:
 			connections.of_user(ALICE)  # what Frappe reads once, it has read
-			counted: list[str] = []
-			original = frappe.db.sql
-
-			def sql(query: Any, *args: Any, **kwargs: Any) -> Any:
-				counted.append(str(query))
-				return original(query, *args, **kwargs)
-
-			frappe.db.sql = sql
-			try:
+			with statements() as sent:
 				connections.of_user(ALICE)
-			finally:
-				del frappe.db.sql
-			return len(counted)
+			return len(sent)
 
 		frappe.set_user(ALICE)
-		before = statements()
+		before = asked()
 		frappe.set_user("Administrator")
 		for _number in range(5):
 			make_app(self.authlib.issuer, everyone_may_connect=0, allowed_roles=[{"role": "Blogger"}])
 		frappe.set_user(ALICE)
 		self.assertLessEqual(before, 5)
-		self.assertEqual(statements(), before)
+		self.assertEqual(asked(), before)
 
 	def test_connections(self) -> None:
 		names = [make_user(f"many{number}@site.example") for number in range(3)]

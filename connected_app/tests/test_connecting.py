@@ -35,6 +35,7 @@ from connected_app.tests.site import (
 	needs_providers,
 	provider,
 	row,
+	statements,
 )
 
 
@@ -668,25 +669,15 @@ class TestGrants(Case):
 	def test_statements(self) -> None:
 		"""core-defects 36: one statement for a session, none for the next in the same request."""
 		frappe.get_cached_doc("Connected App", self.app.name)
-		statements: list[str] = []
-		original = frappe.db.sql
-
-		def counted(query: Any, *args: Any, **kwargs: Any) -> Any:
-			statements.append(str(query))
-			return original(query, *args, **kwargs)
-
-		frappe.db.sql = counted
-		try:
+		with statements() as sent:
 			for expected in (1, 0):
-				statements.clear()
+				sent.clear()
 				frappe.get_cached_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
-				self.assertEqual(len(statements), expected, statements)
+				self.assertEqual(len(sent), expected, sent)
 			forget()
-			statements.clear()
+			sent.clear()
 			frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
-			self.assertLessEqual(len(statements), 5)
-		finally:
-			del frappe.db.sql
+			self.assertLessEqual(len(sent), 5)
 
 	def test_deleted_while_connecting(self) -> None:
 		"""A row that is deleted while a callback waits for its lock is made anew."""
