@@ -11,11 +11,13 @@ from frappe.query_builder import DocType
 from frappe.query_builder.functions import Count
 
 from connected_app.oauth import userinfo
+from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
 from connected_app.site import access
 from connected_app.site.errors import retold, translated
+from connected_app.site.rows import usual_name
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
@@ -37,9 +39,10 @@ def of_user(user: str) -> list[dict[str, Any]]:
 			*("name", "connected_app", "status", "account_id", "account_name"),
 			*("connected_on", "failing_since", "last_error"),
 		],
-		# Of several rows for one app, which renaming leaves, the one written last counts.
 		order_by="modified",
 	)
+	# Of several rows for one app, which renaming leaves, the one that counts (site/rows.py) comes last.
+	caches.sort(key=lambda cache: cache.name == usual_name(cache.connected_app, user))
 	mine = {cache.connected_app: cache for cache in caches}
 	roles = _children("Has Role", "role", "Connected App", "allowed_roles")
 	asked = _children("OAuth Scope", "scope", "Connected App", "scopes")
@@ -136,7 +139,8 @@ def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
 		grant = refresher.current()
 		cache = app.get_token_cache(user)
 		account = cache.account_name or cache.account_id or ""
-		status = _ask_userinfo(refresher, grant, cache.account_id)
+		config = app.get_client_config(with_secret=True)
+		status = _ask_userinfo(config, refresher, grant, cache.account_id)
 	except OAuthError as error:
 		if getattr(error, "was_shown", False):
 			# It is the answer, not a dialog beside it.
@@ -160,20 +164,20 @@ def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
 	return {"ok": True, "account": account, "message": message, "code": "", "action": ""}
 
 
-def _ask_userinfo(refresher: SiteRefresher, grant: Grant, subject: str | None) -> int:
+def _ask_userinfo(config: ClientConfig, refresher: SiteRefresher, grant: Grant, subject: str | None) -> int:
 	"""The HTTP status of the userinfo endpoint, 0 where there is none. A refused token is refreshed once.
 
 	:raises OAuthError: when the provider cannot be reached, or takes neither this token nor a new one
 	"""
-	if not refresher.config.userinfo_uri:
+	if not config.userinfo_uri:
 		return 0
-	reply = userinfo.ask(refresher.config, grant, refresher.http)
+	reply = userinfo.ask(config, grant, refresher.http)
 	if reply.status == 401:
 		grant = refresher.renew(grant, rejected=True)
-		reply = userinfo.ask(refresher.config, grant, refresher.http)
+		reply = userinfo.ask(config, grant, refresher.http)
 	if reply.status == 401:
 		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
-	said = userinfo.read(refresher.config, reply, refresher.http) or {}
+	said = userinfo.read(config, reply, refresher.http) or {}
 	if reply.status == 200 and subject and said.get("sub", subject) != subject:
 		raise ReconnectRequired(
 			"userinfo_subject_mismatch",

@@ -17,6 +17,7 @@ from frappe import _
 from frappe.utils import cint, escape_html, get_url
 
 from connected_app.site.database import before_writing, own_transaction
+from connected_app.site.rows import find
 
 # Of a successful refresh nothing is written: it happens all the time.
 FAILED = ("failing", "broken", "refused")
@@ -179,13 +180,8 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 			_("Your connection to {0} works again", language).format(provider),
 			_("Nothing has to be done.", language),
 		)
-	status = frappe.db.get_value(
-		"Token Cache",
-		{"connected_app": app.name, "user": event.user or ("is", "not set")},
-		"status",
-		order_by="modified desc",
-	)
-	if status == "Temporarily Failing":
+	found = find("select c.`status` from `tabToken Cache` c", app.name, event.user)
+	if found and found[0][0] == "Temporarily Failing":
 		return (
 			_("Your connection to {0} has not worked for a day", language).format(provider),
 			_(

@@ -19,6 +19,7 @@ from connected_app.oauth.redact import Secret, bare
 from connected_app.site.database import BUSY, before_writing, begin, is_lost, own_transaction
 from connected_app.site.events import announce
 from connected_app.site.passwords import PLACEHOLDER
+from connected_app.site.rows import find, name_of, usual_name
 
 # Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
 LOCK_WAIT = 40
@@ -29,16 +30,10 @@ PATIENCE = timedelta(days=1)
 # For the list of scopes, which is not worth a long wait.
 SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
-# Of several rows for the same user and app, which renaming leaves (core-defects 33), the one written last.
-WHERE = "where c.`connected_app` = %s and {0} order by c.`modified` desc limit 1"
-OF_USER, OF_NOBODY = WHERE.format("c.`user` = %s"), WHERE.format("(c.`user` = %s or c.`user` is null)")
-BY_NAME = "where c.`name` = %s"
-FIND = "select c.`name` from `tabToken Cache` c "
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
-	select c.`token_type`, c.`expires_at`, coalesce(c.`last_refreshed_on`, c.`connected_on`),
-		coalesce(c.`refresh_token`, '') <> '', a.`password`
+	select c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, a.`password`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
@@ -153,7 +148,8 @@ class TokenCacheStore:
 				"Commit the transaction that makes it, and then use the connection.",
 			)
 		# The second where renaming has left the first to somebody else.
-		for name in (f"{app}-{user}", f"{app}-{user}-{frappe.generate_hash(length=8)}"):
+		usual = usual_name(app, user)
+		for name in (usual, f"{usual}-{frappe.generate_hash(length=8)}"):
 			before_writing()
 			# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
 			if frappe.db.get_value("Token Cache", name):
@@ -166,21 +162,16 @@ class TokenCacheStore:
 			except frappe.DuplicateEntryError:
 				frappe.clear_last_message()
 				begin(LOCK_WAIT)
-				if self._find():
+				if name_of(*self.key):
 					return None
 		return None
 
 	def _lock(self) -> tuple[str | None, Any]:
 		"""The row's name, and its state under a lock; neither when it is deleted while we wait."""
-		name = self._find()
+		name = name_of(*self.key)
 		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
 		state = name and frappe.db.get_value("Token Cache", name, STATE, as_dict=True, for_update=True)
 		return (name, state) if state else (None, None)
-
-	def _find(self) -> str | None:
-		"""The row's name."""
-		rows = self._select(FIND)
-		return rows[0][0] if rows else None
 
 	def _read(self, name: str | None = None) -> Grant | None:
 		"""One statement for all that a session needs.
@@ -188,20 +179,21 @@ class TokenCacheStore:
 		:param name: of the row that is locked, where there may be several
 		:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 		"""
-		rows = frappe.db.sql(READ + BY_NAME, (name,)) if name else self._select(READ)  # nosemgrep
-		token_type, expires_at, issued_at, renewable, sealed = rows[0] if rows else (None,) * 5
+		if name:
+			rows = frappe.db.sql(READ + "where c.`name` = %s", (name,))  # nosemgrep
+		else:
+			rows = find(READ, *self.key)
+		token_type, expires_at, life, placeholder, sealed = rows[0] if rows else (None,) * 5
 		if not sealed:
 			return None
+		expires_at = aware(expires_at)
 		return Grant(
 			access_token=Secret(_opened(sealed)),
-			refresh_token_unread=bool(renewable),
+			refresh_token_unread=bool(placeholder),
 			token_type=token_type or "Bearer",
-			expires_at=aware(expires_at),
-			issued_at=aware(issued_at),
+			expires_at=expires_at,
+			issued_at=expires_at - timedelta(seconds=life) if expires_at and life else None,
 		)
-
-	def _select(self, what: str) -> Any:
-		return frappe.db.sql(what + (OF_USER if self.user else OF_NOBODY), self.key)  # nosemgrep
 
 
 class TokenCacheSlot:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import frappe
+import jwt
 
 from connected_app.site import connections
 from connected_app.site.checks import check_configuration
@@ -367,6 +368,27 @@ class TestTestConnection(Case):
 		frappe.db.commit()
 		told = self.alice.ask("test_connection", connected_app=self.app.name)
 		self.assertEqual((told["ok"], told["code"]), (False, "network"))
+
+	def test_userinfo_signed_with_the_client_secret(self) -> None:
+		"""OIDC Core 5.3.2: it is read without a refresh, too, and may not name another account (5.3.4)."""
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		answers = hostile()
+		server = answers.Hostile()
+		self.addCleanup(server.close)
+		metadata = {"userinfo_signing_alg_values_supported": ["HS256"]}
+		frappe.db.set_value(
+			"Connected App",
+			self.app.name,
+			{"userinfo_uri": server.url + "/userinfo", "provider_metadata": json.dumps(metadata)},
+		)
+		frappe.db.commit()
+		subject = row(self.app, ALICE).account_id
+		for claimed, ok, code in ((subject, True, ""), ("mallory", False, "userinfo_subject_mismatch")):
+			signed = jwt.encode({"sub": claimed}, "demo-secret", algorithm="HS256").encode()
+			server.script("/userinfo", answers.Answer(signed, 200, {"Content-Type": "application/jwt"}))
+			told = self.alice.ask("test_connection", connected_app=self.app.name)
+			self.assertEqual((told["ok"], told["code"]), (ok, code), told)
+		self.assertEqual(self.authlib.stats()["refreshes"], 0)
 
 
 @needs_providers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +25,7 @@ from connected_app.site.errors import shown
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.passwords import SecretKeeper
+from connected_app.site.rows import name_of
 
 # Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
 # this app.
@@ -212,10 +212,7 @@ class ConnectedApp(SecretKeeper):
 
 	def get_token_cache(self, user: str) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal."""
-		whose: Any = user or ("is", "not set")
-		name = frappe.db.get_value(
-			"Token Cache", {"connected_app": self.name, "user": whose}, order_by="modified desc"
-		)
+		name = name_of(self.name, user or "")
 		return frappe.get_doc("Token Cache", name) if name else None
 
 	def get_active_token(self, user: str | None = None) -> Any:
@@ -287,16 +284,25 @@ class ConnectedApp(SecretKeeper):
 
 
 class SiteRefresher(Refresher):
-	"""Reads the client secret only when a refresh is needed, and speaks Frappe's kind of error."""
+	"""Reads most settings, and the client secret, only when a refresh needs them, and speaks Frappe's kind of error."""
 
 	def __init__(self, app: ConnectedApp, store: TokenCacheStore) -> None:
-		super().__init__(app.get_client_config(), store, http())
+		config = ClientConfig(
+			client_id=app.client_id or "",
+			redirect_uri=app.redirect_uri or "",
+			token_uri=app.token_uri or "",
+			scopes=tuple(app.get_scopes()),
+			leeway=cint(app.leeway),
+		)
+		super().__init__(config, store, http())
 		self.app = app
+		self.has_all = False
 
 	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
 		with shown(self.app.connect_url):
-			if self.config.client_secret is None:
-				self.config = replace(self.config, client_secret=self.app._client_secret())
+			if not self.has_all:
+				self.config = self.app.get_client_config(with_secret=True)
+				self.has_all = True
 			return super().renew(stale, rejected=rejected)
 
 
