@@ -311,7 +311,7 @@ class TokenCacheSlot:
 			"last_error": f"{failure.code}: {failure.message}",
 			"retry_at": naive(failure.retry_at),
 			"failing_since": naive(since),
-			"admin_must_act": failure.configuration,
+			"admin_must_act": int(failure.configuration),
 		}
 		if failure.reconnect:
 			values["idle_since"] = None

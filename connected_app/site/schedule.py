@@ -43,7 +43,7 @@ def due(limit: int, connected_app: str | None = None) -> list[Any]:
 
 	:param limit: of each Connected App at most so many
 	:param connected_app: only of this one
-	:returns: rows with `name`, `connected_app` and `user`; first those that work, the longest idle first, then those
+	:returns: rows with `name`, `connected_app`, `user` and `idle_since`; first those that work, the longest idle first, then those
 		that are failing for now and whose cool-down is over
 	"""
 	return [row for app in _apps(connected_app) for row in _due(app, limit)]
@@ -57,7 +57,7 @@ def refresh(connected_app: str) -> None:
 		if failures >= PATIENCE or time.monotonic() - began > RUN:
 			return
 		try:
-			failures = 0 if _refresh(app, row.user) else failures + 1
+			failures = 0 if _refresh(app, row) else failures + 1
 		except ReconnectRequired:
 			failures = 0
 		except TemporaryFailure:
@@ -70,10 +70,13 @@ def refresh(connected_app: str) -> None:
 			frappe.clear_messages()
 
 
-def _refresh(app: Any, user: str) -> bool:
-	"""Returns whether there is a newer token than this transaction sees."""
-	stale = TokenCacheStore(app.name, user).load()
-	return bool(stale) and app._refresher(user).renew(stale).access_token != stale.access_token
+def _refresh(app: Any, row: Any) -> bool:
+	"""Returns whether there is a newer token than the one that was found."""
+	stale = TokenCacheStore(app.name, row.user).load()
+	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
+	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
+		return True
+	return bool(stale) and app._refresher(row.user).renew(stale).access_token != stale.access_token
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:
@@ -109,7 +112,7 @@ def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit:
 		# Nobody's access is kept alive who may not log in any more.
 		.inner_join(user)
 		.on((user.name == cache.user) & (user.enabled == 1))
-		.select(cache.name, cache.connected_app, cache.user)
+		.select(cache.name, cache.connected_app, cache.user, cache.idle_since)
 		.where((cache.connected_app == app) & (cache.status == status) & (cache[field] <= naive(latest)))
 		# Only grants with a refresh token have it.
 		.where(cache.idle_since.isnotnull())
