@@ -120,9 +120,8 @@ def _users(app: Any, user: str | None) -> list[str]:
 		"Token Cache",
 		filters={"connected_app": app.name, "access_token": ("is", "set")},
 		pluck="user",
-		order_by="user",
 	)
-	users = list(dict.fromkeys(whose or "" for whose in found))
+	users = sorted({whose or "" for whose in found})
 	if user is None:
 		return users
 	if user not in users:

@@ -175,6 +175,7 @@ class TestRedaction(Case):
 			self.texts.append(locals_of(error))
 			self.texts.append(frappe.get_traceback(with_context=True).split("test_redaction.py")[-1])
 			frappe.log_error(title="of the test", message=self.texts[-1])
+			frappe.db.commit()
 		else:
 			self.fail("should have failed")
 
