@@ -94,7 +94,7 @@ class Policy:
 		if scheme == "http" and not (self.allow_http_loopback and is_loopback(host)):
 			raise ConfigurationError(
 				"uri_insecure",
-				Sentence("{0} must be reached by https.", host),
+				Sentence("{0} must be reached over https.", host),
 				"Enter the endpoint's https address.",
 			)
 

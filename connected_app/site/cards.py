@@ -75,7 +75,7 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 	}
 	explanations = {
 		"Reconnect Required": _("This connection no longer works. Please connect again."),
-		"Temporarily Failing": _("Nothing has to be done: it is tried again by itself."),
+		"Temporarily Failing": _("Nothing has to be done: this site tries again by itself."),
 	}
 	return {
 		**state,

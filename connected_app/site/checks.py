@@ -128,9 +128,9 @@ class _Check:
 			self.error(
 				"site_insecure",
 				"redirect_uri",
-				_("This site is reached by http, so codes and sessions can be read on the way."),
+				_("This site is reached over http, so codes and sessions can be read on the way."),
 				_(
-					"Serve the site by https, set its host_name to the https address, and renew the Redirect URI."
+					"Serve the site over https, set its host_name to the https address, and renew the Redirect URI."
 				),
 			)
 		if public and frappe.conf.developer_mode:
@@ -154,15 +154,15 @@ class _Check:
 			self.error(
 				"redirect_uri",
 				"redirect_uri",
-				_(
-					"The Redirect URI no longer fits the address of this site, which would now make it {0}."
-				).format(suggested),
+				_("The Redirect URI no longer matches the address of this site. It would now be {0}.").format(
+					suggested
+				),
 				_(
 					"Use Renew Redirect URI and register the new one at the provider, or set the site's host_name."
 				),
 			)
 		else:
-			self.ok("redirect_uri", "redirect_uri", _("The Redirect URI fits the address of this site."))
+			self.ok("redirect_uri", "redirect_uri", _("The Redirect URI matches the address of this site."))
 
 	def config(self, metadata: dict[str, Any] | None) -> ClientConfig | None:
 		try:
@@ -284,7 +284,7 @@ class _Check:
 			self.error(
 				"id_token_algorithm",
 				"issuer",
-				_("The provider signs ID tokens in no way that is accepted here: {0}.").format(
+				_("The provider signs ID tokens only in ways that are not accepted here: {0}.").format(
 					quoted(", ".join(supported))
 				),
 				_("Set RS256 for this client at the provider, or remove the scope openid."),
@@ -488,7 +488,7 @@ class _Check:
 			level,
 			"endpoint",
 			field,
-			_("{0} does not answer as such an endpoint does (HTTP {1}).").format(
+			_("{0} does not answer as an endpoint of its kind does (HTTP {1}).").format(
 				self.label(field), reply.status
 			),
 			_("Compare it with the provider's documentation, or use Get OpenID Configuration."),

@@ -36,7 +36,7 @@ STORED = (
 	"The provider did not accept the client's credentials: {0}",
 	"{0} could not be reached.",
 	"{0} did not answer in time.",
-	"{0} must be reached by https.",
+	"{0} must be reached over https.",
 	"{0} is an internal address, which this site may not call.",
 	"The certificate of {0} could not be verified.",
 	"The answer of {0} is too large.",

@@ -719,7 +719,7 @@ class TestDiscovery(Case):
 			(f"{base}/nothing", "no OpenID Configuration at this address"),
 			("http://127.0.0.1:1/.well-known/openid-configuration", "could not be reached"),
 			("https://169.254.169.254/.well-known/openid-configuration", "internal address"),
-			("http://provider.example/.well-known/openid-configuration", "must be reached by https"),
+			("http://provider.example/.well-known/openid-configuration", "must be reached over https"),
 			("file:///etc/passwd", "not a valid web address"),
 		):
 			app = make_app(openid_configuration=url)

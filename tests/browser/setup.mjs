@@ -80,7 +80,7 @@ export async function setUp(browser, provider) {
 	const findings = await page.locator(".modal.show").innerText();
 	check(
 		"Check Configuration, which saves first, finds the wrong secret and the misspelt scope",
-		findings.includes("Has to be mended") && findings.includes("raed") && findings.includes("In order"),
+		findings.includes("Must be fixed") && findings.includes("raed") && findings.includes("What works"),
 		findings
 	);
 	await settle(page);

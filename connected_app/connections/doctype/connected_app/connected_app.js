@@ -115,7 +115,7 @@
 				title: __("Save and check"),
 				field: "provider_name",
 				done: !frm.is_new() && !frm.is_dirty(),
-				text: __("Save. Check Configuration then tells, without connecting, whether something is wrong."),
+				text: __("Save. Check Configuration then tells, without connecting, whether anything is wrong."),
 			},
 			{
 				title: __("Connect"),
@@ -267,9 +267,9 @@
 		if (!errors.length && !warnings.length) {
 			$(`<p></p>`).text(__("Nothing is wrong, as far as can be seen without connecting.")).appendTo($body);
 		}
-		add_group(__("Has to be mended"), errors);
+		add_group(__("Must be fixed"), errors);
 		add_group(__("Worth a look"), warnings);
-		add_group(__("In order"), fine);
+		add_group(__("What works"), fine);
 		dialog.show();
 
 		function add_group(title, group) {
@@ -331,7 +331,7 @@
 			if (protocol === "http:" && !local) message = __("This address must begin with https://");
 			else if (!["http:", "https:"].includes(protocol)) message = __("This is not a web address.");
 		} catch (error) {
-			message = __("This is not a web address. It begins with https://");
+			message = __("This is not a web address. A web address begins with https://");
 		}
 		if (message) show_finding(frm, fieldname, { level: "error", message });
 		else clear_finding(frm.fields_dict[fieldname]);
@@ -501,7 +501,7 @@
 	function person(frm, row) {
 		const $row = $(`<tr></tr>`);
 		const cell = (html) => $(`<td></td>`).html(html).appendTo($row);
-		const name = safe(row.full_name || row.user || __("This site itself"));
+		const name = safe(row.full_name || row.user || __("The service principal"));
 		cell(`<a href="/app/token-cache/${encodeURIComponent(row.name)}">${name}</a>`);
 		const reason = row.status !== "Connected" && row.last_error;
 		cell(

@@ -15,7 +15,7 @@ frappe.ui.form.on("Token Cache", {
 			);
 		} else if (status === "Temporarily Failing") {
 			frm.set_intro(
-				__("Renewing fails at present, and is tried again by itself: {0}", [reason]),
+				__("Renewing fails at present, and this site tries again by itself: {0}", [reason]),
 				"orange"
 			);
 		}
