@@ -98,7 +98,7 @@ def test_the_collector_collects() -> None:
 		"My Connections",
 		"{0} could not be reached.",
 		"Please connect again.",
-		"The provider's identity statement has expired.",
+		"The provider's ID token has expired.",
 		"Check Client ID and Client Secret.",
 	):
 		assert text in found, text

@@ -117,7 +117,7 @@ def verify(
 	:raises TemporaryFailure: when the keys cannot be had
 	"""
 	if not isinstance(token, str) or not token:
-		raise refused("missing", "The provider sent no identity statement.")
+		raise refused("missing", "The provider sent no ID token.")
 	claims, algorithm = _opened(config, token, "id_token_signing_alg_values_supported", http)
 	_check(config, claims, now, nonce, subject)
 	if grant is not None and "at_hash" in claims:
@@ -134,9 +134,9 @@ def signed_userinfo(config: ClientConfig, token: str, http: Transport) -> dict[s
 	claims, _ = _opened(config, token, "userinfo_signing_alg_values_supported", http)
 	audience = claims.get("aud", config.client_id)
 	if claims.get("iss", config.issuer) != config.issuer:
-		raise refused("issuer", "The provider's identity statement was made by another issuer.")
+		raise refused("issuer", "The provider's ID token was made by another issuer.")
 	if config.client_id not in (audience if isinstance(audience, list) else [audience]):
-		raise refused("audience", "The provider's identity statement was made for another client.")
+		raise refused("audience", "The provider's ID token was made for another client.")
 	return claims
 
 
@@ -157,9 +157,9 @@ def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) 
 	except (jwt.PyJWTError, UnicodeError) as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
 		error = (
-			refused("signature", "The signature of the provider's identity statement is wrong.")
+			refused("signature", "The signature of the provider's ID token is wrong.")
 			if signature
-			else refused("invalid", "The provider's identity statement is malformed.")
+			else refused("invalid", "The provider's ID token is malformed.")
 		)
 		cause = bare(exc)
 	raise error from cause
@@ -174,9 +174,7 @@ def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str
 		]
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
-		raise refused(
-			"algorithm", "The provider's identity statement is signed in a way that is not allowed."
-		)
+		raise refused("algorithm", "The provider's ID token is signed in a way that is not allowed.")
 	return algorithm
 
 
@@ -214,7 +212,7 @@ def _decoded(
 				return jwt.decode(token, key.key, algorithms=[algorithm], options=off)
 			except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as exc:
 				wrong = exc
-	raise wrong or refused("key_unknown", "The provider's identity statement was signed with an unknown key.")
+	raise wrong or refused("key_unknown", "The provider's ID token was signed with an unknown key.")
 
 
 def _check(
@@ -226,30 +224,30 @@ def _check(
 		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
 		issuer = issuer.replace("{tenantid}", claims["tid"])
 	if claims.get("iss") != issuer:
-		raise refused("issuer", "The provider's identity statement was made by another issuer.")
+		raise refused("issuer", "The provider's ID token was made by another issuer.")
 	sub = claims.get("sub")
 	if not isinstance(sub, str) or not sub:
-		raise refused("subject", "The provider's identity statement names nobody.")
+		raise refused("subject", "The provider's ID token names nobody.")
 	if subject is not None and sub[:LONGEST_SUBJECT] != subject[:LONGEST_SUBJECT]:
-		raise refused("subject", "The provider's identity statement names another account.")
+		raise refused("subject", "The provider's ID token names another account.")
 	audience = claims.get("aud")
 	audiences = [audience] if isinstance(audience, str) else audience
 	if not isinstance(audiences, list) or config.client_id not in audiences:
-		raise refused("audience", "The provider's identity statement was made for another client.")
+		raise refused("audience", "The provider's ID token was made for another client.")
 	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
 	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
-		raise refused("audience", "The provider's identity statement was made for further clients.")
+		raise refused("audience", "The provider's ID token was made for further clients.")
 	expires, issued = claims.get("exp"), claims.get("iat")
 	if not _is_number(expires) or instant >= expires + CLOCK_SKEW:
-		raise refused("expired", "The provider's identity statement has expired.")
+		raise refused("expired", "The provider's ID token has expired.")
 	if not _is_number(issued) or issued > instant + CLOCK_SKEW:
-		raise refused("issued_at", "The provider's identity statement is dated in the future, or not at all.")
+		raise refused("issued_at", "The provider's ID token is dated in the future, or not at all.")
 	if "nbf" in claims and (not _is_number(claims["nbf"]) or claims["nbf"] > instant + CLOCK_SKEW):
-		raise refused("issued_at", "The provider's identity statement is not valid yet.")
+		raise refused("issued_at", "The provider's ID token is not valid yet.")
 	if nonce is not None:
 		given = claims.get("nonce")
 		if not isinstance(given, str) or not same(given, nonce):
-			raise refused("nonce", "The provider's identity statement belongs to another attempt.")
+			raise refused("nonce", "The provider's ID token belongs to another attempt.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -263,4 +261,4 @@ def _check_at_hash(given: object, access_token: Secret, algorithm: str) -> None:
 	hashed = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode()).digest()
 	half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
 	if not isinstance(given, str) or not same(given, half):
-		raise refused("at_hash", "The provider's identity statement belongs to another access token.")
+		raise refused("at_hash", "The provider's ID token belongs to another access token.")
