@@ -388,6 +388,8 @@ class Bench:
 			yield
 
 	def _borrow_link(self, stack: contextlib.ExitStack, link: pathlib.Path, target: pathlib.Path) -> None:
+		if link.exists() and link.resolve() == target.resolve():
+			return
 		before = os.readlink(link) if link.is_symlink() else None
 		if before is None and link.exists():
 			raise Problem(
