@@ -15,7 +15,7 @@ import frappe
 import requests
 from frappe.utils.password import remove_encrypted_password
 
-from connected_app.oauth import OAuthError, ReconnectRequired
+from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
 from connected_app.site import grants
 from connected_app.site.attempts import RedisAttemptStore
@@ -560,6 +560,13 @@ class TestGrants(Case):
 		self.assertRaises(ReconnectRequired, self.app.get_user_token, MALLORY)
 		self.assertNotEqual(frappe.local.response.get("type"), "redirect")
 		self.assertIsNone(self.app.get_active_token(MALLORY))
+
+	def test_an_address_without_https(self) -> None:
+		"""RFC 6750 5.3: what the session refuses, Desk can show."""
+		with self.assertRaises(ConfigurationError) as caught:
+			self.app.get_oauth2_session(ALICE).get("http://api.example.com/things")
+		self.assertEqual(caught.exception.code, "uri_insecure")
+		self.assertIsInstance(caught.exception, frappe.ValidationError)
 
 	def test_without_a_grant_in_a_request(self) -> None:
 		"""core-defects 20: in a web request `get_user_token` leads the browser to the consent page."""

@@ -179,7 +179,7 @@ class ConnectedApp(SecretKeeper):
 		with shown(self.connect_url):
 			self._check_enabled()
 			refresher = self._refresher(user or frappe.session.user)
-			return Session(refresher, refresher.config)
+			return SiteSession(refresher, refresher.config)
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -308,3 +308,11 @@ class SiteRefresher(Refresher):
 
 class SiteClientCredentials(SiteRefresher, ClientCredentials):
 	pass
+
+
+class SiteSession(Session):
+	"""Refuses an address in Frappe's kind of error."""
+
+	def _check(self, url: str) -> None:
+		with shown():
+			super()._check(url)
