@@ -13,8 +13,9 @@ const python = process.env.CONNECTED_APP_TEST_PYTHON || `${repo}/.venvs/newest/b
 export const screenshots =
 	process.env.CONNECTED_APP_SCREENSHOTS || mkdtempSync(path.join(tmpdir(), "connected-app-"));
 mkdirSync(screenshots, { recursive: true });
-// Set, the pictures of the guides are written too.
-const docs = process.env.CONNECTED_APP_DOCS_IMAGES;
+// Set, the pictures of the guides are written too. As seen from the checkout, not from here.
+const images = process.env.CONNECTED_APP_DOCS_IMAGES;
+const docs = images && path.resolve(repo, images);
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const PASSWORD = "correct-horse-battery";
