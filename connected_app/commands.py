@@ -87,7 +87,9 @@ def revoke_command(
 		users = _users(app, user)
 		if not yes:
 			click.confirm(
-				f"Disconnect {len(users)} from {app.provider_name} ({app.name})?", abort=True, err=True
+				f"Connections to {app.provider_name} ({app.name}): {len(users)}. Disconnect?",
+				abort=True,
+				err=True,
 			)
 		done = [{"user": whose, "revoked": disconnect(app, whose)} for whose in users]
 		_show(done, as_json)
