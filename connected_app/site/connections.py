@@ -17,7 +17,7 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
 from connected_app.site import access
 from connected_app.site.errors import retold, translated
-from connected_app.site.rows import usual_name
+from connected_app.site.rows import by_app
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
@@ -37,13 +37,10 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		filters={"user": user, "access_token": ("is", "set")},
 		fields=[
 			*("name", "connected_app", "status", "account_id", "account_name"),
-			*("connected_on", "failing_since", "last_error"),
+			*("connected_on", "failing_since", "last_error", "modified"),
 		],
-		order_by="modified",
 	)
-	# Of several rows for one app, which renaming leaves, the one that counts (site/rows.py) comes last.
-	caches.sort(key=lambda cache: cache.name == usual_name(cache.connected_app, user))
-	mine = {cache.connected_app: cache for cache in caches}
+	mine = by_app(caches, user)
 	roles = _children("Has Role", "role", "Connected App", "allowed_roles")
 	asked = _children("OAuth Scope", "scope", "Connected App", "scopes")
 	granted = _children("OAuth Scope", "scope", "Token Cache", "scopes", [cache.name for cache in caches])

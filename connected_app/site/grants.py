@@ -11,6 +11,7 @@ from typing import Any
 
 import frappe
 from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
+from redis.exceptions import RedisError
 
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
@@ -30,6 +31,7 @@ PATIENCE = timedelta(days=1)
 # For the list of scopes, which is not worth a long wait.
 SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
+LONGEST_NAME = 140
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
@@ -48,6 +50,7 @@ STATE = (
 	"notified_on",
 	"admin_must_act",
 	"refused_at",
+	"connected_on",
 	"modified",
 )
 READ_REFRESH_TOKEN = """
@@ -106,6 +109,9 @@ class TokenCacheStore:
 			the database or the connection to it is lost
 		:raises ConfigurationError: `not_committed`
 		"""
+		if frappe.flags.read_only:
+			# Maintenance: what a provider gave could not be stored.
+			raise store_unavailable()
 		remembered().pop(self.key, None)
 		slot: TokenCacheSlot | None = None
 		try:
@@ -147,12 +153,13 @@ class TokenCacheStore:
 				"The Connected App, or the user, is not stored yet.",
 				"Commit the transaction that makes it, and then use the connection.",
 			)
-		# The second where renaming has left the first to somebody else.
-		usual = usual_name(app, user)
-		for name in (usual, f"{usual}-{frappe.generate_hash(length=8)}"):
+		# The others where the usual name is too long, or renaming has left it to somebody else. The second is the same for
+		# all who make it at once.
+		usual, digest = usual_name(app, user), frappe.utils.sha256_hash("\n".join(self.key))[:8]
+		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			before_writing()
 			# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
-			if frappe.db.get_value("Token Cache", name):
+			if len(name) > LONGEST_NAME or frappe.db.get_value("Token Cache", name):
 				continue
 			doc = frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "user": user or None})
 			try:
@@ -214,6 +221,8 @@ class TokenCacheSlot:
 			self.grant = None
 		self.failure = self._failure()
 		self.new_scopes: tuple[str, ...] = ()
+		self.scopes_wait = SCOPES_WAIT
+		self.connected_on = self.state.connected_on
 
 	def _whole(self) -> Grant | None:
 		"""The grant with all that a session does without.
@@ -241,7 +250,7 @@ class TokenCacheSlot:
 		if not code or (self.grant and code == "secret_unreadable"):
 			return None
 		retry_at = aware(state.retry_at)
-		if retry_at:
+		if retry_at and state.admin_must_act:
 			saved = frappe.db.get_value("Connected App", self.store.connected_app, "modified")
 			if saved and saved > state.modified:
 				# What failed may have been mended.
@@ -260,7 +269,7 @@ class TokenCacheSlot:
 
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
-		database is lost, another is tried for some seconds.
+		database is lost, another is tried for some seconds, and a lock in the way is waited for again.
 
 		:raises TemporaryFailure: `store_unavailable`
 		"""
@@ -269,17 +278,31 @@ class TokenCacheSlot:
 		happened = "refreshed" if self.grant else "connected"
 		try:
 			return self._write(grant, values, happened)
+		except BUSY:
+			again, pauses = self._locked_again, SAVE_PAUSES[:2]
 		except Exception as error:
 			if not is_lost(error):
 				raise
-		for pause in SAVE_PAUSES:
+			again, pauses = self.store.exclusive, SAVE_PAUSES
+		for pause in pauses:
 			time.sleep(pause)
-			with suppress(TemporaryFailure), self.store.exclusive() as slot:
-				# Our lock was lost, too: what someone else has stored meanwhile is newer.
+			with suppress(TemporaryFailure, *BUSY), again() as slot:
+				# Our lock may have been lost, too: what someone else has stored meanwhile is newer.
 				if (slot.grant and slot.grant.access_token) == (self.grant and self.grant.access_token):
 					slot._write(grant, values, happened)
 				return
 		raise store_unavailable()
+
+	@contextmanager
+	def _locked_again(self) -> Iterator[TokenCacheSlot]:
+		"""The same row on the same connection, after somebody else's lock was waited for in vain."""
+		if frappe.db.db_type == "postgres":
+			# Else nothing can be done any more. MariaDB keeps our lock.
+			begin(LOCK_WAIT)
+		slot = TokenCacheSlot(self.store, *self.store._lock())
+		yield slot
+		self.happened += slot.happened
+		self.new_scopes, self.connected_on = slot.new_scopes, slot.connected_on
 
 	def connect(self, grant: Grant) -> Grant:
 		"""Store what a user has just consented to.
@@ -358,6 +381,7 @@ class TokenCacheSlot:
 		}
 		# Not whoever happens to be logged in (core-defects 23): owners may see and delete the row.
 		values["owner"] = self.store.user or "Administrator"
+		self.connected_on = values.get("connected_on", self.connected_on)
 		before_writing()
 		frappe.db.set_value("Token Cache", self.name, values)
 		for field in TOKENS:
@@ -378,12 +402,12 @@ class TokenCacheSlot:
 		"""The rows of granted scopes, once the tokens are safe.
 
 		While somebody saves a Connected App, MariaDB keeps others from adding rows beside its child rows, which are
-		in the same table. The list is then written with the next refresh.
+		in the same table. A job then waits for longer.
 		"""
 		if not self.new_scopes:
 			return
 		try:
-			begin(SCOPES_WAIT)
+			begin(self.scopes_wait)
 			before_writing()
 			frappe.db.get_value("Token Cache", self.name, "name", for_update=True)
 			self._write_scopes(self.new_scopes)
@@ -391,6 +415,16 @@ class TokenCacheSlot:
 		except Exception as error:
 			if not (isinstance(error, BUSY) or is_lost(error)):
 				raise
+			# Without Redis the next refresh that names scopes writes them.
+			with suppress(RedisError):
+				frappe.enqueue(
+					"connected_app.site.grants.store_scopes",
+					queue="short",
+					connected_app=self.store.connected_app,
+					user=self.store.user,
+					scopes=list(self.new_scopes),
+					connected_on=str(self.connected_on),
+				)
 
 	def _write_scopes(self, scopes: tuple[str, ...]) -> None:
 		frappe.db.delete("OAuth Scope", {"parent": self.name, "parenttype": "Token Cache"})
@@ -406,6 +440,14 @@ class TokenCacheSlot:
 				}
 			)
 			row.db_insert()
+
+
+def store_scopes(connected_app: str, user: str, scopes: list[str], connected_on: str) -> None:
+	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
+	with TokenCacheStore(connected_app, user).exclusive() as slot:
+		if slot.name and str(slot.connected_on) == connected_on:
+			slot.new_scopes = tuple(scopes)
+			slot.scopes_wait = LOCK_WAIT
 
 
 def being_renewed() -> TemporaryFailure:

@@ -1,7 +1,13 @@
-"""Which Token Cache row holds the grant of a user for a Connected App."""
+"""Which Token Cache row holds the grant of a user for a Connected App.
+
+Renaming and merging users leaves rows with other names than the usual one, and several for one user (core-defects 33).
+The row with the usual name counts while it works. Else it is one that works, or has tokens at least, of several the
+one written last.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import frappe
@@ -9,6 +15,12 @@ import frappe
 # With no user: the row of the service principal.
 OF_USER = "c.`connected_app` = %s and c.`user` = %s"
 OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
+WORKING = ("Connected", "Temporarily Failing")
+WORKS = f"c.`status` in {WORKING}"
+BEST = f"""
+	order by case when {WORKS} then 0 when c.`access_token` <> '' then 1 else 2 end, c.`modified` desc
+	limit 1
+"""
 
 
 def usual_name(connected_app: str, user: str) -> str:
@@ -17,8 +29,7 @@ def usual_name(connected_app: str, user: str) -> str:
 
 
 def find(what: str, connected_app: str, user: str) -> Any:
-	"""From the row with the usual name, which the database finds fastest. Where renaming has left no such row, or
-	several others (core-defects 33), from the one written last.
+	"""Read the row that counts; that with the usual name is what the database finds fastest.
 
 	:param what: the statement up to its condition; the table is `c`
 	:param user: empty for the service principal
@@ -26,16 +37,28 @@ def find(what: str, connected_app: str, user: str) -> Any:
 	"""
 	whose = OF_USER if user else OF_NOBODY
 	key = (connected_app, user)
-	found = frappe.db.sql(f"{what} where c.`name` = %s and {whose}", (usual_name(*key), *key))  # nosemgrep
-	return found or frappe.db.sql(
-		f"{what} where {whose} order by c.`modified` desc limit 1", key
-	)  # nosemgrep
+	named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
+	found = frappe.db.sql(named, (usual_name(*key), *key))  # nosemgrep
+	return found or frappe.db.sql(f"{what} where {whose} {BEST}", key)  # nosemgrep
 
 
 def name_of(connected_app: str, user: str) -> str | None:
-	"""The row's name, as this transaction sees it.
+	"""The name of the row that counts, as this transaction sees it.
 
 	:param user: empty for the service principal
 	"""
 	found = find("select c.`name` from `tabToken Cache` c", connected_app, user)
 	return found[0][0] if found else None
+
+
+def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
+	"""The rows that count, by Connected App, of all that `user` has.
+
+	:param rows: those with tokens, with `name`, `connected_app`, `status` and `modified`
+	"""
+
+	def worth(row: Any) -> tuple[Any, ...]:
+		works = row.status in WORKING
+		return works, works and row.name == usual_name(row.connected_app, user), row.modified
+
+	return {row.connected_app: row for row in sorted(rows, key=worth)}

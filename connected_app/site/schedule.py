@@ -7,14 +7,17 @@ the other: no provider sees more than one of these requests at a time, nor all o
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import frappe
 
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
+from connected_app.oauth.grant import LEEWAY_SHARE
 from connected_app.oauth.ports import utc_now
+from connected_app.site.database import before_writing
 from connected_app.site.grants import TokenCacheStore, naive
+from connected_app.site.rows import name_of
 
 # In one run, per Connected App. With a run every 5 minutes it is 28,800 grants a day.
 BATCH = 100
@@ -27,7 +30,7 @@ PATIENCE = 3
 def run() -> None:
 	"""Scheduled: a job for each Connected App that has something due."""
 	for app in _apps():
-		if _due(app, 1):
+		if _due(app, BATCH):
 			frappe.enqueue(
 				"connected_app.site.schedule.refresh",
 				queue="long",
@@ -43,8 +46,8 @@ def due(limit: int, connected_app: str | None = None) -> list[Any]:
 
 	:param limit: of each Connected App at most so many
 	:param connected_app: only of this one
-	:returns: rows with `name`, `connected_app`, `user` and `idle_since`; first those that work, the longest idle first, then those
-		that are failing for now and whose cool-down is over
+	:returns: rows with `name`, `connected_app`, `user`, `idle_since`, `expires_at` and `expires_in`; first those that
+		work, the longest idle first, then those that are failing for now and whose cool-down is over
 	"""
 	return [row for app in _apps(connected_app) for row in _due(app, limit)]
 
@@ -71,7 +74,13 @@ def refresh(connected_app: str) -> None:
 
 
 def _refresh(app: Any, row: Any) -> bool:
-	"""Returns whether there is a newer token than the one that was found."""
+	"""Returns whether the provider was left alone, or gave a newer token than the one that was found."""
+	if row.name != name_of(app.name, row.user):
+		# Merging users has left it. Nobody uses it, and it would be due for ever.
+		before_writing()
+		frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
+		frappe.db.commit()  # nosemgrep (a job of its own)
+		return True
 	stale = TokenCacheStore(app.name, row.user).load()
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
 	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
@@ -101,8 +110,15 @@ def _due(app: Any, limit: int) -> list[Any]:
 		for field, earliest, latest in ranges:
 			if len(found) < limit:
 				for row in _range(app.name, status, field, earliest, latest, limit):
-					found.setdefault(row.name, row)
+					if field == "idle_since" or not _is_early(row, now):
+						found.setdefault(row.name, row)
 	return list(found.values())[:limit]
+
+
+def _is_early(row: Any, now: datetime) -> bool:
+	"""Whether more than a quarter of the token's life is left, as with the leeway: it would be refreshed all the time."""
+	share = timedelta(seconds=row.expires_in or 0) / LEEWAY_SHARE
+	return bool(share) and row.expires_at > naive(now + share)
 
 
 def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit: int) -> list[Any]:
@@ -112,7 +128,9 @@ def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit:
 		# Nobody's access is kept alive who may not log in any more.
 		.inner_join(user)
 		.on((user.name == cache.user) & (user.enabled == 1))
-		.select(cache.name, cache.connected_app, cache.user, cache.idle_since)
+		.select(
+			cache.name, cache.connected_app, cache.user, cache.idle_since, cache.expires_at, cache.expires_in
+		)
 		.where((cache.connected_app == app) & (cache.status == status) & (cache[field] <= naive(latest)))
 		# Only grants with a refresh token have it.
 		.where(cache.idle_since.isnotnull())

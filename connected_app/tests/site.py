@@ -169,6 +169,21 @@ def in_processes(number: int, expression: str, app: Any, user: str = ALICE) -> l
 			worker.communicate(timeout=60)
 
 
+def work(before: str = "") -> None:
+	"""What a worker of the bench does, until its queue is empty.
+
+	:param before: code that it runs first
+	"""
+	code = f"""
+import frappe
+from frappe.utils import background_jobs
+{before}
+background_jobs.start_worker(queue="short", burst=True, quiet=True)
+"""
+	where = os.path.abspath(frappe.local.sites_path)
+	subprocess.run([sys.executable, "-c", code], cwd=where, check=True, capture_output=True, timeout=120)
+
+
 def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
 	if not frappe.db.exists("User", email):
 		user = frappe.get_doc(

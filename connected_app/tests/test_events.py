@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
@@ -25,6 +22,7 @@ from connected_app.tests.site import (
 	make_user,
 	needs_providers,
 	row,
+	work,
 )
 from connected_app.tests.test_refreshing import TOKEN, Connected
 
@@ -32,15 +30,10 @@ LISTENERS = {
 	"broken": ["connected_app.tests.listener.fails", "connected_app.tests.listener.heard"],
 	"connected": ["connected_app.tests.listener.heard"],
 }
-# A worker of the bench's queue, in which another app has registered itself; it ends when the queue is empty.
-WORKER = """
-import sys
-import frappe
-from frappe.utils import background_jobs
-
-original, listeners = frappe.get_hooks, {listeners!r}
+# Another app has registered itself.
+REGISTERED = f"""
+original, listeners = frappe.get_hooks, {LISTENERS!r}
 frappe.get_hooks = lambda hook=None, *a, **k: listeners if hook == "connected_app_events" else original(hook, *a, **k)
-background_jobs.start_worker(queue="short", burst=True, quiet=True)
 """
 
 
@@ -368,22 +361,12 @@ class TestListeners(Events):
 		found = frappe.get_all("ToDo", {"description": ("like", f"%{self.app.name}%")}, pluck="description")
 		return [json.loads(text) if text.startswith("{") else text for text in found]
 
-	def work(self) -> None:
-		"""What a worker of the bench does."""
-		subprocess.run(
-			[sys.executable, "-c", WORKER.format(listeners=LISTENERS)],
-			cwd=os.path.abspath(frappe.local.sites_path),
-			check=True,
-			capture_output=True,
-			timeout=120,
-		)
-
 	def test_another_app_hears_of_it(self) -> None:
 		"""In a background job, with names only; one listener's failure is not another's, nor the caller's."""
 		with self.registered():
 			self.break_it()
 		self.assertEqual(self.heard(), [])
-		self.work()
+		work(REGISTERED)
 		self.assertEqual(
 			self.heard(),
 			[{"event": "broken", "connected_app": self.app.name, "user": ALICE, "code": "grant_invalid"}],

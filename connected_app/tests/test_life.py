@@ -22,7 +22,7 @@ from connected_app.connections.doctype.token_cache.token_cache import TokenCache
 from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
 from connected_app.site import install
-from connected_app.site.grants import aware, naive
+from connected_app.site.grants import aware
 from connected_app.tests.site import (
 	ALICE,
 	Browser,
@@ -130,47 +130,6 @@ class TestRenaming(Case):
 		back = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name))
 		page = self.alice.visit(back.replace(self.app.name, other.name))
 		self.assertRefused(page, "attempt_unknown")
-
-	def test_merged_users(self) -> None:
-		"""core-defects 33: of two rows for one user, the one that was theirs counts, everywhere; disconnecting takes
-		both."""
-		kept, other = (f"{frappe.generate_hash(length=8)}@site.example" for _user in range(2))
-		self.connect(self.app, Browser(make_user(kept, "Blogger")))
-		self.connect(self.app, Browser(make_user(other, "Blogger")), account="bob")
-		frappe.rename_doc("User", other, kept, force=True, merge=True, show_alert=False)
-		frappe.db.commit()
-		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name, "user": kept}), 2)
-		self.assertEqual(self.used(kept, "Alice").name, f"{self.app.name}-{kept}")
-		self.admin.ask("disconnect", connected_app=self.app.name, user=kept)
-		self.assertIsNone(row(self.app, kept))
-		self.assertEqual(self.authlib.stats()["revocations"], 4)
-
-	def test_merged_and_renamed_users(self) -> None:
-		"""core-defects 33: where no row has the user's present name, the one written last counts, everywhere."""
-		first, second, new = (f"{frappe.generate_hash(length=8)}@site.example" for _user in range(3))
-		self.connect(self.app, Browser(make_user(first, "Blogger")))
-		self.connect(self.app, Browser(make_user(second, "Blogger")), account="bob")
-		frappe.rename_doc("User", second, first, force=True, merge=True, show_alert=False)
-		frappe.rename_doc("User", first, new, force=True, show_alert=False)
-		frappe.db.commit()
-		self.assertEqual(self.used(new, "Bob").name, f"{self.app.name}-{second}")
-
-	def used(self, user: str, name: str) -> Any:
-		"""The row that counts; the API takes whoever uses it for `name`."""
-		counts = row(self.app, user)
-		session = self.app.get_oauth2_session(user)
-		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": name})
-		self.assertEqual(counts.get_password("access_token"), session.token["access_token"])
-		(mine,) = (app for app in Browser(user).ask("my_connections", "GET") if app["name"] == self.app.name)
-		self.assertEqual(mine["account_name"], counts.account_name)
-		frappe.db.rollback()
-		frappe.db.set_value("Token Cache", counts.name, "expires_at", "2020-01-01", update_modified=False)
-		frappe.db.commit()
-		forget()
-		self.app.get_oauth2_session(user)
-		self.assertGreater(row(self.app, user).expires_at, naive(utc_now()))
-		self.assertEqual(row(self.app, user).name, counts.name)
-		return counts
 
 	def test_core_finds_renamed_rows_again(self) -> None:
 		"""core-defects 33: when the app is removed, rows have the names that core looks for."""

@@ -231,6 +231,17 @@ class TestRefreshing(Background):
 		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
 		self.assertLess(naive(utc_now()) - row(self.app, VISITOR).idle_since, timedelta(minutes=1))
 
+	def test_ahead_of_a_short_life(self) -> None:
+		"""Tokens live no longer than *Refresh Ahead*: they are not refreshed at each run for that."""
+		self.change(refresh_ahead=90)
+		for _run in range(2):
+			self.run_job()
+		self.assertEqual(self.requests(), 0)
+		self.idle(0, expires_at=naive(utc_now() + timedelta(minutes=14)))
+		for _run in range(2):
+			self.run_job()
+		self.assertEqual(self.requests(), 1)
+
 	def test_a_provider_that_is_down(self) -> None:
 		"""It is asked a few times in a run, not once for each grant; nobody is asked to reconnect."""
 		self.connect_all()

@@ -1,0 +1,111 @@
+"""What is in the way when a provider's answer is to be stored."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from unittest.mock import patch
+
+import frappe
+
+from connected_app.oauth import TemporaryFailure
+from connected_app.site import grants
+from connected_app.site.database import own_connection
+from connected_app.tests.site import ALICE, SCOPES, hostile, needs_providers, row, work
+from connected_app.tests.test_refreshing import Connected
+
+
+@needs_providers
+class TestStoring(Connected):
+	@contextmanager
+	def somebody_has(self, statement: str, *values: object) -> Iterator[threading.Timer]:
+		"""On another connection the locks of `statement` are held, until the timer that this gives has run."""
+		with own_connection():
+			other = frappe.local.db
+			other.sql(statement, values)
+			ends = threading.Timer(4, other._conn.rollback)
+			# Leaving `own_connection` would end it.
+			with patch.object(other, "rollback"), patch.object(other, "close"):
+				frappe.local.db, own = self.callers, frappe.local.db
+				try:
+					yield ends
+				finally:
+					frappe.local.db = own
+		ends.cancel()
+		with suppress(Exception):
+			other.rollback()
+			other.close()
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.callers = frappe.local.db
+
+	def test_a_lock_that_lasts_longer_than_we_wait(self) -> None:
+		"""The provider has spent the old refresh token by then: the new one is stored all the same."""
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("there a lock is everybody's: see the next test")
+		old = row(self.app, ALICE).get_password("refresh_token")
+		self.due()
+		held = "select `name` from `__Auth` where `doctype` = 'Token Cache' and `name` = %s for update"
+		with (
+			self.somebody_has(held, f"{self.app.name}-{ALICE}") as ends,
+			patch.object(grants, "LOCK_WAIT", 3),
+		):
+			ends.start()
+			self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertNotEqual(row(self.app, ALICE).get_password("refresh_token"), old)
+		self.due()
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 2)
+
+	def test_somebody_writes_for_long(self) -> None:
+		"""On SQLite, which has one writer at a time."""
+		if frappe.db.db_type != "sqlite":
+			self.skipTest("on SQLite only")
+		scripts = hostile()
+		server = scripts.Hostile()
+		self.addCleanup(server.close)
+		path = next(line[2] for line in frappe.db.sql("pragma database_list") if line[1] == "main")
+		other = type(frappe.db._conn)(path, isolation_level=None, check_same_thread=False)
+		self.addCleanup(other.close)
+
+		def answer(_request: object) -> object:
+			other.execute("begin immediate")
+			threading.Timer(4, other.rollback).start()
+			return scripts.as_json({"access_token": "second", "refresh_token": "r2", "expires_in": 3600})
+
+		self.change(token_uri=server.script("/token", answer))
+		self.due()
+		self.app.reload()
+		with patch.object(grants, "LOCK_WAIT", 3):
+			self.assertEqual(self.app.get_oauth2_session(ALICE).token["access_token"], "second")
+		self.assertEqual(row(self.app, ALICE).get_password("refresh_token"), "r2")
+
+	def test_maintenance(self) -> None:
+		"""In Frappe's read-only mode nothing is asked of the provider, since its answer could not be stored."""
+		self.due()
+		frappe.flags.read_only = True
+		frappe.db.begin(read_only=True)
+		try:
+			with self.assertRaises(TemporaryFailure) as caught:
+				self.app.get_oauth2_session(ALICE)
+		finally:
+			frappe.flags.read_only = False
+			frappe.db.rollback()
+		self.assertEqual(caught.exception.code, "store_unavailable")
+		self.assertEqual(self.authlib.stats()["refreshes"], 0)
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_the_list_of_scopes(self) -> None:
+		"""It is not waited for when a user connects; a job writes it, since not every provider repeats it later."""
+		if frappe.db.db_type != "mariadb":
+			self.skipTest("gap locks are MariaDB's")
+		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": True})
+		consented = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name))
+		frappe.db.rollback()
+		frappe.db.sql("select `name` from `tabOAuth Scope` where `parent` >= %s for update", self.app.name)
+		self.assertEqual(self.alice.visit(consented).status_code, 302)
+		self.assertEqual(row(self.app, ALICE).scopes, [])
+		work()
+		self.assertEqual([line.scope for line in row(self.app, ALICE).scopes], list(SCOPES))
