@@ -162,6 +162,9 @@ def test_nothing_to_refresh(
 		(Answer(b"", 429, {"Retry-After": "90"}), 90),
 		(Answer(b"<html>", 200, {"Content-Type": "text/html"}), 15),
 		(as_json({"error": "something_new"}, 400), 15),
+		(as_json({"error": "something_new"}, 400, headers={"Retry-After": "600"}), 600),
+		(as_json({"message": "secondary rate limit"}, 403, headers={"Retry-After": "600"}), 600),
+		(Answer(b"<html>slow down", 403, {"Content-Type": "text/html", "Retry-After": "600"}), 600),
 	],
 )
 def test_temporary_failure_cools_down(
@@ -201,19 +204,33 @@ def test_dead_grant_is_not_tried_again(
 	assert store.failure and store.failure.reconnect
 
 
+@pytest.mark.parametrize(
+	("answer", "code", "said"),
+	[
+		(as_json({"error": "invalid_client"}, 401), "invalid_client", None),
+		(Answer(b"", 401, {"Retry-After": "600"}), "invalid_client", 600),
+		(as_json({"error": "invalid_scope"}, 400, headers={"Retry-After": "600"}), "invalid_scope", 600),
+	],
+)
 def test_configuration_error_cools_down(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	answer: Answer,
+	code: str,
+	said: int | None,
+	config: ClientConfig,
+	server: Hostile,
+	http: Http,
+	clock: Clock,
 ) -> None:
 	"""core-defects 21: `invalid_client` is for the admin, costs nobody the grant, and is not sent at each call."""
-	server.script("/token", as_json({"error": "invalid_client"}, 401), as_json({"access_token": "new"}))
+	server.script("/token", answer, as_json({"access_token": "new"}))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
-	for wait in (None, 60):
+	for wait in (said, said or 60):
 		with pytest.raises(ConfigurationError) as caught:
 			Refresher(config, store, http, clock).current()
-		assert (caught.value.code, caught.value.retry_after) == ("invalid_client", wait)
+		assert (caught.value.code, caught.value.retry_after) == (code, wait)
 	assert len(server.requests) == 1
 	assert store.failure and (store.failure.reconnect, store.failure.configuration) == (False, True)
-	clock.advance(60)
+	clock.advance(said or 60)
 	assert Refresher(config, store, http, clock).current().access_token == "new"
 	assert store.failure is None
 

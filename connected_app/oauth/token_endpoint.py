@@ -95,7 +95,9 @@ def read(reply: Reply) -> dict[str, Any]:
 	if not answer and reply.status == 401:
 		return {}
 	if not answer:
-		raise TemporaryFailure("response_invalid", "The provider's answer could not be read.")
+		raise TemporaryFailure(
+			"response_invalid", "The provider's answer could not be read.", retry_after=retry_after(reply)
+		)
 	return answer
 
 
@@ -113,8 +115,8 @@ def error_from(
 	said = quoted(without(str(answer.get("error_description") or answer.get("message") or ""), sent))
 	words = f"{name} ({said})" if name and said else name or said
 	key = name.lower()
+	wait = retry_after(reply) if reply else None
 	if key in TRY_LATER:
-		wait = retry_after(reply) if reply else None
 		return TemporaryFailure(
 			"rate_limited" if "rate" in key or key == "slow_down" else "server_error",
 			Sentence("The provider is not available at the moment: {0}", words),
@@ -133,6 +135,7 @@ def error_from(
 			code,
 			Sentence("The provider refused the request: {0}", words),
 			ADMIN_MUST_ACT[key],
+			retry_after=wait,
 			provider_error=name,
 		)
 	if reply is not None and reply.status == 401:
@@ -140,12 +143,14 @@ def error_from(
 			"invalid_client",
 			Sentence("The provider did not accept the client's credentials: {0}", words or "HTTP 401"),
 			ADMIN_MUST_ACT["invalid_client"],
+			retry_after=wait,
 			provider_error=name,
 		)
 	# Only a definite answer may cost a user the grant: what is not understood is taken as passing.
 	return TemporaryFailure(
 		"provider_error",
 		Sentence("The provider answered with an error: {0}", words or "?"),
+		retry_after=wait,
 		provider_error=name,
 	)
 
