@@ -24,7 +24,7 @@ def main(api: str, rounds: str, sessions: str) -> None:
 	http = Http(allow_http_loopback=True)
 
 	def make() -> Session:
-		return Session(Refresher(config, store, http), config)
+		return Session(Refresher(config, store, http))
 
 	found = {
 		"get": measure.get(make, api, 10 * int(rounds)),

@@ -260,7 +260,7 @@ def create_app(page: Page) -> Flask:
 	@action("/call")
 	def call(browser: Browser) -> None:
 		"""What a developer writes: a session, and a request with it."""
-		session = Session(browser.refresher(), browser.config())
+		session = Session(browser.refresher())
 		try:
 			response = session.get(browser.fields["api_uri"], stream=True)
 			body = next(response.iter_content(SHOWN_BYTES), b"").decode("utf-8", "replace")

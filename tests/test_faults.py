@@ -80,7 +80,7 @@ def test_two_hosts_whose_clocks_differ(
 	)
 	store = MemoryStore(a_grant(expires_at=NOW + timedelta(minutes=10)))
 	other = Clock(NOW + skew)
-	session = Session(Refresher(config, store, http, other), config)
+	session = Session(Refresher(config, store, http, other))
 	assert session.get(server.url + "/api").status_code == 200
 	assert len(server.to("/token")) == 1
 	# Fresh by the one's clock; by the other's it may be due already, which costs a refresh and no more.
@@ -172,7 +172,7 @@ def test_an_answer_that_is_expired_already(
 	server.script("/token", token)
 	server.script("/api", Answer(status=401))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
-	session = Session(Refresher(config, store, http, clock), config)
+	session = Session(Refresher(config, store, http, clock))
 	assert number == 1 and store.grant and store.grant.refresh_token == "r1"
 	assert session.get(server.url + "/api").status_code == 401
 	assert number == 3 and store.grant.refresh_token == "r3"

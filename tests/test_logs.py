@@ -52,7 +52,7 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 	assert store.grant
 	texts.append(repr(store.grant) + repr(op.config) + repr(op.attempt))
 	refresher = Refresher(op.config, store, op.http, op.clock)
-	session = Session(refresher, op.config)
+	session = Session(refresher)
 	api = op.server.script("/api", Answer(status=401), as_json({}))
 	op.server.script(
 		"/token", as_json({"access_token": "second-access-token", "refresh_token": "second-refresh-token"})
@@ -110,12 +110,10 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 		op.server.script("/api", fault)
 		good = MemoryStore(a_grant())
 		with pytest.raises(requests.RequestException) as caught:
-			Session(Refresher(op.config, good, op.http, op.clock), op.config).get(api, timeout=0.3)
+			Session(Refresher(op.config, good, op.http, op.clock)).get(api, timeout=0.3)
 		texts.append(shown(caught.value))
 	with pytest.raises(requests.RequestException) as caught:
-		Session(Refresher(op.config, MemoryStore(a_grant()), op.http, op.clock), op.config).get(
-			"http://127.0.0.1:1/"
-		)
+		Session(Refresher(op.config, MemoryStore(a_grant()), op.http, op.clock)).get("http://127.0.0.1:1/")
 	texts.append(shown(caught.value))
 	assert isinstance(caught.value.request, requests.PreparedRequest)
 

@@ -69,7 +69,7 @@ def test_connect_call_refresh_revoke(
 	config = replace(settings, client_authentication=method)
 	store = connect(fresh, config, http)
 	assert store.grant and store.grant.account and store.grant.account.id == "alice"
-	session = Session(Refresher(config, store, http), config)
+	session = Session(Refresher(config, store, http))
 	assert session.get(fresh.issuer + "/api/hello").json() == {"hello": "Alice"}
 	fresh.expire()
 	before = store.grant
@@ -120,7 +120,7 @@ def test_sixteen_threads_after_a_401(fresh: Provider, settings: ClientConfig, ht
 	"""core-defects 25: many sessions, all rejected at once: one refresh, no reuse, everybody is served."""
 	store = connect(fresh, settings, http)
 	refresher = Refresher(settings, store, http)
-	sessions = [Session(refresher, settings) for _ in range(16)]
+	sessions = [Session(refresher) for _ in range(16)]
 	fresh.expire()
 	statuses: list[int] = []
 	start = threading.Barrier(len(sessions))

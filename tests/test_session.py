@@ -44,7 +44,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def session(config: ClientConfig, store: MemoryStore, http: Http, clock: Clock) -> Session:
-	return Session(Refresher(config, store, http, clock), config)
+	return Session(Refresher(config, store, http, clock))
 
 
 def test_is_what_developers_know(session: Session, server: Hostile) -> None:
@@ -69,7 +69,12 @@ def test_is_what_developers_know(session: Session, server: Hostile) -> None:
 		{"data": b"bytes"},
 		{"data": "text"},
 		{"data": [("a", "1"), ("a", "2")]},
+		{"data": {"a": ["1", "2"], "b": ("3", 4), "c": None}},
+		{"params": {"only": ["7", 8], "and": None}},
+		{"params": (("only", "7"), ("only", "8"))},
+		{"params": "only=7"},
 	],
+	ids=str,
 )
 def test_401_refreshes_once_and_repeats_once(
 	body: dict[str, Any], session: Session, server: Hostile, store: MemoryStore
@@ -79,7 +84,8 @@ def test_401_refreshes_once_and_repeats_once(
 	server.script("/token", as_json({"access_token": "new", "refresh_token": "r2"}))
 	assert session.post(url, headers={"X-Mine": "1"}, **body).json() == {"ok": True}
 	first, second = server.to("/api")
-	assert (first.body, first.headers["x-mine"]) == (second.body, second.headers["x-mine"])
+	assert (first.target, first.body) == (second.target, second.body)
+	assert first.headers["x-mine"] == second.headers["x-mine"] == "1"
 	(refresh,) = server.to("/token")
 	assert b"of-the-request" not in refresh.raw and "x-mine" not in refresh.headers
 	assert set(refresh.form) == {"grant_type", "refresh_token", "client_id", "client_secret"}
@@ -102,7 +108,7 @@ def test_an_api_that_always_refuses(
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
 	for _ in range(5):
 		assert session.get(url).status_code == 401
-		assert Session(Refresher(config, store, http, clock), config).get(url).status_code == 401
+		assert Session(Refresher(config, store, http, clock)).get(url).status_code == 401
 	assert server.paths() == {"/api": 11, "/token": 1}
 
 
@@ -120,10 +126,19 @@ def generator() -> Iterator[bytes]:
 
 @pytest.mark.parametrize(
 	"body",
-	[lambda: {"data": generator()}, lambda: {"data": io.BytesIO(b"x")}, lambda: {"files": {"f": b"x"}}],
+	[
+		lambda: {"data": generator()},
+		lambda: {"data": io.BytesIO(b"x")},
+		lambda: {"files": {"f": b"x"}},
+		lambda: {"data": {"a": generator()}},
+		lambda: {"data": [("a", "1"), ("b", io.StringIO("x"))]},
+		lambda: {"params": iter([("only", "7")])},
+		lambda: {"params": {"only": iter(["7"])}},
+	],
 )
 def test_what_cannot_be_repeated_is_not(body: Any, session: Session, server: Hostile) -> None:
-	"""core-defects 17: a stream is spent after the first time."""
+	"""core-defects 17: a stream is spent after the first time, and so is an iterator: without its parameters a request
+	would be another one."""
 	url = server.script("/api", api("new"))
 	server.script("/token", as_json({"access_token": "new"}))
 	assert session.post(url, **body()).status_code == 401
@@ -142,7 +157,7 @@ def test_401_without_refresh_token(
 	session: Session, store: MemoryStore, config: ClientConfig, http: Http, clock: Clock, server: Hostile
 ) -> None:
 	store.grant = a_grant(refresh_token=None)
-	session = Session(Refresher(config, store, http, clock), config)
+	session = Session(Refresher(config, store, http, clock))
 	assert session.get(server.script("/api", api("new"))).status_code == 401
 	assert server.paths() == {"/api": 1}
 
@@ -192,7 +207,7 @@ def test_failures_are_told(session: Session, server: Hostile, clock: Clock) -> N
 def test_not_connected(config: ClientConfig, http: Http) -> None:
 	"""core-defects 20: no session without a grant."""
 	with pytest.raises(ReconnectRequired) as caught:
-		Session(Refresher(config, MemoryStore(), http), config)
+		Session(Refresher(config, MemoryStore(), http))
 	assert caught.value.code == "not_connected"
 
 
@@ -226,7 +241,7 @@ def test_connections_are_shared_and_cookies_are_not(
 	url = server.script("/api", as_json({}, headers={"Set-Cookie": "who=alice; Path=/"}))
 	for number in range(5):
 		store.grant = a_grant(access_token=f"token-{number}")
-		with Session(Refresher(config, store, http, clock), config) as session:
+		with Session(Refresher(config, store, http, clock)) as session:
 			session.get(url)
 	assert server.connections == 1
 	assert all("cookie" not in request.headers for request in server.requests)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,7 +11,6 @@ import requests
 from requests.auth import AuthBase
 from requests_oauthlib import OAuth2Session
 
-from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
@@ -31,9 +31,10 @@ class Session(OAuth2Session):
 	:param refresher: where the grant comes from, at each request
 	"""
 
-	def __init__(self, refresher: Refresher, config: ClientConfig, grant: Grant | None = None) -> None:
+	def __init__(self, refresher: Refresher) -> None:
 		self.refresher = refresher
-		self._grant = grant or refresher.current()
+		self._grant = refresher.current()
+		config = refresher.config
 		super().__init__(
 			client_id=config.client_id,
 			redirect_uri=config.redirect_uri,
@@ -125,14 +126,14 @@ class Session(OAuth2Session):
 		)
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
-		if not self._grant.is_renewable:
-			return False
-		# A stream is spent after the first time; a redirect may have led to another server.
-		bodies = [data, *([kwargs["files"]] if kwargs.get("files") else [])]
-		replayable = all(
-			body is None or isinstance(body, str | bytes | dict | list | tuple) for body in bodies
+		# A redirect may have led to another server.
+		return (
+			self._grant.is_renewable
+			and not response.history
+			and not kwargs.get("files")
+			and _lasts(data)
+			and _lasts(kwargs.get("params"))
 		)
-		return replayable and not kwargs.get("files") and not response.history
 
 
 class _Bearer(AuthBase):
@@ -142,6 +143,16 @@ class _Bearer(AuthBase):
 	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
 		request.headers["Authorization"] = Secret(f"Bearer {self.token}")
 		return request
+
+
+def _lasts(value: Any) -> bool:
+	"""Whether a request that is made of `value` is the same when it is made again. What is read, or iterated over, may
+	be spent after the first time; of what requests takes, only texts and these collections are not."""
+	if isinstance(value, Mapping):
+		value = list(value.items())
+	if isinstance(value, list | tuple | set | frozenset):
+		return all(map(_lasts, value))
+	return isinstance(value, str | bytes) or not (hasattr(value, "__iter__") or hasattr(value, "read"))
 
 
 def _token(grant: Grant) -> dict[str, Any]:

@@ -178,8 +178,7 @@ class ConnectedApp(SecretKeeper):
 			)
 		with shown(self.connect_url):
 			self._check_enabled()
-			refresher = self._refresher(user or frappe.session.user)
-			return SiteSession(refresher, refresher.config)
+			return SiteSession(self._refresher(user or frappe.session.user))
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
