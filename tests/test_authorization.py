@@ -167,7 +167,7 @@ RESERVED = [
 def test_reserved_parameters(name: str, config: ClientConfig) -> None:
 	"""core-defects 7: a Query Parameters row cannot replace what the flow sets."""
 	with pytest.raises(ConfigurationError) as caught:
-		replace(config, authorization_parameters={name: "fixed"})
+		begin(replace(config, authorization_parameters={name: "fixed"}))
 	assert caught.value.code == "parameter_reserved" and name in caught.value.message
 
 

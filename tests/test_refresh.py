@@ -121,6 +121,16 @@ def test_granted_scope(
 	assert server.requests[0].form.get("scope") == sent
 
 
+def test_parameters_of_another_request(
+	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""core-defects 7: a Query Parameters row that only *Connect* must not have, as core takes it, stops no refresh."""
+	config = replace(config, authorization_parameters={"nonce": "fixed"})
+	server.script("/token", as_json({"access_token": "new"}))
+	Refresher(config, MemoryStore(a_grant(expires_at=EXPIRED)), http, clock).current()
+	assert "nonce" not in server.requests[0].form
+
+
 def test_without_expiry_nothing_is_refreshed(
 	config: ClientConfig, server: Hostile, http: Http, clock: Clock
 ) -> None:

@@ -69,8 +69,9 @@ def begin(
 
 	:param lifetime: seconds until the attempt expires
 	:returns: the consent URL at the provider, and the attempt to keep
-	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`
+	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`
 	"""
+	config.check_parameters()
 	uri = config.endpoint("authorization_uri")
 	check_web_address(uri)
 	config.endpoint("client_id")

@@ -41,7 +41,6 @@ class ClientConfig:
 	:param scope_on_refresh: "omit", or "granted" to repeat the granted scopes (RFC 6749 6)
 	:param leeway: seconds before expiry at which a token is refreshed
 	:param metadata: the provider's metadata document, as fetched (RFC 8414)
-	:raises ConfigurationError: `parameter_reserved`
 	"""
 
 	client_id: str
@@ -62,7 +61,10 @@ class ClientConfig:
 	leeway: int = 30
 	metadata: Mapping[str, Any] = field(default_factory=dict)
 
-	def __post_init__(self) -> None:
+	def check_parameters(self) -> None:
+		"""
+		:raises ConfigurationError: `parameter_reserved`
+		"""
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.authorization_parameters)):
 			raise ConfigurationError(
 				"parameter_reserved",

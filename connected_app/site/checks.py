@@ -167,6 +167,7 @@ class _Check:
 	def config(self, metadata: dict[str, Any] | None) -> ClientConfig | None:
 		try:
 			config = self.app.get_client_config(with_secret=True)
+			config.check_parameters()
 		except ConfigurationError as error:
 			field = "query_parameters" if error.code == "parameter_reserved" else "client_secret"
 			self.pass_on(error.code, field, error)

@@ -104,7 +104,7 @@ class ConnectedApp(SecretKeeper):
 		"""The settings for `oauth/`.
 
 		:param with_secret: also read the client secret, which costs a query and a decrypt
-		:raises ConfigurationError: `parameter_reserved`, `client_secret_unreadable`
+		:raises ConfigurationError: `client_secret_unreadable`
 		"""
 		try:
 			metadata = json.loads(self.provider_metadata or "{}")
