@@ -319,6 +319,28 @@ def test_an_allowed_host(tls: TlsServer, trusting: Http, monkeypatch: pytest.Mon
 		Http(allowed_hosts=["localhost.example"]).get(f"https://localhost:{tls.port}/")
 
 
+def test_addresses_that_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""None is tried when the time is up, however many there are: a refresh holds a lock meanwhile."""
+	tried: list[object] = []
+	real = urllib3.util.connection.create_connection
+
+	def connect(address: object, *args: Any, **kwargs: Any) -> socket.socket:
+		tried.append(address)
+		return real(address, *args, **kwargs)
+
+	# A queue that is full: what comes further is left without an answer.
+	with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first:
+		port = full.getsockname()[1]
+		first.connect(("127.0.0.1", port))
+		answers(monkeypatch, ["127.0.0.1"] * 50)
+		monkeypatch.setattr(urllib3.util.connection, "create_connection", connect)
+		http = Http(allow_http_loopback=True, connect_timeout=0.1, total_timeout=0.25)
+		with pytest.raises(TemporaryFailure) as caught:
+			http.get(f"https://rebound.example:{port}/")
+	assert caught.value.code == "timeout"
+	assert 1 < len(tried) < 10
+
+
 @pytest.mark.parametrize(
 	("location", "code"),
 	[

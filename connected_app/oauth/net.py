@@ -180,16 +180,19 @@ class _Guarded:
 		found = socket.getaddrinfo(name, self.port, type=socket.SOCK_STREAM)  # type: ignore[attr-defined]
 		for *_family, address in found:
 			policy.check_address(name, str(address[0]))
-		# Connect to what was checked; the certificate is still checked against the name.
+		# Connect to what was checked; the certificate is still checked against the name. No further address is tried
+		# when the time is up: somebody may be waiting for a lock that we hold.
+		failed: Exception = TimeoutError()
 		try:
-			for *_family, address in found[:-1]:
+			for *_family, address in found:
 				self._dns_host = str(address[0])
 				try:
 					return super()._new_conn()  # type: ignore[misc,no-any-return]
-				except (HTTPError, OSError):
-					continue
-			self._dns_host = str(found[-1][4][0])
-			return super()._new_conn()  # type: ignore[misc,no-any-return]
+				except (HTTPError, OSError) as error:
+					failed = error
+				if time.monotonic() >= _current.watch.deadline:
+					break
+			raise failed
 		finally:
 			self._dns_host = name
 
@@ -223,7 +226,8 @@ class _GuardedAdapter(HTTPAdapter):
 class Http:
 	"""HTTP under the policy. One per process is enough; connections are pooled, nothing else is shared.
 
-	:param total_timeout: seconds for the whole exchange after connecting, trickling included
+	:param total_timeout: seconds for the whole exchange, trickling included; what was begun in time may take
+		`connect_timeout` more to connect, and as long again for TLS to agree; the resolver takes its own time
 	:param max_bytes: the longest body that is read
 	"""
 
