@@ -3,6 +3,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +24,17 @@ from connected_app.oauth import (
 	TemporaryFailure,
 )
 
-from .helpers import CLIENT_SECRET, NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant
+from .helpers import (
+	CLIENT_SECRET,
+	NOW,
+	REFRESH_TOKEN,
+	Clock,
+	OpenIDProvider,
+	a_grant,
+	at_hash,
+	part,
+	rsa_key,
+)
 from .hostile import Answer, Hostile, Request, as_json
 from .stores import MemoryStore
 
@@ -383,15 +394,50 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 	assert Refresher(op.config, store, op.http, op.clock).current().access_token == "new"
 
 
-def test_keys_out_of_reach_on_refresh(op: OpenIDProvider) -> None:
-	"""A rotated refresh token is not thrown away because the key set is down."""
-	op.server.script("/jwks", Answer(b"", 503))
+@pytest.mark.parametrize(
+	"settings",
+	[
+		{"issuer": "https://mistyped.example"},
+		{"client_id": "mistyped"},
+		{"metadata": {"id_token_signing_alg_values_supported": ["ES256"]}},
+		{"jwks_uri": "https://192.168.7.7/jwks"},
+		{"jwks_uri": "http://keys.example/jwks"},
+	],
+	ids=str,
+)
+def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenIDProvider) -> None:
+	"""oidcc-client-test-refresh-token-invalid-issuer: what an admin can mend costs nobody a rotated refresh token, and
+	the lock covers the token request only."""
+	op.config = replace(op.config, **settings)
 	refresher, store = op.refresher()
-	op.server.script(
-		"/token", as_json({"access_token": "new", "refresh_token": "r2", "id_token": op.id_token()})
-	)
-	refresher.current()
-	assert store.grant and store.grant.refresh_token == "r2"
+	answer = {"access_token": "new", "refresh_token": "r2", "id_token": op.id_token(("nonce",))}
+	op.server.script("/token", as_json(answer))
+	assert refresher.current().access_token == "new"
+	assert store.grant and store.grant.refresh_token == "r2" and store.failure is None
+	assert op.server.paths() == {"/token": 1}
+
+
+STATEMENTS: dict[str, Callable[[OpenIDProvider], object]] = {
+	"of another key": lambda op: op.id_token(key=rsa_key("b")),
+	"unsigned": lambda op: f"{part({'alg': 'none'})}.{part(op.claims())}.",
+	"about nobody": lambda op: op.id_token(("sub",)),
+	"about a number": lambda op: f"{part({'alg': 'RS256'})}.{part(op.claims(sub=7))}.AAAA",
+	"for another token": lambda op: op.id_token(at_hash=at_hash("other")),
+	"encrypted": lambda op: "eyJhbGciOiJSU0EtT0FFUCJ9.a.b.c.d",
+	"of no form": lambda op: "\ud800.ü.",
+	"without end": lambda op: f"{part({'alg': 'RS256'})}.{'W1tb' * 100_000}.AAAA",
+	"of another type": lambda op: ["x"],
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_statements_that_say_nothing_on_refresh(name: str, op: OpenIDProvider) -> None:
+	"""OIDC Core 12.2: only what names somebody else costs the tokens that came with it."""
+	refresher, store = op.refresher()
+	answer = {"access_token": "new", "refresh_token": "r2", "id_token": STATEMENTS[name](op)}
+	op.server.script("/token", as_json(answer))
+	assert refresher.current().access_token == "new"
+	assert store.grant and store.grant.refresh_token == "r2" and store.failure is None
 
 
 def test_client_credentials(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:

@@ -22,7 +22,8 @@ from connected_app.site.events import announce
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import find, name_of, usual_name
 
-# Longer than the longest exchange with a token endpoint (site/http.py), which is what the lock guards.
+# Longer than the one token request that the lock guards: 20 s for the exchange, 10 s for a connection that is begun
+# at the end of it (oauth/net.py), and 10 s for the resolver and the database. No key set is fetched under it.
 LOCK_WAIT = 40
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)

@@ -171,12 +171,14 @@ def id_token_header(data: bytes) -> None:
 
 
 def _verify(config: ClientConfig, token: str, provider: Fixed) -> None:
+	named = id_token.subject(token)
+	assert named is None or (named and isinstance(named, str))
 	try:
 		claims = id_token.verify(config, token, provider, NOW, nonce=ATTEMPT.nonce)
 	except OAuthError as error:
 		return is_ours(error)
 	assert claims["iss"] == ISSUER and claims["aud"] in ("client", ["client"])
-	assert isinstance(claims["sub"], str) and claims["sub"]
+	assert claims["sub"] == named is not None
 	assert claims["exp"] + id_token.CLOCK_SKEW > NOW.timestamp()
 	assert claims["iat"] - id_token.CLOCK_SKEW <= NOW.timestamp()
 	assert claims["nonce"] == ATTEMPT.nonce
