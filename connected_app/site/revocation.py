@@ -1,7 +1,8 @@
 """Disconnecting: the local grant is forgotten whatever the provider answers, and revoked there until it is.
 
 What waits for another attempt is a *Pending Revocation*, stored together with the deletion of the grant: both last, or
-neither does.
+neither does. It holds all that is needed, so that the tokens go to the provider that gave them, whatever becomes of the
+Connected App: a name tells nothing, since apps are renamed, deleted, and made anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +25,20 @@ from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.ports import utc_now
-from connected_app.oauth.redact import Secret
+from connected_app.oauth.redact import Secret, sealed
 from connected_app.site.database import before_writing, own_connection, own_transaction
-from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive
+from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive, unreadable
 from connected_app.site.http import http
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 
+# By revocation endpoint and client: the failures of one go, in which nobody is asked again.
+Failures = dict[tuple[str, str], OAuthError]
+
 DOCTYPE = "Pending Revocation"
+# What of a ClientConfig is kept with the tokens.
+CLIENT = ("client_id", "client_secret", "client_authentication", "revocation_uri")
 # As many are revoked before the browser is answered; more are left to a background job.
 AT_ONCE = 5
 FIRST_PAUSE = timedelta(minutes=5)
@@ -46,6 +51,7 @@ RUN = 200
 def disconnect(app: ConnectedApp, user: str) -> bool:
 	"""Forget `user`'s grant, durably, then revoke it. Returns whether the provider confirmed."""
 	store, answers = TokenCacheStore(app.name, user), []
+	client, failures = _client(app), Failures()
 	while True:
 		with store.exclusive() as slot:
 			if not slot.name:
@@ -53,9 +59,9 @@ def disconnect(app: ConnectedApp, user: str) -> bool:
 			# More than once where renaming left several rows.
 			grant = slot.grant
 			before_writing()
-			waiting = _put(app, user, grant, FIRST_PAUSE) if grant else None
+			waiting = _put(app.name, user, grant, client, FIRST_PAUSE) if grant else None
 			slot.delete()
-		answers.append(bool(waiting and _attempt(waiting, app, grant)))
+		answers.append(bool(waiting and _attempt(waiting, grant, client, failures)))
 
 
 def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
@@ -67,44 +73,39 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 	with own_connection():
 		if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
 			return
-		app = frappe.get_doc("Connected App", connected_app)
-		client = _client(app)
+		client = _client(frappe.get_doc("Connected App", connected_app))
 		grants = [
 			(frappe.db.get_value("Token Cache", name, "user"), _stored("Token Cache", name)) for name in names
 		]
 	at_once = len(names) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
-	waiting = [(_put(app, user or "", grant, pause, client), grant) for user, grant in grants if grant]
+	waiting = [
+		(_put(connected_app, user or "", grant, client, pause), grant) for user, grant in grants if grant
+	]
 	if at_once:
-		frappe.db.after_commit.add(lambda: [_attempt(name, app, grant, client) for name, grant in waiting])
+		failures = Failures()
+		frappe.db.after_commit.add(
+			lambda: [_attempt(name, grant, client, failures) for name, grant in waiting]
+		)
 	elif waiting:
 		frappe.enqueue("connected_app.site.revocation.retry", queue="long", enqueue_after_commit=True)
 
 
 def retry() -> None:
 	"""Scheduled: attempt again what is due. A provider that is down is asked once in a run."""
-	began, down = time.monotonic(), set()
+	began, failures = time.monotonic(), Failures()
 	due = frappe.get_all(
-		DOCTYPE,
-		{"retry_at": ("<=", naive(utc_now()))},
-		["name", "connected_app"],
-		order_by="retry_at",
-		limit=500,
+		DOCTYPE, {"retry_at": ("<=", naive(utc_now()))}, order_by="retry_at", limit=500, pluck="name"
 	)
-	for row in due:
+	for name in due:
 		if time.monotonic() - began > RUN:
 			return
-		if row.connected_app in down:
-			continue
 		try:
-			answered = _retry(row.name)
+			_retry(name, failures)
 		except Exception as error:
 			# One that cannot be attempted keeps none of the others waiting.
 			title = "Connected App: revocation failed"
-			frappe.log_error(title=title, message=f"{type(error).__name__} for {row.name}")
-			answered = True
-		if not answered:
-			down.add(row.connected_app)
+			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
 
 
 def give_up_all(why: str) -> None:
@@ -113,29 +114,40 @@ def give_up_all(why: str) -> None:
 		_give_up(row, why)
 
 
-def _client(app: ConnectedApp) -> ClientConfig | None:
-	"""How `app` proves itself when it revokes; None while it cannot."""
+def _client(app: ConnectedApp) -> ClientConfig:
+	"""How `app` proves itself when it revokes. While its secret cannot be read, every attempt fails, and another
+	follows."""
 	try:
 		config = app.get_client_config(with_secret=True)
 	except OAuthError:
-		return None
-	return replace(config, client_authentication=client_auth.method(config), metadata={})
+		return ClientConfig(
+			client_id=app.client_id or "",
+			client_authentication="post",
+			revocation_uri=app.revocation_uri or "",
+		)
+	return ClientConfig(
+		client_id=config.client_id,
+		client_secret=config.client_secret,
+		# What Automatic means is in the provider's metadata.
+		client_authentication=client_auth.method(config),
+		revocation_uri=config.revocation_uri,
+	)
 
 
-def _put(
-	app: ConnectedApp, user: str, grant: Grant, pause: timedelta, client: ClientConfig | None = None
-) -> str | None:
-	"""Keep the tokens of `grant` for an attempt after `pause`. None where the provider cannot revoke.
+def _whose(client: ClientConfig) -> tuple[str, str]:
+	return (client.revocation_uri, client.client_id)
 
-	:param client: kept too, for when `app` is deleted before
-	"""
-	if not app.revocation_uri:
+
+def _put(connected_app: str, user: str, grant: Grant, client: ClientConfig, pause: timedelta) -> str | None:
+	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where the
+	provider cannot revoke."""
+	if not client.revocation_uri:
 		return None
 	now = utc_now()
 	doc = frappe.get_doc(
 		{
 			"doctype": DOCTYPE,
-			"connected_app": app.name,
+			"connected_app": connected_app,
 			"user": user,
 			"requested_on": naive(now),
 			"retry_at": naive(now + pause),
@@ -143,42 +155,54 @@ def _put(
 	)
 	doc.db_insert()
 	secrets = {field: getattr(grant, field) for field in TOKENS}
-	secrets["client"] = json.dumps(asdict(client)) if client else None
+	secrets["client"] = Secret(json.dumps({field: getattr(client, field) for field in CLIENT}))
 	for field, secret in secrets.items():
 		if secret:
 			set_encrypted_password(DOCTYPE, doc.name, secret, field)
 	return doc.name
 
 
-def _retry(name: str) -> bool:
-	"""Returns whether the provider answered."""
+def _retry(name: str, failures: Failures) -> None:
 	with own_transaction(name, LOCK_WAIT):
 		before_writing()
 		row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
 		if not row or aware(row.retry_at) > utc_now():
-			return True
-		# Before the attempt: should this process die in it, another follows.
-		pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
-		values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
-		frappe.db.set_value(DOCTYPE, name, values)
+			return
+		grant, client = _stored(DOCTYPE, name), _kept(name)
+		failure = failures.get(_whose(client)) if grant and client else unreadable()
+		if failure:
+			_postpone(name, failure)
+		else:
+			# Before the attempt: should this process die in it, another follows.
+			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
+			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
+			frappe.db.set_value(DOCTYPE, name, values)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
-		grant = _stored(DOCTYPE, name)
-		app = frappe.db.exists("Connected App", row.connected_app)
-		app = frappe.get_doc("Connected App", app) if app else None
-		client = None if app else _kept(name)
-		if not grant or not (app or client):
-			_give_up(row, "nothing is left to prove it with")
-			frappe.db.commit()  # nosemgrep (a transaction of its own)
-			return True
-	return _attempt(name, app, grant, client) is not None
+		if failure:
+			return
+		client = _present(client, row.connected_app)
+	_attempt(name, grant, client, failures)
 
 
 def _kept(name: str) -> ClientConfig | None:
-	text = get_decrypted_password(DOCTYPE, name, "client", raise_exception=False)
-	values = json.loads(text) if text else {}
-	if values.get("client_secret"):
-		values["client_secret"] = Secret(values["client_secret"])
-	return ClientConfig(**values) if values else None
+	text = Secret(get_decrypted_password(DOCTYPE, name, "client", raise_exception=False) or "")
+	return ClientConfig(**sealed(json.loads(text))) if text else None
+
+
+def _present(client: ClientConfig, connected_app: str) -> ClientConfig:
+	"""As a Connected App has `client` now, whose secret may have been changed; as it was where none is the same client
+	at the same endpoint.
+
+	:param connected_app: preferred, if it is
+	"""
+	same = {"client_id": client.client_id, "revocation_uri": client.revocation_uri}
+	names = frappe.get_all("Connected App", same, pluck="name")
+	for name in sorted(names, key=lambda name: name != connected_app):
+		present = _client(frappe.get_doc("Connected App", name))
+		# The database takes upper and lower case for the same.
+		if _whose(present) == _whose(client):
+			return present
+	return client
 
 
 def _stored(doctype: str, name: str) -> Grant | None:
@@ -192,25 +216,23 @@ def _stored(doctype: str, name: str) -> Grant | None:
 	return Grant(access_token=tokens["access_token"] or Secret(""), refresh_token=tokens["refresh_token"])
 
 
-def _attempt(
-	name: str, app: ConnectedApp | None, grant: Grant, client: ClientConfig | None = None
-) -> bool | None:
-	"""One attempt. Returns whether the provider confirmed; None when another attempt follows.
+def _attempt(name: str, grant: Grant, client: ClientConfig, failures: Failures) -> bool:
+	"""One attempt, unless one has failed in this go. Returns whether the provider confirmed.
 
-	:param client: instead of `app`'s present settings
+	:param failures: a new one is added; another attempt follows
 	"""
-	try:
-		config = client or app.get_client_config(with_secret=True)
-		confirmed = revocation.revoke(config, grant, http())
-	except OAuthError as error:
-		with own_transaction(name, LOCK_WAIT):
-			before_writing()
-			_postpone(name, error)
-			frappe.db.commit()  # nosemgrep (a transaction of its own)
-		return None
+	confirmed, whose = False, _whose(client)
+	if whose not in failures:
+		try:
+			confirmed = revocation.revoke(client, grant, http())
+		except OAuthError as error:
+			failures[whose] = error
 	with own_transaction(name, LOCK_WAIT):
 		before_writing()
-		_drop(name)
+		if failure := failures.get(whose):
+			_postpone(name, failure)
+		else:
+			_drop(name)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 	return confirmed
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import frappe
 from frappe.utils.background_jobs import get_queue
 
+from connected_app.oauth.ports import utc_now
 from connected_app.site import revocation
+from connected_app.site.grants import naive
 from connected_app.tests.site import (
 	ALICE,
 	NO_TRANSACTION,
 	Browser,
 	Case,
 	forget,
+	hostile,
 	make_app,
 	make_user,
 	needs_providers,
@@ -28,8 +32,8 @@ class TestLeaving(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app, self.other = make_app(self.authlib.issuer), make_app(self.authlib.issuer)
-		self.leaver = Browser(make_user(LEAVER, "Blogger"))
 		self.addCleanup(self.remove_leaver)
+		self.leaver = Browser(make_user(LEAVER, "Blogger"))
 		for app in (self.app, self.other):
 			self.assertEqual(self.connect(app, self.leaver).status_code, 302)
 		self.assertEqual(self.connect(self.app).status_code, 302)
@@ -114,6 +118,32 @@ class TestLeaving(Case):
 			self.assertEqual(self.left(self.app, user), [0, 0, 0])
 		self.assertEqual(self.revocations(), 4)
 		self.assertEqual(self.hello(self.other, LEAVER), 200)
+
+	def test_a_provider_that_is_down(self) -> None:
+		"""Asked once, with the two tokens of one user: an admin's click does not wait for each of them. What it says of
+		when to ask again is true for all, and the scheduled job revokes the rest."""
+		self.not_on_sqlite(NO_TRANSACTION)
+		scripts = hostile()
+		server = scripts.Hostile()
+		self.addCleanup(server.close)
+		down = scripts.Answer(b"", 503, {"Retry-After": "7200"})
+		where = f"{self.admin.base}/api/resource/Connected App/{self.app.name}"
+		for change in ({"revocation_uri": server.script("/revoke", down)}, {"enabled": 0}):
+			self.assertEqual(self.admin.put(where, json=change).status_code, 200)
+		self.assertEqual(len(server.requests), 2)
+		frappe.db.rollback()
+		mine = {"connected_app": self.app.name}
+		waiting = frappe.get_all(revocation.DOCTYPE, mine, ["name", "retry_at"])
+		self.assertEqual(len(waiting), 2)
+		for each in waiting:
+			self.assertGreater(each.retry_at, naive(utc_now() + timedelta(minutes=110)))
+		server.script("/revoke", scripts.Answer(b""))
+		frappe.db.set_value(revocation.DOCTYPE, mine, "retry_at", "2020-01-01")
+		frappe.db.commit()
+		revocation.retry()
+		frappe.db.rollback()
+		self.assertEqual(frappe.db.count(revocation.DOCTYPE, mine), 0)
+		self.assertEqual(len(server.requests), 6)
 
 	def test_a_row_that_an_admin_deletes(self) -> None:
 		"""core-defects 13: deleting a Token Cache revokes it."""

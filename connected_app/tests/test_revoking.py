@@ -44,10 +44,44 @@ class TestRevoking(Connected):
 		frappe.db.delete("__Auth", {"doctype": PENDING})
 		frappe.db.commit()
 		super().setUp()
-		self.where = f"{self.authlib.issuer}/revoke"
+		self.scripts = hostile()
+		self.server = self.scripts.Hostile()
+		self.addCleanup(self.server.close)
 
-	def mend(self) -> None:
-		self.change(revocation_uri=self.where)
+	def down(self, path: str = "/revoke", **headers: str) -> str:
+		"""The provider is reached at `path` of a gateway, which answers for it that it is down. Returns the address."""
+		headers = {name.replace("_", "-"): value for name, value in headers.items()}
+		return self.server.script(path, self.scripts.Answer(b"", 503, headers))
+
+	def mend(self, path: str = "/revoke") -> None:
+		"""The gateway passes on what it is sent."""
+
+		def pass_on(request: Any) -> Any:
+			headers = {"Content-Type": "application/x-www-form-urlencoded"}
+			where = f"{self.authlib.issuer}/revoke"
+			answer = requests.post(where, data=request.body, headers=headers, timeout=30)
+			return self.scripts.Answer(answer.content, answer.status_code)
+
+		self.server.script(path, pass_on)
+
+	def tokens(self) -> list[str]:
+		kept = row(self.app, ALICE)
+		return [kept.get_password(field) for field in ("access_token", "refresh_token")]
+
+	def disconnect_while_down(self) -> str:
+		"""Returns the access token, which still works."""
+		token, _refresh_token = self.tokens()
+		self.change(revocation_uri=self.down())
+		self.assertEqual(self.disconnect(), {"revoked": False})
+		self.assertTrue(self.works(token))
+		return token
+
+	def assertRevoked(self, token: str) -> None:
+		self.due()
+		self.retry()
+		logs = frappe.get_all("Error Log", ["method", "error"], order_by="creation desc", limit=1)
+		self.assertFalse(self.works(token), logs)
+		self.assertEqual((pending(), secrets()), ([], 0))
 
 	def due(self) -> None:
 		frappe.db.rollback()
@@ -67,22 +101,17 @@ class TestRevoking(Connected):
 
 	def test_down_and_up_again(self) -> None:
 		"""core-defects 13: forgotten at once, revoked as soon as the provider can be reached; the user is told which."""
-		token = row(self.app, ALICE).get_password("access_token")
-		self.change(revocation_uri=NOWHERE)
-		self.assertEqual(self.disconnect(), {"revoked": False})
+		token = self.disconnect_while_down()
 		self.assertIsNone(row(self.app, ALICE))
 		(kept,) = pending()
 		self.assertEqual((kept.connected_app, kept.user), (self.app.name, ALICE))
-		self.assertTrue(kept.last_error.startswith("network: "), kept.last_error)
+		self.assertTrue(kept.last_error.startswith("server_error: "), kept.last_error)
 		self.assertGreater(kept.retry_at, naive(utc_now() + timedelta(minutes=4)))
 		self.retry()
 		self.assertEqual(len(pending()), 1, "it is not due yet")
 		self.mend()
-		self.due()
-		self.retry()
-		self.assertEqual((pending(), secrets()), ([], 0))
+		self.assertRevoked(token)
 		self.assertEqual(self.authlib.stats()["revocations"], 2)
-		self.assertFalse(self.works(token))
 
 	def test_at_once_nothing_is_kept(self) -> None:
 		self.assertEqual(self.disconnect(), {"revoked": True})
@@ -91,11 +120,7 @@ class TestRevoking(Connected):
 
 	def test_growing_pauses(self) -> None:
 		"""A provider that is down is asked ever more rarely, and no sooner than it says."""
-		scripts = hostile()
-		server = scripts.Hostile()
-		self.addCleanup(server.close)
-		self.change(revocation_uri=server.script("/revoke", scripts.Answer(b"", 503)))
-		self.disconnect()
+		self.disconnect_while_down()
 		pauses = []
 		for _ in range(9):
 			self.due()
@@ -104,8 +129,7 @@ class TestRevoking(Connected):
 			pauses.append(round((kept.retry_at - naive(utc_now())).total_seconds() / 60))
 		self.assertEqual(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 720])
 		self.assertEqual(kept.attempts, 9)
-		day = {"Retry-After": str(24 * 3600)}
-		server.script("/revoke", scripts.Answer(b"", 503, day))
+		self.down(Retry_After=str(24 * 3600))
 		self.due()
 		self.retry()
 		(kept,) = pending()
@@ -124,60 +148,75 @@ class TestRevoking(Connected):
 		for word in (self.app.name, ALICE, "network"):
 			self.assertIn(word, log.error)
 
-	def test_one_provider_down(self) -> None:
-		"""It is asked once in a run, and keeps nobody else waiting."""
-		scripts = hostile()
-		server = scripts.Hostile()
-		self.addCleanup(server.close)
-		down, self.app = self.app, make_app(self.authlib.issuer)
-		self.assertEqual(self.connect(self.app).status_code, 302)
-		for app in (down, self.app):
-			app.reload()
-			app.revocation_uri = NOWHERE
-			app.save()
-			frappe.db.commit()
+	def two_disconnect(self, app: Any) -> None:
 		self.addCleanup(frappe.db.commit)
 		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		mallory = Browser(MALLORY)
-		self.connect(down, mallory)
-		for browser, app in ((self.alice, down), (mallory, down), (self.alice, self.app)):
+		self.connect(app, mallory)
+		for browser in (self.alice, mallory):
 			browser.ask("disconnect", connected_app=app.name)
+
+	def test_one_provider_down(self) -> None:
+		"""It is asked once in a run, and keeps nobody else waiting."""
+		self.change(revocation_uri=self.down("/down"))
+		self.two_disconnect(self.app)
+		down, self.app = self.app, make_app(self.authlib.issuer, revocation_uri=self.down())
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.disconnect()
 		self.assertEqual(len(pending()), 3)
-		down.reload()
-		down.revocation_uri = server.script("/revoke", scripts.Answer(b"", 503))
-		down.save()
-		frappe.db.commit()
 		self.mend()
 		self.due()
+		self.server.requests.clear()
 		self.retry()
-		self.assertEqual([left.connected_app for left in pending()], [down.name] * 2)
-		self.assertEqual(len(server.requests), 2, "two tokens of one grant")
+		left = pending()
+		self.assertEqual([kept.connected_app for kept in left], [down.name] * 2)
+		self.assertEqual(self.server.paths()["/down"], 2, "two tokens of one grant")
+		self.assertEqual(sorted(kept.attempts for kept in left), [0, 1])
+		for kept in left:
+			# Nor is whoever was not asked for ever the first of those that are due.
+			self.assertGreater(kept.retry_at, naive(utc_now() - timedelta(minutes=1)))
+
+	def test_no_sooner_than_the_provider_says(self) -> None:
+		"""What it says of one is true for all that it has still to revoke."""
+		self.change(revocation_uri=self.down(Retry_After=str(24 * 3600)))
+		self.two_disconnect(self.app)
+		self.due()
+		self.retry()
+		for kept in pending():
+			self.assertGreater(kept.retry_at, naive(utc_now() + timedelta(hours=23)))
+
+	def test_those_that_are_not_asked_are_given_up_in_time(self) -> None:
+		"""One after the other would take months where many wait."""
+		self.change(revocation_uri=self.down())
+		self.two_disconnect(self.app)
+		frappe.db.set_value(
+			PENDING, {"name": ("is", "set")}, "requested_on", naive(utc_now() - timedelta(days=8))
+		)
+		frappe.db.commit()
+		self.due()
+		self.retry()
+		self.assertEqual((pending(), secrets()), ([], 0))
 
 	def test_a_refusal_is_final(self) -> None:
-		scripts = hostile()
-		server = scripts.Hostile()
-		self.addCleanup(server.close)
-		refusal = scripts.as_json({"error": "unsupported_token_type"}, 400)
-		self.change(revocation_uri=server.script("/revoke", refusal))
+		refusal = self.scripts.as_json({"error": "unsupported_token_type"}, 400)
+		self.change(revocation_uri=self.server.script("/revoke", refusal))
 		self.assertEqual(self.disconnect(), {"revoked": False})
 		self.assertEqual((pending(), secrets()), ([], 0))
 
 	def test_no_endpoint(self) -> None:
-		"""Where the provider cannot revoke, nothing is kept, nor after an admin has taken the address away."""
-		self.change(revocation_uri=NOWHERE)
-		self.disconnect()
+		"""Where the provider cannot revoke, nothing is kept. What was kept before is still revoked where it was to be."""
+		token = self.disconnect_while_down()
 		self.change(revocation_uri="")
 		self.connect(self.app)
 		self.assertEqual(self.disconnect(), {"revoked": False})
 		self.assertEqual(len(pending()), 1, "the one of before")
-		self.due()
-		self.retry()
-		self.assertEqual((pending(), secrets()), ([], 0))
+		self.mend()
+		self.assertRevoked(token)
 
 	def test_deleted_rows(self) -> None:
 		"""core-defects 13: a deletion and what it leaves to revoke are one transaction."""
-		token = row(self.app, ALICE).get_password("access_token")
-		self.change(revocation_uri=NOWHERE)
+		token, _refresh_token = self.tokens()
+		self.change(revocation_uri=self.down())
 		frappe.delete_doc("Token Cache", f"{self.app.name}-{ALICE}")
 		self.assertEqual(frappe.db.count(PENDING), 1)
 		frappe.db.rollback()
@@ -187,40 +226,175 @@ class TestRevoking(Connected):
 		frappe.db.commit()
 		self.assertEqual(len(pending(user=ALICE)), 1)
 		self.mend()
-		self.due()
-		self.retry()
-		self.assertFalse(self.works(token))
+		self.assertRevoked(token)
 
-	def test_the_app_is_deleted_meanwhile(self) -> None:
-		"""core-defects 13: the client's credentials are kept with what it has still to revoke."""
-		token = row(self.app, ALICE).get_password("access_token")
-		self.change(revocation_uri=NOWHERE)
+	def delete_app(self) -> None:
 		frappe.delete_doc("Connected App", self.app.name)
 		frappe.db.commit()
-		(kept,) = pending()
-		frappe.db.set_value(PENDING, kept.name, "retry_at", "2020-01-01")
-		settings = frappe.utils.password.get_decrypted_password(PENDING, kept.name, "client")
-		moved = settings.replace(NOWHERE, self.where)
-		self.assertNotEqual(moved, settings)
-		frappe.utils.password.set_encrypted_password(PENDING, kept.name, moved, "client")
-		frappe.db.commit()
+
+	def test_the_app_is_deleted_meanwhile(self) -> None:
+		"""core-defects 13: the client's credentials are kept with what it has still to revoke, and no longer."""
+		token, _refresh_token = self.tokens()
+		self.change(revocation_uri=self.down())
+		self.delete_app()
+		self.assertEqual(len(pending()), 1)
+		self.mend()
+		self.assertRevoked(token)
+
+	def test_the_app_is_deleted_after_disconnecting(self) -> None:
+		"""The deletion is not refused for the sake of what waits, and what waits is not given up for the deletion's."""
+		token = self.disconnect_while_down()
+		self.delete_app()
+		self.due()
 		self.retry()
-		self.assertEqual((pending(), secrets()), ([], 0))
-		self.assertFalse(self.works(token))
+		self.assertEqual(len(pending()), 1, "the provider is still down")
+		self.mend()
+		self.assertRevoked(token)
+
+	def test_the_app_is_renamed_meanwhile(self) -> None:
+		token = self.disconnect_while_down()
+		self.rename_app()
+		self.mend()
+		self.assertRevoked(token)
+
+	def rename_app(self) -> None:
+		frappe.db.rollback()
+		new = f"New {self.app.name}"
+		frappe.rename_doc("Connected App", self.app.name, new, force=True, show_alert=False)
+		frappe.db.commit()
+		self.app = frappe.get_doc("Connected App", new)
+
+	def another_app(self, **values: Any) -> None:
+		"""In the place of the one that was deleted, under its name."""
+		app = frappe.get_doc({"doctype": "Connected App", "provider_name": "Other", **values})
+		app.insert(set_name=self.app.name)
+		frappe.db.commit()
+
+	def test_another_provider_under_the_old_name(self) -> None:
+		"""The tokens go to the provider that gave them, and to nobody else."""
+		for delete_first in (False, True):
+			with self.subTest(delete_first=delete_first):
+				token, refresh_token = self.tokens()
+				self.change(revocation_uri=self.down())
+				if not delete_first:
+					self.disconnect()
+				self.delete_app()
+				elsewhere = self.scripts.Hostile()
+				self.addCleanup(elsewhere.close)
+				url = elsewhere.script("/revoke", self.scripts.Answer(b""))
+				# The same client ID proves nothing: each provider names its clients as it likes.
+				self.another_app(client_id="demo", client_secret="other", revocation_uri=url)
+				self.mend()
+				self.assertRevoked(token)
+				self.assertEqual(elsewhere.requests, [])
+				sent = [request.form["token"] for request in self.server.requests]
+				self.assertEqual(sent[-2:], [refresh_token, token])
+				self.app = make_app(self.authlib.issuer)
+				self.assertEqual(self.connect(self.app).status_code, 302)
+
+	def test_another_address(self) -> None:
+		"""An app that was turned to another provider is not the one that the tokens came from."""
+		token = self.disconnect_while_down()
+		elsewhere = self.scripts.Hostile()
+		self.addCleanup(elsewhere.close)
+		self.change(revocation_uri=elsewhere.script("/revoke", self.scripts.Answer(b"")))
+		self.mend()
+		self.assertRevoked(token)
+		self.assertEqual(elsewhere.requests, [])
+
+	def test_another_client_under_the_old_name(self) -> None:
+		"""At the same provider, whose database may take "demo" and "Demo" for the same: only the old one may revoke."""
+		for client_id in ("other", "Demo"):
+			with self.subTest(client_id=client_id):
+				token = self.disconnect_while_down()
+				self.delete_app()
+				where = f"{self.server.url}/revoke"
+				self.another_app(client_id=client_id, client_secret="other", revocation_uri=where)
+				self.server.requests.clear()
+				self.mend()
+				self.assertRevoked(token)
+				asked = {
+					(request.form["client_id"], request.form["client_secret"])
+					for request in self.server.requests
+				}
+				self.assertEqual(asked, {("demo", "demo-secret")})
+				self.app = make_app(self.authlib.issuer)
+				self.assertEqual(self.connect(self.app).status_code, 302)
+
+	def test_a_new_client_secret(self) -> None:
+		"""An admin enters the right one while tokens wait, in an app that has another name by now."""
+		token, _refresh_token = self.tokens()
+		self.change(client_secret="wrong", revocation_uri=self.down())
+		self.mend()
+		self.disconnect()
+		(kept,) = pending()
+		self.assertTrue(kept.last_error.startswith("invalid_client: "), kept.last_error)
+		self.assertTrue(self.works(token))
+		self.rename_app()
+		self.change(client_secret="demo-secret")
+		self.assertRevoked(token)
+
+	def test_two_apps_of_one_client(self) -> None:
+		"""Somebody's second Connected App for the same client has an outdated secret: the first one's is used."""
+		token = self.disconnect_while_down()
+		where = f"{self.server.url}/revoke"
+		make_app(self.authlib.issuer, revocation_uri=where, client_secret="outdated")
+		self.mend()
+		self.assertRevoked(token)
+
+	def test_a_client_secret_that_cannot_be_read(self) -> None:
+		"""The tokens wait until it can be, and the provider is not asked without it."""
+		token, _refresh_token = self.tokens()
+		self.change(revocation_uri=self.server.url + "/revoke")
+		self.mend()
+		where = "where doctype = 'Connected App' and name = %s"
+		stored = frappe.db.sql(f"select password from `__Auth` {where}", self.app.name, pluck=True)[0]
+		for sealed in ("nonsense", stored):
+			frappe.db.sql(f"update `__Auth` set password = %s {where}", (sealed, self.app.name))
+			frappe.db.commit()
+			if sealed != stored:
+				self.assertEqual(self.disconnect(), {"revoked": False})
+				self.due()
+				self.retry()
+				self.assertEqual((len(pending()), self.server.requests), (1, []))
+		self.assertRevoked(token)
+
+	def test_another_encryption_key(self) -> None:
+		"""What cannot be read waits until it can be: the key may come back."""
+		token = self.disconnect_while_down()
+		self.mend()
+		where = "where doctype = %s and fieldname = %s"
+		for fields in (("access_token", "refresh_token"), ("client",)):
+			frappe.db.rollback()
+			stored = {
+				field: frappe.db.sql(f"select password from `__Auth` {where}", (PENDING, field), pluck=True)[
+					0
+				]
+				for field in fields
+			}
+			for values in (dict.fromkeys(fields, "nonsense"), stored):
+				for field, value in values.items():
+					frappe.db.sql(f"update `__Auth` set password = %s {where}", (value, PENDING, field))
+				frappe.db.commit()
+				if values is not stored:
+					self.due()
+					self.retry()
+					(kept,) = pending()
+					self.assertTrue(kept.last_error.startswith("secret_unreadable: "), kept.last_error)
+		self.assertRevoked(token)
 
 	def test_nobody_reads_it(self) -> None:
-		"""No role has any permission, and no token is in the row."""
-		kept = row(self.app, ALICE)
-		tokens = [kept.get_password(field) for field in ("access_token", "refresh_token")]
-		self.change(revocation_uri=NOWHERE)
-		self.disconnect()
+		"""No role has any permission, and no secret is in the row."""
+		tokens = self.tokens()
+		self.disconnect_while_down()
 		(waiting,) = pending()
 		manager = Browser(make_user("manager@site.example", "System Manager"))
 		for path in (PENDING, f"{PENDING}/{waiting.name}"):
 			self.assertEqual(manager.get(f"{manager.base}/api/resource/{path}").status_code, 403)
-		self.assertEqual(secrets(), 2)
-		for token in tokens:
-			self.assertNotIn(token, str(waiting))
+		stored = frappe.db.sql("select password from `__Auth` where doctype = %s", PENDING, pluck=True)
+		self.assertEqual(len(stored), 3)
+		for secret in (*tokens, "demo-secret"):
+			self.assertNotIn(secret, f"{waiting} {stored}")
 
 	def test_uninstalling(self) -> None:
 		"""What cannot be revoked any more is named, and no token stays behind."""
