@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -216,6 +217,37 @@ class TestBroken(Connected):
 		self.due()
 		self.change(client_secret="forgotten")
 		self.assertFails(ConfigurationError, "invalid_client")
+		self.change(client_secret="demo-secret")
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_a_wrong_secret_in_a_long_job(self) -> None:
+		"""core-defects 31: a session that has met the wrong client secret uses the right one once the admin has entered
+		it, and does not make others fail who share the grant."""
+		url = f"{self.authlib.issuer}/api/hello"
+		session = self.app.get_oauth2_session(ALICE)
+		self.change(client_secret="forgotten")
+		self.due()
+		session._grant = replace(session._grant, expires_at=utc_now() - timedelta(seconds=9))
+		with self.assertRaises(ConfigurationError) as caught:
+			session.get(url)
+		self.assertEqual(caught.exception.code, "invalid_client")
+		self.change(client_secret="demo-secret")
+		# The job's own transaction is older than what the admin does next.
+		frappe.db.get_value("Connected App", self.app.name, "modified")
+		self.assertEqual(session.get(url).json(), {"hello": "Alice"})
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+
+	def test_a_secret_that_cannot_be_read(self) -> None:
+		"""It costs nobody a token that is still good; afterwards it is said in words."""
+		frappe.db.sql(
+			"update `__Auth` set password='nonsense' where doctype='Connected App' and name=%s", self.app.name
+		)
+		frappe.db.commit()
+		self.set(expires_at=naive(utc_now() + timedelta(seconds=20)))
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+		self.due()
+		self.assertFails(ConfigurationError, "client_secret_unreadable")
 		self.change(client_secret="demo-secret")
 		self.assertEqual(self.hello(), {"hello": "Alice"})
 

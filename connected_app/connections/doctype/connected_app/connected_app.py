@@ -22,7 +22,7 @@ from connected_app.oauth.session import Session
 from connected_app.site import access, flow, leaving
 from connected_app.site.database import own_connection
 from connected_app.site.errors import shown
-from connected_app.site.grants import TokenCacheStore
+from connected_app.site.grants import TokenCacheSlot, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
@@ -295,14 +295,17 @@ class SiteRefresher(Refresher):
 		)
 		super().__init__(config, store, http())
 		self.app = app
-		self.has_all = False
 
 	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
 		with shown(self.app.connect_url):
-			if not self.has_all:
-				self.config = self.app.get_client_config(with_secret=True)
-				self.has_all = True
 			return super().renew(stale, rejected=rejected)
+
+	def _refresh(self, slot: TokenCacheSlot, grant: Grant | None) -> Grant:
+		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
+		app = frappe.get_doc("Connected App", self.app.name)
+		app._check_enabled()
+		self.config = app.get_client_config(with_secret=True)
+		return super()._refresh(slot, grant)
 
 
 class SiteClientCredentials(SiteRefresher, ClientCredentials):
