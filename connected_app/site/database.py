@@ -60,6 +60,23 @@ def own_transaction(name: str, wait: int) -> Iterator[None]:
 		yield
 
 
+def note_change(of: object) -> None:
+	"""The caller's transaction has changed `of`: until it ends, no other can write there."""
+	changed = _changed(frappe.local.db)
+	changed.add(of)
+	frappe.db.after_commit.add(changed.clear)
+	frappe.db.after_rollback.add(changed.clear)
+
+
+def has_changed(connection: object, of: object) -> bool:
+	"""Whether the open transaction of `connection` has changed `of`."""
+	return of in _changed(connection)
+
+
+def _changed(connection: object) -> set[object]:
+	return vars(connection).setdefault("connected_app_changed", set())
+
+
 def begin(wait: int) -> None:
 	"""In `own_transaction`: begin a transaction whose statements see the latest commits.
 

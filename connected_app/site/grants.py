@@ -17,7 +17,15 @@ from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Te
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
 from connected_app.oauth.redact import Secret, bare
-from connected_app.site.database import BUSY, before_writing, begin, is_lost, own_transaction
+from connected_app.site.database import (
+	BUSY,
+	before_writing,
+	begin,
+	has_changed,
+	is_lost,
+	note_change,
+	own_transaction,
+)
 from connected_app.site.events import announce
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import find, name_of, usual_name
@@ -33,6 +41,7 @@ PATIENCE = timedelta(days=1)
 SCOPES_WAIT = 3
 TOKENS = ("access_token", "refresh_token")
 LONGEST_NAME = 140
+STORED = ("last_refreshed_on", "connected_on")
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
@@ -51,8 +60,9 @@ STATE = (
 	"notified_on",
 	"admin_must_act",
 	"refused_at",
-	"connected_on",
 	"modified",
+	"user",
+	*STORED,
 )
 READ_REFRESH_TOKEN = """
 	select `password` from `__Auth`
@@ -64,10 +74,33 @@ READ_SCOPES = (
 
 
 def remembered() -> dict[tuple[str, str], Grant]:
-	"""The grants that this request or job has read already. By site: `frappe.init` for another one keeps them."""
+	"""The grants that this request or job has read already, by Connected App and user."""
+	return _kept("remembered")
+
+
+def locked() -> dict[str, tuple[datetime, Grant]]:
+	"""Those among them that it has stored, or read under the lock: by the row's name, with `stored_on`."""
+	return _kept("locked")
+
+
+def _kept(what: str) -> Any:
+	# By site: `frappe.init` for another one keeps them.
 	if not hasattr(frappe.local, "connected_app_grants"):
 		frappe.local.connected_app_grants = {}
-	return frappe.local.connected_app_grants.setdefault(frappe.local.site, {})
+	return frappe.local.connected_app_grants.setdefault((frappe.local.site, what), {})
+
+
+def stored_on(row: Any) -> datetime:
+	"""When the tokens of a row were stored: connecting empties `last_refreshed_on`."""
+	stored = row.get("last_refreshed_on") or row.get("connected_on")
+	return frappe.utils.get_datetime(stored) if stored else datetime.min
+
+
+def forget(name: str, connected_app: str, user: str) -> None:
+	"""For a row that the caller changes or deletes in its own transaction."""
+	remembered().pop((connected_app, user), None)
+	locked().pop(name, None)
+	note_change((connected_app, user))
 
 
 def naive(instant: datetime | None) -> datetime | None:
@@ -115,8 +148,16 @@ class TokenCacheStore:
 			raise store_unavailable()
 		remembered().pop(self.key, None)
 		slot: TokenCacheSlot | None = None
+		callers = frappe.local.db
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
+				if has_changed(callers, self.key):
+					# The caller would wait for itself.
+					raise ConfigurationError(
+						"not_committed",
+						"The connection was changed by a transaction that is still open.",
+						"Commit it, and then use the connection.",
+					)
 				name, state = self._lock()
 				if self.create and not name:
 					self._create()
@@ -126,7 +167,7 @@ class TokenCacheStore:
 				slot = TokenCacheSlot(self, name, state)
 				if slot.grant:
 					# Whoever waited goes on with what the winner stored, though its own transaction may not see it.
-					remembered()[self.key] = slot.grant
+					slot.remember(slot.grant, slot.state)
 				yield slot
 				slot.write_scopes()
 			return
@@ -179,7 +220,11 @@ class TokenCacheStore:
 		name = name_of(*self.key)
 		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
 		state = name and frappe.db.get_value("Token Cache", name, STATE, as_dict=True, for_update=True)
-		return (name, state) if state else (None, None)
+		if not state:
+			return (None, None)
+		# MariaDB finds it by a name in another case, too.
+		self.user = state.user or ""
+		return (name, state)
 
 	def _read(self, name: str | None = None) -> Grant | None:
 		"""One statement for all that a session needs.
@@ -263,6 +308,10 @@ class TokenCacheSlot:
 			configuration=bool(state.admin_must_act),
 			retry_at=retry_at,
 		)
+
+	def remember(self, grant: Grant, row: Any) -> None:
+		remembered()[self.store.key] = grant
+		locked()[self.name] = (stored_on(row), grant)
 
 	def reread(self) -> Grant | None:
 		before_writing()
@@ -356,7 +405,6 @@ class TokenCacheSlot:
 			doc = frappe.get_doc("Token Cache", self.name)
 			doc.flags.keep_at_provider = True
 			doc.delete(ignore_permissions=True, force=True)
-			remembered().pop(self.store.key, None)
 			self.happened.append(("disconnected", ""))
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 
@@ -392,7 +440,7 @@ class TokenCacheSlot:
 			else:
 				remove_encrypted_password("Token Cache", self.name, field)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
-		remembered()[self.store.key] = grant
+		self.remember(grant, values)
 		self.happened.append((happened, ""))
 		if self.state.notified_on:
 			self.happened.append(("mended", ""))

@@ -7,7 +7,7 @@ from frappe.model.document import Document
 
 from connected_app.site.database import own_connection
 from connected_app.site.events import announce
-from connected_app.site.grants import remembered
+from connected_app.site.grants import forget
 from connected_app.site.revocation import revoke_after_commit
 
 
@@ -43,7 +43,7 @@ def end_connections(filters: dict[str, str]) -> None:
 			continue
 		names.setdefault(row.connected_app, []).append(row.name)
 		key = (row.connected_app, row.user or "")
-		remembered().pop(key, None)
+		forget(row.name, *key)
 		ended.append(key)
 	for connected_app, ending in names.items():
 		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.

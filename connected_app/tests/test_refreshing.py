@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
@@ -12,9 +13,11 @@ from frappe.utils import get_datetime
 
 from connected_app.oauth import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.ports import utc_now
+from connected_app.site import grants
 from connected_app.site.grants import naive
 from connected_app.tests.site import (
 	ALICE,
+	MALLORY,
 	NO_TRANSACTION,
 	SCOPES,
 	Browser,
@@ -160,6 +163,46 @@ class TestRefresh(Connected):
 		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 
+	def test_a_long_job_reads_the_row_again(self) -> None:
+		"""core-defects 31: once a job has committed, a Token Cache gives what the row holds by then, and not what the
+		job has read or stored before."""
+
+		def refresh_elsewhere() -> str:
+			frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+			frappe.db.commit()
+			(answer,) = in_processes(1, TOKEN, self.app)
+			frappe.db.commit()
+			return answer
+
+		self.app.get_oauth2_session(ALICE)
+		answer = refresh_elsewhere()
+		kept = self.app.get_token_cache(ALICE)
+		self.assertFalse(kept.is_expired())
+		self.assertEqual(f"gave {kept.get_password('access_token')}", answer)
+		self.due()
+		stored = self.app.get_oauth2_session(ALICE).token["access_token"]
+		self.assertEqual(self.app.get_token_cache(ALICE).get_password("access_token"), stored)
+		answer = refresh_elsewhere()
+		kept = self.app.get_token_cache(ALICE)
+		self.assertFalse(kept.is_expired())
+		self.assertEqual(f"gave {kept.get_password('access_token')}", answer)
+		self.assertEqual(kept.get_json()["access_token"], kept.get_password("access_token"))
+
+	def test_a_name_in_capitals(self) -> None:
+		"""MariaDB finds the row by it, in a transaction that began before the refresh, too: with the new token."""
+		if frappe.db.db_type != "mariadb":
+			self.skipTest("MariaDB compares without regard to case")
+		self.due()
+		frappe.db.get_value("User", ALICE)
+		token = self.app.get_active_token(ALICE.upper()).get_password("access_token")
+		self.assertEqual(row(self.app, ALICE).get_password("access_token"), token)
+		self.due()
+		frappe.db.get_value("User", ALICE)
+		token = self.app.get_oauth2_session(ALICE.upper()).token["access_token"]
+		self.assertEqual(self.app.get_token_cache(ALICE.upper()).get_password("access_token"), token)
+		kept = row(self.app, ALICE)
+		self.assertEqual((kept.get_password("access_token"), kept.owner), (token, ALICE))
+
 	def test_over_http_and_in_process(self) -> None:
 		"""What this process refreshed, the web workers see; the row says when."""
 		self.due()
@@ -303,6 +346,40 @@ class TestDeleting(Connected):
 		frappe.db.rollback()
 		self.assertEqual(self.hello(), {"hello": "Alice"})
 		self.assertEqual(self.authlib.stats()["revocations"], 0)
+
+	def test_not_committed(self) -> None:
+		"""Who has changed the row, and not committed, is told so, and does not wait for the lock it holds itself."""
+		self.not_on_sqlite("the caller's open work is committed first")
+
+		def save() -> None:
+			self.app.get_token_cache(ALICE).save()
+
+		def insert() -> None:
+			new = frappe.get_doc({"doctype": "Token Cache", "connected_app": self.app.name, "user": MALLORY})
+			new.insert().update_data({"access_token": "a"})
+
+		def delete() -> None:
+			self.app.get_backend_app_token()
+			frappe.db.commit()
+			self.app.get_token_cache("").delete()
+			self.app.get_backend_app_token()
+
+		for change in (save, insert, delete):
+			self.due()
+			with (
+				patch.object(grants, "LOCK_WAIT", 3),
+				self.assertRaises(ConfigurationError, msg=change) as caught,
+			):
+				change()
+				self.app.get_oauth2_session(ALICE)
+			self.assertEqual(caught.exception.code, "not_committed", change)
+			frappe.db.rollback()
+			self.assertEqual(self.hello(), {"hello": "Alice"}, change)
+		self.due()
+		save()
+		frappe.db.commit()
+		self.app.get_oauth2_session(ALICE)
+		self.assertEqual(self.authlib.stats()["refreshes"], 4)
 
 	def test_disconnecting_while_the_provider_is_down(self) -> None:
 		"""core-defects 13: what is forgotten here does not depend on the provider; the user is told."""

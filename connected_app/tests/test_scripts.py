@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
-from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, make_user, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	MALLORY,
+	Browser,
+	Case,
+	forget,
+	hostile,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
 
 OPERATOR = "operator@site.example"
 
@@ -90,6 +102,54 @@ class TestServerScripts(Case):
 			self.run_script(
 				f'frappe.get_doc("Connected App", app).get_oauth2_session(alice).get("{call}")', MALLORY
 			)
+
+	def test_made_up_names(self) -> None:
+		"""A document with the name of the script's own row and another user in it, after other code of the request has
+		used that user's connection and refreshed it: neither the token is read, nor one put in its place."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.connect(self.app, Browser(MALLORY), account="bob")
+		mine = row(self.app, MALLORY).get_password("access_token")
+		made_up = (
+			'made_up = frappe.get_doc({"doctype": "Token Cache", "name": app + "-" + frappe.session.user,'
+			' "user": alice, "connected_app": app, "access_token": "***"})\n'
+		)
+		real = forget
+		ways = (
+			'frappe.flags.found = made_up.get_password("access_token")',
+			'frappe.flags.found = made_up.get_auth_header()["Authorization"][7:]',
+			'frappe.flags.found = made_up.get_json()["access_token"]',
+		)
+		for way in ways:
+			frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+			frappe.db.commit()
+
+			def other_code() -> None:
+				real()
+				self.app.get_oauth2_session(ALICE)
+
+			with patch("connected_app.tests.test_scripts.forget", other_code):
+				self.assertEqual(self.run_script(made_up + way, MALLORY), mine, way)
+		token = row(self.app, ALICE).get_password("access_token")
+		self.assertNotIn(token, (mine, self.token))
+		with self.assertRaises(frappe.PermissionError):
+			self.run_script(made_up + 'made_up.update_data({"access_token": "x"})', MALLORY)
+		self.assertEqual(row(self.app, ALICE).get_password("access_token"), token)
+
+	def test_made_up_settings(self) -> None:
+		"""A Connected App with a token endpoint of the script's own choice is not where a refresh goes."""
+		server = hostile().Hostile()
+		self.addCleanup(server.close)
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", "expires_at", "2020-01-01")
+		frappe.db.commit()
+		body = (
+			'made_up = frappe.get_doc({"doctype": "Connected App", "name": app, "enabled": 1, "client_id": "x",'
+			f' "client_secret": "***", "token_uri": "{server.url}/token"}})\n'
+			'frappe.flags.found = made_up.get_oauth2_session(alice).token["access_token"]'
+		)
+		token = self.run_script(body, ALICE)
+		self.assertEqual(token, row(self.app, ALICE).get_password("access_token"))
+		self.assertEqual((self.authlib.stats()["refreshes"], server.requests), (1, []))
 
 	def test_with_the_role(self) -> None:
 		"""*Role for Server Scripts*: System Manager unless the admin says otherwise; scheduled scripts run as

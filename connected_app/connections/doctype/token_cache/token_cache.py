@@ -8,12 +8,12 @@ from typing import Any
 import frappe
 from jinja2.sandbox import unsafe
 
-from connected_app.oauth.grant import from_response
+from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
 from connected_app.site.errors import shown
 from connected_app.site.events import announce
-from connected_app.site.grants import TOKENS, TokenCacheStore, aware, remembered
+from connected_app.site.grants import STORED, TOKENS, TokenCacheStore, aware, forget, locked, stored_on
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 from connected_app.site.revocation import revoke_after_commit
 
@@ -64,7 +64,7 @@ class TokenCache(SecretKeeper):
 			frappe.db.after_commit.add(lambda: announce("disconnected", *whose))
 
 	def _forget(self) -> None:
-		remembered().pop((self.connected_app, self.user or ""), None)
+		forget(self.name, self.connected_app, self.user or "")
 
 	@unsafe
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -78,10 +78,9 @@ class TokenCache(SecretKeeper):
 			# From the database: a script can make a document up.
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
 			check_script(*whose)
-		if fieldname in TOKENS and (grant := remembered().get((self.connected_app, self.user or ""))):
+		if fieldname in TOKENS and (grant := self._newer()):
 			token = getattr(grant, fieldname)
-			if token or not grant.refresh_token_unread:
-				return str(token) if token else None
+			return str(token) if token else None
 		return super().get_password(fieldname, raise_exception)
 
 	@unsafe
@@ -96,8 +95,11 @@ class TokenCache(SecretKeeper):
 	def update_data(self, data: Mapping[str, Any]) -> TokenCache:
 		"""Store a token response (RFC 6749 5.1), durably and at once.
 
-		:raises connected_app.oauth.TemporaryFailure: `response_invalid`
+		:raises connected_app.oauth.TemporaryFailure: `response_invalid`, `busy`
+		:raises connected_app.oauth.ConfigurationError: `not_committed`
+		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
+		check_script(self.connected_app, self.user)
 		with shown():
 			store = TokenCacheStore(self.connected_app, self.user or "", create=True)
 			with store.exclusive() as slot:
@@ -117,9 +119,19 @@ class TokenCache(SecretKeeper):
 		return expires_at is not None and utc_now() >= expires_at
 
 	def _expires_at(self) -> Any:
-		if grant := remembered().get((self.connected_app, self.user or "")):
-			return grant.expires_at
-		return aware(self.expires_at)
+		grant = self._newer()
+		return grant.expires_at if grant else aware(self.expires_at)
+
+	def _newer(self) -> Grant | None:
+		"""What this request has stored, or read under the lock, unless the transaction sees something newer by now.
+
+		By the row's name, which is what permission is asked for: a script can make a document up.
+		"""
+		if self.name not in locked():
+			return None
+		stored, grant = locked()[self.name]
+		seen = frappe.db.get_value("Token Cache", self.name, STORED, as_dict=True)
+		return None if seen and stored_on(seen) > stored else grant
 
 	@unsafe
 	def get_json(self) -> dict[str, Any]:
