@@ -549,6 +549,36 @@ class TestGrants(Case):
 		kept.update_data({"access_token": "x"})
 		self.assertEqual(row(self.app, ALICE).get_password("access_token"), "x")
 
+	def test_a_token_response_for_a_new_document(self) -> None:
+		"""As core: a document that was never stored becomes the row, in a transaction that was open before."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		frappe.db.get_value("Token Cache", {"user": MALLORY}, "expires_at")
+		for user in (MALLORY, None):
+			new = frappe.new_doc("Token Cache")
+			new.update({"connected_app": self.app.name, "user": user})
+			self.assertIs(new.update_data({"access_token": "a", "expires_in": 60}), new)
+			self.assertFalse(new.is_new())
+			self.assertEqual(new.get_password("access_token"), "a")
+			self.assertGreater(new.get_expires_in(), 50)
+			self.assertEqual(row(self.app, user or "").as_dict(), new.as_dict())
+
+	def test_an_abandoned_click_of_cores(self) -> None:
+		"""Core left a row without tokens where somebody never finished connecting: that is no connection."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		frappe.get_doc(
+			{"doctype": "Token Cache", "connected_app": self.app.name, "user": MALLORY, "state": "abandoned"}
+		).insert()
+		frappe.db.commit()
+		forget()
+		self.assertIsNone(self.app.get_active_token(MALLORY))
+		with self.assertRaises(ReconnectRequired) as caught:
+			self.app.get_user_token(MALLORY)
+		self.assertEqual(caught.exception.code, "not_connected")
+		location = self.user_token_in_a_request()
+		self.assertTrue(location.startswith(f"{self.authlib.issuer}/authorize?"), location)
+
 	def test_without_a_grant(self) -> None:
 		"""core-defects 20: an error that says where to connect, and no side effect."""
 		frappe.local.response = frappe._dict()
@@ -570,15 +600,19 @@ class TestGrants(Case):
 
 	def test_without_a_grant_in_a_request(self) -> None:
 		"""core-defects 20: in a web request `get_user_token` leads the browser to the consent page."""
+		location = self.user_token_in_a_request()
+		self.assertTrue(location.startswith(f"{self.authlib.issuer}/authorize?"), location)
+
+	def user_token_in_a_request(self) -> Any:
 		frappe.set_user(MALLORY)
 		frappe.local.request, response = frappe._dict(path="/app"), frappe.local.response
 		frappe.local.response = frappe._dict()
 		try:
 			location = self.app.get_user_token(success_uri="/me")
 			self.assertEqual(frappe.local.response, {"type": "redirect", "location": location})
+			return location
 		finally:
 			frappe.local.request, frappe.local.response = None, response
-		self.assertTrue(location.startswith(f"{self.authlib.issuer}/authorize?"), location)
 
 	def test_for_another_user(self) -> None:
 		"""core-defects 8 and core-defects 22: a flow is for the session's own user; refused at once, not at the callback."""

@@ -200,7 +200,8 @@ class ConnectedApp(SecretKeeper):
 		In a background job there is no browser: see `get_oauth2_session` for what is raised.
 		"""
 		user = user or frappe.session.user
-		if token_cache := self.get_token_cache(user):
+		token_cache = self.get_token_cache(user)
+		if token_cache and token_cache.is_connected():
 			return token_cache
 		if not frappe.request:
 			self.get_oauth2_session(user)
@@ -220,7 +221,8 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		user = user or frappe.session.user
-		if not self.get_token_cache(user):
+		token_cache = self.get_token_cache(user)
+		if not token_cache or not token_cache.is_connected():
 			return None
 		with shown(self.connect_url):
 			self._check_enabled()
@@ -262,7 +264,7 @@ class ConnectedApp(SecretKeeper):
 					"Add it to Scopes; people then have to connect again.",
 				)
 			token_cache = self.get_token_cache(user)
-			if not token_cache or not token_cache.access_token:
+			if not token_cache or not token_cache.is_connected():
 				raise not_connected()
 			if lacking := scopes.missing(wanted, [row.scope for row in token_cache.scopes]):
 				raise ReconnectRequired(

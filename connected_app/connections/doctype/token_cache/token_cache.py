@@ -11,6 +11,7 @@ from jinja2.sandbox import unsafe
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
+from connected_app.site.database import own_connection
 from connected_app.site.errors import shown
 from connected_app.site.events import announce
 from connected_app.site.grants import STORED, TOKENS, TokenCacheStore, aware, forget, locked, stored_on
@@ -105,7 +106,16 @@ class TokenCache(SecretKeeper):
 			with store.exclusive() as slot:
 				fresh = from_response(data, utc_now())
 				slot.save(slot.grant.renewed(fresh) if slot.grant else fresh)
-		return self.reload()
+		# This document may be new, and the caller's transaction older than the row.
+		self.name = slot.name
+		for new in ("__islocal", "__unsaved"):
+			self.delete_key(new)
+		with own_connection():
+			return self.reload()
+
+	def is_connected(self) -> bool:
+		"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
+		return bool(self.access_token or self._newer())
 
 	def get_expires_in(self) -> int:
 		"""Seconds until the access token expires, negative afterwards. A token that never expires has a year."""
