@@ -185,7 +185,7 @@ def _retry(name: str, failures: Failures) -> None:
 
 
 def _kept(name: str) -> ClientConfig | None:
-	text = Secret(get_decrypted_password(DOCTYPE, name, "client", raise_exception=False) or "")
+	text = _secret(DOCTYPE, name, "client")
 	return ClientConfig(**sealed(json.loads(text))) if text else None
 
 
@@ -207,13 +207,20 @@ def _present(client: ClientConfig, connected_app: str) -> ClientConfig:
 
 def _stored(doctype: str, name: str) -> Grant | None:
 	"""The tokens of a document, or None where there are none, or they cannot be read."""
-	tokens = {}
-	for field in TOKENS:
-		token = get_decrypted_password(doctype, name, field, raise_exception=False)
-		tokens[field] = Secret(token) if token else None
+	tokens = {field: _secret(doctype, name, field) for field in TOKENS}
 	if not any(tokens.values()):
 		return None
 	return Grant(access_token=tokens["access_token"] or Secret(""), refresh_token=tokens["refresh_token"])
+
+
+def _secret(doctype: str, name: str, field: str) -> Secret | None:
+	"""None where there is none, or the site's encryption key does not open it."""
+	try:
+		return Secret(get_decrypted_password(doctype, name, field))
+	except (frappe.AuthenticationError, frappe.ValidationError):
+		# An admin who deletes it needs no word about the key, nor must that stand in the way.
+		frappe.clear_last_message()
+		return None
 
 
 def _attempt(name: str, grant: Grant, client: ClientConfig, failures: Failures) -> bool:

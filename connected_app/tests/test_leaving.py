@@ -74,6 +74,19 @@ class TestLeaving(Case):
 		self.assertEqual(self.left(self.app, ALICE), [1, 2, 5])
 		self.assertEqual(self.hello(self.app, ALICE), 200)
 
+	def test_deleted_user_with_tokens_that_cannot_be_read(self) -> None:
+		"""The site has another encryption key by now: nobody is kept here for that, and it is no news to who deletes."""
+		frappe.db.rollback()
+		spoil = "update `__Auth` set password = 'nonsense' where doctype = 'Token Cache' and name = %s"
+		frappe.db.sql(spoil, f"{self.app.name}-{LEAVER}")
+		frappe.db.commit()
+		answer = self.admin.delete(f"{self.admin.base}/api/resource/User/{LEAVER}")
+		self.assertEqual(answer.status_code, 202, answer.text[:500])
+		self.assertNotIn("_server_messages", answer.json())
+		for app in (self.app, self.other):
+			self.assertEqual(self.left(app, LEAVER), [0, 0, 0])
+		self.assertEqual(self.revocations(), 2, "at the other provider")
+
 	def test_deletion_that_is_rolled_back(self) -> None:
 		"""What does not come to pass costs nobody a grant."""
 		frappe.delete_doc("User", LEAVER, force=True)
