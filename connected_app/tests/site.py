@@ -163,7 +163,11 @@ def in_processes(number: int, expression: str, app: Any, user: str = ALICE) -> l
 		for worker in workers:
 			worker.stdin.write("\n")
 			worker.stdin.flush()
-		return [worker.stdout.readline().strip() for worker in workers]
+		# On PostgreSQL Frappe prints statements that fail, also those that may.
+		return [
+			next(line.strip() for line in worker.stdout if line.startswith(("gave ", "error ")))
+			for worker in workers
+		]
 	finally:
 		for worker in workers:
 			worker.communicate(timeout=60)
