@@ -397,8 +397,6 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 @pytest.mark.parametrize(
 	"settings",
 	[
-		{"issuer": "https://mistyped.example"},
-		{"client_id": "mistyped"},
 		{"metadata": {"id_token_signing_alg_values_supported": ["ES256"]}},
 		{"jwks_uri": "https://192.168.7.7/jwks"},
 		{"jwks_uri": "http://keys.example/jwks"},
@@ -406,8 +404,7 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 	ids=str,
 )
 def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenIDProvider) -> None:
-	"""oidcc-client-test-refresh-token-invalid-issuer: what an admin can mend costs nobody a rotated refresh token, and
-	the lock covers the token request only."""
+	"""What an admin can mend costs nobody a rotated refresh token, and the lock covers the token request only."""
 	op.config = replace(op.config, **settings)
 	refresher, store = op.refresher()
 	answer = {"access_token": "new", "refresh_token": "r2", "id_token": op.id_token(("nonce",))}
@@ -415,6 +412,27 @@ def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenI
 	assert refresher.current().access_token == "new"
 	assert store.grant and store.grant.refresh_token == "r2" and store.failure is None
 	assert op.server.paths() == {"/token": 1}
+
+
+def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
+	"""The access token that came before is used while it is good; the refresh tokens are kept until it is mended."""
+	right = op.config
+	op.config = replace(right, issuer="https://mistyped.example")
+	refresher, store = op.refresher()
+	assert store.grant
+	store.grant = replace(store.grant, expires_at=op.clock() + timedelta(seconds=20), issued_at=None)
+	answer = {"access_token": "new", "refresh_token": "r2", "id_token": op.id_token(("nonce",))}
+	op.server.script("/token", as_json(answer))
+	assert refresher.current().access_token == a_grant().access_token
+	assert store.grant and store.grant.refresh_token == "r2"
+	assert store.failure and (store.failure.code, store.failure.configuration) == ("id_token_issuer", True)
+	with pytest.raises(ConfigurationError) as caught:
+		refresher.current()
+	assert caught.value.code == "id_token_issuer"
+	refresher.config = right
+	op.clock.advance(60)
+	assert refresher.current().access_token == "new"
+	assert op.server.to("/token")[-1].form["refresh_token"] == "r2"
 
 
 STATEMENTS: dict[str, Callable[[OpenIDProvider], object]] = {

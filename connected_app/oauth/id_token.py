@@ -1,4 +1,4 @@
-"""ID tokens: OIDC Core 3.1.3.7 (after the code exchange), and whom they name (12.2, after a refresh)."""
+"""ID tokens: OIDC Core 3.1.3.7 (after the code exchange) and 12.2 (after a refresh)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import jwt
 
 from .config import ClientConfig
-from .errors import OAuthError, ReconnectRequired, TemporaryFailure
-from .grant import Grant
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from .grant import LONGEST_SUBJECT, Grant
 from .redact import Secret, bare, same
 
 if TYPE_CHECKING:
@@ -134,16 +134,33 @@ def verify(
 	return claims
 
 
-def subject(token: object) -> str | None:
-	"""Whom an ID token names by its `sub`, or None where that cannot be read. Nothing else of it is checked, not even
-	the signature: it must have come straight from the token endpoint over TLS (OIDC Core 3.1.3.7, 6)."""
+def check_refreshed(config: ClientConfig, token: object, account_id: str) -> None:
+	"""What an ID token says that came with a refresh (OIDC Core 12.2): the same subject, issuer and audience as before.
+
+	Neither its signature is checked, which TLS to the token endpoint stands for (3.1.3.7, 6), so that no key set has to
+	be fetched while others wait, nor its times: clocks that differ are no reason to lose a grant. One that cannot be
+	read says nothing.
+
+	:param account_id: the `sub` that was connected
+	:raises ReconnectRequired: `id_token_subject`: these tokens are somebody else's
+	:raises ConfigurationError: `id_token_issuer`, `id_token_audience`: which a setting of ours can explain, too
+	"""
 	if not isinstance(token, str):
-		return None
+		return
 	try:
-		sub = jwt.decode(token, options=_UNSIGNED).get("sub")
+		claims = jwt.decode(token, options=_UNSIGNED)
 	except _MALFORMED:
-		return None
-	return sub if isinstance(sub, str) and sub else None
+		return
+	sub = claims.get("sub")
+	if isinstance(sub, str) and sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
+		raise refused("subject", "The provider's ID token names another account.")
+	try:
+		_check_parties(config, claims)
+	except ReconnectRequired as error:
+		mend = ConfigurationError(error.code, error.message, "Check Issuer and Client ID.")
+	else:
+		return
+	raise mend
 
 
 def signed_userinfo(config: ClientConfig, token: str, http: Transport) -> dict[str, Any]:
@@ -228,23 +245,11 @@ def _decoded(
 
 
 def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: str | None) -> None:
-	instant = now.timestamp()
-	issuer = config.issuer
-	if "{tenantid}" in issuer and isinstance(claims.get("tid"), str):
-		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
-		issuer = issuer.replace("{tenantid}", claims["tid"])
-	if claims.get("iss") != issuer:
-		raise refused("issuer", "The provider's ID token was made by another issuer.")
+	_check_parties(config, claims)
 	sub = claims.get("sub")
 	if not isinstance(sub, str) or not sub:
 		raise refused("subject", "The provider's ID token names nobody.")
-	audience = claims.get("aud")
-	audiences = [audience] if isinstance(audience, str) else audience
-	if not isinstance(audiences, list) or config.client_id not in audiences:
-		raise refused("audience", "The provider's ID token was made for another client.")
-	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
-	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
-		raise refused("audience", "The provider's ID token was made for further clients.")
+	instant = now.timestamp()
 	expires, issued = claims.get("exp"), claims.get("iat")
 	if not _is_number(expires) or instant >= expires + CLOCK_SKEW:
 		raise refused("expired", "The provider's ID token has expired.")
@@ -256,6 +261,23 @@ def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: s
 		given = claims.get("nonce")
 		if not isinstance(given, str) or not same(given, nonce):
 			raise refused("nonce", "The provider's ID token belongs to another attempt.")
+
+
+def _check_parties(config: ClientConfig, claims: dict[str, Any]) -> None:
+	"""By this issuer, for this client."""
+	issuer = config.issuer
+	if "{tenantid}" in issuer and isinstance(claims.get("tid"), str):
+		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
+		issuer = issuer.replace("{tenantid}", claims["tid"])
+	if claims.get("iss") != issuer:
+		raise refused("issuer", "The provider's ID token was made by another issuer.")
+	audience = claims.get("aud")
+	audiences = [audience] if isinstance(audience, str) else audience
+	if not isinstance(audiences, list) or config.client_id not in audiences:
+		raise refused("audience", "The provider's ID token was made for another client.")
+	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
+	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
+		raise refused("audience", "The provider's ID token was made for further clients.")
 
 
 def _is_number(value: object) -> TypeGuard[float]:

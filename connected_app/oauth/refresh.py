@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import id_token, token_endpoint
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
-from .grant import LONGEST_SUBJECT, Account, Grant, from_response
+from .grant import Account, Grant, from_response
 from .ports import Failure, utc_now
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Refresher:
 			answer = token_endpoint.request(self.config, form, self.http)
 			fresh = grant.renewed(from_response(answer, self.clock(), (), self.config.scope_separator))
 			if self.config.issuer and grant.account:
-				_check_identity(answer.get("id_token"), grant.account)
+				self._check_identity(slot, answer.get("id_token"), grant.account, fresh)
 			answer.clear()
 			slot.save(fresh)
 			return fresh
@@ -112,6 +112,14 @@ class Refresher:
 					due = latest.is_due(self.clock(), self.config.leeway)
 					return self._refresh(slot, latest) if due else latest
 			slot.fail(self._failure(error))
+			raise
+
+	def _check_identity(self, slot: Slot, token: object, account: Account, fresh: Grant) -> None:
+		try:
+			id_token.check_refreshed(self.config, token, account.id)
+		except ConfigurationError:
+			# The old refresh token may be spent: until the setting is mended the new one is kept, and nothing else used.
+			slot.save(replace(fresh, expires_at=self.clock()))
 			raise
 
 	def _failure(self, error: OAuthError) -> Failure:
@@ -184,21 +192,6 @@ def check_failure(failure: Failure | None, now: datetime) -> None:
 		if failure.configuration:
 			raise ConfigurationError(failure.code, failure.message, retry_after=wait)
 		raise TemporaryFailure("cooling_down", failure.message, retry_after=wait)
-
-
-def _check_identity(token: object, account: Account) -> None:
-	"""OIDC Core 12.2: tokens that came with a statement about another subject are not this user's.
-
-	:raises ReconnectRequired: `id_token_subject`
-	"""
-	# Nothing else that may be wrong with the statement costs these tokens. The old refresh token may be spent by now, so
-	# that to refuse the new one is to lose the grant, and an issuer, audience, algorithm, key set or time that does not
-	# fit is as likely a setting or a clock of ours, which an admin mends. Nor is the signature looked at: it came from
-	# the token endpoint over TLS, which stands for it (3.1.3.7, 6), nothing but this comparison is made with it, and
-	# the keys would have to be fetched while others wait for the lock. Whoever connects has it checked in full.
-	subject = id_token.subject(token)
-	if subject is not None and subject[:LONGEST_SUBJECT] != account.id[:LONGEST_SUBJECT]:
-		raise id_token.refused("subject", "The provider's ID token names another account.")
 
 
 def not_connected() -> ReconnectRequired:

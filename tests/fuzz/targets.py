@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
@@ -171,14 +172,14 @@ def id_token_header(data: bytes) -> None:
 
 
 def _verify(config: ClientConfig, token: str, provider: Fixed) -> None:
-	named = id_token.subject(token)
-	assert named is None or (named and isinstance(named, str))
+	with suppress(OAuthError):
+		id_token.check_refreshed(config, token, "alice")
 	try:
 		claims = id_token.verify(config, token, provider, NOW, nonce=ATTEMPT.nonce)
 	except OAuthError as error:
 		return is_ours(error)
 	assert claims["iss"] == ISSUER and claims["aud"] in ("client", ["client"])
-	assert claims["sub"] == named is not None
+	assert claims["sub"] and isinstance(claims["sub"], str)
 	assert claims["exp"] + id_token.CLOCK_SKEW > NOW.timestamp()
 	assert claims["iat"] - id_token.CLOCK_SKEW <= NOW.timestamp()
 	assert claims["nonce"] == ATTEMPT.nonce

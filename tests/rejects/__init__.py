@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connected_app.oauth import ReconnectRequired
+from connected_app.oauth import ConfigurationError, ReconnectRequired
 
 from ..helpers import OpenIDProvider
 from ..hostile import as_json
@@ -26,3 +26,21 @@ def refuses_on_refresh(op: OpenIDProvider, code: str, **claims: Any) -> None:
 	assert caught.value.code == code
 	assert store.grant is before and store.saves == 0
 	assert store.failure and store.failure.reconnect and store.failure.code == code
+
+
+def keeps_on_refresh(op: OpenIDProvider, code: str, **claims: Any) -> None:
+	"""A refresh whose ID token says `claims`, which a setting can explain: nothing that came with it is used, and an
+	admin must act; then the grant is refreshed with the new refresh token."""
+	refresher, store = op.refresher()
+	answer = {"access_token": "refused", "refresh_token": "r2", "id_token": op.id_token(("nonce",), **claims)}
+	good = {"access_token": "good", "refresh_token": "r3", "id_token": op.id_token(("nonce",))}
+	op.server.script("/token", as_json(answer), as_json(good))
+	for _time in range(2):
+		with pytest.raises(ConfigurationError) as caught:
+			refresher.current()
+		assert caught.value.code == code
+	assert len(op.server.to("/token")) == 1
+	assert store.failure and not store.failure.reconnect and store.failure.configuration
+	op.clock.advance(60)
+	assert refresher.current().access_token == "good"
+	assert op.server.to("/token")[-1].form["refresh_token"] == "r2"
