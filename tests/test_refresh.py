@@ -414,6 +414,23 @@ def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenI
 	assert op.server.paths() == {"/token": 1}
 
 
+def test_a_lock_that_cannot_be_had(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+	"""What is due and still good is used; what has expired, or is refused by an API, is not."""
+
+	class Locked(MemoryStore):
+		def exclusive(self) -> Any:
+			raise TemporaryFailure("busy", "The connection is being renewed by someone else.")
+
+	soon = a_grant(expires_at=NOW + timedelta(seconds=20), issued_at=None)
+	refresher = Refresher(config, Locked(soon), http, clock)
+	assert refresher.current() is soon
+	with pytest.raises(TemporaryFailure):
+		refresher.renew(soon, rejected=True)
+	clock.advance(20)
+	with pytest.raises(TemporaryFailure):
+		refresher.current()
+
+
 def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
 	"""The access token that came before is used while it is good; the refresh tokens are kept until it is mended."""
 	right = op.config

@@ -57,22 +57,31 @@ class Refresher:
 
 		:raises OAuthError: as `current`
 		"""
-		with self.store.exclusive() as slot:
-			grant, now = slot.grant, self.clock()
-			if grant is None:
-				return self._without(slot)
-			moved_on = stale is None or grant.access_token != stale.access_token
-			if not grant.is_due(now, self.config.leeway):
-				refused = grant.refused_at is not None and now - grant.refused_at < REFUSED_PAUSE
-				if moved_on or (rejected and refused):
-					return grant
-			still_good = not grant.is_expired(now) and (moved_on or not rejected)
-			try:
-				return self._refresh(slot, grant)
-			except OAuthError as error:
-				if still_good:
-					return grant
-				raise error
+		try:
+			with self.store.exclusive() as slot:
+				return self._renewed(slot, stale, rejected)
+		except TemporaryFailure:
+			# Also when the lock cannot be had.
+			if stale is None or rejected or stale.is_expired(self.clock()):
+				raise
+			return stale
+
+	def _renewed(self, slot: Slot, stale: Grant | None, rejected: bool) -> Grant:
+		grant, now = slot.grant, self.clock()
+		if grant is None:
+			return self._without(slot)
+		moved_on = stale is None or grant.access_token != stale.access_token
+		if not grant.is_due(now, self.config.leeway):
+			refused = grant.refused_at is not None and now - grant.refused_at < REFUSED_PAUSE
+			if moved_on or (rejected and refused):
+				return grant
+		still_good = not grant.is_expired(now) and (moved_on or not rejected)
+		try:
+			return self._refresh(slot, grant)
+		except OAuthError as error:
+			if still_good:
+				return grant
+			raise error
 
 	def refused(self, fresh: Grant) -> None:
 		"""Note that a resource server rejects `fresh`, which `renew` gave because it had rejected the one before.

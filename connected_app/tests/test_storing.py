@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from unittest.mock import patch
 
 import frappe
 
 from connected_app.oauth import TemporaryFailure
+from connected_app.oauth.ports import utc_now
 from connected_app.site import grants
 from connected_app.site.database import own_connection
+from connected_app.site.grants import naive
 from connected_app.tests.site import ALICE, SCOPES, hostile, needs_providers, row, work
 from connected_app.tests.test_refreshing import Connected
 
@@ -96,6 +99,18 @@ class TestStoring(Connected):
 		self.assertEqual(caught.exception.code, "store_unavailable")
 		self.assertEqual(self.authlib.stats()["refreshes"], 0)
 		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_maintenance_before_it_has_expired(self) -> None:
+		"""A token that is due, and still good, is used."""
+		self.set(expires_at=naive(utc_now() + timedelta(seconds=20)))
+		frappe.flags.read_only = True
+		frappe.db.begin(read_only=True)
+		try:
+			session = self.app.get_oauth2_session(ALICE)
+		finally:
+			frappe.flags.read_only = False
+			frappe.db.rollback()
+		self.assertEqual(session.token["access_token"], row(self.app, ALICE).get_password("access_token"))
 
 	def test_the_list_of_scopes(self) -> None:
 		"""It is not waited for when a user connects; a job writes it, since not every provider repeats it later."""
