@@ -117,6 +117,16 @@ class TestBackend(Case):
 		self.token()
 		self.assertEqual(self.requests(), 2)
 
+	def test_disabled_meanwhile(self) -> None:
+		"""A long job's document says that the app is enabled: no token is asked for, nor its secret sent."""
+		old = self.app
+		self.change(enabled=0)
+		self.assertTrue(old.enabled)
+		with self.assertRaises(ConfigurationError) as caught:
+			old.get_backend_app_token()
+		self.assertEqual(caught.exception.code, "app_disabled")
+		self.assertEqual(self.requests(), 0)
+
 	def test_an_app_that_is_not_committed(self) -> None:
 		"""What is only in the caller's transaction cannot be referred to beside it: said in words."""
 		if frappe.db.db_type == "sqlite":
