@@ -60,7 +60,7 @@ class Refresher:
 		try:
 			with self.store.exclusive() as slot:
 				return self._renewed(slot, stale, rejected)
-		except TemporaryFailure:
+		except (TemporaryFailure, ConfigurationError):
 			# Also when the lock cannot be had.
 			if stale is None or rejected or stale.is_expired(self.clock()):
 				raise

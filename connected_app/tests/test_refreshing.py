@@ -380,6 +380,11 @@ class TestDeleting(Connected):
 		frappe.db.commit()
 		self.app.get_oauth2_session(ALICE)
 		self.assertEqual(self.authlib.stats()["refreshes"], 4)
+		# A token that is still good needs no lock.
+		self.set(expires_at=naive(utc_now() + timedelta(seconds=20)))
+		save()
+		self.app.get_oauth2_session(ALICE)
+		self.assertEqual(self.authlib.stats()["refreshes"], 4)
 
 	def test_disconnecting_while_the_provider_is_down(self) -> None:
 		"""core-defects 13: what is forgotten here does not depend on the provider; the user is told."""
