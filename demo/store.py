@@ -154,6 +154,10 @@ class SQLiteSlot:
 		self._commit("INSERT OR REPLACE INTO grants VALUES (?, ?, NULL)", [self.store.id, sealed])
 		self.grant, self.failure = grant, None
 
+	def keep(self, refresh_token: Secret) -> None:
+		if self.grant:
+			self.save(replace(self.grant, refresh_token=refresh_token))
+
 	def refuse(self, now: datetime) -> None:
 		if self.grant:
 			self.save(replace(self.grant, refused_at=now))

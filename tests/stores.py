@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from connected_app.oauth import Attempt, Failure, Grant
+from connected_app.oauth import Attempt, Failure, Grant, Secret
 
 
 @dataclass
@@ -23,6 +23,10 @@ class MemorySlot:
 	def save(self, grant: Grant) -> None:
 		self.store.grant, self.store.failure = grant, None
 		self.store.saves += 1
+
+	def keep(self, refresh_token: Secret) -> None:
+		assert self.store.grant
+		self.store.grant = replace(self.store.grant, refresh_token=refresh_token)
 
 	def refuse(self, now: datetime) -> None:
 		assert self.store.grant

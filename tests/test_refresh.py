@@ -442,7 +442,9 @@ def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
 	op.server.script("/token", as_json(answer))
 	assert refresher.current().access_token == a_grant().access_token
 	assert store.grant and store.grant.refresh_token == "r2"
+	assert store.saves == 0 and store.grant.access_token == a_grant().access_token
 	assert store.failure and (store.failure.code, store.failure.configuration) == ("id_token_issuer", True)
+	op.clock.advance(20)
 	with pytest.raises(ConfigurationError) as caught:
 		refresher.current()
 	assert caught.value.code == "id_token_issuer"

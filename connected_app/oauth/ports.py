@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 	from .authorization import Attempt
 	from .grant import Grant
 	from .net import Reply
+	from .redact import Secret
 
 Clock = Callable[[], datetime]
 
@@ -56,6 +57,9 @@ class Slot(Protocol):
 
 	def save(self, grant: Grant) -> None:
 		"""Store `grant` durably; when this returns, it outlives this process."""
+
+	def keep(self, refresh_token: Secret) -> None:
+		"""Store a new refresh token durably, and nothing else of the answer that it came with."""
 
 	def refuse(self, now: datetime) -> None:
 		"""Record that the grant's access token is refused though it is new."""

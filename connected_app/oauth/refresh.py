@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from . import id_token, token_endpoint
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
-from .grant import Account, Grant, from_response
+from .grant import Grant, from_response
 from .ports import Failure, utc_now
 
 if TYPE_CHECKING:
@@ -109,7 +109,13 @@ class Refresher:
 			answer = token_endpoint.request(self.config, form, self.http)
 			fresh = grant.renewed(from_response(answer, self.clock(), (), self.config.scope_separator))
 			if self.config.issuer and grant.account:
-				self._check_identity(slot, answer.get("id_token"), grant.account, fresh)
+				try:
+					id_token.check_refreshed(self.config, answer.get("id_token"), grant.account.id)
+				except ConfigurationError:
+					# The old refresh token may be spent; until the setting is mended nothing else is used.
+					if fresh.refresh_token and fresh.refresh_token != grant.refresh_token:
+						slot.keep(fresh.refresh_token)
+					raise
 			answer.clear()
 			slot.save(fresh)
 			return fresh
@@ -121,14 +127,6 @@ class Refresher:
 					due = latest.is_due(self.clock(), self.config.leeway)
 					return self._refresh(slot, latest) if due else latest
 			slot.fail(self._failure(error))
-			raise
-
-	def _check_identity(self, slot: Slot, token: object, account: Account, fresh: Grant) -> None:
-		try:
-			id_token.check_refreshed(self.config, token, account.id)
-		except ConfigurationError:
-			# The old refresh token may be spent: until the setting is mended the new one is kept, and nothing else used.
-			slot.save(replace(fresh, expires_at=self.clock()))
 			raise
 
 	def _failure(self, error: OAuthError) -> Failure:

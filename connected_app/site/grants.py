@@ -369,6 +369,13 @@ class TokenCacheSlot:
 		self._write(grant, values, "connected")
 		return grant
 
+	def keep(self, refresh_token: Secret) -> None:
+		before_writing()
+		set_encrypted_password("Token Cache", self.name, refresh_token, "refresh_token")
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
+		if self.grant:
+			self.remember(replace(self.grant, refresh_token=refresh_token), self.state)
+
 	def refuse(self, now: datetime) -> None:
 		before_writing()
 		frappe.db.set_value("Token Cache", self.name, "refused_at", naive(now))
@@ -464,7 +471,9 @@ class TokenCacheSlot:
 		except Exception as error:
 			if not (isinstance(error, BUSY) or is_lost(error)):
 				raise
-			# Without Redis the next refresh that names scopes writes them.
+			if self.scopes_wait == LOCK_WAIT:
+				# The job itself. The next refresh that names scopes writes them; so it does without Redis.
+				return
 			with suppress(RedisError):
 				frappe.enqueue(
 					"connected_app.site.grants.store_scopes",

@@ -75,7 +75,11 @@ def refresh(connected_app: str) -> None:
 
 def _refresh(app: Any, row: Any) -> bool:
 	"""Returns whether the provider was left alone, or gave a newer token than the one that was found."""
-	if row.name != name_of(app.name, row.user):
+	counts = name_of(app.name, row.user)
+	if not counts:
+		# Deleted or renamed since it was found.
+		return True
+	if row.name != counts:
 		# Merging users has left it. Nobody uses it, and it would be due for ever.
 		before_writing()
 		frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)

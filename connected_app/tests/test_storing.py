@@ -9,8 +9,9 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import frappe
+import jwt
 
-from connected_app.oauth import TemporaryFailure
+from connected_app.oauth import ConfigurationError, TemporaryFailure
 from connected_app.oauth.ports import utc_now
 from connected_app.site import grants
 from connected_app.site.database import own_connection
@@ -124,3 +125,28 @@ class TestStoring(Connected):
 		self.assertEqual(row(self.app, ALICE).scopes, [])
 		work()
 		self.assertEqual([line.scope for line in row(self.app, ALICE).scopes], list(SCOPES))
+
+	def test_an_answer_of_another_issuer(self) -> None:
+		"""OIDC Core 12.2: its refresh token is kept, since the old one may be spent; nothing else of it is used, nobody
+		hears of a renewed connection, and the first failure is not forgotten."""
+		scripts = hostile()
+		server = scripts.Hostile()
+		self.addCleanup(server.close)
+		claims = {"iss": "https://other.example", "sub": "alice", "aud": "demo"}
+		said = jwt.encode(claims, "x" * 32, algorithm="HS256")
+		answer = {"access_token": "another's", "refresh_token": "r2", "id_token": said, "expires_in": 3600}
+		self.change(token_uri=server.script("/token", scripts.as_json(answer)))
+		self.app.reload()
+		old = row(self.app, ALICE).get_password("access_token")
+		self.due()
+		for since in (None, "2020-01-01"):
+			if since:
+				self.set(failing_since=since, notified_on=since, retry_at=None)
+			with self.assertRaises(ConfigurationError) as caught:
+				self.app.get_oauth2_session(ALICE)
+			self.assertEqual(caught.exception.code, "id_token_issuer")
+		kept = row(self.app, ALICE)
+		self.assertEqual((kept.get_password("access_token"), kept.get_password("refresh_token")), (old, "r2"))
+		self.assertEqual(str(kept.notified_on)[:10], "2020-01-01")
+		self.assertEqual((kept.status, kept.admin_must_act), ("Temporarily Failing", 1))
+		self.assertEqual(server.requests[-1].form["refresh_token"], "r2")
