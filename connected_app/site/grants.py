@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -267,7 +267,6 @@ class TokenCacheSlot:
 			self.grant = None
 		self.failure = self._failure()
 		self.new_scopes: tuple[str, ...] = ()
-		self.scopes_wait = SCOPES_WAIT
 		self.connected_on = self.state.connected_on
 
 	def _whole(self) -> Grant | None:
@@ -463,17 +462,11 @@ class TokenCacheSlot:
 		if not self.new_scopes:
 			return
 		try:
-			begin(self.scopes_wait)
-			before_writing()
-			frappe.db.get_value("Token Cache", self.name, "name", for_update=True)
-			self._write_scopes(self.new_scopes)
-			frappe.db.commit()  # nosemgrep (a transaction of its own)
+			self.write_list(self.new_scopes, SCOPES_WAIT)
 		except Exception as error:
 			if not (isinstance(error, BUSY) or is_lost(error)):
 				raise
-			if self.scopes_wait == LOCK_WAIT:
-				# The job itself. The next refresh that names scopes writes them; so it does without Redis.
-				return
+			# Without Redis the next refresh that names scopes writes them.
 			with suppress(RedisError):
 				frappe.enqueue(
 					"connected_app.site.grants.store_scopes",
@@ -484,7 +477,13 @@ class TokenCacheSlot:
 					connected_on=str(self.connected_on),
 				)
 
-	def _write_scopes(self, scopes: tuple[str, ...]) -> None:
+	def write_list(self, scopes: Sequence[str], wait: int) -> None:
+		"""
+		:param wait: seconds to wait for a lock
+		"""
+		begin(wait)
+		before_writing()
+		frappe.db.get_value("Token Cache", self.name, "name", for_update=True)
 		frappe.db.delete("OAuth Scope", {"parent": self.name, "parenttype": "Token Cache"})
 		for index, scope in enumerate(scopes, 1):
 			row = frappe.get_doc(
@@ -498,14 +497,16 @@ class TokenCacheSlot:
 				}
 			)
 			row.db_insert()
+		frappe.db.commit()  # nosemgrep (a transaction of its own)
 
 
 def store_scopes(connected_app: str, user: str, scopes: list[str], connected_on: str) -> None:
 	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
 	with TokenCacheStore(connected_app, user).exclusive() as slot:
 		if slot.name and str(slot.connected_on) == connected_on:
-			slot.new_scopes = tuple(scopes)
-			slot.scopes_wait = LOCK_WAIT
+			# In vain: the next refresh that names scopes writes them.
+			with suppress(*BUSY):
+				slot.write_list(scopes, LOCK_WAIT)
 
 
 def being_renewed() -> TemporaryFailure:

@@ -17,7 +17,7 @@ from connected_app.oauth.grant import LEEWAY_SHARE
 from connected_app.oauth.ports import utc_now
 from connected_app.site.database import before_writing
 from connected_app.site.grants import TokenCacheStore, naive
-from connected_app.site.rows import name_of
+from connected_app.site.rows import WORKING, name_of
 
 # In one run, per Connected App. With a run every 5 minutes it is 28,800 grants a day.
 BATCH = 100
@@ -110,7 +110,7 @@ def _due(app: Any, limit: int) -> list[Any]:
 		ahead = timedelta(minutes=app.refresh_ahead)
 		ranges.append(("expires_at", now - ahead, now + ahead))
 	found: dict[str, Any] = {}
-	for status in ("Connected", "Temporarily Failing"):
+	for status in WORKING:
 		for field, earliest, latest in ranges:
 			if len(found) < limit:
 				for row in _range(app.name, status, field, earliest, latest, limit):

@@ -40,6 +40,13 @@ def merge(other: str, kept: str) -> None:
 	frappe.db.commit()
 
 
+def connect_and_merge(case: Case, kept: str, other: str) -> None:
+	"""`kept` as Alice, `other` as Bob."""
+	case.connect(case.app, Browser(kept))
+	case.connect(case.app, Browser(other), account="bob")
+	merge(other, kept)
+
+
 @needs_providers
 class TestRows(Case):
 	def setUp(self) -> None:
@@ -67,9 +74,7 @@ class TestRows(Case):
 
 	def test_both_work(self) -> None:
 		"""core-defects 33: that of the user who stays counts; disconnecting takes both."""
-		self.connect(self.app, Browser(self.kept))
-		self.connect(self.app, Browser(self.other), account="bob")
-		merge(self.other, self.kept)
+		connect_and_merge(self, self.kept, self.other)
 		self.assertEqual(
 			frappe.db.count("Token Cache", {"connected_app": self.app.name, "user": self.kept}), 2
 		)
@@ -80,9 +85,7 @@ class TestRows(Case):
 
 	def test_neither_has_the_usual_name(self) -> None:
 		"""core-defects 33: the one written last."""
-		self.connect(self.app, Browser(self.kept))
-		self.connect(self.app, Browser(self.other), account="bob")
-		merge(self.other, self.kept)
+		connect_and_merge(self, self.kept, self.other)
 		new = f"{frappe.generate_hash(length=8)}@site.example"
 		frappe.rename_doc("User", self.kept, new, force=True, show_alert=False)
 		frappe.db.commit()
@@ -139,9 +142,7 @@ class TestRows(Case):
 class TestInTheBackground(Background):
 	def merged(self, days: float) -> str:
 		kept, other = two_users()
-		self.connect(self.app, Browser(kept))
-		self.connect(self.app, Browser(other), account="bob")
-		merge(other, kept)
+		connect_and_merge(self, kept, other)
 		since = naive(utc_now() - timedelta(days=days))
 		frappe.db.set_value("Token Cache", {"user": kept}, "idle_since", since)
 		frappe.db.commit()

@@ -20,6 +20,18 @@ from connected_app.tests.site import ALICE, SCOPES, hostile, needs_providers, ro
 from connected_app.tests.test_refreshing import Connected
 
 
+@contextmanager
+def maintenance() -> Iterator[None]:
+	"""As a request is handled while the site may only be read."""
+	frappe.flags.read_only = True
+	frappe.db.begin(read_only=True)
+	try:
+		yield
+	finally:
+		frappe.flags.read_only = False
+		frappe.db.rollback()
+
+
 @needs_providers
 class TestStoring(Connected):
 	@contextmanager
@@ -89,14 +101,8 @@ class TestStoring(Connected):
 	def test_maintenance(self) -> None:
 		"""In Frappe's read-only mode nothing is asked of the provider, since its answer could not be stored."""
 		self.due()
-		frappe.flags.read_only = True
-		frappe.db.begin(read_only=True)
-		try:
-			with self.assertRaises(TemporaryFailure) as caught:
-				self.app.get_oauth2_session(ALICE)
-		finally:
-			frappe.flags.read_only = False
-			frappe.db.rollback()
+		with maintenance(), self.assertRaises(TemporaryFailure) as caught:
+			self.app.get_oauth2_session(ALICE)
 		self.assertEqual(caught.exception.code, "store_unavailable")
 		self.assertEqual(self.authlib.stats()["refreshes"], 0)
 		self.assertEqual(self.hello(), {"hello": "Alice"})
@@ -104,13 +110,8 @@ class TestStoring(Connected):
 	def test_maintenance_before_it_has_expired(self) -> None:
 		"""A token that is due, and still good, is used."""
 		self.set(expires_at=naive(utc_now() + timedelta(seconds=20)))
-		frappe.flags.read_only = True
-		frappe.db.begin(read_only=True)
-		try:
+		with maintenance():
 			session = self.app.get_oauth2_session(ALICE)
-		finally:
-			frappe.flags.read_only = False
-			frappe.db.rollback()
 		self.assertEqual(session.token["access_token"], row(self.app, ALICE).get_password("access_token"))
 
 	def test_the_list_of_scopes(self) -> None:
