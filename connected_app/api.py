@@ -11,12 +11,12 @@ from frappe import _
 
 from connected_app.oauth import discovery, scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
-from connected_app.oauth.redact import sealed
+from connected_app.oauth.redact import as_secrets
 from connected_app.site import access, flow, pages
 from connected_app.site import connections as overview
 from connected_app.site.checks import ENDPOINT_FIELDS
 from connected_app.site.checks import check_configuration as look_for_mistakes
-from connected_app.site.errors import shown
+from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.http import http
 from connected_app.site.revocation import disconnect as forget_and_revoke
@@ -38,7 +38,7 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 	:param success_uri: where to land afterwards: a path on this site
 	:returns: the provider's consent URL
 	"""
-	with shown():
+	with raises_frappe_errors():
 		return flow.begin(_app(connected_app), success_uri)
 
 
@@ -59,17 +59,17 @@ def callback() -> None:
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
 	known = False
 	try:
-		parameters = sealed(frappe.request.args.to_dict(flat=False))
+		parameters = as_secrets(frappe.request.args.to_dict(flat=False))
 		known = bool(frappe.db.exists("Connected App", name))
-		attempt = flow.take(name, parameters)
+		attempt = flow.claim_attempt(name, parameters)
 		name = attempt.context["connected_app"]
-		again = attempt.context["landing"] or "/connect?app=" + quote(name, safe="")
+		again = attempt.context["return_address"] or "/connect?app=" + quote(name, safe="")
 		known = bool(frappe.db.exists("Connected App", name))
 		if not known:
 			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
 		app = frappe.get_doc("Connected App", name)
 		grant = flow.finish(app, attempt, parameters)
-		return pages.land(app, grant, attempt.context["landing"] or _home(app))
+		return pages.land(app, grant, attempt.context["return_address"] or _home(app))
 	except OAuthError as exc:
 		error = exc
 	except frappe.PermissionError:
@@ -107,7 +107,7 @@ def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 	"""
 	user = user or frappe.session.user
 	access.check_is_me_or_admin(user)
-	with shown():
+	with raises_frappe_errors():
 		return {"revoked": forget_and_revoke(_app(connected_app), user)}
 
 
@@ -132,7 +132,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	"""
 	access.check_is_admin()
 	app = _app(connected_app)
-	with shown():
+	with raises_frappe_errors():
 		if not app.openid_configuration:
 			raise ConfigurationError(
 				"openid_configuration_missing",

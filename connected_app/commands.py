@@ -200,7 +200,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] = 
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
-	from connected_app.oauth.redact import quoted
+	from connected_app.oauth.redact import printable
 
 	value = row[name]
 	if isinstance(value, bool):
@@ -210,7 +210,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 	if name == "user" and not value:
 		value = "(service principal)"
 	# On one line, and without what a terminal would take for a command.
-	return "\n".join(textwrap.wrap(quoted("" if value is None else value, 300), 50))
+	return "\n".join(textwrap.wrap(printable("" if value is None else value, 300), 50))
 
 
 def _end(well: bool) -> None:

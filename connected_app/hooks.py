@@ -36,8 +36,8 @@ override_whitelisted_methods = {
 
 doc_events = {
 	"User": {
-		"on_update": "connected_app.site.leaving.user_changed",
-		"on_trash": "connected_app.site.leaving.user_deleted",
+		"on_update": "connected_app.site.offboarding.user_changed",
+		"on_trash": "connected_app.site.offboarding.user_deleted",
 	}
 }
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from connected_app.oauth import Http, OAuthError, Refresher, Secret, Session, complete, revoke
-from connected_app.oauth.redact import quoted
+from connected_app.oauth.redact import printable
 
 from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant
 from .hostile import Answer, Request, as_json
@@ -152,4 +152,4 @@ def test_secret_shows_nothing() -> None:
 	],
 )
 def test_quoted(given: object, shown: str) -> None:
-	assert quoted(given) == shown
+	assert printable(given) == shown

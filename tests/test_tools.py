@@ -17,7 +17,7 @@ loader = importlib.machinery.SourceFileLoader("demo_script", "scripts/demo")
 demo = importlib.util.module_from_spec(importlib.util.spec_from_loader("demo_script", loader))
 loader.exec_module(demo)
 demo._bench.exit_on_signals()
-assert demo.attend([sys.executable, "-c", ""]) == 0
+assert demo.run_until_stopped([sys.executable, "-c", ""]) == 0
 print("waiting", flush=True)
 demo.wait_until_stopped()
 """

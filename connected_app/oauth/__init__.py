@@ -8,7 +8,7 @@ from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import Account, Grant
 from .net import Http
-from .ports import AttemptStore, Failure, GrantStore, Slot
+from .ports import AttemptStore, Failure, GrantStore, LockedGrant
 from .redact import Secret
 from .refresh import ClientCredentials, Refresher
 from .revocation import revoke
@@ -25,12 +25,12 @@ __all__ = [
 	"Grant",
 	"GrantStore",
 	"Http",
+	"LockedGrant",
 	"OAuthError",
 	"ReconnectRequired",
 	"Refresher",
 	"Secret",
 	"Session",
-	"Slot",
 	"TemporaryFailure",
 	"begin",
 	"complete",

@@ -19,7 +19,7 @@ from .errors import OAuthError, ReconnectRequired
 from .grant import Grant, from_response
 from .net import check_web_address
 from .ports import utc_now
-from .redact import Secret, same
+from .redact import Secret, constant_time_equal
 
 if TYPE_CHECKING:
 	from .ports import Clock, Transport
@@ -123,7 +123,7 @@ def complete(
 	"""
 	values = single(parameters)
 	del parameters  # plain strings, which a traceback with locals would show
-	if not same(values.get("state", ""), attempt.state):
+	if not constant_time_equal(values.get("state", ""), attempt.state):
 		raise ReconnectRequired("state_mismatch", "The answer does not belong to this attempt.")
 	if clock() >= attempt.expires_at:
 		raise ReconnectRequired("attempt_expired", "This attempt took too long.")

@@ -15,7 +15,7 @@ import jwt
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import LONGEST_SUBJECT, Grant
-from .redact import Secret, bare, same
+from .redact import Secret, constant_time_equal, strip_chain
 
 if TYPE_CHECKING:
 	from .ports import Transport
@@ -93,8 +93,8 @@ key_sets = KeySets()
 
 def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jwt.PyJWK]:
 	family = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}[algorithm[:2]]
-	same = [key for key in keys if key.key_type == family]
-	return [key for key in same if key.key_id == kid] if kid is not None else same
+	family_keys = [key for key in keys if key.key_type == family]
+	return [key for key in family_keys if key.key_id == kid] if kid is not None else family_keys
 
 
 def refused(code: str, why: str) -> ReconnectRequired:
@@ -199,7 +199,7 @@ def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) 
 			if signature
 			else refused("invalid", "The provider's ID token is malformed.")
 		)
-		cause = bare(exc)
+		cause = strip_chain(exc)
 	raise error from cause
 
 
@@ -259,7 +259,7 @@ def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: s
 		raise refused("issued_at", "The provider's ID token is not valid yet.")
 	if nonce is not None:
 		given = claims.get("nonce")
-		if not isinstance(given, str) or not same(given, nonce):
+		if not isinstance(given, str) or not constant_time_equal(given, nonce):
 			raise refused("nonce", "The provider's ID token belongs to another attempt.")
 
 
@@ -290,5 +290,5 @@ def _check_at_hash(given: object, access_token: Secret, algorithm: str) -> None:
 	# OIDC Core 3.1.3.6; EdDSA with Ed25519 hashes by SHA-512.
 	hashed = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode()).digest()
 	half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
-	if not isinstance(given, str) or not same(given, half):
+	if not isinstance(given, str) or not constant_time_equal(given, half):
 		raise refused("at_hash", "The provider's ID token belongs to another access token.")

@@ -30,7 +30,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from .errors import ConfigurationError, Sentence, TemporaryFailure
-from .redact import bare
+from .redact import strip_chain
 
 _current = threading.local()
 
@@ -144,7 +144,7 @@ def is_loopback(host: str) -> bool:
 		return False
 
 
-class _Watch:
+class Deadline:
 	"""Cuts the connection when the time is up, however slowly bytes still trickle in."""
 
 	def __init__(self, seconds: float) -> None:
@@ -280,7 +280,7 @@ class Http:
 		self.policy.check_url(url)
 		host = urlsplit(url).hostname
 		_current.policy = self.policy
-		_current.watch = watch = _Watch(self.total_timeout)
+		_current.watch = watch = Deadline(self.total_timeout)
 		try:
 			# Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a
 			# redirect, however long it is.
@@ -309,7 +309,7 @@ class Http:
 			)
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
-			error, cause = _translated(exc, host, watch.expired), bare(exc)
+			error, cause = _translated(exc, host, watch.expired), strip_chain(exc)
 		finally:
 			watch.disarm()
 		raise error from cause

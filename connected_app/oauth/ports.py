@@ -46,7 +46,7 @@ class Failure:
 	retry_at: datetime | None = None
 
 
-class Slot(Protocol):
+class LockedGrant(Protocol):
 	"""A grant held exclusively: nobody else refreshes it meanwhile."""
 
 	grant: Grant | None
@@ -74,7 +74,7 @@ class GrantStore(Protocol):
 	def load(self) -> Grant | None:
 		"""The grant as this caller sees it; may be older than what others stored just now."""
 
-	def exclusive(self) -> AbstractContextManager[Slot]:
+	def exclusive(self) -> AbstractContextManager[LockedGrant]:
 		"""Wait for whoever refreshes, then give the latest stored state, exclusively."""
 
 

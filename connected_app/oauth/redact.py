@@ -22,18 +22,18 @@ class Secret(str):
 		return "Secret('***')"
 
 
-def sealed(value: Any) -> Any:
+def as_secrets(value: Any) -> Any:
 	"""`value`, of JSON or of a query, with every string in it a Secret."""
 	if isinstance(value, str):
 		return Secret(value)
 	if isinstance(value, dict):
-		return {key: sealed(each) for key, each in value.items()}
+		return {key: as_secrets(each) for key, each in value.items()}
 	if isinstance(value, list):
-		return [sealed(each) for each in value]
+		return [as_secrets(each) for each in value]
 	return value
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
 	"""`text`, a provider's words, without the `secrets` that it was sent: some echo them."""
 	for secret in secrets:
 		if len(secret) > 5:
@@ -41,7 +41,7 @@ def without(text: str, secrets: Iterable[str]) -> str:
 	return text
 
 
-def frameless(error: BaseException) -> None:
+def strip_frames(error: BaseException) -> None:
 	"""Take the frames from `error` and from its whole chain, for an error that keeps its chain.
 
 	Those of http.client hold the request, headers included, as bytes.
@@ -54,7 +54,7 @@ def frameless(error: BaseException) -> None:
 		link = link.__cause__ or link.__context__
 
 
-def bare(error: BaseException) -> BaseException:
+def strip_chain(error: BaseException) -> BaseException:
 	"""`error` without frames and without its chain, fit to be a `__cause__`.
 
 	Frames of HTTP libraries hold headers and bodies as locals, and some error logs print locals.
@@ -63,12 +63,12 @@ def bare(error: BaseException) -> BaseException:
 	return error.with_traceback(None)
 
 
-def same(given: str, expected: str) -> bool:
+def constant_time_equal(given: str, expected: str) -> bool:
 	"""Compared in constant time. JSON can hold lone surrogates, which are in no encoding."""
 	return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
 
 
-def quoted(text: object, limit: int = 200) -> str:
+def printable(text: object, limit: int = 200) -> str:
 	"""A provider's words, cut to `limit` characters, on one line, without control characters."""
 	shown = "".join(char for char in _UNPRINTABLE.sub(" ", str(text)) if char.isprintable())
 	return shown[:limit].strip()

@@ -13,7 +13,7 @@ from .grant import Grant, from_response
 from .ports import Failure, utc_now
 
 if TYPE_CHECKING:
-	from .ports import Clock, GrantStore, Slot, Transport
+	from .ports import Clock, GrantStore, LockedGrant, Transport
 
 COOL_DOWN = 15
 # An admin's mending is slower than a network's; saving the settings ends this one at once.
@@ -66,7 +66,7 @@ class Refresher:
 				raise
 			return stale
 
-	def _renewed(self, slot: Slot, stale: Grant | None, rejected: bool) -> Grant:
+	def _renewed(self, slot: LockedGrant, stale: Grant | None, rejected: bool) -> Grant:
 		grant, now = slot.grant, self.clock()
 		if grant is None:
 			return self._without(slot)
@@ -92,10 +92,10 @@ class Refresher:
 			if slot.grant and slot.grant.access_token == fresh.access_token:
 				slot.refuse(self.clock())
 
-	def _without(self, slot: Slot) -> Grant:
+	def _without(self, slot: LockedGrant) -> Grant:
 		raise not_connected()
 
-	def _refresh(self, slot: Slot, grant: Grant) -> Grant:
+	def _refresh(self, slot: LockedGrant, grant: Grant) -> Grant:
 		check_failure(slot.failure, self.clock())
 		if not grant.refresh_token:
 			expired = ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
@@ -158,10 +158,10 @@ class ClientCredentials(Refresher):
 		except ReconnectRequired:
 			return self.renew(None)
 
-	def _without(self, slot: Slot) -> Grant:
+	def _without(self, slot: LockedGrant) -> Grant:
 		return self._refresh(slot, None)
 
-	def _refresh(self, slot: Slot, grant: Grant | None) -> Grant:
+	def _refresh(self, slot: LockedGrant, grant: Grant | None) -> Grant:
 		if slot.failure and not slot.failure.reconnect:
 			check_failure(slot.failure, self.clock())
 		form = {"grant_type": "client_credentials"}

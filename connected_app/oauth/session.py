@@ -14,7 +14,7 @@ from requests_oauthlib import OAuth2Session
 from .errors import ConfigurationError, OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
-from .redact import Secret, frameless
+from .redact import Secret, strip_frames
 
 if TYPE_CHECKING:
 	from .refresh import Refresher
@@ -106,7 +106,7 @@ class Session(OAuth2Session):
 		try:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
 		except (requests.RequestException, OSError) as error:
-			frameless(error)
+			strip_frames(error)
 			raise error
 
 	def _check(self, url: str) -> None:

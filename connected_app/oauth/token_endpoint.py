@@ -11,7 +11,7 @@ from .client_auth import authenticate
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply
-from .redact import Secret, quoted, sealed, without
+from .redact import Secret, as_secrets, printable, redact
 
 if TYPE_CHECKING:
 	from .ports import Transport
@@ -63,7 +63,7 @@ def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> d
 	headers: dict[str, str] = {}
 	authenticate(config, fields, headers)
 	reply = http.post(url, fields, headers)
-	answer: dict[str, Any] = sealed(read(reply))
+	answer: dict[str, Any] = as_secrets(read(reply))
 	if answer.get("error") or reply.status >= 400 or answer.get("ok") is False:
 		raise error_from(answer, reply, sent=[value for key, value in fields.items() if key not in PUBLIC])
 	return answer
@@ -111,8 +111,8 @@ def error_from(
 	raw = answer.get("error") or answer.get("error_code") or ""
 	if isinstance(raw, dict):  # Facebook nests it
 		answer, raw = raw, raw.get("type") or raw.get("code") or ""
-	name = quoted(without(str(raw), sent), 60)
-	said = quoted(without(str(answer.get("error_description") or answer.get("message") or ""), sent))
+	name = printable(redact(str(raw), sent), 60)
+	said = printable(redact(str(answer.get("error_description") or answer.get("message") or ""), sent))
 	words = f"{name} ({said})" if name and said else name or said
 	key = name.lower()
 	wait = retry_after(reply) if reply else None

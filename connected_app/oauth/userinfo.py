@@ -9,7 +9,7 @@ from . import id_token
 from .config import ClientConfig
 from .errors import OAuthError, ReconnectRequired
 from .grant import LONGEST_SUBJECT, Account, Grant
-from .redact import Secret, quoted
+from .redact import Secret, printable
 
 if TYPE_CHECKING:
 	from .net import Reply
@@ -42,7 +42,7 @@ def account(
 	if not isinstance(subject, str | int) or isinstance(subject, bool):
 		return None
 	name = next((told[key] for key in _NAMES if isinstance(told.get(key), str) and told[key]), "")
-	return Account(id=str(subject)[:LONGEST_SUBJECT], name=quoted(name, 140))
+	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140))
 
 
 def fetch(config: ClientConfig, grant: Grant, http: Transport) -> dict[str, Any] | None:

@@ -103,7 +103,7 @@ def check_is_admin() -> None:
 		frappe.throw(_("Only a System Manager may do this."), frappe.PermissionError)
 
 
-def landing(success_uri: str | None) -> str | None:
+def return_address(success_uri: str | None) -> str | None:
 	"""`success_uri` as a path on this site; core's callers also pass the site's own full address.
 
 	:raises ConfigurationError: `success_uri_refused`, when it leads elsewhere (no open redirector, RFC 9700 4.11)

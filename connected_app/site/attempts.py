@@ -13,7 +13,7 @@ from frappe.utils.password import decrypt, encrypt
 
 from connected_app.oauth.authorization import LIFETIME, Attempt
 from connected_app.oauth.errors import TemporaryFailure
-from connected_app.oauth.redact import bare
+from connected_app.oauth.redact import strip_chain
 
 # Kept a while longer than they are valid, to tell "expired" from "unknown".
 KEPT = timedelta(seconds=LIFETIME * 3)
@@ -46,6 +46,6 @@ def _answered(ask: Callable[[], Any]) -> Any:
 	try:
 		return ask()
 	except redis.exceptions.RedisError as error:
-		cause = bare(error)
+		cause = strip_chain(error)
 	# Outside the handler: the library's frames hold what was to be stored.
 	raise TemporaryFailure("attempt_store_unavailable", "The site's Redis cannot be reached.") from cause

@@ -15,8 +15,8 @@ from connected_app.oauth import authorization, client_auth, discovery, id_token,
 from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.net import Reply, is_loopback
-from connected_app.oauth.redact import quoted
-from connected_app.site.errors import translated
+from connected_app.oauth.redact import printable
+from connected_app.site.errors import localized
 from connected_app.site.http import http
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class _Check:
 				"client_authentication",
 				_(
 					"The provider does not support this way of client authentication; it supports: {0}."
-				).format(quoted(", ".join(supported))),
+				).format(printable(", ".join(supported))),
 				_("Set Client Authentication to Automatic, or to one that the provider supports."),
 			)
 
@@ -286,7 +286,7 @@ class _Check:
 				"id_token_algorithm",
 				"issuer",
 				_("The provider signs ID tokens only in ways that are not accepted here: {0}.").format(
-					quoted(", ".join(supported))
+					printable(", ".join(supported))
 				),
 				_("Set RS256 for this client at the provider, or remove the scope openid."),
 			)
@@ -352,7 +352,7 @@ class _Check:
 				level,
 				"discovery_differs",
 				name,
-				message.format(self.label(name), quoted(published)),
+				message.format(self.label(name), printable(published)),
 				_("Use Get OpenID Configuration, and save."),
 			)
 		return metadata.document
@@ -482,7 +482,7 @@ class _Check:
 		return None
 
 	def pass_on(self, check: str, field: str, error: OAuthError) -> None:
-		self.error(check, field, translated(error.message), translated(error.action))
+		self.error(check, field, localized(error.message), localized(error.action))
 
 	def not_as_such(self, field: str, reply: Reply, level: str = "error") -> None:
 		self.say(

@@ -16,7 +16,7 @@ from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
 from connected_app.site import access
-from connected_app.site.errors import retold, translated
+from connected_app.site.errors import localized, retold
 from connected_app.site.rows import by_app
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
 		return {
 			"ok": False,
 			"account": account,
-			"message": translated(error.message),
+			"message": localized(error.message),
 			"code": error.code,
-			"action": translated(error.action),
+			"action": localized(error.action),
 		}
 	if status == 200:
 		message = _("The connection works.")

@@ -44,17 +44,17 @@ STORED = (
 )
 
 
-def translated(text: str) -> str:
+def localized(text: str) -> str:
 	"""A message or action of an error in the language of whoever is looking."""
 	if isinstance(text, Sentence):
-		values = [translated(value) if isinstance(value, Sentence) else value for value in text.values]
+		values = [localized(value) if isinstance(value, Sentence) else value for value in text.values]
 		return _(text.template).format(*values)
 	return _(text) if text else ""
 
 
 def retold(text: str) -> str:
 	"""A stored message, which is in English, in the language of whoever is looking."""
-	if (said := translated(text)) != text:
+	if (said := localized(text)) != text:
 		return said
 	for template in STORED:
 		before, _placeholder, after = template.partition("{0}")
@@ -75,8 +75,8 @@ def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthE
 	kind = next(ours for theirs, ours in branches.items() if isinstance(error, theirs))
 	spoken = kind(
 		error.code,
-		translated(error.message),
-		translated(error.action),
+		localized(error.message),
+		localized(error.action),
 		retry_after=error.retry_after,
 		provider_error=error.provider_error,
 	)
@@ -87,7 +87,7 @@ def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthE
 
 
 @contextmanager
-def shown(connect_url: Callable[[], str] = str) -> Iterator[None]:
+def raises_frappe_errors(connect_url: Callable[[], str] = str) -> Iterator[None]:
 	"""Raise what comes from `oauth/` in its Frappe form, with a message for Desk as `frappe.throw` leaves it.
 
 	:param connect_url: gives the address at which to connect; asked only when needed

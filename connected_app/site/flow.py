@@ -13,7 +13,7 @@ import frappe
 from connected_app.oauth import authorization
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant
-from connected_app.site.access import check_may_connect, landing
+from connected_app.site.access import check_may_connect, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
@@ -44,14 +44,14 @@ def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
 			"connected_app": app.name,
 			"user": frappe.session.user,
 			"session": browser_session(),
-			"landing": landing(success_uri) or "",
+			"return_address": return_address(success_uri) or "",
 		},
 	)
 	attempts.put(attempt)
 	return url
 
 
-def take(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
+def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
 	"""The attempt that a callback belongs to; it is spent.
 
 	It is spent only by the user and browser session that began it, so that nobody else can spoil it.

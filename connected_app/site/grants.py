@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.ports import Failure, utc_now
-from connected_app.oauth.redact import Secret, bare
+from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.site.database import (
 	BUSY,
 	before_writing,
@@ -137,7 +137,7 @@ class TokenCacheStore:
 		return grant
 
 	@contextmanager
-	def exclusive(self) -> Iterator[TokenCacheSlot]:
+	def exclusive(self) -> Iterator[LockedTokenCache]:
 		"""
 		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds; `store_unavailable`, when
 			the database or the connection to it is lost
@@ -147,7 +147,7 @@ class TokenCacheStore:
 			# Maintenance: what a provider gave could not be stored.
 			raise store_unavailable()
 		remembered().pop(self.key, None)
-		slot: TokenCacheSlot | None = None
+		slot: LockedTokenCache | None = None
 		callers = frappe.local.db
 		try:
 			with own_transaction("-".join(self.key), LOCK_WAIT):
@@ -164,7 +164,7 @@ class TokenCacheStore:
 					name, state = self._lock()
 				if self.create and not name:
 					raise being_renewed()
-				slot = TokenCacheSlot(self, name, state)
+				slot = LockedTokenCache(self, name, state)
 				if slot.grant:
 					# Whoever waited goes on with what the winner stored, though its own transaction may not see it.
 					slot.remember(slot.grant, slot.state)
@@ -183,7 +183,7 @@ class TokenCacheStore:
 			for happened, code in slot.happened if slot else ():
 				announce(happened, *self.key, code)
 		# Outside the handler: Frappe's frames hold what was to be written.
-		raise failure from bare(cause)
+		raise failure from strip_chain(cause)
 
 	def _create(self) -> None:
 		app, user = self.key
@@ -249,7 +249,7 @@ class TokenCacheStore:
 		)
 
 
-class TokenCacheSlot:
+class LockedTokenCache:
 	"""A Token Cache row under its lock.
 
 	`happened`: the events, with their codes, that are announced when the lock is gone.
@@ -343,12 +343,12 @@ class TokenCacheSlot:
 		raise store_unavailable()
 
 	@contextmanager
-	def _locked_again(self) -> Iterator[TokenCacheSlot]:
+	def _locked_again(self) -> Iterator[LockedTokenCache]:
 		"""The same row on the same connection, after somebody else's lock was waited for in vain."""
 		if frappe.db.db_type == "postgres":
 			# Else nothing can be done any more. MariaDB keeps our lock.
 			begin(LOCK_WAIT)
-		slot = TokenCacheSlot(self.store, *self.store._lock())
+		slot = LockedTokenCache(self.store, *self.store._lock())
 		yield slot
 		self.happened += slot.happened
 		self.new_scopes, self.connected_on = slot.new_scopes, slot.connected_on

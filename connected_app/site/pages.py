@@ -13,7 +13,7 @@ from frappe.utils import escape_html
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
 from connected_app.oauth.grant import Grant
-from connected_app.site.errors import translated
+from connected_app.site.errors import localized
 
 if TYPE_CHECKING:
 	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
@@ -73,7 +73,7 @@ def refuse(error: OAuthError, again: str) -> None:
 	elif isinstance(error, ConfigurationError):
 		status = 409
 	title = _("Not connected")
-	message, action = escape_html(translated(error.message)), escape_html(translated(error.action))
+	message, action = escape_html(localized(error.message)), escape_html(localized(error.action))
 	html = f"<p>{message}</p><p>{action}</p><p><code>{escape_html(error.code)}</code></p>"
 	frappe.respond_as_web_page(
 		title,

@@ -25,7 +25,7 @@ from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.ports import utc_now
-from connected_app.oauth.redact import Secret, sealed
+from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site.database import before_writing, own_connection, own_transaction
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive, unreadable
 from connected_app.site.http import http
@@ -186,7 +186,7 @@ def _retry(name: str, failures: Failures) -> None:
 
 def _kept(name: str) -> ClientConfig | None:
 	text = _secret(DOCTYPE, name, "client")
-	return ClientConfig(**sealed(json.loads(text))) if text else None
+	return ClientConfig(**as_secrets(json.loads(text))) if text else None
 
 
 def _present(client: ClientConfig, connected_app: str) -> ClientConfig:

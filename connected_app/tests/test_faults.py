@@ -87,13 +87,13 @@ step("asking")
 use()
 """
 BEFORE_THE_COMMIT = """
-from connected_app.site.grants import TokenCacheSlot
-on(TokenCacheSlot, "save", before="answered")
+from connected_app.site.grants import LockedTokenCache
+on(LockedTokenCache, "save", before="answered")
 use()
 """
 AFTER_THE_COMMIT = """
-from connected_app.site.grants import TokenCacheSlot
-on(TokenCacheSlot, "save", after="saved")
+from connected_app.site.grants import LockedTokenCache
+on(LockedTokenCache, "save", after="saved")
 use()
 """
 # Seconds, for a machine that is busy with other things.

@@ -19,10 +19,10 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
 from connected_app.oauth.refresh import ClientCredentials, Refresher, not_connected
 from connected_app.oauth.session import Session
-from connected_app.site import access, flow, leaving
+from connected_app.site import access, flow, offboarding
 from connected_app.site.database import own_connection
-from connected_app.site.errors import shown
-from connected_app.site.grants import TokenCacheSlot, TokenCacheStore
+from connected_app.site.errors import raises_frappe_errors
+from connected_app.site.grants import LockedTokenCache, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
@@ -90,10 +90,10 @@ class ConnectedApp(SecretKeeper):
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()
 		if before and before.enabled and not self.enabled:
-			leaving.end_connections({"connected_app": self.name})
+			offboarding.end_connections({"connected_app": self.name})
 
 	def on_trash(self) -> None:
-		leaving.end_connections({"connected_app": self.name})
+		offboarding.end_connections({"connected_app": self.name})
 
 	def suggested_redirect_uri(self) -> str:
 		"""The redirect URI as the site's present address makes it."""
@@ -176,7 +176,7 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		with shown(self.connect_url):
+		with raises_frappe_errors(self.connect_url):
 			self._check_enabled()
 			return SiteSession(self._refresher(user or frappe.session.user))
 
@@ -191,7 +191,7 @@ class ConnectedApp(SecretKeeper):
 			frappe.throw(_("A connection can be started only by the user it is for."), frappe.PermissionError)
 		# Called over HTTP this document is what the browser posted: only its name is used.
 		app = frappe.get_doc("Connected App", self.name)
-		with shown():
+		with raises_frappe_errors():
 			return flow.begin(app, success_uri)
 
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
@@ -224,7 +224,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self.get_token_cache(user)
 		if not token_cache or not token_cache.is_connected():
 			return None
-		with shown(self.connect_url):
+		with raises_frappe_errors(self.connect_url):
 			self._check_enabled()
 			self._refresher(user).current()
 		return self.get_token_cache(user)
@@ -235,7 +235,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		with shown():
+		with raises_frappe_errors():
 			self._check_enabled()
 			self._refresher("").current()
 		token_cache = self.get_token_cache("")
@@ -256,7 +256,7 @@ class ConnectedApp(SecretKeeper):
 		"""
 		user = user or frappe.session.user
 		access.check_script(self.name, user)
-		with shown(self.connect_url):
+		with raises_frappe_errors(self.connect_url):
 			if unasked := scopes.missing(wanted, self.get_scopes()):
 				raise ConfigurationError(
 					"scope_not_asked",
@@ -299,10 +299,10 @@ class SiteRefresher(Refresher):
 		self.app = app
 
 	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
-		with shown(self.app.connect_url):
+		with raises_frappe_errors(self.app.connect_url):
 			return super().renew(stale, rejected=rejected)
 
-	def _refresh(self, slot: TokenCacheSlot, grant: Grant | None) -> Grant:
+	def _refresh(self, slot: LockedTokenCache, grant: Grant | None) -> Grant:
 		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
 		app = frappe.get_doc("Connected App", self.app.name)
 		app._check_enabled()
@@ -318,5 +318,5 @@ class SiteSession(Session):
 	"""Refuses an address in Frappe's kind of error."""
 
 	def _check(self, url: str) -> None:
-		with shown():
+		with raises_frappe_errors():
 			super()._check(url)

@@ -12,7 +12,7 @@ from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
 from connected_app.site.database import own_connection
-from connected_app.site.errors import shown
+from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.grants import STORED, TOKENS, TokenCacheStore, aware, forget, locked, stored_on
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
@@ -79,7 +79,7 @@ class TokenCache(SecretKeeper):
 			# From the database: a script can make a document up.
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
 			check_script(*whose)
-		if fieldname in TOKENS and (grant := self._newer()):
+		if fieldname in TOKENS and (grant := self.latest_known()):
 			token = getattr(grant, fieldname)
 			return str(token) if token else None
 		return super().get_password(fieldname, raise_exception)
@@ -101,7 +101,7 @@ class TokenCache(SecretKeeper):
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		check_script(self.connected_app, self.user)
-		with shown():
+		with raises_frappe_errors():
 			store = TokenCacheStore(self.connected_app, self.user or "", create=True)
 			with store.exclusive() as slot:
 				fresh = from_response(data, utc_now())
@@ -115,7 +115,7 @@ class TokenCache(SecretKeeper):
 
 	def is_connected(self) -> bool:
 		"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
-		return bool(self.access_token or self._newer())
+		return bool(self.access_token or self.latest_known())
 
 	def get_expires_in(self) -> int:
 		"""Seconds until the access token expires, negative afterwards. A token that never expires has a year."""
@@ -129,10 +129,10 @@ class TokenCache(SecretKeeper):
 		return expires_at is not None and utc_now() >= expires_at
 
 	def _expires_at(self) -> Any:
-		grant = self._newer()
+		grant = self.latest_known()
 		return grant.expires_at if grant else aware(self.expires_at)
 
-	def _newer(self) -> Grant | None:
+	def latest_known(self) -> Grant | None:
 		"""What this request has stored, or read under the lock, unless the transaction sees something newer by now.
 
 		By the row's name, which is what permission is asked for: a script can make a document up.
