@@ -148,6 +148,28 @@ def test_secret_shows_nothing() -> None:
 		("x" * 300, "x" * 200),
 		(7, "7"),
 		("ü\x7f\x9f", "ü"),
+		("\U00020bb7田", "\U00020bb7田"),
+		(
+			"\U0001f468\u200d\U0001f469\u200d\U0001f467 Müller",
+			"\U0001f468\u200d\U0001f469\u200d\U0001f467 Müller",
+		),
+		(
+			"\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+			"\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+		),
+		("\u2764\ufe0f", "\u2764\ufe0f"),
+		(
+			"\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+			"\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+		),
+		# Neither what is hidden nor what turns the text around.
+		("\U000e0041\U000e0042a\u202eb\u2066c\ufeff", "abc"),
+		("\u200d\u200c", ""),
+		# Nothing is cut within a letter or an emoji.
+		("e\u0301" * 150, "e\u0301" * 100),
+		("x" * 199 + "e\u0301", "x" * 199),
+		("x" * 198 + "\U0001f44d\U0001f3fd", "x" * 198 + "\U0001f44d\U0001f3fd"),
+		("x" * 199 + "\U0001f44d\U0001f3fd", "x" * 199),
 		(None, "None"),
 	],
 )

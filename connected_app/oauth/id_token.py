@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 import threading
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from jwt.algorithms import OKPAlgorithm
 
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
@@ -23,23 +28,31 @@ if TYPE_CHECKING:
 CLOCK_SKEW = 60
 KEYS_LIVE = 3600
 KEYS_REST = 30
+# EdDSA by the names of RFC 9864, which say the curve, and by the one before it, which does not.
+EDWARDS: dict[str, tuple[type, ...]] = {
+	"Ed25519": (Ed25519PublicKey,),
+	"Ed448": (Ed448PublicKey,),
+	"EdDSA": (Ed25519PublicKey, Ed448PublicKey),
+}
 ASYMMETRIC = (
-	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", *EDWARDS,
 )  # fmt: skip
 # Only where the provider's metadata name them, as Frappe's own provider does.
 SYMMETRIC = ("HS256", "HS384", "HS512")
-# Claims are checked below, by our own clock and with our own codes.
-_OFF: Any = {
-	"verify_exp": False,
-	"verify_iat": False,
-	"verify_nbf": False,
-	"verify_aud": False,
-	"verify_iss": False,
-}
-_UNSIGNED: Any = {**_OFF, "verify_signature": False}
+# Signatures only: claims are checked below, by our own clock and with our own codes, whatever a release of PyJWT checks.
+_JWS = jwt.PyJWS()
+for _name in set(EDWARDS).difference(_JWS.get_algorithms()):
+	_JWS.register_algorithm(_name, OKPAlgorithm())
 # The last is what JSON of a hundred thousand brackets raises in older releases of PyJWT.
 _MALFORMED = (jwt.PyJWTError, UnicodeError, RecursionError)
-_HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
+_HASHES: dict[str, Callable[[bytes], bytes]] = {
+	"256": lambda text: hashlib.sha256(text).digest(),
+	"384": lambda text: hashlib.sha384(text).digest(),
+	"512": lambda text: hashlib.sha512(text).digest(),
+	# What the curve itself hashes by (RFC 8032 5.1, 5.2); OIDC Core 3.1.3.6 leaves it at "the hash of `alg`".
+	"Ed25519": lambda text: hashlib.sha512(text).digest(),
+	"Ed448": lambda text: hashlib.shake_256(text).digest(114),
+}
 
 
 class KeySets:
@@ -82,7 +95,8 @@ class KeySets:
 			if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
 				continue
 			try:
-				keys.append(jwt.PyJWK(entry))
+				# By `alg`, which may be a name that PyJWT does not know, an Edwards curve would not be recognized.
+				keys.append(jwt.PyJWK(entry, "EdDSA" if entry.get("kty") == "OKP" else None))
 			except Exception:  # noqa: S112  a key of a kind that is not known here is no reason to refuse the others
 				continue
 		return keys
@@ -93,7 +107,11 @@ key_sets = KeySets()
 
 def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jwt.PyJWK]:
 	family = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}[algorithm[:2]]
-	family_keys = [key for key in keys if key.key_type == family]
+	family_keys = [
+		key
+		for key in keys
+		if key.key_type == family and (family != "OKP" or isinstance(key.key, EDWARDS[algorithm]))
+	]
 	return [key for key in family_keys if key.key_id == kid] if kid is not None else family_keys
 
 
@@ -127,10 +145,10 @@ def verify(
 	"""
 	if not isinstance(token, str) or not token:
 		raise refused("missing", "The provider sent no ID token.")
-	claims, algorithm = _opened(config, token, "id_token_signing_alg_values_supported", http)
+	claims, hashes = _opened(config, token, "id_token_signing_alg_values_supported", http)
 	_check(config, claims, now, nonce)
-	if grant is not None and "at_hash" in claims:
-		_check_at_hash(claims["at_hash"], grant.access_token, algorithm)
+	if grant is not None and claims.get("at_hash"):
+		_check_at_hash(claims["at_hash"], grant.access_token, hashes)
 	return claims
 
 
@@ -148,11 +166,11 @@ def check_refreshed(config: ClientConfig, token: object, account_id: str) -> Non
 	if not isinstance(token, str):
 		return
 	try:
-		claims = jwt.decode(token, options=_UNSIGNED)
+		claims = _claims(token)
 	except _MALFORMED:
 		return
-	sub = claims.get("sub")
-	if isinstance(sub, str) and sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
+	sub = subject_of(claims)
+	if sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
 		raise refused("subject", "The provider's ID token names another account.")
 	try:
 		_check_parties(config, claims)
@@ -178,8 +196,10 @@ def signed_userinfo(config: ClientConfig, token: str, http: Transport) -> dict[s
 	return claims
 
 
-def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) -> tuple[dict[str, Any], str]:
-	"""The claims of `token`, whose signature is right, and its algorithm.
+def _opened(
+	config: ClientConfig, token: str, algorithms: str, http: Transport
+) -> tuple[dict[str, Any], list[str]]:
+	"""The claims of `token`, whose signature is right, and the names in `_HASHES` that its algorithm may stand for.
 
 	:param algorithms: the member of the provider's metadata that lists those it may have used
 	"""
@@ -188,10 +208,10 @@ def _opened(config: ClientConfig, token: str, algorithms: str, http: Transport) 
 	try:
 		header = jwt.get_unverified_header(token)
 		algorithm = _algorithm(config, header, algorithms)
-		claims = _decoded(config, token, header, algorithm, http)
+		claims, hashes = _decoded(config, token, header, algorithm, http)
 		if isinstance(claims.get("nonce"), str):
 			claims["nonce"] = Secret(claims["nonce"])
-		return claims, algorithm
+		return claims, hashes
 	except _MALFORMED as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
 		error = (
@@ -210,6 +230,9 @@ def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str
 		allowed = [
 			alg for alg in supported if alg in ASYMMETRIC or (alg in SYMMETRIC and config.client_secret)
 		]
+	if set(EDWARDS).intersection(allowed):
+		# Providers change from the older name to the newer ones, in tokens before metadata or the other way round.
+		allowed += EDWARDS
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
 		raise refused("algorithm", "The provider's ID token is signed in a way that is not allowed.")
@@ -218,16 +241,19 @@ def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str
 
 def _decoded(
 	config: ClientConfig, token: str, header: dict[str, Any], algorithm: str, http: Transport
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
+	hashes = (
+		list(EDWARDS) if algorithm == "EdDSA" else [algorithm if algorithm in EDWARDS else algorithm[-3:]]
+	)
 	if algorithm in SYMMETRIC:
 		# The key is the client secret and never one of the key set (OIDC Core 3.1.3.7, 8).
-		return jwt.decode(token, str(config.client_secret), algorithms=[algorithm], options=_OFF)
+		return _claims(token, str(config.client_secret), algorithm), hashes
 	if not config.jwks_uri:
-		return jwt.decode(token, options=_UNSIGNED)
+		return _claims(token), hashes
 	kid = header.get("kid")
 	kid = kid if isinstance(kid, str) else None
 	wrong: jwt.PyJWTError | None = None
-	# The second time with a key set that was fetched anew, where that is due: the provider may have changed a key
+	# The second time with a key set that was fetched again, where that is due: the provider may have changed a key
 	# without changing its name, or have given it none.
 	for anew in (False, True):
 		try:
@@ -238,16 +264,43 @@ def _decoded(
 			raise
 		for key in keys:
 			try:
-				return jwt.decode(token, key.key, algorithms=[algorithm], options=_OFF)
+				claims = _claims(token, key.key, algorithm)
 			except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as exc:
 				wrong = exc
+				continue
+			curves = [name for name in ("Ed25519", "Ed448") if isinstance(key.key, EDWARDS[name])]
+			return claims, curves or hashes
 	raise wrong or refused("key_unknown", "The provider's ID token was signed with an unknown key.")
+
+
+def _claims(token: str, key: Any = None, algorithm: str = "") -> dict[str, Any]:
+	"""The claims of a JWT. Without a key its signature is not checked.
+
+	:raises jwt.PyJWTError: `InvalidSignatureError` for a wrong signature
+	"""
+	if key is None:
+		signed = _JWS.decode_complete(token, options={"verify_signature": False})
+	else:
+		signed = _JWS.decode_complete(token, key, algorithms=[algorithm])
+	try:
+		claims = json.loads(signed["payload"])
+	except ValueError:
+		claims = None
+	if not isinstance(claims, dict):
+		raise jwt.DecodeError("The payload is no JSON object.")
+	# A member that is null is as if it were not there.
+	return {name: value for name, value in claims.items() if value is not None}
+
+
+def subject_of(claims: Mapping[str, Any]) -> str:
+	"""`sub` as text: some providers send a number. Empty where there is none."""
+	sub = claims.get("sub")
+	return str(sub) if isinstance(sub, str) or (isinstance(sub, int) and not isinstance(sub, bool)) else ""
 
 
 def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: str | None) -> None:
 	_check_parties(config, claims)
-	sub = claims.get("sub")
-	if not isinstance(sub, str) or not sub:
+	if not subject_of(claims):
 		raise refused("subject", "The provider's ID token names nobody.")
 	instant = now.timestamp()
 	expires, issued = claims.get("exp"), claims.get("iat")
@@ -286,9 +339,13 @@ def _is_number(value: object) -> TypeGuard[float]:
 	)
 
 
-def _check_at_hash(given: object, access_token: Secret, algorithm: str) -> None:
-	# OIDC Core 3.1.3.6; EdDSA with Ed25519 hashes by SHA-512.
-	hashed = _HASHES.get(algorithm[-3:], hashlib.sha512)(access_token.encode()).digest()
-	half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
-	if not isinstance(given, str) or not constant_time_equal(given, half):
-		raise refused("at_hash", "The provider's ID token belongs to another access token.")
+def _check_at_hash(given: object, access_token: Secret, hashes: list[str]) -> None:
+	"""OIDC Core 3.1.3.6: the left half of the access token's hash."""
+	for name in hashes:
+		if name not in _HASHES:
+			continue
+		hashed = _HASHES[name](access_token.encode())
+		half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
+		if isinstance(given, str) and constant_time_equal(given, half):
+			return
+	raise refused("at_hash", "The provider's ID token belongs to another access token.")

@@ -13,26 +13,31 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import socket
+import ssl
 import threading
 import time
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import default_headers
+from requests.utils import default_headers, get_environ_proxies, select_proxy, should_bypass_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from .errors import ConfigurationError, Sentence, TemporaryFailure
-from .redact import strip_chain
+from .errors import ConfigurationError, OAuthError, Sentence, TemporaryFailure
+from .redact import printable, strip_chain
 
 _current = threading.local()
+# Of `Http.proxy`: that of the environment.
+ENVIRONMENT = "environment"
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Not "private" to every supported Python's ipaddress, yet never a public provider.
 _SPECIAL = tuple(
@@ -47,6 +52,14 @@ _SPECIAL = tuple(
 
 # All that the Internet uses of IPv6; the rest is reserved, local, or an IPv4 address in disguise.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# Networks with IPv6 only reach IPv4 through it; the last 32 bits are the IPv4 address (RFC 6052 2.1).
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+# What a server's administrator sets for requests, and for curl.
+CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+_WESTERN = ("iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252")
 
 
 class AddressRefused(OSError):
@@ -55,21 +68,35 @@ class AddressRefused(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-	"""An HTTP answer, read whole."""
+	"""An HTTP answer.
+
+	:param complete: whether the whole body arrived; only what says itself where it ends may be read from a part
+	"""
 
 	status: int
 	headers: Mapping[str, str]
 	body: bytes = field(repr=False)
 	url: str = ""
+	complete: bool = True
 
 	@property
 	def content_type(self) -> str:
 		return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
+	@property
+	def text(self) -> str:
+		"""The body as text. A byte that is not of its encoding becomes U+FFFD, which no token may contain."""
+		try:
+			# JSON in UTF-16 and a byte order mark are known by their first bytes.
+			return self.body.decode(json.detect_encoding(self.body))
+		except UnicodeDecodeError:
+			declared = self.headers.get("content-type", "").lower().partition("charset=")[2].strip(' ";')
+			return self.body.decode(declared if declared in _WESTERN else "utf-8", "replace")
+
 	def json_object(self) -> dict[str, Any] | None:
 		"""The body as a JSON object, or None."""
 		try:
-			value = json.loads(self.body)
+			value = json.loads(self.text)
 		except (ValueError, RecursionError):
 			return None
 		return value if isinstance(value, dict) else None
@@ -109,6 +136,8 @@ class Policy:
 			ip = ip.ipv4_mapped
 		if ip.is_loopback and self.allow_http_loopback:
 			return
+		if ip in _NAT64:
+			ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
 		if (
 			not ip.is_global
 			or ip.is_multicast
@@ -175,11 +204,12 @@ class _Guarded:
 	_dns_host: str
 
 	def _new_conn(self) -> socket.socket:
-		policy: Policy = _current.policy
+		policy: Policy | None = _current.policy
 		name = self._dns_host
 		found = socket.getaddrinfo(name, self.port, type=socket.SOCK_STREAM)  # type: ignore[attr-defined]
 		for *_family, address in found:
-			policy.check_address(name, str(address[0]))
+			if policy:
+				policy.check_address(name, str(address[0]))
 		# Connect to what was checked; the certificate is still checked against the name. No further address is tried
 		# when the time is up: somebody may be waiting for a lock that we hold.
 		failed: Exception = TimeoutError()
@@ -217,10 +247,18 @@ class _GuardedHTTPSPool(HTTPSConnectionPool):
 	ConnectionCls = _GuardedHTTPSConnection
 
 
+_POOLS = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+
+
 class _GuardedAdapter(HTTPAdapter):
 	def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
 		super().init_poolmanager(*args, **kwargs)
-		self.poolmanager.pool_classes_by_scheme = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+		self.poolmanager.pool_classes_by_scheme = _POOLS
+
+	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+		manager = super().proxy_manager_for(proxy, **kwargs)
+		manager.pool_classes_by_scheme = _POOLS
+		return manager
 
 
 class Http:
@@ -229,6 +267,10 @@ class Http:
 	:param total_timeout: seconds for the whole exchange, trickling included; what was begun in time may take
 		`connect_timeout` more to connect, and as long again for TLS to agree; the resolver takes its own time
 	:param max_bytes: the longest body that is read
+	:param proxy: the address of an HTTP proxy through which https addresses are reached by CONNECT (RFC 9110 9.3.6);
+		"environment" for that of `HTTPS_PROXY`; empty for none. `NO_PROXY` of the environment counts with both. The
+		proxy's own address is the server's administrator's choice, and not under the address rule.
+	:param user_agent: sent along with each request (RFC 9110 10.1.5)
 	"""
 
 	def __init__(
@@ -240,6 +282,8 @@ class Http:
 		read_timeout: float = 15,
 		total_timeout: float = 20,
 		max_bytes: int = 1_000_000,
+		proxy: str = "",
+		user_agent: str = "connected_app",
 	) -> None:
 		self.policy = Policy(
 			allow_http_loopback=allow_http_loopback,
@@ -249,7 +293,9 @@ class Http:
 		self.total_timeout = total_timeout
 		self.max_bytes = max_bytes
 		# As requests' own sessions: a bundle of the server's admin, who has an authority of their own. Never off.
-		self.verify: str | bool = os.environ.get("REQUESTS_CA_BUNDLE") or True
+		self.verify: str | bool = next((path for name in CA_BUNDLES if (path := os.environ.get(name))), True)
+		self.proxy = proxy
+		self.user_agent = user_agent
 		self._adapter = _GuardedAdapter(pool_maxsize=20)
 
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply:
@@ -278,19 +324,33 @@ class Http:
 		self, method: str, url: str, data: Mapping[str, str] | None, headers: Mapping[str, str] | None
 	) -> Reply:
 		self.policy.check_url(url)
-		host = urlsplit(url).hostname
-		_current.policy = self.policy
+		host = urlsplit(url).hostname or ""
+		proxy = self.proxy_for(url)
+		if proxy:
+			self._check_target(host)
+		# The connection that a proxied request opens is the proxy's.
+		_current.policy = None if proxy else self.policy
 		_current.watch = watch = Deadline(self.total_timeout)
 		try:
 			# Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a
 			# redirect, however long it is.
-			fixed = {"Accept": "application/json", "Accept-Encoding": "identity"}
+			fixed = {
+				"Accept": "application/json",
+				"Accept-Encoding": "identity",
+				"User-Agent": self.user_agent,
+			}
 			prepared = requests.Request(
 				method, url, headers={**default_headers(), **fixed, **(headers or {})}, data=data
 			).prepare()
-			response = self._adapter.send(prepared, stream=True, timeout=self.timeouts, verify=self.verify)
+			response = self._adapter.send(
+				prepared,
+				stream=True,
+				timeout=self.timeouts,
+				verify=self.verify,
+				proxies={"https": proxy} if proxy else None,
+			)
 			try:
-				body = self._read(response)
+				body, complete = self._read(response)
 			finally:
 				watch.disarm()
 				response.close() if watch.expired else response.raw.release_conn()
@@ -303,53 +363,170 @@ class Http:
 					headers={key.lower(): value for key, value in response.headers.items()},
 					body=body,
 					url=url,
+					complete=complete,
 				)
 			error: Exception = TemporaryFailure(
 				"response_too_large", Sentence("The answer of {0} is too large.", host)
 			)
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
-			error, cause = _translated(exc, host, watch.expired), strip_chain(exc)
+			error = self._translated(exc, host, proxy, watch.expired)
+			cause = strip_chain(exc)
 		finally:
 			watch.disarm()
 		raise error from cause
 
-	def _read(self, response: requests.Response) -> bytes | None:
+	def proxy_for(self, url: str) -> str:
+		"""The address of the proxy through which `url` is reached; empty for none, as for loopback."""
+		parts = urlsplit(url)
+		if not self.proxy or parts.scheme != "https" or is_loopback(parts.hostname or ""):
+			return ""
+		if self.proxy == ENVIRONMENT:
+			return select_proxy(url, get_environ_proxies(url)) or ""
+		return "" if should_bypass_proxies(url, no_proxy=None) else self.proxy
+
+	def _check_target(self, host: str) -> None:
+		"""The address rule, for a host that the proxy resolves: by what this machine's resolver says, if it knows it.
+
+		:raises ConfigurationError: `address_refused`
+		"""
+		try:
+			found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+		except (OSError, UnicodeError):
+			# Behind a proxy, names of the Internet are often not known.
+			return
+		try:
+			for *_family, address in found:
+				self.policy.check_address(host, str(address[0]))
+		except AddressRefused:
+			refused = _address_refused(host)
+		else:
+			return
+		raise refused
+
+	def _read(self, response: requests.Response) -> tuple[bytes | None, bool]:
+		"""The body, None when it is too large; and whether it is complete."""
 		# Read until nothing comes: only the empty read tells urllib3 that the connection was closed too early.
-		body = b""
-		while chunk := response.raw.read(self.max_bytes + 1 - len(body), decode_content=False):
-			body += chunk
+		body, complete = b"", True
+		try:
+			while chunk := response.raw.read(self.max_bytes + 1 - len(body), decode_content=False):
+				body += chunk
+		except (HTTPError, OSError):
+			# What came may hold a refresh token, and the one before it may be spent.
+			if not body:
+				raise
+			complete = False
 		if len(body) > self.max_bytes:
 			response.close()
-			return None
-		if response.headers.get("Content-Encoding", "").lower() in ("gzip", "deflate"):
-			body = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, self.max_bytes + 1)
-		return body if len(body) <= self.max_bytes else None
+			return None, complete
+		encoding = response.headers.get("Content-Encoding", "").lower()
+		if encoding in ("gzip", "x-gzip", "deflate"):
+			body = _decompressed(body, self.max_bytes + 1)
+		return (body if len(body) <= self.max_bytes else None), complete
 
-
-def _translated(exc: BaseException, host: str | None, cut: bool) -> Exception:
-	chain: BaseException | None = exc
-	seen = 0
-	while chain is not None and seen < 10:
-		if isinstance(chain, AddressRefused):
+	def _translated(self, exc: BaseException, host: str, proxy: str, cut: bool) -> OAuthError:
+		"""What went wrong, in our words."""
+		chain = list(_chain(exc))
+		if any(isinstance(link, AddressRefused) for link in chain):
+			return _address_refused(host)
+		if isinstance(self.verify, str) and not is_usable_bundle(self.verify):
 			return ConfigurationError(
-				"address_refused",
-				Sentence("{0} is an internal address, which this site may not call.", host),
-				"Enter the provider's public address, or list the host in the site's configuration.",
+				"ca_bundle_unusable",
+				Sentence("There are no trusted certificate authorities in {0}.", self.verify),
+				"Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in this server's environment, or the file.",
 			)
-		# urllib3's `reason` is an exception, that of an SSLError a text.
-		reason = getattr(chain, "reason", None)
-		chain = (
-			chain.__cause__ or chain.__context__ or (reason if isinstance(reason, BaseException) else None)
-		)
-		seen += 1
-	if isinstance(exc, requests.exceptions.SSLError):
+		if cut or isinstance(exc, requests.Timeout):
+			return TemporaryFailure("timeout", Sentence("{0} did not answer in time.", host))
+		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
+			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
+		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
+		if tls or isinstance(exc, requests.exceptions.SSLError):
+			return _tls_error(tls, chain, host)
+		return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
+
+
+def _decompressed(body: bytes, limit: int) -> bytes:
+	"""`body` decompressed, at most `limit` bytes of it; as it is where its label is wrong."""
+	for window in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
+		try:
+			return zlib.decompressobj(window).decompress(body, limit)
+		except zlib.error:
+			continue
+	return body
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+	"""`error` and what it came from."""
+	link: BaseException | None = error
+	for _ in range(10):
+		if link is None:
+			return
+		yield link
+		# urllib3's `reason` is an exception, that of an SSLError a text; requests hands it on as the argument.
+		inner = [getattr(link, "reason", None), *link.args]
+		reason = next((each for each in inner if isinstance(each, BaseException)), None)
+		link = link.__cause__ or link.__context__ or reason
+
+
+def _address_refused(host: str) -> ConfigurationError:
+	return ConfigurationError(
+		"address_refused",
+		Sentence("{0} is an internal address, which this site may not call.", host),
+		"Enter the provider's public address, or list the host in the site's configuration.",
+	)
+
+
+def is_usable_bundle(path: str) -> bool:
+	"""Whether `path` is a folder, or a file with a certificate in it."""
+	try:
+		return os.path.isdir(path) or bool(ssl.create_default_context(cafile=path))
+	except OSError:
+		return False
+
+
+def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthError:
+	# The status is in the text only: `Tunnel connection failed: 403 Forbidden`.
+	status = next((found[1] for link in chain if (found := _TUNNEL.search(str(link)))), "")
+	if status and status[0] == "4":
 		return ConfigurationError(
-			"certificate_invalid", Sentence("The certificate of {0} could not be verified.", host)
+			"proxy_refused",
+			Sentence("The proxy does not let this site reach {0}.", host),
+			Sentence("Correct connected_app_proxy, or what the proxy allows (HTTP {0}).", status),
 		)
-	if cut or isinstance(exc, requests.Timeout):
-		return TemporaryFailure("timeout", Sentence("{0} did not answer in time.", host))
-	return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
+	if status:
+		return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
+	return TemporaryFailure(
+		"proxy_unreachable",
+		Sentence("The proxy {0} could not be reached.", proxy),
+		"Check connected_app_proxy in the site's configuration.",
+	)
+
+
+def _tls_error(error: ssl.SSLError | None, chain: list[BaseException], host: str) -> OAuthError:
+	"""Why no secure connection was established: certificates are only one of the causes."""
+	if isinstance(error, ssl.SSLCertVerificationError) or error is None:
+		why = printable(getattr(error, "verify_message", "") or "")
+		return ConfigurationError(
+			"certificate_invalid",
+			Sentence("The certificate of {0} could not be verified.", host),
+			Sentence("Ask the provider to correct its certificate ({0}).", why) if why else "",
+		)
+	reason = error.reason or ""
+	if "CERTIFICATE_REQUIRED" in reason or "ALERT_BAD_CERTIFICATE" in reason:
+		return ConfigurationError(
+			"client_certificate_required",
+			Sentence("{0} asks for a client certificate, which this site does not have.", host),
+			"Use an address of the provider that takes a client secret.",
+		)
+	if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) or "EOF" in reason:
+		return TemporaryFailure(
+			"tls_interrupted", Sentence("{0} ended the connection before it was secured.", host)
+		)
+	return ConfigurationError(
+		"tls_unsupported",
+		Sentence("{0} and this site could not agree on how to secure the connection.", host),
+		Sentence("Check the address: its port may not be one for https ({0}).", printable(reason)),
+	)
 
 
 _api_adapter = HTTPAdapter(pool_connections=20, pool_maxsize=20)

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\uffff]+")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\U0010ffff]+")
+# Format characters that are part of writing: joiners between letters of Persian or Hindi, and within emoji.
+_JOINERS = "\u200c\u200d"
+# A flag of a region is a black flag and its code in tag characters (UTS 51, ED-14a).
+# Characters that belong to the one before: joiners, variation selectors, skin tones, tags.
+_BOUND = frozenset(
+	{
+		*_JOINERS,
+		*map(chr, range(0xFE00, 0xFE10)),
+		*map(chr, range(0x1F3FB, 0x1F400)),
+		*map(chr, range(0xE0020, 0xE0080)),
+	}
+)
+_FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a\U000e0030-\U000e0039]{1,6}\U000e007f")
 
 
 class Secret(str):
@@ -69,6 +83,24 @@ def constant_time_equal(given: str, expected: str) -> bool:
 
 
 def printable(text: object, limit: int = 200) -> str:
-	"""A provider's words, cut to `limit` characters, on one line, without control characters."""
-	shown = "".join(char for char in _UNPRINTABLE.sub(" ", str(text)) if char.isprintable())
-	return shown[:limit].strip()
+	"""A provider's words, cut to `limit` characters, on one line, without characters that control or reorder text."""
+	given = _UNPRINTABLE.sub(" ", str(text))
+	kept = ""
+	end = 0
+	for flag in _FLAG.finditer(given):
+		kept += _visible(given[end : flag.start()]) + flag[0]
+		end = flag.end()
+	kept += _visible(given[end:])
+	if len(kept) > limit:
+		# Nothing is cut within an emoji or a letter with its accents.
+		cut = limit
+		while cut and (
+			unicodedata.combining(kept[cut]) or kept[cut] in _BOUND or kept[cut - 1] == _JOINERS[1]
+		):
+			cut -= 1
+		kept = kept[: cut or limit]
+	return kept.strip().strip(_JOINERS)
+
+
+def _visible(text: str) -> str:
+	return "".join(char for char in text if char.isprintable() or char in _JOINERS)

@@ -87,6 +87,8 @@ def read(reply: Reply) -> dict[str, Any]:
 			"redirected", "The token endpoint redirects, which is not followed.", "Check the Token URI."
 		)
 	answer = reply.json_object()
+	if answer is None and not reply.complete:
+		raise TemporaryFailure("network", "The provider's answer broke off.")
 	if answer is None and reply.content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
 		try:
 			answer = dict(parse_qsl(reply.body.decode(), max_num_fields=100))

@@ -31,7 +31,10 @@ def account(
 	told = dict(claims or {})
 	if config.userinfo_uri and not any(told.get(name) for name in _NAMES[:3]):
 		said = fetch(config, grant, http) or {}
-		if claims and said and said.get("sub") != claims["sub"]:
+		if claims and said and not id_token.subject_of(said):
+			# It does not say whom it is about (OIDC Core 5.3.2 wants that), so that nothing is taken from it.
+			said = {}
+		if claims and said and id_token.subject_of(said) != id_token.subject_of(claims):
 			raise ReconnectRequired(
 				"userinfo_subject_mismatch",
 				"The provider's statements about the account contradict each other.",

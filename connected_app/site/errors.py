@@ -40,6 +40,15 @@ STORED = (
 	"{0} is an internal address, which this site may not call.",
 	"The certificate of {0} could not be verified.",
 	"The answer of {0} is too large.",
+	"There are no trusted certificate authorities in {0}.",
+	"The proxy does not let this site reach {0}.",
+	"Correct connected_app_proxy, or what the proxy allows (HTTP {0}).",
+	"The proxy {0} could not be reached.",
+	"{0} asks for a client certificate, which this site does not have.",
+	"{0} ended the connection before it was secured.",
+	"{0} and this site could not agree on how to secure the connection.",
+	"Check the address: its port may not be one for https ({0}).",
+	"Ask the provider to correct its certificate ({0}).",
 	"{0} is not set.",
 )
 

@@ -1,0 +1,159 @@
+"""An egress proxy: a real one (proxy.py) in a process of its own, which speaks CONNECT (RFC 9110 9.3.6)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connected_app.oauth import ConfigurationError, Http, OAuthError
+
+from .test_net import TlsServer, answers, certificate, no_connections
+
+# As a proxied name has to be: this machine, and not known as such by its very name.
+HOST = "127.1"
+PASSWORD = "proxy-password-8d1"
+
+
+class Proxy:
+	def __init__(self, folder: Path, *options: str) -> None:
+		self.log = folder / "proxy.log"
+		with socket.create_server(("127.0.0.1", 0)) as free:
+			self.port = free.getsockname()[1]
+		self.url = f"http://127.0.0.1:{self.port}"
+		command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", str(self.port)]
+		command += ["--num-workers", "1", "--num-acceptors", "1", "--log-file", str(self.log), *options]
+		self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+		for _ in range(200):
+			try:
+				socket.create_connection(("127.0.0.1", self.port), 1).close()
+				return
+			except OSError:
+				time.sleep(0.05)
+		raise AssertionError("the proxy did not start")
+
+	def targets(self) -> list[str]:
+		"""What it was asked to connect to. It writes a line when a connection has ended."""
+		found: list[str] = []
+		for _ in range(40):
+			found = re.findall(r"CONNECT (\S+)", self.log.read_text())
+			if found:
+				break
+			time.sleep(0.05)
+		return found
+
+	def stop(self) -> None:
+		self.process.terminate()
+		self.process.wait(10)
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Proxy]:
+	running = Proxy(tmp_path, *getattr(request, "param", ()))
+	yield running
+	running.stop()
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsServer]:
+	authority = certificate(tmp_path, "authority.example")
+	monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority[0]))
+	server = TlsServer(certificate(tmp_path, "localhost", HOST, issuer=authority[1])[0])
+	yield server
+	server.close()
+
+
+def client(**settings: Any) -> Http:
+	return Http(allow_http_loopback=True, connect_timeout=5, read_timeout=5, total_timeout=8, **settings)
+
+
+def test_the_setting(proxy: Proxy, tls: TlsServer) -> None:
+	reply = client(proxy=proxy.url).post(f"https://{HOST}:{tls.port}/token", {"secret": "s3"})
+	assert reply.body == b"{}" and b"secret=s3" in tls.received[0]
+	assert proxy.targets() == [f"{HOST}:{tls.port}"]
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_the_environment(
+	variable: str, proxy: Proxy, tls: TlsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.setenv(variable, proxy.url)
+	address = f"https://{HOST}:{tls.port}/"
+	assert client(proxy="environment").get(address).body == b"{}"
+	assert proxy.targets() == [f"{HOST}:{tls.port}"]
+	assert client().proxy_for(address) == ""
+
+
+@pytest.mark.parametrize("setting", ["environment", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("without", [HOST, "localhost", "*", "a.example, 127.1"])
+def test_no_proxy(without: str, setting: str, tls: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""NO_PROXY lists what is reached directly; at the proxy's port here nobody answers."""
+	monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	monkeypatch.setenv("NO_PROXY", without)
+	assert (
+		client(proxy=setting)
+		.get(f"https://{'localhost' if without == 'localhost' else HOST}:{tls.port}/")
+		.body
+	)
+
+
+def test_loopback_is_reached_directly(tls: TlsServer) -> None:
+	assert client(proxy="http://127.0.0.1:1").get(f"https://localhost:{tls.port}/").body == b"{}"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "rebound.example"])
+def test_internal_targets(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""The address rule holds for the target as far as this machine can resolve it; the proxy is not even asked."""
+	answers(monkeypatch, ["10.0.0.7"])
+	connected = no_connections(monkeypatch)
+	with pytest.raises(ConfigurationError) as caught:
+		Http(proxy="http://127.0.0.1:1").get(f"https://{host}/")
+	assert caught.value.code == "address_refused" and connected == []
+
+
+def test_a_name_that_only_the_proxy_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Without a resolver of its own for the Internet, a site relies on the proxy's."""
+	connected = no_connections(monkeypatch)
+	with pytest.raises(OAuthError) as caught:
+		Http(proxy="http://127.0.0.1:1").get("https://provider.invalid/")
+	assert caught.value.code == "proxy_unreachable" and connected == ["127.0.0.1"]
+
+
+def test_certificates_through_the_proxy(
+	proxy: Proxy, tls: TlsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+	with pytest.raises(ConfigurationError) as caught:
+		client(proxy=proxy.url).post(f"https://{HOST}:{tls.port}/", {"secret": "s3"})
+	assert caught.value.code == "certificate_invalid" and tls.received == []
+
+
+def test_a_proxy_that_is_away() -> None:
+	with pytest.raises(OAuthError) as caught:
+		client(proxy=f"http://admin:{PASSWORD}@127.0.0.1:1").get(f"https://{HOST}:1/")
+	assert caught.value.code == "proxy_unreachable" and "127.0.0.1" in str(caught.value)
+	assert PASSWORD not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize("proxy", [("--basic-auth", f"admin:{PASSWORD}")], indirect=True)
+def test_a_proxy_that_wants_a_password(proxy: Proxy, tls: TlsServer) -> None:
+	address = f"https://{HOST}:{tls.port}/"
+	for url in (proxy.url, proxy.url.replace("//", "//admin:wrong@")):
+		with pytest.raises(ConfigurationError) as caught:
+			client(proxy=url).get(address)
+		assert caught.value.code == "proxy_refused" and "407" in caught.value.action
+	assert client(proxy=proxy.url.replace("//", f"//admin:{PASSWORD}@")).get(address).body == b"{}"
+
+
+def test_a_target_that_is_away(proxy: Proxy) -> None:
+	"""It is not the proxy's fault, nor the admin's."""
+	with pytest.raises(OAuthError) as caught:
+		client(proxy=proxy.url).get(f"https://{HOST}:1/")
+	assert caught.value.code in ("network", "tls_interrupted", "timeout")
