@@ -26,12 +26,20 @@ def document(issuer: str, **changes: Any) -> dict[str, Any]:
 		("/.well-known/openid-configuration/realms/a", "/realms/a"),
 		("/.well-known/oauth-authorization-server/realms/a", "/realms/a"),
 		("/.well-known/oauth-authorization-server", ""),
+		("/o/.well-known/openid-configuration/", "/o"),
+		("/.well-known/openid_configuration", ""),
+		("/.well-known/openid_sandbox_configuration", ""),
+		("/t/v2.0/.well-known/openid-configuration?p=b2c_1_sign_in", "/t/v2.0"),
 	],
 )
 def test_placements(path: str, tail: str, server: Hostile, http: Http) -> None:
 	"""oidcc-client-test-discovery-openid-config: both placements (RFC 8414 3.1, Discovery 4)."""
-	url = server.script(path, as_json(document(server.url + tail)))
+	query = path.partition("?")[2]
+	url = server.script(path.partition("?")[0], as_json(document(server.url + tail))) + (
+		query and "?" + query
+	)
 	metadata = fetch(url, http)
+	assert server.requests[0].target == path
 	assert metadata.issuer == issuer_of(url) == server.url + tail
 	assert metadata.token_endpoint == server.url + tail + "/token"
 	assert metadata.userinfo_endpoint == ""
@@ -84,7 +92,74 @@ def test_mtls_endpoint_aliases(server: Hostile, http: Http) -> None:
 	assert (metadata.token_endpoint, metadata.userinfo_endpoint) == (server.url + "/token", "")
 
 
-@pytest.mark.parametrize("value", [7, None, ["x"], "javascript:alert(1)", "/token"])
+@pytest.mark.parametrize(
+	"path",
+	[
+		"/realms/a/.well-known/openid-configuration",
+		"/.well-known/oauth-authorization-server/realms/a",
+		"/.well-known/openid-configuration/realms/a",
+		"/realms/a/.well-known/oauth-authorization-server",
+	],
+)
+def test_of_an_issuer(path: str, server: Hostile, http: Http) -> None:
+	"""All placements are tried for an address without a well-known part."""
+	server.script(path, as_json(document(server.url + "/realms/a")))
+	assert fetch(server.url + "/realms/a", http).token_endpoint == server.url + "/realms/a/token"
+
+
+@pytest.mark.parametrize("issuer", ["", "/realms/a"])
+def test_the_other_document(issuer: str, server: Hostile, http: Http) -> None:
+	"""RFC 8414 beside OpenID: it adds what is lacking, and changes nothing that is there."""
+	url = server.script(issuer + "/.well-known/openid-configuration", as_json(document(server.url + issuer)))
+	other = "/.well-known/oauth-authorization-server" + issuer
+	more = {"revocation_endpoint": server.url + "/revoke", "token_endpoint": server.url + "/other"}
+	server.script(other, as_json(document(server.url + issuer, **more)))
+	metadata = fetch(url, http)
+	assert metadata.revocation_endpoint == metadata.document["revocation_endpoint"] == server.url + "/revoke"
+	assert metadata.token_endpoint == server.url + issuer + "/token"
+	for bad in (
+		as_json(document("https://other.example", **more)),
+		as_json(document(server.url + issuer, revocation_endpoint=7)),
+		Answer(b"", 500),
+		Answer(b"<html>"),
+		Answer(status=302, headers={"Location": "http://10.0.0.1/"}),
+	):
+		server.script(other, bad)
+		assert fetch(url, http).revocation_endpoint == ""
+
+
+def test_the_other_document_is_not_asked_for_in_vain(server: Hostile, http: Http) -> None:
+	more = {name: server.url + "/" + name for name in ("revocation_endpoint", "introspection_endpoint")}
+	url = server.script("/.well-known/openid-configuration", as_json(document(server.url, **more)))
+	fetch(url, http)
+	assert len(server.requests) == 1
+
+
+def test_another_issuer(server: Hostile, http: Http) -> None:
+	"""Azure AD B2C, Oracle, PayPal, Salesforce My Domain: accepted by explicit choice only."""
+	url = server.script("/.well-known/openid-configuration", as_json(document("https://issuer.example")))
+	with pytest.raises(ConfigurationError) as caught:
+		fetch(url, http)
+	assert caught.value.code == "discovery_issuer_mismatch"
+	assert fetch(url, http, any_issuer=True).issuer == "https://issuer.example"
+	assert fetch(url, http, "https://issuer.example").issuer == "https://issuer.example"
+	for nobody in (None, "", 7):
+		server.script(
+			"/.well-known/openid-configuration", as_json({**document(server.url), "issuer": nobody})
+		)
+		with pytest.raises(ConfigurationError):
+			fetch(url, http, any_issuer=True)
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("name", [name for name in ENDPOINTS if name != "token_endpoint"])
+def test_null_is_as_if_omitted(name: str, nothing: object, server: Hostile, http: Http) -> None:
+	url = server.script("/.well-known/openid-configuration", as_json(document(server.url, **{name: nothing})))
+	metadata = fetch(url, http)
+	assert getattr(metadata, name) == "" and name not in metadata.document
+
+
+@pytest.mark.parametrize("value", [7, ["x"], "javascript:alert(1)", "/token"])
 @pytest.mark.parametrize("name", ["token_endpoint", "jwks_uri"])
 def test_endpoints_are_addresses(name: str, value: Any, server: Hostile, http: Http) -> None:
 	url = server.script("/.well-known/openid-configuration", as_json(document(server.url, **{name: value})))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .errors import ConfigurationError, Sentence, TemporaryFailure
+from .errors import ConfigurationError, OAuthError, Sentence, TemporaryFailure
 
 if TYPE_CHECKING:
+	from .net import Reply
 	from .ports import Transport
 
-WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
+OPENID, OAUTH = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
+# What comes before and behind it is the issuer's path. Some providers have names of their own (Intuit's
+# openid_configuration and openid_sandbox_configuration), or a slash at the end (Django).
+_WELL_KNOWN = re.compile(r"(?P<before>.*)/\.well-known/[\w.-]+(?P<behind>/.*)?", re.DOTALL)
 ENDPOINTS = (
 	"authorization_endpoint",
 	"token_endpoint",
@@ -44,29 +50,59 @@ def issuer_of(url: str) -> str:
 	"""
 	parts = urlsplit(url.strip())
 	path = parts.path
-	for suffix in WELL_KNOWN:
-		if path.endswith(suffix):
-			path = path[: -len(suffix)]
-			break
-		if path.startswith(suffix + "/"):
-			path = path[len(suffix) :]
-			break
+	if found := _WELL_KNOWN.fullmatch(path):
+		behind = found["behind"] or ""
+		path = found["before"] + ("" if behind == "/" else behind)
 	return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-def fetch(url: str, http: Transport, issuer: str = "") -> Metadata:
-	"""Fetch and check the metadata document at `url`.
+def addresses(url: str) -> list[str]:
+	"""Where the metadata of an issuer may be: an address with a well-known part is taken as it is typed."""
+	parts = urlsplit(url.strip())
+	if _WELL_KNOWN.fullmatch(parts.path):
+		return [url.strip()]
+	path = parts.path.rstrip("/")
+	paths = [path + OPENID, OAUTH + path, OPENID + path, path + OAUTH]
+	return [urlunsplit((parts.scheme, parts.netloc, each, parts.query, "")) for each in dict.fromkeys(paths)]
+
+
+def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = False) -> Metadata:
+	"""Fetch and check the metadata document at `url`, or of the issuer `url`.
+
+	What an OpenID document lacks is taken from the same issuer's RFC 8414 document, if there is one.
 
 	:param issuer: the issuer to expect; by default the one that `url` stands for. An issuer with a placeholder,
 		such as Microsoft's `{tenantid}`, is accepted only when it is given here, that is, by explicit choice.
+	:param any_issuer: accept the issuer that the document names, by explicit choice: whoever answers at `url` then
+		decides whose ID tokens are accepted
 	:raises ConfigurationError: `discovery_not_found`, `discovery_invalid`, `discovery_issuer_mismatch`, and
 		what `net.Http.get` raises
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and what `net.Http.get` raises
 	"""
-	url = url.strip()
-	if not any(known in url for known in WELL_KNOWN):
-		url = url.rstrip("/") + WELL_KNOWN[0]
-	reply = http.get(url, redirects=3)
+	for address in (candidates := addresses(url)):
+		reply = http.get(address, redirects=3)
+		if reply.status not in (404, 405, 410) or address == candidates[-1]:
+			break
+	else:
+		raise AssertionError
+	document = _read(reply)
+	expected = issuer or issuer_of(url)
+	found = document.get("issuer")
+	# Compared exactly (RFC 8414 3.3), but for the slash that appending the well-known path loses.
+	if not isinstance(found, str) or not (
+		any_issuer or found == expected or (not issuer and found.rstrip("/") == expected.rstrip("/"))
+	):
+		raise ConfigurationError(
+			"discovery_issuer_mismatch",
+			"The document names another issuer than the address it was fetched from.",
+			"Use the address that belongs to the issuer; for Microsoft, the one with your own tenant's ID.",
+		)
+	if "openid" in urlsplit(reply.url).path.rpartition("/.well-known/")[2]:
+		document = {**_oauth_document(found, document, http), **document}
+	return Metadata(issuer=found, document=document, **_endpoints(document))
+
+
+def _read(reply: Reply) -> dict[str, Any]:
 	if reply.status == 429 or reply.status >= 500:
 		code = "rate_limited" if reply.status == 429 else "server_error"
 		raise TemporaryFailure(code, Sentence("The provider answered with HTTP {0}.", reply.status))
@@ -83,17 +119,11 @@ def fetch(url: str, http: Transport, issuer: str = "") -> Metadata:
 			"The answer is not an OpenID Configuration document.",
 			"Check the OpenID Configuration URL: opened in a browser it shows JSON.",
 		)
-	expected = issuer or issuer_of(url)
-	found = document.get("issuer")
-	# Compared exactly (RFC 8414 3.3), but for the slash that appending the well-known path loses.
-	if not isinstance(found, str) or (
-		found != expected and (issuer or found.rstrip("/") != expected.rstrip("/"))
-	):
-		raise ConfigurationError(
-			"discovery_issuer_mismatch",
-			"The document names another issuer than the address it was fetched from.",
-			"Use the address that belongs to the issuer; for Microsoft, the one with your own tenant's ID.",
-		)
+	# A member that is null or empty is as if it were not there.
+	return {name: value for name, value in document.items() if value not in (None, "")}
+
+
+def _endpoints(document: Mapping[str, Any]) -> dict[str, str]:
 	endpoints: dict[str, str] = {}
 	for name in ENDPOINTS:
 		value = document.get(name, "")
@@ -102,4 +132,18 @@ def fetch(url: str, http: Transport, issuer: str = "") -> Metadata:
 				"discovery_invalid", Sentence("{0} in the provider's document is not a web address.", name)
 			)
 		endpoints[name] = value
-	return Metadata(issuer=found, document=document, **endpoints)
+	return endpoints
+
+
+def _oauth_document(issuer: str, document: Mapping[str, Any], http: Transport) -> dict[str, Any]:
+	"""The RFC 8414 document of `issuer`, where the OpenID one lacks what that may have; else, or in doubt, nothing."""
+	if all(document.get(name) for name in ("revocation_endpoint", "introspection_endpoint")):
+		return {}
+	parts = urlsplit(issuer)
+	address = urlunsplit((parts.scheme, parts.netloc, OAUTH + parts.path.rstrip("/"), "", ""))
+	try:
+		more = _read(http.get(address))
+		_endpoints(more)
+	except OAuthError:
+		return {}
+	return more if more.get("issuer") == issuer else {}
