@@ -8,17 +8,17 @@ from urllib.parse import quote
 
 import frappe
 from frappe import _
+from frappe.utils import get_absolute_url
 
-from connected_app.oauth import discovery, scopes
+from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
-from connected_app.site import access, flow, pages
+from connected_app.site import access, discovery, flow, pages
 from connected_app.site import connections as overview
 from connected_app.site.checks import ENDPOINT_FIELDS
 from connected_app.site.checks import check_configuration as look_for_mistakes
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
-from connected_app.site.http import http
 from connected_app.site.revocation import disconnect as forget_and_revoke
 
 
@@ -86,8 +86,8 @@ def callback() -> None:
 
 def _home(app: Any) -> str:
 	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
-	name = quote(app.name, safe="")
-	return f"/app/connected-app/{name}" if desk else f"/connect?app={name}"
+	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
+	return get_absolute_url(app.doctype, app.name) if desk else "/connect?app=" + quote(app.name, safe="")
 
 
 @frappe.whitelist(methods=["POST"])
@@ -133,14 +133,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	access.check_is_admin()
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		if not app.openid_configuration:
-			raise ConfigurationError(
-				"openid_configuration_missing",
-				_("OpenID Configuration is not set."),
-				_("Enter its URL and save."),
-			)
-		chosen = app.issuer if "{tenantid}" in (app.issuer or "") else ""
-		metadata = discovery.fetch(app.openid_configuration, http(), chosen)
+		metadata = discovery.fetch(app.openid_configuration, app.issuer)
 	values = {field: getattr(metadata, name) for field, name in ENDPOINT_FIELDS.items()}
 	labels = {field: _(app.meta.get_label(field)) for field in values}
 	found = {field: value for field, value in values.items() if value}

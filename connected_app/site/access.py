@@ -125,5 +125,5 @@ def return_address(success_uri: str | None) -> str | None:
 	if clean and origin in [site.rstrip("/"), *allowed]:
 		return success_uri
 	raise ConfigurationError(
-		"success_uri_refused", "The address to return to is not on this site.", "Pass a path such as /app."
+		"success_uri_refused", "The address to return to is not on this site.", "Pass a path such as /me."
 	)

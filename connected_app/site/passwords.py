@@ -28,6 +28,19 @@ class SecretKeeper(Document):
 		return super().get_password(fieldname, raise_exception)
 
 
+def has_password(doctype: str, name: str, fieldname: str) -> bool:
+	"""Whether a password is stored, readable or not."""
+	auth = frappe.qb.Table("__Auth")
+	stored = (
+		frappe.qb.from_(auth)
+		.select(auth.name)
+		.where((auth.doctype == doctype) & (auth.name == name) & (auth.fieldname == fieldname))
+		.where(auth.encrypted == 1)
+		.limit(1)
+	)
+	return bool(stored.run())
+
+
 def check_not_for_browsers() -> None:
 	"""For the `get_password` of a document whose secrets are for code on the server only.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import frappe
 from frappe import _
 
+from connected_app import api
 from connected_app.site import cards
 from connected_app.tests.site import ALICE, VISITOR, Browser, Case, make_app, needs_providers, row
 
@@ -68,6 +71,17 @@ class TestMyConnections(Case):
 				browser.open("/my-connections").text.partition("<main")[0], r'href="[^"]*/my-connections"'
 			)
 		self.assertNotIn("/my-connections", Browser().open("/").text)
+
+
+class TestDesk(Case):
+	def test_where_a_connection_lands(self) -> None:
+		"""On the app's form, at the address that this Frappe gives it: /app, from released 16 on /desk."""
+		app = make_app()
+		self.assertEqual(api._home(app), frappe.utils.get_absolute_url("Connected App", app.name))
+		with patch.object(api, "get_absolute_url", side_effect=lambda *of: "/".join(("/desk", *of))):
+			self.assertEqual(api._home(app), f"/desk/Connected App/{app.name}")
+			frappe.set_user(VISITOR)
+			self.assertEqual(api._home(app), f"/connect?app={app.name}")
 
 
 @needs_providers

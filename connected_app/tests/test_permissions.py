@@ -262,6 +262,19 @@ class TestDocuments(Permissions):
 		self.assertEqual(for_alice.status_code, 403, for_alice.text[:300])
 		self.assertGreaterEqual(Browser().post(url, data=arguments).status_code, 400)
 
+	def test_the_documents_discovery(self) -> None:
+		"""Frappe 16's method of the document gives the provider's metadata, by the saved address, to admins only."""
+		forged = frappe.get_doc("Connected App", self.app.name).as_dict()
+		forged.update(openid_configuration="https://evil.example/.well-known/openid-configuration")
+		arguments = {"docs": frappe.as_json(forged), "method": "get_openid_configuration"}
+		for browser, status in ((self.alice, 403), (self.visitor, 403), (self.manager, 200)):
+			answer = browser.post(f"{browser.base}/api/method/run_doc_method", data=arguments)
+			self.assertEqual(answer.status_code, status, answer.text[:300])
+		found = answer.json()["message"]
+		self.assertEqual(found["issuer"], self.authlib.issuer)
+		self.assertEqual(found["token_endpoint"], f"{self.authlib.issuer}/token")
+		self.assertEqual(self.app.get_openid_configuration(), found)
+
 
 @needs_providers
 class TestAddresses(Permissions):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
+from frappe.model.document import Document
 from frappe.utils.password import get_decrypted_password, set_encrypted_password
 
-from connected_app.oauth import Grant, Secret
+from connected_app.oauth import ConfigurationError, Grant, Secret
 from connected_app.oauth.ports import utc_now
 from connected_app.site import install
 from connected_app.site.grants import TokenCacheStore
@@ -228,6 +230,19 @@ class TestPlaceholder(Case):
 		frappe.db.rollback()
 		self.assertFalse(frappe.db.get_value("Connected App", app.name, "client_secret"))
 		self.assertIsNone(self.secret(app))
+
+	def test_missing_is_not_unreadable(self) -> None:
+		"""Frappe 16 raises for a password that is missing what it raises for one that it cannot read."""
+		app = make_app(client_secret=LONG_SECRET)
+		for raised in (frappe.AuthenticationError, frappe.ValidationError):
+			# A fault: what Frappe 15, and Frappe from 16 on, does in this place.
+			with patch.object(Document, "get_password", side_effect=raised):
+				self.assertRaisesRegex(
+					ConfigurationError, "cannot be read", app.get_client_config, with_secret=True
+				)
+				frappe.db.delete("__Auth", {"doctype": "Connected App", "name": app.name})
+				self.assertIsNone(app.get_client_config(with_secret=True).client_secret)
+			frappe.db.rollback()
 
 	def test_what_core_left(self) -> None:
 		"""core-defects 14: installing gives rows that core wrote stars of one length; the secrets stay."""

@@ -9,7 +9,7 @@ import { check, counts, errors, screenshots, startProvider, stopProviders } from
 import { languages } from "./languages.mjs";
 import { setUp } from "./setup.mjs";
 import { deskStates, disabling, makeStates, myConnections, onePage } from "./states.mjs";
-import { makeVisitor, visit } from "./visitor.mjs";
+import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
 
 // Debian's, or whatever is installed: nothing is downloaded.
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
@@ -32,6 +32,7 @@ try {
 	});
 	const { context, page, name } = await setUp(browser, provider);
 	const visitor = await makeVisitor(page);
+	await offerAccountDeletion(page);
 	const names = await makeStates(page, provider);
 	await deskStates(page, names);
 	await myConnections(page);

@@ -17,6 +17,15 @@ export async function makeVisitor(page) {
 	return email;
 }
 
+// Frappe 16's My Account then ends with an entry of another kind.
+export const offerAccountDeletion = (page) =>
+	call(page, "frappe.client.set_value", {
+		doctype: "Website Settings",
+		name: "Website Settings",
+		fieldname: "show_account_deletion_link",
+		value: 1,
+	});
+
 export async function visit(browser, visitor, name) {
 	const context = await browser.newContext({
 		viewport: PHONE,
@@ -27,9 +36,10 @@ export async function visit(browser, visitor, name) {
 	await login(context, visitor);
 	const page = listen(await context.newPage());
 	await page.goto(`${base}/me`);
+	check("My Account offers to delete the account", await page.locator('a[href*="account-deletion"]').count());
 	check(
 		"My Account leads to My Connections",
-		(await page.locator('a[href$="/my-connections"]').count()) >= 1
+		(await page.locator('main a[href$="/my-connections"]:visible, .page_content a[href$="/my-connections"]:visible').count()) >= 1
 	);
 	await page.goto(`${base}/connect?app=${name}`);
 	await shot(page, "connect-before");

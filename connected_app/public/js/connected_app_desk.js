@@ -125,10 +125,16 @@ Object.assign(connected_app, {
 	},
 });
 
-$(document).on("toolbar_setup", () => {
-	const menu = $("#toolbar-user");
-	if (menu.find('[href="/my-connections"]').length) return;
-	$(`<a class="dropdown-item" href="/my-connections"></a>`)
-		.text(__("My Connections"))
-		.insertAfter(menu.children(".dropdown-item").first());
-});
+// Desk's user menus. The navigation bar of Frappe 15, and the sidebar of 16, are made from the same list, after this
+// script has run; the desktop of Frappe 16 takes its own entries.
+(() => {
+	const route = "/my-connections";
+	const menu = frappe.boot?.navbar_settings?.settings_dropdown;
+	const label = __("My Connections");
+	if (menu && !menu.some((item) => item.route === route)) {
+		menu.splice(1, 0, { item_label: label, item_type: "Route", route, url: route, icon: "link" });
+	}
+	$(document).on("desktop_screen", (_event, { desktop }) => {
+		desktop?.add_menu_item?.({ label, url: route, icon: "link" });
+	});
+})();

@@ -5,7 +5,7 @@ window.addEventListener("load", () => {
 	if (location.pathname !== "/me" || !items || !label) return;
 	if (document.querySelector('main a[href$="/my-connections"]')) return;
 	// As the entry above it looks.
-	const section = items.querySelector(".portal-section:last-of-type")?.cloneNode(true);
+	const section = [...items.querySelectorAll(".portal-section")].at(-1)?.cloneNode(true);
 	const link = section?.querySelector("a");
 	if (!link) return;
 	link.href = "/my-connections";

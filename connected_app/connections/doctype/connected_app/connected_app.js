@@ -502,7 +502,7 @@
 		const $row = $(`<tr></tr>`);
 		const cell = (html) => $(`<td></td>`).html(html).appendTo($row);
 		const name = safe(row.full_name || row.user || __("The service principal"));
-		cell(`<a href="/app/token-cache/${encodeURIComponent(row.name)}">${name}</a>`);
+		cell(`<a href="${frappe.utils.get_form_link("Token Cache", row.name)}">${name}</a>`);
 		const reason = row.status !== "Connected" && row.last_error;
 		cell(
 			connected_app.pill(row, row.failing_since ? connected_app.headline(row) : connected_app.status_words(row.status)) +

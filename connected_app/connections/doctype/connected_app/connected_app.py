@@ -19,12 +19,12 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
 from connected_app.oauth.refresh import ClientCredentials, Refresher, not_connected
 from connected_app.oauth.session import Session
-from connected_app.site import access, flow, offboarding
+from connected_app.site import access, discovery, flow, offboarding
 from connected_app.site.database import own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import LockedTokenCache, TokenCacheStore
 from connected_app.site.http import http
-from connected_app.site.passwords import SecretKeeper
+from connected_app.site.passwords import SecretKeeper, has_password
 from connected_app.site.rows import name_of
 
 # Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
@@ -138,11 +138,11 @@ class ConnectedApp(SecretKeeper):
 			return None
 		try:
 			return Secret(self.get_password("client_secret"))
-		except frappe.AuthenticationError:
+		except (frappe.AuthenticationError, frappe.ValidationError):
 			frappe.clear_last_message()
+		# Frappe's versions raise different exceptions for a password that is missing; the row itself is asked for.
+		if not has_password(self.doctype, self.name, "client_secret"):
 			return None
-		except frappe.ValidationError:
-			frappe.clear_last_message()
 		raise ConfigurationError(
 			"client_secret_unreadable",
 			_("Client Secret cannot be read with this site's encryption key."),
@@ -193,6 +193,21 @@ class ConnectedApp(SecretKeeper):
 		app = frappe.get_doc("Connected App", self.name)
 		with raises_frappe_errors():
 			return flow.begin(app, success_uri)
+
+	@frappe.whitelist(methods=["POST"])
+	def get_openid_configuration(self) -> dict[str, Any]:
+		"""The provider's metadata document, as core's method of this name gives it.
+
+		The form asks `api.get_openid_configuration`, which says what to fill in.
+
+		:raises frappe.PermissionError: unless System Manager
+		:raises OAuthError: as `site.discovery.fetch`
+		"""
+		access.check_is_admin()
+		# Called over HTTP this document is what the browser posted: only its name is used.
+		app = frappe.get_doc("Connected App", self.name)
+		with raises_frappe_errors():
+			return dict(discovery.fetch(app.openid_configuration, app.issuer).document)
 
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
 		"""The user's Token Cache; without one, redirect the browser to the consent screen.

@@ -9,6 +9,8 @@
 		explain(listview);
 	}
 
+	const is_connected_before = (name) => Boolean(states[name]) && states[name].status !== "Not Connected";
+
 	// A column is narrow, and Frappe's own tooltip speaks of drafts.
 	function explain(listview) {
 		for (const { name } of Object.values(states)) {
@@ -42,13 +44,13 @@
 		},
 
 		button: {
+			// Frappe from 16 on asks for label and description of every row, shown or not, loaded or not.
 			show: ({ name }) => Boolean(states[name]?.may_connect) && states[name].status !== "Connected",
-			get_label: ({ name }) =>
-				states[name].status === "Not Connected" ? __("Connect") : __("Reconnect"),
+			get_label: ({ name }) => (is_connected_before(name) ? __("Reconnect") : __("Connect")),
 			get_description: ({ name, provider_name }) =>
-				states[name].status === "Not Connected"
-					? __("Connect to {0}", [connected_app.safe(provider_name)])
-					: __("Reconnect to {0}", [connected_app.safe(provider_name)]),
+				is_connected_before(name)
+					? __("Reconnect to {0}", [connected_app.safe(provider_name)])
+					: __("Connect to {0}", [connected_app.safe(provider_name)]),
 			action: ({ name }) => connected_app.connect(name),
 		},
 	};
