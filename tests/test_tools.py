@@ -1,22 +1,23 @@
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from scripts.lib.bench import Bench, beside
+
 ROOT = Path(__file__).resolve().parents[1]
 # What scripts/demo does on a bench, without the bench: something that runs to its end first, then waiting.
 WAITING = """
-import importlib.machinery, importlib.util, sys
-sys.path.insert(0, "scripts")
-loader = importlib.machinery.SourceFileLoader("demo_script", "scripts/demo")
-demo = importlib.util.module_from_spec(importlib.util.spec_from_loader("demo_script", loader))
-loader.exec_module(demo)
-demo._bench.exit_on_signals()
+import sys
+from scripts.commands import demo
+from scripts.lib.processes import exit_on_signals
+exit_on_signals()
 assert demo.run_until_stopped([sys.executable, "-c", ""]) == 0
 print("waiting", flush=True)
 demo.wait_until_stopped()
@@ -35,16 +36,42 @@ def test_the_demo_can_be_stopped(number: signal.Signals) -> None:
 			process.kill()
 
 
-def test_a_checkout_that_is_in_the_bench_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-	"""`bench get-app` makes a real folder of it: nothing has to be linked. Another's folder is left alone."""
-	monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-	import _bench
+def test_a_bench_is_shared_and_stays_as_it_is(tmp_path: Path) -> None:
+	"""Apps, Python and built assets are the bench's own; the checkout takes the place of another copy of the app."""
+	bench = Bench(tmp_path / "bench")
+	for folder in (
+		"apps/frappe",
+		"apps/connected_app",
+		"apps/other",
+		"env/bin",
+		"config",
+		"sites/assets/frappe",
+	):
+		(bench.path / folder).mkdir(parents=True)
+	(bench.sites / "apps.txt").write_text("frappe\nconnected_app\nother")
+	(bench.sites / "common_site_config.json").write_text('{"db_type": "postgres", "db_port": 1}')
+	before = sorted(bench.path.rglob("*"))
+	with beside(bench, db_port=2) as own:
+		assert (own.path / "apps" / "connected_app").resolve() == ROOT
+		assert (own.path / "apps" / "other").resolve() == bench.path / "apps" / "other"
+		assert (own.sites / "apps.txt").read_text().split() == ["frappe", "other", "connected_app"]
+		assert own.config == {"db_type": "postgres", "db_port": 2}
+		(own.sites / "new").mkdir()
+	assert not own.path.exists()
+	assert sorted(bench.path.rglob("*")) == before
 
-	bench = _bench.Bench(tmp_path)
-	folder = tmp_path / "apps" / "connected_app"
-	folder.mkdir(parents=True)
-	with contextlib.ExitStack() as stack:
-		bench._borrow_link(stack, folder, folder)
-	assert folder.is_dir() and not folder.is_symlink()
-	with contextlib.ExitStack() as stack, pytest.raises(_bench.Problem, match="is a real folder"):
-		bench._borrow_link(stack, folder, ROOT)
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""A folder whose process is gone is removed; one that is in use stays."""
+	monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+	ended = subprocess.Popen([sys.executable, "-c", ""])
+	ended.wait()
+	gone, used = (tmp_path / f"connected-app-bench-{pid}-x" for pid in (ended.pid, os.getpid()))
+	for folder in (gone, used):
+		(folder / "sites").mkdir(parents=True)
+	bench = Bench(tmp_path / "bench")
+	for folder in ("apps", "sites/assets"):
+		(bench.path / folder).mkdir(parents=True)
+	(bench.sites / "apps.txt").touch()
+	with beside(bench):
+		assert not gone.exists() and used.exists()

@@ -42,7 +42,7 @@ def get(make: MAKE, api: str, rounds: int) -> dict[str, float]:
 	"""One GET through a session that is made for it, and one through a bare `requests.Session` that stays.
 
 	:param make: gives a new authorized session
-	:param api: where bench/api.py listens
+	:param api: where benchmarks/api.py listens
 	"""
 	url = api + "/hello"
 	token = make().token["access_token"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The browser test: tests/browser/run BASE_URL SITE BENCH. Called by scripts/test on a running site.
+# The browser test: tests/browser/run.sh BASE_URL SITE BENCH. Called by scripts/test on a running site.
 # Ends with `N passed, N failed`.
 set -euo pipefail
 cd "$(dirname "$0")"

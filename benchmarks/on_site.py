@@ -1,4 +1,4 @@
-"""What is measured on a site, in the bench's own Python: `python bench/on_site.py SITE COMMAND [ARGUMENT …]`.
+"""What is measured on a site, in the bench's own Python: `python benchmarks/on_site.py SITE COMMAND [ARGUMENT …]`.
 
 It calls only what core's Connected App and ours have in common, so the same file measures a site before and after
 the app is installed. Prints one line of JSON.

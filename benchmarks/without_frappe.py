@@ -1,4 +1,4 @@
-"""What can be measured where there is no Frappe: `python bench/without_frappe.py API ROUNDS SESSIONS`.
+"""What can be measured where there is no Frappe: `python benchmarks/without_frappe.py API ROUNDS SESSIONS`.
 
 `connected_app.oauth` alone, with a grant that is kept in memory. Prints one line of JSON.
 """

@@ -1,0 +1,1 @@
+"""What the four commands share. Standard library only."""

@@ -1,0 +1,72 @@
+"""What was checked, and how two states of a site are compared."""
+
+from __future__ import annotations
+
+passed = failed = 0
+
+# This app's columns that are made from core's at each install.
+DERIVED = ("status", "expires_at", "last_error", "retry_at", "failing_since", "idle_since")
+# Core's own columns whose text this app replaces: stars, one for each character of the secret.
+STARS = ("client_secret", "access_token", "refresh_token")
+
+
+def chapter(text: str) -> None:
+	print(f"--- {text}", flush=True)
+
+
+def check(text: str, ok: object, detail: object = "") -> None:
+	global passed, failed
+	passed, failed = passed + bool(ok), failed + (not ok)
+	print(f"  {'ok' if ok else 'FAILED'}  {text}{'' if ok or detail == '' else f': {detail}'}", flush=True)
+
+
+def differences(old: object, new: object, where: str = "") -> list[str]:
+	if isinstance(old, dict) and isinstance(new, dict):
+		keys = sorted({*old, *new})
+		return [line for key in keys for line in differences(old.get(key), new.get(key), f"{where}/{key}")]
+	return [] if old == new else [f"{where}: {old!r} → {new!r}"]
+
+
+def same(text: str, old: object, new: object) -> None:
+	found = differences(old, new)
+	check(text, not found, "\n      ".join(["", *found[:20]]))
+
+
+def nothing_lost(old: dict, new: dict, renamed: dict | None = None, core_knows: tuple[str, ...] = ()) -> None:
+	"""What was there is there, whatever was added beside it.
+
+	:param renamed: rows that have another name now
+	:param core_knows: columns that were computed anew for core
+	"""
+	renamed = renamed or {}
+	columns = differences(
+		old["columns"],
+		{
+			table: {name: new["columns"][table].get(name) for name in old["columns"][table]}
+			for table in old["columns"]
+		},
+	)
+	check("no column was dropped or changed", not columns, columns)
+	lost = []
+	for table, rows in old["rows"].items():
+		for name, row in rows.items():
+			found = new["rows"][table].get(renamed.get(name, name))
+			if found is None:
+				lost.append(f"{table} {name} is gone")
+				continue
+			for field, value in row.items():
+				if field in (*core_knows, *DERIVED) or (field in ("name", "parent") and value in renamed):
+					continue
+				if field == "owner" and found["owner"] == found.get("user"):
+					continue  # core-defects 23: it belonged to whoever began the flow
+				now = bool(found[field]) if field in STARS else found[field]
+				was = bool(value) if field in STARS else value
+				if now != was:
+					lost.append(f"{table} {name}.{field}: {was!r} → {now!r}")
+	check(f"no row and no value was lost ({sum(map(len, old['rows'].values()))} rows)", not lost, lost)
+	lost = [
+		key
+		for key, value in old["passwords"].items()
+		if new["passwords"].get("/".join(renamed.get(part, part) for part in key.split("/"))) != value
+	]
+	check(f"no password was touched ({len(old['passwords'])})", not lost, lost)
