@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from . import dead_grants
 from .client_auth import authenticate
 from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
@@ -63,10 +65,37 @@ def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> d
 	headers: dict[str, str] = {}
 	authenticate(config, fields, headers)
 	reply = http.post(url, fields, headers)
+	sent = [value for key, value in fields.items() if key not in PUBLIC]
+	if form.get("grant_type") == "refresh_token" and (dead := _dead_grant(reply, sent)):
+		raise dead
 	answer: dict[str, Any] = as_secrets(read(reply))
 	if answer.get("error") or reply.status >= 400 or answer.get("ok") is False:
-		raise error_from(answer, reply, sent=[value for key, value in fields.items() if key not in PUBLIC])
+		raise error_from(answer, reply, sent=sent)
 	return answer
+
+
+def _dead_grant(reply: Reply, sent: list[str]) -> OAuthError | None:
+	"""The error for an answer to a refresh which says that the refresh token is dead, if it does."""
+	if not (reply.status < 300 or reply.status in (400, 401, 403)):
+		return None
+	text = redact(reply.text[: dead_grants.LONGEST_TEXT], sent)
+	answer = reply.json_object()
+	if answer is None and (reply.content_type == "text/html" or "<" in text):
+		return None
+	if answer is None:
+		answer = dict(parse_qsl(text, max_num_fields=100)) if reply.status < 300 else {}
+	if answer.get("access_token"):
+		return None
+	code = answer.get("error")
+	answer = json.loads(redact(json.dumps(answer), sent))
+	if not dead_grants.is_said(answer, text, code=code if isinstance(code, str) else ""):
+		return None
+	name, words = _words(answer, sent)
+	return ReconnectRequired(
+		"grant_invalid",
+		Sentence("The provider no longer accepts this connection: {0}", words or printable(text)),
+		provider_error=name,
+	)
 
 
 def read(reply: Reply) -> dict[str, Any]:
@@ -110,12 +139,7 @@ def error_from(
 
 	:param sent: secrets of the request, which the answer may echo
 	"""
-	raw = answer.get("error") or answer.get("error_code") or ""
-	if isinstance(raw, dict):  # Facebook nests it
-		answer, raw = raw, raw.get("type") or raw.get("code") or ""
-	name = printable(redact(str(raw), sent), 60)
-	said = printable(redact(str(answer.get("error_description") or answer.get("message") or ""), sent))
-	words = f"{name} ({said})" if name and said else name or said
+	name, words = _words(answer, sent)
 	key = name.lower()
 	wait = retry_after(reply) if reply else None
 	if key in TRY_LATER:
@@ -155,6 +179,16 @@ def error_from(
 		retry_after=wait,
 		provider_error=name,
 	)
+
+
+def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
+	"""The name of a provider's error, and that with what it says of it."""
+	raw = answer.get("error") or answer.get("error_code") or ""
+	if isinstance(raw, dict):  # Facebook nests it
+		answer, raw = raw, raw.get("type") or raw.get("code") or ""
+	name = printable(redact(str(raw), sent), 60)
+	said = printable(redact(str(answer.get("error_description") or answer.get("message") or ""), sent))
+	return name, f"{name} ({said})" if name and said else name or said
 
 
 def retry_after(reply: Reply) -> float | None:

@@ -1,0 +1,250 @@
+"""Whether an answer to a refresh says that the refresh token is dead.
+
+RFC 6749 5.2 has one word for it, `invalid_grant`. Many providers say it elsewhere and in other words: in `message`, `hint`,
+`errors[]`, as a code of their own, in a sentence. What counts is what is said *of the refresh token*. What is said of the
+client, of the request, or of a passing failure never counts: it may cost nobody a grant. docs/decisions has the reasons,
+tests/real_answers.toml what servers really answer.
+
+The texts are read as words: a subject ("refresh token") and a verdict ("has expired", "is not valid") with nothing but
+small words between them, and no other noun that the verdict could be about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+# Codes that name the refresh token, or the grant, and nothing else.
+CODES = frozenset(
+	{
+		"invalid_grant", "bad_refresh_token", "invalid_refresh_token", "expired_refresh_token", "refresh_token_expired",
+		"refresh_token_invalid", "refresh_token_revoked", "refresh_token_not_found", "refresh_token_reused",
+		"refresh_token_already_used", "token_expired", "token_revoked", "invalid_code",
+		# The grant is there, and of no use without the user (OIDC Core 3.1.2.6).
+		"interaction_required", "login_required", "consent_required",
+	}
+)  # fmt: skip
+# Codes that settle that it is about something else, whatever is said beside them.
+OTHERS = frozenset(
+	{
+		"invalid_client", "incorrect_client_credentials", "invalid_scope", "unsupported_grant_type", "invalid_target",
+		"temporarily_unavailable", "server_error", "slow_down", "rate_limited", "ratelimited", "redirect_uri_mismatch",
+		"invalid_dpop_proof", "use_dpop_nonce", "invalid_client_metadata",
+	}
+)  # fmt: skip
+
+# Facebook's one number for all dead tokens stands beside a type that is the same for all its errors.
+WELL_KNOWN = ("error.type=OAuthException & error.code=190",)
+
+DEAD = frozenset(
+	"invalid invalidated expired revoked inactive inactivated deactivated bad unknown nonexistent reused reuse consumed "
+	"deleted removed blacklisted denylisted rotated superseded replaced stale wrong incorrect unrecognized unrecognised "
+	"outdated obsolete dead terminated cancelled canceled rejected withdrawn illegal".split()
+)
+# A verdict when it is denied: "not valid", "no longer exists", "could not be found".
+ALIVE = frozenset(
+	"valid active found exist exists existing recognized recognised known accepted usable present live alive "
+	"acceptable matched".split()
+)
+NOT = frozenset("not no never cannot isn wasn doesn don couldn hasn".split())
+# Between subject and verdict, and around them.
+SMALL = frozenset(
+	"a an the this that your our its it is was were are be been being has have had t s does do did could can may "
+	"already either or and also now appears seems to either longer because as since by you we they user which who "
+	"provided supplied given passed sent presented submitted specified used old previous current value for of with in "
+	"on at from due please any anymore more again permanently just code error reason status detected".split()
+)
+# Words that say that it is about something else, or will pass: the sentence does not count.
+VETOES = frozenset(
+	"missing required require requires empty blank absent null temporarily temporary later retry unavailable timeout "
+	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
+	"upstream gateway unsupported json malformed encoding header content decode parse parsing decrypt connect "
+	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
+	"progress".split()
+)
+# A token of these is another one.
+OTHER_TOKENS = frozenset(
+	"access id csrf xsrf client api auth authentication authorization bearer security request verification session "
+	"device assertion jwt subject actor registration app application page system dpop software captcha one otp mfa "
+	"personal identity initial exchange logout tenant".split()
+)
+DEEPEST, MOST_TEXTS, LONGEST_TEXT = 5, 60, 1000
+
+_ARTICLES = frozenset("a an the this that your our its provided supplied given".split())
+_PREPOSITIONS = frozenset("of for with in on by from to".split())
+_IS = frozenset("is are was were has have had been be".split())
+_WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SENTENCE = re.compile(r"[.;!?\n]+(?:\s|$)|\n")
+
+
+def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[str] = ()) -> bool:
+	"""Whether an answer to a refresh says that the refresh token is dead.
+
+	:param answer: the body as JSON or as a form, without the secrets that were sent
+	:param text: the body as text, where it is neither
+	:param code: the `error` of the answer
+	:param more: what a provider's template adds: words, or `path=value`
+	"""
+	if code.casefold() in OTHERS:
+		return False
+	if any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
+		return True
+	pieces = list(_pieces(answer)) if answer else [("", text[:LONGEST_TEXT])]
+	if any(value.strip().casefold().replace("-", "_").replace(" ", "_") in CODES for _key, value in pieces):
+		return True
+	sentences = [sentence for _key, value in pieces for sentence in _SENTENCE.split(value)]
+	# {"refresh_token": "is invalid"}, and Strava's {"resource": "RefreshToken", "code": "invalid"}.
+	sentences += [f"{key} {value}" for key, value in pieces if _subject(_words(key))]
+	sentences += [" ".join(pair) for pair in _pairs(answer)]
+	return any(_is_dead(_words(sentence), " " in sentence.strip()) for sentence in sentences)
+
+
+def matches(answer: object, word: str) -> bool:
+	"""Whether `answer` has a text that is `word`, or at `path=value` that value.
+
+	:param word: compared without regard to case; a path is dotted; several are joined by " & "
+	"""
+	if " & " in word:
+		return all(matches(answer, each) for each in word.split(" & "))
+	path, equals, value = word.partition("=")
+	if equals:
+		return str(at(answer, path)).casefold() == value.casefold()
+	return any(said.strip().casefold() == word.casefold() for _key, said in _pieces(answer))
+
+
+def at(value: object, path: str) -> Any:
+	"""What is at the dotted `path` of JSON; numbers go into lists. None where it leads to nothing."""
+	for step in path.split("."):
+		if isinstance(value, Mapping):
+			value = value.get(step)
+		elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+			value = value[int(step)]
+		else:
+			return None
+	return value
+
+
+def _pieces(value: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+	"""Each text in `value` with the key that it stands at."""
+	found = 0
+	if isinstance(value, str):
+		if "://" not in value[:12]:
+			yield key, value[:LONGEST_TEXT]
+	elif depth < DEEPEST and isinstance(value, Mapping):
+		for inner, each in value.items():
+			for piece in _pieces(each, str(inner), depth + 1):
+				found += 1
+				if found > MOST_TEXTS:
+					return
+				yield piece
+	elif depth < DEEPEST and isinstance(value, list):
+		for each in value[:MOST_TEXTS]:
+			yield from _pieces(each, key, depth + 1)
+
+
+def _pairs(value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
+	"""Of each object: a text that is a subject and nothing else, with each other text of the same object."""
+	if depth >= DEEPEST:
+		return
+	if isinstance(value, Mapping):
+		texts = [each for each in value.values() if isinstance(each, str)]
+		for each in texts[:10]:
+			if _subject(_words(each)):
+				yield from ((each, other) for other in texts[:10] if other is not each)
+		for inner in value.values():
+			yield from _pairs(inner, depth + 1)
+	elif isinstance(value, list):
+		for inner in value[:MOST_TEXTS]:
+			yield from _pairs(inner, depth + 1)
+
+
+def _words(text: str) -> list[str]:
+	split = _CAMEL.sub(" ", text).replace("_", " ").replace("-", " ").replace("'", " ").replace("’", " ")
+	return [word.casefold() for word in _WORD.findall(split) if word not in ('"', "`", "“", "”", "*")]
+
+
+def _subject(words: list[str]) -> bool:
+	return words in (["refresh", "token"], ["refreshtoken"])
+
+
+def _is_dead(words: list[str], is_sentence: bool) -> bool:
+	"""Whether one sentence, or one code, says that the refresh token is dead."""
+	if VETOES.intersection(words):
+		return False
+	for start, end in _subjects(words, is_sentence):
+		if (_is_head(words[:start]) and _verdict_behind(words[end:])) or _verdict_before(
+			words[:start], words[end:]
+		):
+			return True
+	return False
+
+
+def _is_head(before: list[str]) -> bool:
+	"""Whether what follows `before` can be what the sentence is about: not in "the owner of this …"."""
+	words = [word for word in before if word not in _ARTICLES]
+	of_something = any(word.isalpha() and word not in SMALL for word in words)
+	return not (of_something and words[-1] in _PREPOSITIONS)
+
+
+def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
+	"""Where the refresh token is named; a mere "token" counts in a sentence, and if it is no other one.
+
+	The code `invalid_token` alone may be a gateway's, about a bearer token that it expected (RFC 6750 3.1).
+	"""
+	for index, word in enumerate(words):
+		if word == "refreshtoken":
+			yield index, index + 1
+		if word != "token":
+			continue
+		before = words[index - 1] if index else ""
+		if before == "refresh":
+			yield index - 1, index + 1
+		elif is_sentence and before not in OTHER_TOKENS and "refresh" not in words and "access" not in words:
+			yield index, index + 1
+
+
+def _verdict_behind(words: list[str]) -> bool:
+	"""… has expired, … is no longer valid, … (expired), …: invalid or revoked"""
+	denied = False
+	for index, word in enumerate(words):
+		if word in NOT:
+			denied = True
+		elif word in DEAD:
+			# "is invalid", and not "is invalid client".
+			return not denied and _ends_here(words[index + 1 :])
+		elif word in ALIVE:
+			return denied
+		elif word == "used" and not denied and "already" in words[:index]:
+			return True
+		elif word == "used" and index == 0:
+			# "Old refresh token used" is seen from before the subject.
+			return False
+		elif word.isalpha() and word not in SMALL:
+			return False
+	return False
+
+
+def _verdict_before(words: list[str], behind: list[str]) -> bool:
+	"""Invalid …, Expired or revoked …, Unknown …, Old … used"""
+	if not _ends_here(behind):
+		return False
+	for index in range(len(words) - 1, -1, -1):
+		word = words[index]
+		if word in DEAD:
+			# "The secret is invalid for …" is about the secret.
+			of_another = (
+				index and words[index - 1] in _IS and any(each not in SMALL for each in words[:index])
+			)
+			return not of_another and not NOT.intersection(words)
+		if word == "old" and behind[:1] == ["used"]:
+			return True
+		if word.isalpha() and word not in SMALL:
+			return False
+	return False
+
+
+def _ends_here(words: list[str]) -> bool:
+	"""Whether what follows is no noun that the verdict would belong to."""
+	return not words or not words[0].isalpha() or words[0] in SMALL or words[0] in DEAD
