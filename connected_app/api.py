@@ -13,22 +13,26 @@ from frappe.utils import get_absolute_url
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
-from connected_app.site import access, discovery, flow, pages
+from connected_app.site import access, checks, discovery, flow, pages, revocation, settings
 from connected_app.site import connections as overview
-from connected_app.site.checks import ENDPOINT_FIELDS
-from connected_app.site.checks import check_configuration as look_for_mistakes
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
-from connected_app.site.revocation import disconnect as forget_and_revoke
+from connected_app.site.rows import name_of
+from connected_app.site.settings import AppSettings
 
 
-def _app(name: str) -> Any:
+def _app(name: str) -> AppSettings:
 	"""
 	:raises frappe.PermissionError: for Guest, before anything else is told
 	:raises frappe.DoesNotExistError:
 	"""
 	access.check_is_logged_in()
-	return frappe.get_doc("Connected App", str(name))
+	return settings.read(str(name))
+
+
+def _token_cache(connected_app: str, user: str) -> Any:
+	name = name_of(connected_app, user)
+	return frappe.get_doc("Token Cache", name) if name else None
 
 
 @frappe.whitelist(methods=["POST"])
@@ -67,7 +71,7 @@ def callback() -> None:
 		known = bool(frappe.db.exists("Connected App", name))
 		if not known:
 			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
-		app = frappe.get_doc("Connected App", name)
+		app = settings.read(name)
 		grant = flow.finish(app, attempt, parameters)
 		return pages.land(app, grant, attempt.context["return_address"] or _home(app))
 	except OAuthError as exc:
@@ -84,10 +88,10 @@ def callback() -> None:
 	return pages.refuse(error, again)
 
 
-def _home(app: Any) -> str:
+def _home(app: AppSettings) -> str:
 	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
 	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
-	return get_absolute_url(app.doctype, app.name) if desk else "/connect?app=" + quote(app.name, safe="")
+	return get_absolute_url("Connected App", app.name) if desk else "/connect?app=" + quote(app.name, safe="")
 
 
 @frappe.whitelist(methods=["POST"])
@@ -108,7 +112,7 @@ def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 	user = user or frappe.session.user
 	access.check_is_me_or_admin(user)
 	with raises_frappe_errors():
-		return {"revoked": forget_and_revoke(_app(connected_app), user)}
+		return {"revoked": revocation.disconnect(_app(connected_app).name, user)}
 
 
 @frappe.whitelist()
@@ -118,7 +122,7 @@ def has_token(connected_app: str, connected_user: str | None = None) -> bool:
 	user = connected_user or frappe.session.user
 	if not access.reads_mail_of(connected_app, user):
 		access.check_is_me_or_admin(user)
-	token_cache = _app(connected_app).get_token_cache(user)
+	token_cache = _token_cache(_app(connected_app).name, user)
 	if not token_cache or token_cache.status == "Reconnect Required":
 		return False
 	return bool(token_cache.get_password("access_token", False))
@@ -133,9 +137,9 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	access.check_is_admin()
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		metadata = discovery.fetch(app.openid_configuration, app.issuer)
-	values = {field: getattr(metadata, name) for field, name in ENDPOINT_FIELDS.items()}
-	labels = {field: _(app.meta.get_label(field)) for field in values}
+		metadata = discovery.fetch(app.openid_configuration, app.config.issuer)
+	values = {field: getattr(metadata, name) for field, name in checks.ENDPOINT_FIELDS.items()}
+	labels = {field: _(frappe.get_meta("Connected App").get_label(field)) for field in values}
 	found = {field: value for field, value in values.items() if value}
 	return {
 		"values": {**found, "provider_metadata": json.dumps(metadata.document, indent=1, sort_keys=True)},
@@ -148,7 +152,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 def connection(connected_app: str) -> dict[str, Any]:
 	"""The connection of the session's user, without secrets, and what the form has to know beside it."""
 	app = _app(connected_app)
-	token_cache = app.get_token_cache(frappe.session.user)
+	token_cache = _token_cache(app.name, frappe.session.user)
 	connected = bool(token_cache and token_cache.access_token)
 	granted = [row.scope for row in token_cache.scopes] if connected else []
 	suggested = app.suggested_redirect_uri()
@@ -158,13 +162,13 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"account_id": token_cache.account_id if connected else None,
 		"account_name": token_cache.account_name if connected else None,
 		"scopes": granted,
-		"missing_scopes": scopes.missing(app.get_scopes(), granted) if connected else [],
+		"missing_scopes": scopes.missing(app.config.scopes, granted) if connected else [],
 		"connected_on": token_cache.connected_on if connected else None,
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache.last_error if connected else ""),
 		"may_connect": access.may_connect(app),
-		"redirect_uri_outdated": bool(app.redirect_uri) and app.redirect_uri != suggested,
+		"redirect_uri_outdated": bool(app.config.redirect_uri) and app.config.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
 	}
 
@@ -173,9 +177,9 @@ def connection(connected_app: str) -> dict[str, Any]:
 def renew_redirect_uri(connected_app: str) -> str:
 	"""Set the redirect URI anew from the site's present address. It must then be registered at the provider."""
 	access.check_is_admin()
-	app = _app(connected_app)
-	app.db_set("redirect_uri", app.suggested_redirect_uri())
-	return app.redirect_uri
+	renewed = _app(connected_app).suggested_redirect_uri()
+	frappe.get_doc("Connected App", connected_app).db_set("redirect_uri", renewed)
+	return renewed
 
 
 @frappe.whitelist(methods=["POST"])
@@ -186,7 +190,7 @@ def check_configuration(connected_app: str) -> list[dict[str, str]]:
 		`field` (a fieldname of the form, or empty), `message`, and `action` (empty where nothing is to be done)
 	"""
 	access.check_is_admin()
-	return look_for_mistakes(_app(connected_app))
+	return checks.check_configuration(_app(connected_app).name)
 
 
 @frappe.whitelist(methods=["POST"])
@@ -195,7 +199,7 @@ def test_connection(connected_app: str) -> dict[str, Any]:
 
 	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
 	"""
-	return overview.try_out(_app(connected_app), frappe.session.user)
+	return overview.try_out(_app(connected_app).name, frappe.session.user)
 
 
 @frappe.whitelist()
@@ -220,4 +224,4 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 		`failing_since` (UTC), `error_code` and `last_error`
 	"""
 	access.check_is_admin()
-	return overview.of_app(_app(connected_app), int(start), int(page_length))
+	return overview.of_app(_app(connected_app).name, int(start), int(page_length))

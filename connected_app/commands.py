@@ -45,7 +45,7 @@ def check_command(context: Any, name: str, as_json: bool) -> None:
 	from connected_app.site.checks import check_configuration
 
 	with _site(context):
-		findings = check_configuration(_app(name))
+		findings = check_configuration(_app(name).name)
 		_show(findings, as_json, ("level", "field", "message", "action"))
 		_end(not any(finding["level"] == "error" for finding in findings))
 
@@ -91,9 +91,9 @@ def revoke_command(
 				abort=True,
 				err=True,
 			)
-		done = [{"user": whose, "revoked": disconnect(app, whose)} for whose in users]
+		done = [{"user": whose, "revoked": disconnect(app.name, whose)} for whose in users]
 		_show(done, as_json)
-		_end(not app.revocation_uri or all(one["revoked"] for one in done))
+		_end(not app.config.revocation_uri or all(one["revoked"] for one in done))
 
 
 commands = [connected_app]
@@ -111,9 +111,11 @@ def _site(context: Any) -> Iterator[None]:
 
 
 def _app(name: str) -> Any:
+	from connected_app.site import settings
+
 	if not frappe.db.exists("Connected App", name):
 		raise click.UsageError(f"There is no Connected App named {name!r}: see `connected-app list`.")
-	return frappe.get_doc("Connected App", name)
+	return settings.read(name)
 
 
 def _users(app: Any, user: str | None) -> list[str]:
@@ -161,21 +163,22 @@ def _connections(app: Any) -> list[dict[str, Any]]:
 		*("failing_since", "error_code", "last_error"),
 	)
 	found: list[dict[str, Any]] = []
-	while page := of_app(app, len(found), LONGEST_PAGE)["rows"]:
+	while page := of_app(app.name, len(found), LONGEST_PAGE)["rows"]:
 		found += [{column: row[column] for column in columns} for row in page]
 	return found
 
 
 def _refresh(app: Any, user: str) -> dict[str, Any]:
 	from connected_app.oauth.errors import OAuthError
+	from connected_app.site import sessions
 
 	told = {"user": user, "refreshed": True, "code": "", "message": ""}
 	try:
-		app._check_enabled()
+		app.check_enabled()
+		refresher = sessions.refresher(app, user)
 		if not user:
-			app.get_backend_app_token()
+			refresher.current()
 			return told
-		refresher = app._refresher(user)
 		stale = refresher.store.load()
 		# As if the provider's API had refused the old token: no failure is passed over because it is still good.
 		refresher.renew(stale, rejected=True) if stale else refresher.current()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from types import FrameType
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import frappe
@@ -13,20 +15,33 @@ from frappe.utils import get_url
 from connected_app.oauth.errors import ConfigurationError
 
 
+class MayConnect(Protocol):
+	"""What of a Connected App says who may connect: see `site/settings.py`."""
+
+	@property
+	def enabled(self) -> bool: ...
+
+	@property
+	def everyone_may_connect(self) -> bool: ...
+
+	@property
+	def allowed_roles(self) -> Collection[str]: ...
+
+
 def is_admin() -> bool:
 	return frappe.session.user == "Administrator" or "System Manager" in frappe.get_roles()
 
 
-def may_connect(app: frappe.model.document.Document) -> bool:
+def may_connect(app: MayConnect) -> bool:
 	"""Whether the session's user may connect to `app`."""
 	if frappe.session.user == "Guest" or not app.enabled:
 		return False
 	if app.everyone_may_connect or is_admin():
 		return True
-	return bool({row.role for row in app.allowed_roles}.intersection(frappe.get_roles()))
+	return bool(set(app.allowed_roles).intersection(frappe.get_roles()))
 
 
-def check_may_connect(app: frappe.model.document.Document) -> None:
+def check_may_connect(app: MayConnect) -> None:
 	"""
 	:raises frappe.PermissionError:
 	:raises ConfigurationError: `app_disabled`

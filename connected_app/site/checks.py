@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import frappe
@@ -16,11 +16,10 @@ from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.net import Reply, is_loopback
 from connected_app.oauth.redact import printable
+from connected_app.site import settings
 from connected_app.site.errors import localized
 from connected_app.site.http import http
-
-if TYPE_CHECKING:
-	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+from connected_app.site.settings import AppSettings
 
 ENDPOINT_FIELDS = {
 	"issuer": "issuer",
@@ -51,20 +50,21 @@ FIELDS = {
 NOBODYS = "connected-app-check"
 
 
-def check_configuration(app: ConnectedApp) -> list[dict[str, str]]:
-	"""What an admin should know about the saved settings of `app`, in the order of the form.
+def check_configuration(connected_app: str) -> list[dict[str, str]]:
+	"""What an admin should know about the saved settings of a Connected App, in the order of the form.
 
 	Asks the provider's endpoints with nobody's code and token: nothing is granted, changed or revoked there.
 
 	:returns: findings: `level` ("ok", "warning", "error"), `check` (a stable name), `field` (of the form, or
 		empty), `message`, and `action` (what to do; empty when nothing has to be done)
 	"""
-	return _Check(app).run()
+	return _Check(settings.read(connected_app)).run()
 
 
 class _Check:
-	def __init__(self, app: ConnectedApp) -> None:
+	def __init__(self, app: AppSettings) -> None:
 		self.app = app
+		self.meta = frappe.get_meta("Connected App")
 		self.http = http()
 		self.findings: list[dict[str, str]] = []
 		# Hosts that cannot be reached: asking each of their endpoints would only add up time-outs.
@@ -83,7 +83,7 @@ class _Check:
 			self.check_identity(config)
 			self.check_endpoints(config)
 			self.check_offline(config)
-		order = {field.fieldname: field.idx for field in self.app.meta.fields}
+		order = {field.fieldname: field.idx for field in self.meta.fields}
 		return sorted(self.findings, key=lambda finding: order.get(finding["field"], 0))
 
 	def say(self, level: str, check: str, field: str, message: str, action: str = "") -> None:
@@ -100,8 +100,12 @@ class _Check:
 	def ok(self, check: str, field: str, message: str) -> None:
 		self.say("ok", check, field, message)
 
+	def uri(self, field: str) -> str:
+		app = self.app
+		return app.introspection_uri if field == "introspection_uri" else getattr(app.config, field)
+
 	def label(self, field: str) -> str:
-		return _(self.app.meta.get_label(field))
+		return _(self.meta.get_label(field))
 
 	# Without the network
 
@@ -143,14 +147,14 @@ class _Check:
 
 	def check_redirect_uri(self) -> None:
 		suggested = self.app.suggested_redirect_uri()
-		if not self.app.redirect_uri:
+		if not self.app.config.redirect_uri:
 			self.error(
 				"redirect_uri",
 				"redirect_uri",
 				_("There is no Redirect URI yet."),
 				_("Save the Connected App."),
 			)
-		elif self.app.redirect_uri != suggested:
+		elif self.app.config.redirect_uri != suggested:
 			self.error(
 				"redirect_uri",
 				"redirect_uri",
@@ -166,7 +170,7 @@ class _Check:
 
 	def config(self, metadata: dict[str, Any] | None) -> ClientConfig | None:
 		try:
-			config = self.app.get_client_config(with_secret=True)
+			config = settings.read(self.app.name, with_secret=True).config
 			config.check_parameters()
 		except ConfigurationError as error:
 			field = "query_parameters" if error.code == "parameter_reserved" else "client_secret"
@@ -328,18 +332,19 @@ class _Check:
 	def check_discovery(self) -> dict[str, Any] | None:
 		"""The metadata as the provider publishes them now, or None where it does not."""
 		app, field = self.app, "openid_configuration"
+		issuer = app.config.issuer
 		if not app.openid_configuration:
 			return None
 		try:
 			metadata = discovery.fetch(
-				app.openid_configuration, self.http, app.issuer if "{tenantid}" in (app.issuer or "") else ""
+				app.openid_configuration, self.http, issuer if "{tenantid}" in issuer else ""
 			)
 		except OAuthError as error:
 			self.pass_on("discovery", field, error)
 			return None
 		self.ok("discovery", field, _("The provider's OpenID Configuration can be read."))
 		for name, published in ((name, getattr(metadata, key)) for name, key in ENDPOINT_FIELDS.items()):
-			ours = (app.get(name) or "").strip()
+			ours = self.uri(name).strip()
 			# Tokens are not introspected where no address is set.
 			if not published or ours == published or (not ours and name == "introspection_uri"):
 				continue
@@ -375,7 +380,7 @@ class _Check:
 		if config.userinfo_uri:
 			self.answers("userinfo_uri", lambda: self.http.get(config.userinfo_uri))
 		for field in ("revocation_uri", "introspection_uri"):
-			if uri := self.app.get(field):
+			if uri := self.uri(field):
 				self.answers(field, lambda uri=uri: self.http.post(uri, {"token": NOBODYS}))
 
 	def check_authorization(self, config: ClientConfig) -> None:
@@ -470,7 +475,7 @@ class _Check:
 
 	def ask(self, field: str, request: Callable[[], Any]) -> Any:
 		"""What `request` gives; None when it could not be made, which has then been said."""
-		host = urlsplit(self.app.get(field) or "").netloc
+		host = urlsplit(self.uri(field)).netloc
 		try:
 			if host in self.unreachable:
 				raise self.unreachable[host]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import frappe
 from frappe import _
@@ -15,12 +15,10 @@ from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
-from connected_app.site import access
+from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized, retold
-from connected_app.site.rows import by_app
-
-if TYPE_CHECKING:
-	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp, SiteRefresher
+from connected_app.site.rows import by_app, name_of
+from connected_app.site.sessions import SiteRefresher
 
 LONGEST_PAGE = 100
 
@@ -46,7 +44,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	granted = _children("OAuth Scope", "scope", "Token Cache", "scopes", [cache.name for cache in caches])
 	shown = []
 	for app in apps:
-		app.allowed_roles = [frappe._dict(role=role) for role in roles[app.name]]
+		app.allowed_roles = roles[app.name]
 		may_connect = access.may_connect(app)
 		cache = mine.get(app.name)
 		if not cache and not may_connect:
@@ -69,14 +67,14 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	return shown
 
 
-def of_app(app: ConnectedApp, start: int, page_length: int) -> dict[str, Any]:
-	"""Who is connected to `app`, the broken ones first.
+def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
+	"""Who is connected to a Connected App, the broken ones first.
 
 	:param page_length: at most `LONGEST_PAGE`
 	"""
 	cache, user = DocType("Token Cache"), DocType("User")
 	connected = (
-		(cache.connected_app == app.name) & cache.access_token.isnotnull() & (cache.access_token != "")
+		(cache.connected_app == connected_app) & cache.access_token.isnotnull() & (cache.access_token != "")
 	)
 	counts = (
 		frappe.qb.from_(cache).select(cache.status, Count("*")).where(connected).groupby(cache.status).run()
@@ -124,20 +122,21 @@ def _children(
 	return found
 
 
-def try_out(app: ConnectedApp, user: str) -> dict[str, Any]:
+def try_out(connected_app: str, user: str) -> dict[str, Any]:
 	"""Use `user`'s connection as a job would: refresh it if due, and ask the provider whose it is.
 
 	:returns: `ok`, the `account`'s name, a `message`, and where it failed the error's `code` and `action`
 	"""
 	account = ""
 	try:
-		app._check_enabled()
-		refresher = app._refresher(user)
+		app = settings.usable(connected_app)
+		refresher = sessions.refresher(app, user)
 		grant = refresher.current()
-		cache = app.get_token_cache(user)
-		account = cache.account_name or cache.account_id or ""
-		config = app.get_client_config(with_secret=True)
-		status = _ask_userinfo(config, refresher, grant, cache.account_id)
+		name, subject = frappe.db.get_value(
+			"Token Cache", name_of(connected_app, user), ["account_name", "account_id"]
+		)
+		account = name or subject or ""
+		status = _ask_userinfo(app.config, refresher, grant, subject)
 	except OAuthError as error:
 		if getattr(error, "was_shown", False):
 			# It is the answer, not a dialog beside it.

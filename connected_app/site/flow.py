@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import frappe
@@ -13,21 +13,20 @@ import frappe
 from connected_app.oauth import authorization
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant
+from connected_app.site import settings
 from connected_app.site.access import check_may_connect, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
-
-if TYPE_CHECKING:
-	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+from connected_app.site.settings import AppSettings
 
 attempts = RedisAttemptStore()
 # Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = ".callback/"
 
 
-def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
+def begin(app: AppSettings, success_uri: str | None = None) -> str:
 	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
 
 	:raises frappe.PermissionError:
@@ -39,7 +38,7 @@ def begin(app: ConnectedApp, success_uri: str | None = None) -> str:
 		announce("refused", app.name, frappe.session.user, "not_allowed")
 		raise
 	url, attempt = authorization.begin(
-		app.get_client_config(),
+		app.config,
 		context={
 			"connected_app": app.name,
 			"user": frappe.session.user,
@@ -79,13 +78,13 @@ def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Att
 	return attempt
 
 
-def finish(app: ConnectedApp, attempt: authorization.Attempt, parameters: Mapping[str, Any]) -> Grant:
+def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping[str, Any]) -> Grant:
 	"""Exchange the code, and store the grant durably.
 
 	:raises OAuthError: as `oauth.authorization.complete`
 	"""
 	check_may_connect(app)
-	config = app.get_client_config(with_secret=True)
+	config = settings.read(app.name, with_secret=True).config
 	grant = authorization.complete(config, attempt, parameters, http())
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
 	with TokenCacheStore(app.name, frappe.session.user, create=True).exclusive() as slot:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import frappe
 import redis
@@ -14,15 +13,13 @@ from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
 from connected_app.oauth.grant import Grant
 from connected_app.site.errors import localized
-
-if TYPE_CHECKING:
-	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
+from connected_app.site.settings import AppSettings
 
 MESSAGE_COOKIE = "connected_app_message"
 MESSAGE_LIVES = 300
 
 
-def land(app: ConnectedApp, grant: Grant, where: str) -> None:
+def land(app: AppSettings, grant: Grant, where: str) -> None:
 	"""Redirect to `where` the user started, and leave a message that is shown there once."""
 	provider = escape_html(app.provider_name)
 	who = escape_html(grant.account.name or grant.account.id) if grant.account else ""
@@ -32,7 +29,7 @@ def land(app: ConnectedApp, grant: Grant, where: str) -> None:
 		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
 	if grant.scopes:
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
-	if missing := scopes.missing(app.get_scopes(), grant.scopes):
+	if missing := scopes.missing(app.config.scopes, grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
 	leave_message(
 		{

@@ -7,11 +7,10 @@ Connected App: a name tells nothing, since apps are renamed, deleted, and made a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import frappe
 from frappe.utils.password import (
@@ -20,25 +19,21 @@ from frappe.utils.password import (
 	set_encrypted_password,
 )
 
-from connected_app.oauth import client_auth, revocation
+from connected_app.oauth import revocation
 from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.ports import utc_now
-from connected_app.oauth.redact import Secret, as_secrets
+from connected_app.oauth.redact import Secret
+from connected_app.site import settings
 from connected_app.site.database import before_writing, own_connection, own_transaction
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive, unreadable
 from connected_app.site.http import http
-
-if TYPE_CHECKING:
-	from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 
 # By revocation endpoint and client: the failures of one go, in which nobody is asked again.
 Failures = dict[tuple[str, str], OAuthError]
 
 DOCTYPE = "Pending Revocation"
-# What of a ClientConfig is kept with the tokens.
-CLIENT = ("client_id", "client_secret", "client_authentication", "revocation_uri")
 # As many are revoked before the browser is answered; more are left to a background job.
 AT_ONCE = 5
 FIRST_PAUSE = timedelta(minutes=5)
@@ -48,10 +43,10 @@ GIVEN_UP_AFTER = timedelta(days=7)
 RUN = 200
 
 
-def disconnect(app: ConnectedApp, user: str) -> bool:
+def disconnect(connected_app: str, user: str) -> bool:
 	"""Forget `user`'s grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store, answers = TokenCacheStore(app.name, user), []
-	client, failures = _client(app), Failures()
+	store, answers = TokenCacheStore(connected_app, user), []
+	client, failures = settings.for_revoking(connected_app), Failures()
 	while True:
 		with store.exclusive() as slot:
 			if not slot.name:
@@ -59,7 +54,7 @@ def disconnect(app: ConnectedApp, user: str) -> bool:
 			# More than once where renaming left several rows.
 			grant = slot.grant
 			before_writing()
-			waiting = _put(app.name, user, grant, client, FIRST_PAUSE) if grant else None
+			waiting = _put(connected_app, user, grant, client, FIRST_PAUSE) if grant else None
 			slot.delete()
 		answers.append(bool(waiting and _attempt(waiting, grant, client, failures)))
 
@@ -73,7 +68,7 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 	with own_connection():
 		if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
 			return
-		client = _client(frappe.get_doc("Connected App", connected_app))
+		client = settings.for_revoking(connected_app)
 		grants = [
 			(frappe.db.get_value("Token Cache", name, "user"), _stored("Token Cache", name)) for name in names
 		]
@@ -114,26 +109,6 @@ def give_up_all(why: str) -> None:
 		_give_up(row, why)
 
 
-def _client(app: ConnectedApp) -> ClientConfig:
-	"""How `app` proves itself when it revokes. While its secret cannot be read, every attempt fails, and another
-	follows."""
-	try:
-		config = app.get_client_config(with_secret=True)
-	except OAuthError:
-		return ClientConfig(
-			client_id=app.client_id or "",
-			client_authentication="post",
-			revocation_uri=app.revocation_uri or "",
-		)
-	return ClientConfig(
-		client_id=config.client_id,
-		client_secret=config.client_secret,
-		# What Automatic means is in the provider's metadata.
-		client_authentication=client_auth.method(config),
-		revocation_uri=config.revocation_uri,
-	)
-
-
 def _whose(client: ClientConfig) -> tuple[str, str]:
 	return (client.revocation_uri, client.client_id)
 
@@ -155,7 +130,7 @@ def _put(connected_app: str, user: str, grant: Grant, client: ClientConfig, paus
 	)
 	doc.db_insert()
 	secrets = {field: getattr(grant, field) for field in TOKENS}
-	secrets["client"] = Secret(json.dumps({field: getattr(client, field) for field in CLIENT}))
+	secrets["client"] = settings.to_json(client)
 	for field, secret in secrets.items():
 		if secret:
 			set_encrypted_password(DOCTYPE, doc.name, secret, field)
@@ -186,7 +161,7 @@ def _retry(name: str, failures: Failures) -> None:
 
 def _kept(name: str) -> ClientConfig | None:
 	text = _secret(DOCTYPE, name, "client")
-	return ClientConfig(**as_secrets(json.loads(text))) if text else None
+	return settings.from_json(text) if text else None
 
 
 def _present(client: ClientConfig, connected_app: str) -> ClientConfig:
@@ -198,7 +173,7 @@ def _present(client: ClientConfig, connected_app: str) -> ClientConfig:
 	same = {"client_id": client.client_id, "revocation_uri": client.revocation_uri}
 	names = frappe.get_all("Connected App", same, pluck="name")
 	for name in sorted(names, key=lambda name: name != connected_app):
-		present = _client(frappe.get_doc("Connected App", name))
+		present = settings.for_revoking(name)
 		# The database takes upper and lower case for the same.
 		if _whose(present) == _whose(client):
 			return present

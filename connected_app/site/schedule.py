@@ -15,9 +15,11 @@ import frappe
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import LEEWAY_SHARE
 from connected_app.oauth.ports import utc_now
+from connected_app.site import sessions, settings
 from connected_app.site.database import before_writing
 from connected_app.site.grants import TokenCacheStore, naive
 from connected_app.site.rows import WORKING, name_of
+from connected_app.site.settings import AppSettings
 
 # In one run, per Connected App. With a run every 5 minutes it is 28,800 grants a day.
 BATCH = 100
@@ -54,7 +56,7 @@ def due(limit: int, connected_app: str | None = None) -> list[Any]:
 
 def refresh(connected_app: str) -> None:
 	"""Job: refresh what is due of one Connected App. A grant that fails says so in its row, and stops no other."""
-	app = frappe.get_doc("Connected App", connected_app)
+	app = settings.read(connected_app)
 	began, failures = time.monotonic(), 0
 	for row in due(BATCH, connected_app):
 		if failures >= PATIENCE or time.monotonic() - began > RUN:
@@ -73,7 +75,7 @@ def refresh(connected_app: str) -> None:
 			frappe.clear_messages()
 
 
-def _refresh(app: Any, row: Any) -> bool:
+def _refresh(app: AppSettings, row: Any) -> bool:
 	"""Returns whether the provider was left alone, or gave a newer token than the one that was found."""
 	counts = name_of(app.name, row.user)
 	if not counts:
@@ -89,7 +91,7 @@ def _refresh(app: Any, row: Any) -> bool:
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
 	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
 		return True
-	return bool(stale) and app._refresher(row.user).renew(stale).access_token != stale.access_token
+	return bool(stale) and sessions.refresher(app, row.user).renew(stale).access_token != stale.access_token
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:

@@ -27,7 +27,7 @@ from connected_app.tests.site import (
 def found(app: Any, *levels: str) -> list[tuple[str, str, str]]:
 	"""Level, check and field of the findings, `ok` left out unless asked for."""
 	frappe.db.rollback()
-	findings = check_configuration(frappe.get_doc("Connected App", app.name))
+	findings = check_configuration(app.name)
 	for finding in findings:
 		assert finding["message"], finding
 		assert bool(finding["action"]) == (finding["level"] != "ok"), finding
@@ -196,7 +196,7 @@ class TestSettings(Case):
 		self.change(**{field: "https://127.0.0.1:1/x" for field in (*fields, "openid_configuration")})
 		refused = [
 			finding
-			for finding in check_configuration(frappe.get_doc("Connected App", self.app.name))
+			for finding in check_configuration(self.app.name)
 			if "internal address" in finding["message"]
 		]
 		self.assertEqual({finding["field"] for finding in refused}, fields | {"openid_configuration"})

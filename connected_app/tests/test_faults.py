@@ -514,14 +514,14 @@ from werkzeug.wrappers import Request
 from frappe.auth import CookieManager
 from connected_app import api
 from connected_app.oauth import Grant, Secret
-from connected_app.site import flow, pages
+from connected_app.site import flow, pages, settings
 
 app = frappe.get_doc("Connected App", name)
 frappe.set_user(user)
 
 def begin():
 	try:
-		url = flow.begin(app, "/me")
+		url = flow.begin(settings.of(app), "/me")
 	except Exception as error:
 		return type(error).__name__ + " " + error.code
 	return parse_qs(urlsplit(url).query)["state"][0]

@@ -21,7 +21,7 @@ from connected_app.connections.doctype.connected_app.connected_app import Connec
 from connected_app.connections.doctype.token_cache.token_cache import TokenCache
 from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
-from connected_app.site import install
+from connected_app.site import install, settings
 from connected_app.site.grants import aware
 from connected_app.tests.site import (
 	ALICE,
@@ -261,7 +261,7 @@ class TestAnotherKey(Case):
 			self.app.get_oauth2_session(ALICE)
 		self.assertEqual(caught.exception.code, "secret_unreadable")
 		with self.assertRaises(ConfigurationError) as caught:
-			self.app.get_client_config(with_secret=True)
+			settings.of(self.app, with_secret=True)
 		self.assertEqual(caught.exception.code, "client_secret_unreadable")
 		self.assertEqual(frappe.local.message_log, [], "core's message about the key is not left over")
 

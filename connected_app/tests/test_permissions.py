@@ -53,7 +53,6 @@ POST_ONLY = (
 NOT_FOR_BROWSERS = {
 	"Connected App": (
 		"get_oauth2_session",
-		"get_client_config",
 		"get_token_cache",
 		"get_active_token",
 		"get_user_token",

@@ -23,7 +23,7 @@ from frappe.utils import set_request
 
 from connected_app import api
 from connected_app.oauth import Http
-from connected_app.site import flow, pages
+from connected_app.site import flow, pages, settings
 from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, needs_providers, row
 from connected_app.tests.test_checks import hostile
 
@@ -235,7 +235,7 @@ class TestRedaction(Case):
 		self.server.script("/api", self.module.Answer(status=401), self.module.as_json({}))
 		self.assertTrue(self.use().ok)
 		self.texts.append(
-			f"{row(self.app, ALICE).as_dict()} {self.app.as_dict()} {self.app.get_client_config(True)}"
+			f"{row(self.app, ALICE).as_dict()} {self.app.as_dict()} {settings.of(self.app, with_secret=True)}"
 		)
 		self.texts.append(frappe.as_json(api.connection(self.app.name)))
 

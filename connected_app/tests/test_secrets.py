@@ -14,7 +14,7 @@ from frappe.utils.password import get_decrypted_password, set_encrypted_password
 
 from connected_app.oauth import ConfigurationError, Grant, Secret
 from connected_app.oauth.ports import utc_now
-from connected_app.site import install
+from connected_app.site import install, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.tests.site import ALICE, MALLORY, Browser, Case, make_app, make_user, needs_providers, row
 
@@ -153,7 +153,6 @@ class TestSecrets(Case):
 			'frappe.get_doc("Token Cache", kept).get_json()',
 			'frappe.get_doc("Connected App", app).get_password("client_secret")',
 			f'frappe.get_doc("Connected App", app).get_oauth2_session("{ALICE}").token',
-			'frappe.get_doc("Connected App", app).get_client_config(True).client_secret',
 			f'frappe.get_doc("Connected App", app).get_active_token("{ALICE}").get_password("access_token")',
 		):
 			with self.assertRaises(Exception, msg=call) as caught:
@@ -238,10 +237,10 @@ class TestPlaceholder(Case):
 			# A fault: what Frappe 15, and Frappe from 16 on, does in this place.
 			with patch.object(Document, "get_password", side_effect=raised):
 				self.assertRaisesRegex(
-					ConfigurationError, "cannot be read", app.get_client_config, with_secret=True
+					ConfigurationError, "cannot be read", settings.of, app, with_secret=True
 				)
 				frappe.db.delete("__Auth", {"doctype": "Connected App", "name": app.name})
-				self.assertIsNone(app.get_client_config(with_secret=True).client_secret)
+				self.assertIsNone(settings.of(app, with_secret=True).config.client_secret)
 			frappe.db.rollback()
 
 	def test_what_core_left(self) -> None:

@@ -209,8 +209,10 @@ def hello(app: str, user: str, issuer: str) -> str:
 
 
 def secret_of(app: str) -> str:
+	from connected_app.site import settings
+
 	try:
-		return str(frappe.get_doc("Connected App", app).get_client_config(with_secret=True).client_secret)
+		return str(settings.read(app, with_secret=True).config.client_secret)
 	except Exception as error:
 		return getattr(error, "code", str(error))
 

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-from urllib.parse import quote
 
 import frappe
 from frappe import _
-from frappe.utils import cint, get_url
+from frappe.utils import cint
 from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import scopes
-from connected_app.oauth.config import RESERVED_PARAMETERS, ClientConfig
+from connected_app.oauth.config import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
-from connected_app.oauth.grant import Grant
-from connected_app.oauth.redact import Secret
-from connected_app.oauth.refresh import ClientCredentials, Refresher, not_connected
-from connected_app.oauth.session import Session
-from connected_app.site import access, discovery, flow, offboarding
+from connected_app.oauth.refresh import not_connected
+from connected_app.site import access, discovery, flow, offboarding, sessions, settings
 from connected_app.site.database import own_connection
 from connected_app.site.errors import raises_frappe_errors
-from connected_app.site.grants import LockedTokenCache, TokenCacheStore
-from connected_app.site.http import http
-from connected_app.site.passwords import SecretKeeper, has_password
+from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
-
-# Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
-# this app.
-CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 
 
 class ConnectedApp(SecretKeeper):
@@ -77,7 +66,7 @@ class ConnectedApp(SecretKeeper):
 	def validate(self) -> None:
 		before = self.get_doc_before_save()
 		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
-		self.redirect_uri = (before and before.redirect_uri) or self.suggested_redirect_uri()
+		self.redirect_uri = (before and before.redirect_uri) or settings.suggested_redirect_uri(self.name)
 		for row in self.query_parameters:
 			if row.key in RESERVED_PARAMETERS:
 				frappe.throw(
@@ -95,73 +84,6 @@ class ConnectedApp(SecretKeeper):
 	def on_trash(self) -> None:
 		offboarding.end_connections({"connected_app": self.name})
 
-	def suggested_redirect_uri(self) -> str:
-		"""The redirect URI as the site's present address makes it."""
-		return get_url(CALLBACK + quote(self.name, safe=""))
-
-	@unsafe
-	def get_client_config(self, with_secret: bool = False) -> ClientConfig:
-		"""The settings for `oauth/`.
-
-		:param with_secret: also read the client secret, which costs a query and a decrypt
-		:raises ConfigurationError: `client_secret_unreadable`
-		"""
-		try:
-			metadata = json.loads(self.provider_metadata or "{}")
-		except ValueError:
-			metadata = {}
-		return ClientConfig(
-			client_id=self.client_id or "",
-			client_secret=self._client_secret() if with_secret else None,
-			redirect_uri=self.redirect_uri or "",
-			authorization_uri=(self.authorization_uri or "").strip(),
-			token_uri=self.token_uri or "",
-			revocation_uri=self.revocation_uri or "",
-			userinfo_uri=self.userinfo_uri or "",
-			jwks_uri=self.jwks_uri or "",
-			issuer=self.issuer or "",
-			scopes=tuple(self.get_scopes()),
-			scope_separator="," if self.scope_separator == "Comma" else " ",
-			use_pkce=bool(self.use_pkce),
-			client_authentication=(self.client_authentication or "Automatic").lower(),
-			authorization_parameters=self.get_query_params(),
-			scope_on_refresh=(self.scope_on_refresh or "Omit").lower(),
-			leeway=cint(self.leeway),
-			metadata=metadata if isinstance(metadata, dict) else {},
-		)
-
-	def _client_secret(self) -> Secret | None:
-		"""
-		:raises ConfigurationError: `client_secret_unreadable`
-		"""
-		if not self.client_secret:
-			return None
-		try:
-			return Secret(self.get_password("client_secret"))
-		except (frappe.AuthenticationError, frappe.ValidationError):
-			frappe.clear_last_message()
-		# Frappe's versions raise different exceptions for a password that is missing; the row itself is asked for.
-		if not has_password(self.doctype, self.name, "client_secret"):
-			return None
-		raise ConfigurationError(
-			"client_secret_unreadable",
-			_("Client Secret cannot be read with this site's encryption key."),
-			_("Enter it again, or restore encryption_key in the site's configuration."),
-		)
-
-	def _check_enabled(self) -> None:
-		if not self.enabled:
-			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
-
-	def _refresher(self, user: str) -> SiteRefresher:
-		"""
-		:param user: empty for the service principal
-		"""
-		access.check_script(self.name, user)
-		if user:
-			return SiteRefresher(self, TokenCacheStore(self.name, user))
-		return SiteClientCredentials(self, TokenCacheStore(self.name, "", create=True))
-
 	@unsafe
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
 		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
@@ -176,9 +98,7 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		with raises_frappe_errors(self.connect_url):
-			self._check_enabled()
-			return SiteSession(self._refresher(user or frappe.session.user))
+		return sessions.session(settings.for_session(self), user or frappe.session.user)
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -189,10 +109,9 @@ class ConnectedApp(SecretKeeper):
 		"""
 		if user and user != frappe.session.user:
 			frappe.throw(_("A connection can be started only by the user it is for."), frappe.PermissionError)
-		# Called over HTTP this document is what the browser posted: only its name is used.
-		app = frappe.get_doc("Connected App", self.name)
 		with raises_frappe_errors():
-			return flow.begin(app, success_uri)
+			# Called over HTTP this document is what the browser posted: only its name is used.
+			return flow.begin(settings.read(self.name), success_uri)
 
 	@frappe.whitelist(methods=["POST"])
 	def get_openid_configuration(self) -> dict[str, Any]:
@@ -205,9 +124,9 @@ class ConnectedApp(SecretKeeper):
 		"""
 		access.check_is_admin()
 		# Called over HTTP this document is what the browser posted: only its name is used.
-		app = frappe.get_doc("Connected App", self.name)
+		app = settings.read(self.name)
 		with raises_frappe_errors():
-			return dict(discovery.fetch(app.openid_configuration, app.issuer).document)
+			return dict(discovery.fetch(app.openid_configuration, app.config.issuer).document)
 
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
 		"""The user's Token Cache; without one, redirect the browser to the consent screen.
@@ -239,9 +158,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self.get_token_cache(user)
 		if not token_cache or not token_cache.is_connected():
 			return None
-		with raises_frappe_errors(self.connect_url):
-			self._check_enabled()
-			self._refresher(user).current()
+		sessions.current(settings.for_session(self), user)
 		return self.get_token_cache(user)
 
 	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:
@@ -250,9 +167,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		with raises_frappe_errors():
-			self._check_enabled()
-			self._refresher("").current()
+		sessions.current(settings.for_session(self), "")
 		token_cache = self.get_token_cache("")
 		if not token_cache:
 			# The caller's transaction began before the row was there, and does not see it.
@@ -289,49 +204,11 @@ class ConnectedApp(SecretKeeper):
 				)
 
 	def get_scopes(self) -> list[str]:
-		return [row.scope for row in self.scopes if row.scope]
+		return list(settings.scopes(self))
 
 	def get_query_params(self) -> dict[str, str]:
-		return {row.key: row.value or "" for row in self.query_parameters if row.key}
+		return settings.authorization_parameters(self)
 
 	def connect_url(self) -> str:
 		"""The page on this site at which a user can connect."""
-		return get_url("/connect?app=" + quote(self.name, safe=""))
-
-
-class SiteRefresher(Refresher):
-	"""Reads most settings, and the client secret, only when a refresh needs them, and speaks Frappe's kind of error."""
-
-	def __init__(self, app: ConnectedApp, store: TokenCacheStore) -> None:
-		config = ClientConfig(
-			client_id=app.client_id or "",
-			redirect_uri=app.redirect_uri or "",
-			token_uri=app.token_uri or "",
-			scopes=tuple(app.get_scopes()),
-			leeway=cint(app.leeway),
-		)
-		super().__init__(config, store, http())
-		self.app = app
-
-	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
-		with raises_frappe_errors(self.app.connect_url):
-			return super().renew(stale, rejected=rejected)
-
-	def _refresh(self, slot: LockedTokenCache, grant: Grant | None) -> Grant:
-		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
-		app = frappe.get_doc("Connected App", self.app.name)
-		app._check_enabled()
-		self.config = app.get_client_config(with_secret=True)
-		return super()._refresh(slot, grant)
-
-
-class SiteClientCredentials(SiteRefresher, ClientCredentials):
-	pass
-
-
-class SiteSession(Session):
-	"""Refuses an address in Frappe's kind of error."""
-
-	def _check(self, url: str) -> None:
-		with raises_frappe_errors():
-			super()._check(url)
+		return settings.connect_url(self.name)

@@ -1,0 +1,199 @@
+"""A Connected App's row as settings. The only place that knows which column becomes which setting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import frappe
+from frappe import _
+from frappe.model.document import Document
+from frappe.utils import cint, get_url
+
+from connected_app.oauth import client_auth
+from connected_app.oauth.config import ClientConfig
+from connected_app.oauth.errors import ConfigurationError, OAuthError
+from connected_app.oauth.redact import Secret, as_secrets
+from connected_app.site.passwords import has_password
+
+DOCTYPE = "Connected App"
+# Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
+# this app. Behind it, in a path: the name, in which a slash is allowed.
+CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
+# What revoking a token later needs of the client (see `site/revocation.py`).
+REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppSettings:
+	"""A Connected App.
+
+	:param config: what the protocol needs of it
+	:param allowed_roles: who may connect, unless everyone may
+	"""
+
+	name: str
+	config: ClientConfig
+	enabled: bool = False
+	provider_name: str = ""
+	everyone_may_connect: bool = False
+	allowed_roles: tuple[str, ...] = ()
+	openid_configuration: str = ""
+	introspection_uri: str = ""
+
+	def check_enabled(self) -> None:
+		"""
+		:raises ConfigurationError: `app_disabled`
+		"""
+		if not self.enabled:
+			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
+
+	def connect_url(self) -> str:
+		return connect_url(self.name)
+
+	def suggested_redirect_uri(self) -> str:
+		return suggested_redirect_uri(self.name)
+
+
+def read(connected_app: str, *, with_secret: bool = False) -> AppSettings:
+	"""The settings of the Connected App of this name, from the database.
+
+	:raises frappe.DoesNotExistError:
+	:raises ConfigurationError: as `of`
+	"""
+	return of(frappe.get_doc(DOCTYPE, connected_app), with_secret=with_secret)
+
+
+def usable(connected_app: str) -> AppSettings:
+	"""As `read`, with the client secret, for an app that is enabled.
+
+	:raises ConfigurationError: `app_disabled`, `client_secret_unreadable`
+	"""
+	row = frappe.get_doc(DOCTYPE, connected_app)
+	for_session(row).check_enabled()
+	return of(row, with_secret=True)
+
+
+def of(row: Document, *, with_secret: bool = False) -> AppSettings:
+	"""The settings in `row`, a Connected App.
+
+	:param with_secret: also read the client secret, which costs a query and a decrypt
+	:raises ConfigurationError: `client_secret_unreadable`
+	"""
+	config = ClientConfig(
+		client_id=row.client_id or "",
+		client_secret=_client_secret(row) if with_secret else None,
+		redirect_uri=row.redirect_uri or "",
+		authorization_uri=(row.authorization_uri or "").strip(),
+		token_uri=row.token_uri or "",
+		revocation_uri=row.revocation_uri or "",
+		userinfo_uri=row.userinfo_uri or "",
+		jwks_uri=row.jwks_uri or "",
+		issuer=row.issuer or "",
+		scopes=scopes(row),
+		scope_separator="," if row.scope_separator == "Comma" else " ",
+		use_pkce=bool(row.use_pkce),
+		client_authentication=(row.client_authentication or "Automatic").lower(),
+		authorization_parameters=authorization_parameters(row),
+		scope_on_refresh=(row.scope_on_refresh or "Omit").lower(),
+		leeway=cint(row.leeway),
+		metadata=_metadata(row),
+	)
+	return AppSettings(
+		name=row.name,
+		config=config,
+		enabled=bool(row.enabled),
+		provider_name=row.provider_name or "",
+		everyone_may_connect=bool(row.everyone_may_connect),
+		allowed_roles=tuple(child.role for child in row.allowed_roles),
+		openid_configuration=row.openid_configuration or "",
+		introspection_uri=row.introspection_uri or "",
+	)
+
+
+def for_session(row: Document) -> AppSettings:
+	"""What a session needs until it refreshes, and no more: every session comes this way."""
+	config = ClientConfig(
+		client_id=row.client_id or "",
+		redirect_uri=row.redirect_uri or "",
+		token_uri=row.token_uri or "",
+		scopes=scopes(row),
+		leeway=cint(row.leeway),
+	)
+	return AppSettings(name=row.name, config=config, enabled=bool(row.enabled))
+
+
+def for_revoking(connected_app: str) -> ClientConfig:
+	"""How a Connected App proves itself when it revokes. While its secret cannot be read, every attempt fails, and
+	another follows."""
+	row = frappe.get_doc(DOCTYPE, connected_app)
+	try:
+		config = of(row, with_secret=True).config
+	except OAuthError:
+		return ClientConfig(
+			client_id=row.client_id or "",
+			client_authentication="post",
+			revocation_uri=row.revocation_uri or "",
+		)
+	return ClientConfig(
+		client_id=config.client_id,
+		client_secret=config.client_secret,
+		# What Automatic means is in the provider's metadata.
+		client_authentication=client_auth.method(config),
+		revocation_uri=config.revocation_uri,
+	)
+
+
+def to_json(revoking: ClientConfig) -> Secret:
+	"""`for_revoking`'s settings as they are kept with tokens that wait to be revoked."""
+	return Secret(json.dumps({field: getattr(revoking, field) for field in REVOKING}))
+
+
+def from_json(text: Secret) -> ClientConfig:
+	"""The inverse of `to_json`."""
+	return ClientConfig(**as_secrets(json.loads(text)))
+
+
+def scopes(row: Document) -> tuple[str, ...]:
+	return tuple(child.scope for child in row.scopes if child.scope)
+
+
+def authorization_parameters(row: Document) -> dict[str, str]:
+	return {child.key: child.value or "" for child in row.query_parameters if child.key}
+
+
+def suggested_redirect_uri(connected_app: str) -> str:
+	"""The redirect URI as the site's present address makes it."""
+	return get_url(CALLBACK + quote(connected_app, safe=""))
+
+
+def connect_url(connected_app: str) -> str:
+	"""The page on this site at which a user can connect."""
+	return get_url("/connect?app=" + quote(connected_app, safe=""))
+
+
+def _metadata(row: Document) -> dict[str, Any]:
+	try:
+		metadata = json.loads(row.provider_metadata or "{}")
+	except ValueError:
+		return {}
+	return metadata if isinstance(metadata, dict) else {}
+
+
+def _client_secret(row: Document) -> Secret | None:
+	if not row.client_secret:
+		return None
+	try:
+		return Secret(row.get_password("client_secret"))
+	except (frappe.AuthenticationError, frappe.ValidationError):
+		frappe.clear_last_message()
+	# Frappe's versions raise different exceptions for a password that is missing; the row itself is asked for.
+	if not has_password(DOCTYPE, row.name, "client_secret"):
+		return None
+	raise ConfigurationError(
+		"client_secret_unreadable",
+		_("Client Secret cannot be read with this site's encryption key."),
+		_("Enter it again, or restore encryption_key in the site's configuration."),
+	)
