@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connected_app.oauth import OAuthError, TemporaryFailure
-from connected_app.oauth.grant import LONGEST_LIFE, from_response, parse_scopes
+from connected_app.oauth.grant import from_response, parse_scopes
+from connected_app.oauth.lifetimes import LONGEST_LIFE
 
 from .helpers import NOW, a_grant
 
@@ -130,7 +131,7 @@ def test_renewed() -> None:
 		"b",
 		old.refresh_token,
 		("read",),
-		None,
+		NOW + timedelta(hours=1),
 	)
 	full = old.renewed(from_response({"access_token": "b", "refresh_token": "r2", "scope": "write"}, NOW))
 	assert (full.refresh_token, full.scopes) == ("r2", ("write",))

@@ -30,6 +30,11 @@ def test_refresh_token_first(config: ClientConfig, server: Hostile, http: Http) 
 		(Answer(b"x", cut=0), "network"),
 		(Answer(delay=5), "timeout"),
 		(Answer(status=401), "invalid_client"),
+		(as_json({"error": "invalid_client"}, 400), "invalid_client"),
+		(as_json({"error": "unauthorized_client"}, 403), "unauthorized_client"),
+		(as_json({"error": "invalid_client"}, 200), "invalid_client"),
+		(as_json({"error": "temporarily_unavailable"}, 400), "server_error"),
+		(as_json({"ok": False, "error": "ratelimited"}, 200, headers={"Retry-After": "7"}), "rate_limited"),
 	],
 )
 def test_what_may_be_confirmed_later(
@@ -49,6 +54,14 @@ def test_what_may_be_confirmed_later(
 	[
 		(Answer(), True),
 		(Answer(status=204), True),
+		(as_json({"ok": True}), True),
+		(as_json({"ok": False, "error": "not_authed"}), False),
+		(as_json({"ok": False}), False),
+		(as_json({"success": False}), False),
+		(as_json({"error": "anything"}), False),
+		(as_json({"error": None}), True),
+		(as_json({"error": ""}), True),
+		(as_json({"ok": False, "error": "token_revoked"}), True),
 		(as_json({"error": "invalid_token"}, 400), True),
 		(as_json({"error": "unsupported_token_type"}, 400), False),
 		(Answer(status=404), False),

@@ -12,10 +12,19 @@ from connected_app.oauth.scopes import missing
 		(["a", "b"], ["b", "c"], ["a"]),
 		(["a", "b"], [], ["a", "b"]),
 		(["a", "offline_access"], ["a"], []),
-		(["email", "profile"], ["openid", "https://www.googleapis.com/auth/userinfo.email"], ["profile"]),
-		(["Read"], ["read"], ["Read"]),
+		(["email", "files"], ["openid", "https://www.googleapis.com/auth/userinfo.email"], ["files"]),
+		(["Read"], ["read"], []),
+		(["Files.Read.All"], ["files.read.all"], []),
+		(["Mail.Read"], ["https://graph.microsoft.com/Mail.Read"], []),
+		(["https://graph.microsoft.com/Mail.Read"], ["Mail.Read"], []),
+		(["https://graph.microsoft.us/Mail.Read"], ["mail.read"], []),
+		(["https://outlook.office.com/Mail.Read"], ["Mail.Read"], ["https://outlook.office.com/Mail.Read"]),
+		(["openid", "profile", "offline_access", "User.Read"], ["User.Read"], []),
+		(["read_orders", "read_products"], ["write_orders"], ["read_products"]),
+		(["write_orders"], ["read_orders"], ["write_orders"]),
+		(["Mail.ReadWrite"], ["Mail.Read"], ["Mail.ReadWrite"]),
 	],
 )
 def test_missing(wanted: list[str], granted: list[str], expected: list[str]) -> None:
-	"""core-defects 29: compared exactly, but for what providers are known to grant under another name or none."""
+	"""core-defects 29: compared without regard to case, and with what providers grant under another name or none."""
 	assert missing(wanted, granted) == expected

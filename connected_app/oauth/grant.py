@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from . import lifetimes
 from .errors import TemporaryFailure
 from .redact import Secret
 
 # A leeway longer than this part of a token's life would refresh it all the time.
 LEEWAY_SHARE = 4
-LONGEST_LIFE = 10 * 366 * 24 * 3600
 # As much of a subject as is kept, and compared.
 LONGEST_SUBJECT = 140
 _UNUSABLE = re.compile(r"[^\x20-\x7e]")
@@ -35,6 +35,7 @@ class Grant:
 	:param expires_at: UTC instant at which the access token expires; None: it does not expire
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
+	:param refresh_expires_at: UTC instant at which the refresh token ends, where the provider says so
 	:param refused_at: UTC instant at which a resource server refused the access token though it was new
 	"""
 
@@ -47,6 +48,7 @@ class Grant:
 	scopes: tuple[str, ...] = ()
 	account: Account | None = None
 	refused_at: datetime | None = None
+	refresh_expires_at: datetime | None = None
 
 	@property
 	def is_renewable(self) -> bool:
@@ -72,11 +74,18 @@ class Grant:
 	def renewed(self, fresh: Grant) -> Grant:
 		"""This grant after a refresh gave `fresh`.
 
-		A new refresh token replaces the old one; none keeps it (RFC 6749 6). So do scopes and account.
+		A new refresh token replaces the old one; none keeps it (RFC 6749 6). So do scopes and account. A new access token
+		of which nothing is said lives as long as the one before it.
 		"""
+		expires_at = fresh.expires_at
+		if expires_at is None and self.expires_at and self.issued_at and fresh.issued_at:
+			expires_at = fresh.issued_at + (self.expires_at - self.issued_at)
+		kept = not fresh.refresh_token
 		return replace(
 			fresh,
+			expires_at=expires_at,
 			refresh_token=fresh.refresh_token or self.refresh_token,
+			refresh_expires_at=fresh.refresh_expires_at or (self.refresh_expires_at if kept else None),
 			scopes=fresh.scopes or self.scopes,
 			account=fresh.account or self.account,
 		)
@@ -113,7 +122,8 @@ def from_response(
 		access_token=Secret(access_token),
 		token_type=token_type[:140],
 		refresh_token=Secret(refresh_token) if refresh_token else None,
-		expires_at=_expiry(response.get("expires_in"), now),
+		expires_at=lifetimes.access_expiry(response, now),
+		refresh_expires_at=lifetimes.refresh_expiry(response, now),
 		issued_at=now,
 		scopes=parse_scopes(response.get("scope"), separator) or asked,
 	)
@@ -124,24 +134,9 @@ def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:
 	if isinstance(value, list):
 		parts = [part for part in value if isinstance(part, str)]
 	elif isinstance(value, str):
-		if separator == "," or " " not in value.strip():
+		if separator == "," or " " not in value.strip() or ", " in value:
 			value = value.replace(",", " ")
 		parts = value.split()
 	else:
 		return ()
 	return tuple(dict.fromkeys(part.strip() for part in parts if part.strip() and part.isprintable()))
-
-
-def _expiry(value: object, now: datetime) -> datetime | None:
-	if isinstance(value, bool) or not isinstance(value, int | float | str):
-		return None
-	try:
-		seconds = float(value)
-	except (ValueError, OverflowError):
-		return None
-	# NaN fails both comparisons. A negative life is a token that is dead already, not one that never dies.
-	if seconds < 0:
-		return now
-	if 0 < seconds <= LONGEST_LIFE:
-		return now + timedelta(seconds=seconds)
-	return None

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 from . import token_endpoint
 from .client_auth import authenticate
 from .config import ClientConfig
-from .errors import OAuthError
+from .errors import OAuthError, TemporaryFailure
 from .grant import Grant
 
 if TYPE_CHECKING:
 	from .net import Reply
 	from .ports import Transport
+
+
+ALREADY_INVALID = (
+	"invalid_token",
+	"invalid_grant",
+	"token_revoked",
+	"token_expired",
+	"invalid_refresh_token",
+)
+CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
 def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
@@ -43,11 +53,21 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 
 
 def _confirms(reply: Reply, sent: list[str]) -> bool:
-	if 200 <= reply.status < 300:
-		return True
 	answer = reply.json_object() or {}
-	if reply.status in (401, 408, 429) or reply.status < 400 or reply.status >= 500:
+	name = answer.get("error")
+	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error, others by other words.
+	if isinstance(name, str) and name.lower() in ALREADY_INVALID:
+		return True
+	refused = bool(name) or answer.get("ok") is False or answer.get("success") is False
+	if 200 <= reply.status < 300 and not refused:
+		return True
+	if (reply.status < 400 and not refused) or reply.status in (401, 408, 429) or reply.status >= 500:
 		token_endpoint.read(reply)
 		raise token_endpoint.error_from(answer, reply, sent=sent)
-	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error.
-	return answer.get("error") == "invalid_token"
+	error = token_endpoint.error_from(answer, reply, sent=sent)
+	# What is wrong with the client can be corrected, and the token revoked then (Doorkeeper: 403 unauthorized_client).
+	if error.code in CLIENT_ERRORS or (
+		isinstance(error, TemporaryFailure) and error.code != "provider_error"
+	):
+		raise error
+	return False

@@ -1,0 +1,107 @@
+"""When tokens end, as providers say it: seconds, texts, milliseconds, dates; and what is not said."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+LONGEST_LIFE = 10 * 366 * 24 * 3600
+DAY = 24 * 3600
+# What says when the refresh token ends: Keycloak, QuickBooks, and many others.
+REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
+# Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
+_EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
+_FRACTION = re.compile(r"\.[0-9]+")
+
+
+def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
+	"""The UTC instant at which the access token of a token response ends; None: it does not, as far as is said.
+
+	`expires_in` counts (RFC 6749 5.1), and where there is none, `expires_at`.
+	"""
+	if is_said(response.get("expires_in")):
+		return after(response["expires_in"], now)
+	return instant(response.get("expires_at"), now)
+
+
+def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
+	"""The UTC instant at which the refresh token ends; None where that is not said. 0 is Keycloak's word for "never"."""
+	for name in REFRESH:
+		if is_said(response.get(name)) and (number(response[name]) or 0) > 0:
+			return after(response[name], now)
+	return instant(response.get("refresh_token_expires_at"), now)
+
+
+def is_said(value: object) -> bool:
+	"""Whether there is something: null and "" are as if omitted."""
+	return value is not None and value != ""
+
+
+def number(value: object) -> float | None:
+	"""A number, which may be infinite, or a text that is one."""
+	if isinstance(value, bool) or not isinstance(value, int | float | str):
+		return None
+	try:
+		found = float(value)
+	except (ValueError, OverflowError):
+		return None
+	return None if math.isnan(found) else found
+
+
+def after(value: object, now: datetime) -> datetime | None:
+	"""`now` and the seconds that `value` says. None where it says "never", by 0, or nothing that can be used."""
+	seconds = number(value)
+	if seconds is None:
+		return instant(value, now)
+	# A negative life is a token that is dead already, not one that never dies.
+	if seconds < 0:
+		return now
+	for unit in (1, 1000):
+		if abs(seconds / unit - now.timestamp()) <= LONGEST_LIFE:
+			return instant(seconds, now)
+	if _are_milliseconds(seconds):
+		seconds = math.ceil(seconds / 1000)
+	if 0 < seconds <= LONGEST_LIFE:
+		return now + timedelta(seconds=seconds)
+	return None
+
+
+def instant(value: object, now: datetime) -> datetime | None:
+	"""The instant that an epoch or an ISO 8601 date says. One without a zone is UTC."""
+	seconds = number(value)
+	if seconds is not None and math.isinf(seconds):
+		return None
+	if seconds is not None and int(seconds) in _EPOCH_MILLISECONDS:
+		seconds /= 1000
+	try:
+		if seconds is not None:
+			found = datetime.fromtimestamp(seconds, timezone.utc) if int(seconds) in _EPOCH else None
+		elif isinstance(value, str) and len(value) <= 40:
+			# Python 3.10 does not read the Z, nor a fraction of other than three or six digits.
+			found = datetime.fromisoformat(_FRACTION.sub("", value.strip().replace("Z", "+00:00")))
+			found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+		else:
+			found = None
+	except (ValueError, OverflowError):
+		return None
+	if found is None or found > now + timedelta(seconds=LONGEST_LIFE):
+		return None
+	return max(found.astimezone(timezone.utc), now)
+
+
+def _are_milliseconds(value: float) -> bool:
+	"""Whether a life is given in milliseconds: a thousandth of it is a whole number of minutes, while as seconds it would
+	be weeks and a part of a day, or more than a year and no round number of days."""
+	if value < 1000 * 3600 or math.isinf(value) or value != int(value):
+		return False
+	days = value / DAY
+	if (
+		value <= LONGEST_LIFE
+		and days == int(days)
+		and (days <= 366 or any(days % unit == 0 for unit in (7, 30, 365)))
+	):
+		return False
+	return any((value + rest) % 60_000 == 0 for rest in (0, 1))
