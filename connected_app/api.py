@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import frappe
 from frappe import _
@@ -13,7 +13,7 @@ from frappe.utils import get_absolute_url
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
-from connected_app.site import access, checks, discovery, flow, pages, revocation, settings
+from connected_app.site import access, checks, discovery, flow, links, pages, revocation, settings
 from connected_app.site import connections as overview
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
@@ -44,6 +44,28 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 	"""
 	with raises_frappe_errors():
 		return flow.begin(_app(connected_app), success_uri)
+
+
+@frappe.whitelist(methods=["GET"], allow_guest=True)
+def begin() -> None:
+	"""Where a link leads that `ConnectedApp.initiate_web_application_flow` gave for this user: begin an attempt, and
+	redirect to the provider's consent URL. Guests log in first.
+
+	By GET, though it begins something: code on the server has signed it, for one user, whom the provider still asks.
+	Takes no arguments: what was signed is the query as it stands.
+	"""
+	try:
+		parameters = links.opened()
+		if frappe.session.user == "Guest":
+			here = f"{links.PATH}?{frappe.safe_decode(frappe.request.query_string)}"
+			location = "/login?" + urlencode({"redirect-to": here})
+		else:
+			links.check_is_for_me(parameters)
+			location = flow.begin(_app(parameters["app"]), parameters["success_uri"])
+	except OAuthError as error:
+		return pages.refuse(error, "/my-connections")
+	frappe.local.response["type"] = "redirect"
+	frappe.local.response["location"] = location
 
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)

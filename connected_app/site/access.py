@@ -102,6 +102,23 @@ def _called_by_a_script() -> bool:
 	return False
 
 
+def check_not_from_a_browser() -> None:
+	"""For what a whitelisted method does only for code on the server.
+
+	:raises frappe.PermissionError: in a request in which nothing but Frappe and this app has led to the call
+	"""
+	if not frappe.request:
+		return
+	apps = set(frappe.get_installed_apps()) - {"frappe", "connected_app"}
+	frame: FrameType | None = sys._getframe(1)
+	while frame:
+		module = str(frame.f_globals.get("__name__"))
+		if frame.f_code.co_filename.startswith("<serverscript>") or module.partition(".")[0] in apps:
+			return
+		frame = frame.f_back
+	frappe.throw(_("A connection can be started only by the user it is for."), frappe.PermissionError)
+
+
 def reads_mail_of(connected_app: str, user: str) -> bool:
 	"""Whether the session's user may read an Email Account that uses this connection."""
 	if not frappe.has_permission("Email Account"):

@@ -24,6 +24,7 @@ from connected_app.site.database import (
 	has_changed,
 	is_lost,
 	note_change,
+	own_connection,
 	own_transaction,
 )
 from connected_app.site.events import announce
@@ -110,6 +111,49 @@ def naive(instant: datetime | None) -> datetime | None:
 
 def aware(value: datetime | str | None) -> datetime | None:
 	return frappe.utils.get_datetime(value).replace(tzinfo=timezone.utc) if value else None
+
+
+def stored_since(connected_app: str, user: str) -> Any:
+	"""The Token Cache that others have stored since the caller's transaction began, which does not see it; or None.
+
+	Its tokens are remembered, so that `TokenCache.get_password` gives them.
+	"""
+	store = TokenCacheStore(connected_app, user)
+	# One that the caller itself has deleted is gone.
+	if frappe.db.db_type == "sqlite" or has_changed(frappe.local.db, store.key):
+		return None
+	with own_connection():
+		name = name_of(*store.key)
+		if not name:
+			return None
+		found = frappe.get_doc("Token Cache", name)
+		slot = LockedTokenCache(store, name, found)
+	if slot.grant:
+		slot.remember(slot.grant, found)
+	return found
+
+
+def columns(grant: Grant) -> dict[str, Any]:
+	"""The columns of a Token Cache that say what is known of `grant`, but for the tokens themselves."""
+	return {
+		"access_token": PLACEHOLDER,
+		"refresh_token": PLACEHOLDER if grant.refresh_token else "",
+		"token_type": grant.token_type,
+		"expires_at": naive(grant.expires_at),
+		"expires_in": int((grant.expires_at - grant.issued_at).total_seconds())
+		if grant.expires_at and grant.issued_at
+		else 0,
+		"account_id": grant.account.id if grant.account else None,
+		"account_name": grant.account.name if grant.account else None,
+		"status": "Connected",
+		"last_error": None,
+		"retry_at": None,
+		"failing_since": None,
+		"notified_on": None,
+		"admin_must_act": 0,
+		"refused_at": None,
+		"idle_since": naive(utc_now()) if grant.refresh_token else None,
+	}
 
 
 class TokenCacheStore:
@@ -415,25 +459,7 @@ class LockedTokenCache:
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 
 	def _write(self, grant: Grant, values: dict[str, Any], happened: str) -> None:
-		values |= {
-			"access_token": PLACEHOLDER,
-			"refresh_token": PLACEHOLDER if grant.refresh_token else "",
-			"token_type": grant.token_type,
-			"expires_at": naive(grant.expires_at),
-			"expires_in": int((grant.expires_at - grant.issued_at).total_seconds())
-			if grant.expires_at and grant.issued_at
-			else 0,
-			"account_id": grant.account.id if grant.account else None,
-			"account_name": grant.account.name if grant.account else None,
-			"status": "Connected",
-			"last_error": None,
-			"retry_at": None,
-			"failing_since": None,
-			"notified_on": None,
-			"admin_must_act": 0,
-			"refused_at": None,
-			"idle_since": naive(utc_now()) if grant.refresh_token else None,
-		}
+		values |= columns(grant)
 		# Not whoever happens to be logged in (core-defects 23): owners may see and delete the row.
 		values["owner"] = self.store.user or "Administrator"
 		self.connected_on = values.get("connected_on", self.connected_on)

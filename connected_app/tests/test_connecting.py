@@ -17,7 +17,7 @@ from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.ports import utc_now
-from connected_app.site import grants
+from connected_app.site import grants, links
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.tests.site import (
 	ALICE,
@@ -30,6 +30,7 @@ from connected_app.tests.site import (
 	certified,
 	code_of,
 	forget,
+	in_processes,
 	make_app,
 	make_user,
 	needs_providers,
@@ -615,10 +616,8 @@ class TestGrants(Case):
 			frappe.local.request, frappe.local.response = None, response
 
 	def test_for_another_user(self) -> None:
-		"""core-defects 8 and core-defects 22: a flow is for the session's own user; refused at once, not at the callback."""
-		frappe.set_user(ALICE)
-		self.assertRaises(frappe.PermissionError, self.app.initiate_web_application_flow, MALLORY)
-		frappe.set_user("Administrator")
+		"""core-defects 8 and core-defects 22: a browser begins a flow for its own user only, and is refused at once, not
+		at the callback."""
 		mallory = Browser(MALLORY)
 		self.assertEqual(
 			mallory.call("has_token", connected_app=self.app.name, connected_user=ALICE).status_code, 403
@@ -627,6 +626,109 @@ class TestGrants(Case):
 		core = mallory.call(CORE + "has_token", connected_app=self.app.name, connected_user=ALICE)
 		self.assertEqual(core.status_code, 403)
 		self.assertTrue(self.admin.ask("has_token", connected_app=self.app.name, connected_user=ALICE))
+
+	def link(self, user: str, success_uri: str | None = None) -> str:
+		"""As a job of another app makes it."""
+		link = frappe.get_doc("Connected App", self.app.name).initiate_web_application_flow(user, success_uri)
+		self.assertTrue(link.startswith(frappe.utils.get_url()), link)
+		return link
+
+	def test_a_link_for_another_user(self) -> None:
+		"""core-defects 22: code on the server gets a link, by which that user begins the flow, as often as they like."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		frappe.set_user(ALICE)
+		link = self.link(MALLORY, "/me")
+		mallory = Browser(MALLORY)
+		for _time in range(2):
+			answer = mallory.visit(link)
+			self.assertTrue(answer.headers["Location"].startswith(f"{self.authlib.issuer}/authorize?"))
+		landed = mallory.visit(self.authlib.consent(answer.headers["Location"], account="bob"))
+		self.assertEqual(landed.headers.get("Location"), "/me", landed.text[:300])
+		self.assertEqual(row(self.app, MALLORY).account_name, "bob@example.com")
+
+	def test_a_link_leads_through_the_login(self) -> None:
+		link = self.link(MALLORY)
+		answer = Browser().visit(link)
+		where = parse_qs(urlsplit(answer.headers["Location"]).query)["redirect-to"][0]
+		self.assertEqual(frappe.utils.get_url(where), link)
+
+	def test_a_link_is_for_one_user_and_one_week(self) -> None:
+		link = self.link(MALLORY)
+		self.assertRefused(self.alice.visit(link), "link_elsewhere")
+		mallory = Browser(MALLORY)
+		forged = self.alice.visit(link.replace("mallory%40", "alice%40"))
+		self.assertRefused(forged, "link_invalid")
+		for changed in (link + "0", link + "&user=mallory", link.partition("&_signature")[0], links.PATH):
+			self.assertRefused(mallory.visit(frappe.utils.get_url(changed)), "link_invalid")
+		with patch.object(links, "LIVES", -1):
+			self.assertRefused(mallory.visit(self.link(MALLORY)), "link_invalid")
+		self.assertRaises(ConfigurationError, self.link, MALLORY, "https://evil.example/")
+		self.app.db_set("enabled", 0, commit=True)
+		self.assertRefused(mallory.visit(link), "app_disabled")
+
+	def test_who_gets_a_link(self) -> None:
+		"""Within a request, only what an app or a script has asked for."""
+		self.addCleanup(setattr, frappe.local, "request", None)
+		frappe.local.request = frappe._dict(path="/app")
+		self.assertRaises(frappe.PermissionError, self.app.initiate_web_application_flow, MALLORY)
+		as_an_app = {"__name__": "another_app.tasks", "app": self.app, "user": MALLORY}
+		with patch.object(
+			frappe, "get_installed_apps", return_value=["frappe", "connected_app", "another_app"]
+		):
+			exec("link = app.initiate_web_application_flow(user)", as_an_app)
+		self.assertIn("connected_app.api.begin?", as_an_app["link"])
+
+	def test_stored_since_the_transaction_began(self) -> None:
+		"""What a browser has stored meanwhile is found, by a transaction that does not see it."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.not_on_sqlite("a transaction sees what others commit")
+		self.assertIsNone(self.app.get_token_cache(MALLORY))
+		self.connect(self.app, Browser(MALLORY), account="bob")
+		found = self.app.get_token_cache(MALLORY)
+		self.assertEqual(found.account_name, "bob@example.com")
+		for field in ("access_token", "refresh_token"):
+			self.assertTrue(found.get_password(field))
+		answer = self.app.get_oauth2_session(MALLORY).get(f"{self.authlib.issuer}/api/hello")
+		self.assertEqual(answer.json(), {"hello": "Bob"})
+		frappe.db.commit()
+		# What the caller itself has deleted stays deleted.
+		self.app.get_token_cache(MALLORY).delete()
+		self.assertIsNone(self.app.get_token_cache(MALLORY))
+		frappe.db.rollback()
+
+	def test_a_token_response_within_the_callers_transaction(self) -> None:
+		"""As core: the row that the caller has inserted or saved takes the tokens, and is rolled back with it."""
+		self.not_on_sqlite("the caller's open work is committed first")
+		for user in (MALLORY, ALICE):
+			frappe.db.rollback()
+			forget()
+			if user == MALLORY:
+				cache = frappe.get_doc(
+					{"doctype": "Token Cache", "connected_app": self.app.name, "user": user}
+				)
+				cache.insert()
+			else:
+				cache = row(self.app, user)
+				cache.save()
+			before = cache.get_password("refresh_token", raise_exception=False)
+			answer = {"access_token": "here", "expires_in": "60", "scope": "read write"}
+			self.assertIs(cache.update_data(answer), cache)
+			for seen in (cache, self.app.get_token_cache(user)):
+				self.assertEqual(seen.get_password("access_token"), "here")
+				self.assertEqual(seen.get_password("refresh_token", raise_exception=False), before)
+				self.assertEqual([line.scope for line in seen.scopes], ["read", "write"])
+				self.assertEqual(seen.access_token, "*" * 8)
+				self.assertTrue(50 < seen.get_expires_in() <= 60)
+				self.assertEqual(seen.status, "Connected")
+			self.assertEqual(self.app.get_oauth2_session(user).token["access_token"], "here")
+			token = "(cache := app.get_token_cache(user)) and cache.get_password('access_token')"
+			self.assertEqual(in_processes(1, f"({token}) == 'here'", self.app, user), ["gave False"])
+		frappe.db.rollback()
+		forget()
+		self.assertIsNone(self.app.get_token_cache(MALLORY))
+		self.assertNotEqual(self.app.get_token_cache(ALICE).get_password("access_token"), "here")
 
 	def test_owner_and_placeholder(self) -> None:
 		"""core-defects 14 and core-defects 23: the row belongs to its user; the placeholder tells nothing of the token."""

@@ -356,7 +356,12 @@ class TestDeleting(Connected):
 
 		def insert() -> None:
 			new = frappe.get_doc({"doctype": "Token Cache", "connected_app": self.app.name, "user": MALLORY})
-			new.insert().update_data({"access_token": "a"})
+			new.insert()
+			# Another document than the row: there is nothing to store it in.
+			other = frappe.get_doc(
+				{"doctype": "Token Cache", "connected_app": self.app.name, "user": MALLORY}
+			)
+			other.update_data({"access_token": "a"})
 
 		def delete() -> None:
 			self.app.get_backend_app_token()

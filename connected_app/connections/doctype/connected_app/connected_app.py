@@ -14,9 +14,9 @@ from connected_app.oauth import scopes
 from connected_app.oauth.config import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
-from connected_app.site import access, discovery, flow, offboarding, sessions, settings
-from connected_app.site.database import own_connection
+from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
 from connected_app.site.errors import raises_frappe_errors
+from connected_app.site.grants import stored_since
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
 
@@ -102,13 +102,20 @@ class ConnectedApp(SecretKeeper):
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
-		"""The provider's consent URL for the session's user.
+		"""The provider's consent URL for the session's user; for another `user` a link on this site, which leads them
+		there once they are logged in.
 
-		:param user: for compatibility; a flow for somebody else is refused
+		:param user: another user's only from code on the server
 		:param success_uri: where to land afterwards: a path on this site
+		:raises frappe.PermissionError: for another user, where a browser asks, or a script that may not
+		:raises OAuthError: as `site.flow.begin`
 		"""
 		if user and user != frappe.session.user:
-			frappe.throw(_("A connection can be started only by the user it is for."), frappe.PermissionError)
+			access.check_not_from_a_browser()
+			access.check_script(self.name, user)
+			with raises_frappe_errors():
+				settings.for_session(self).check_enabled()
+				return links.link_for(self.name, user, success_uri)
 		with raises_frappe_errors():
 			# Called over HTTP this document is what the browser posted: only its name is used.
 			return flow.begin(settings.read(self.name), success_uri)
@@ -137,7 +144,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self.get_token_cache(user)
 		if token_cache and token_cache.is_connected():
 			return token_cache
-		if not frappe.request:
+		if not frappe.request or user != frappe.session.user:
 			self.get_oauth2_session(user)
 		location = self.initiate_web_application_flow(user, success_uri)
 		frappe.local.response["type"] = "redirect"
@@ -145,9 +152,12 @@ class ConnectedApp(SecretKeeper):
 		return location
 
 	def get_token_cache(self, user: str) -> Any:
-		"""The Token Cache of `user`, or None. An empty `user` is the service principal."""
+		"""The Token Cache of `user`, or None. An empty `user` is the service principal.
+
+		One that was stored since the caller's transaction began is found, too, though that does not see it.
+		"""
 		name = name_of(self.name, user or "")
-		return frappe.get_doc("Token Cache", name) if name else None
+		return frappe.get_doc("Token Cache", name) if name else stored_since(self.name, user or "")
 
 	def get_active_token(self, user: str | None = None) -> Any:
 		"""The Token Cache of `user` with an access token that is valid now, or None without a connection.
@@ -168,12 +178,7 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`
 		"""
 		sessions.current(settings.for_session(self), "")
-		token_cache = self.get_token_cache("")
-		if not token_cache:
-			# The caller's transaction began before the row was there, and does not see it.
-			with own_connection():
-				token_cache = self.get_token_cache("")
-		return token_cache
+		return self.get_token_cache("")
 
 	def require_scopes(self, *wanted: str, user: str | None = None) -> None:
 		"""Check that `user` granted all of `wanted`, before doing what needs them.

@@ -11,10 +11,21 @@ from jinja2.sandbox import unsafe
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
-from connected_app.site.database import own_connection
+from connected_app.site.database import has_changed, own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
-from connected_app.site.grants import STORED, TOKENS, TokenCacheStore, aware, forget, locked, stored_on
+from connected_app.site.grants import (
+	STORED,
+	TOKENS,
+	LockedTokenCache,
+	TokenCacheStore,
+	aware,
+	columns,
+	forget,
+	locked,
+	naive,
+	stored_on,
+)
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 from connected_app.site.revocation import revoke_after_commit
 
@@ -96,13 +107,18 @@ class TokenCache(SecretKeeper):
 	def update_data(self, data: Mapping[str, Any]) -> TokenCache:
 		"""Store a token response (RFC 6749 5.1), durably and at once.
 
+		Where the caller's open transaction has inserted or saved the row, the tokens are stored in that transaction, and
+		are lost if it is rolled back.
+
 		:raises connected_app.oauth.TemporaryFailure: `response_invalid`, `busy`
-		:raises connected_app.oauth.ConfigurationError: `not_committed`
+		:raises connected_app.oauth.ConfigurationError: `not_committed`, where the Connected App or the user is not
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		check_script(self.connected_app, self.user)
+		store = TokenCacheStore(self.connected_app, self.user or "", create=True)
 		with raises_frappe_errors():
-			store = TokenCacheStore(self.connected_app, self.user or "", create=True)
+			if has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
+				return self._update_here(store, from_response(data, utc_now()))
 			with store.exclusive() as slot:
 				fresh = from_response(data, utc_now())
 				slot.save(slot.grant.renewed(fresh) if slot.grant else fresh)
@@ -112,6 +128,19 @@ class TokenCache(SecretKeeper):
 			self.delete_key(new)
 		with own_connection():
 			return self.reload()
+
+	def _update_here(self, store: TokenCacheStore, fresh: Grant) -> TokenCache:
+		"""Store `fresh` in the caller's transaction, which commits it."""
+		before = LockedTokenCache(store, self.name, self)
+		grant = before.grant.renewed(fresh) if before.grant else fresh
+		self.update({**columns(grant), "last_refreshed_on": naive(utc_now())})
+		self.access_token, self.refresh_token = grant.access_token, grant.refresh_token or ""
+		self.set("scopes", [{"scope": scope[:140]} for scope in grant.scopes])
+		self.save(ignore_permissions=True)
+		whose = (self.connected_app, self.user or "")
+		event = "refreshed" if before.grant else "connected"
+		frappe.db.after_commit.add(lambda: announce(event, *whose))
+		return self
 
 	def is_connected(self) -> bool:
 		"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
