@@ -64,11 +64,27 @@ def _on_bench(summary: Summary, what: str, found: Bench, **config: str) -> None:
 		if failed:
 			say("--- the last lines of the web server's log")
 			say("\n".join(log.read_text(errors="replace").splitlines()[-30:]))
+		_cores_tests(summary, what, site)
 		if bench.db_type == "sqlite":
 			# What the browser shows, and the life of a site, do not depend on the database.
 			return
 		_browser(summary, what, site)
 		_life(summary, what, bench)
+
+
+def _cores_tests(summary: Summary, what: str, site: Site) -> None:
+	"""What the bench's Frappe tests of its own Connected App, with this app in its place: all of it passes."""
+	title(f"{what}, core's own tests")
+	total = [0, 0, 0]
+	for name in ("connected_app", "token_cache"):
+		module = f"frappe.integrations.doctype.{name}.test_{name}"
+		_code, output = site.run("run-tests", "--module", module, show=True, check=False)
+		passed, failed, skipped = _unittest_counts(output)
+		if not passed and not failed:
+			# Such as a module that this Frappe has elsewhere.
+			failed = 1
+		total = [sum(pair) for pair in zip(total, (passed, failed, skipped), strict=True)]
+	summary.add(f"{what}, core's own tests", *total)
 
 
 def _unittest_counts(output: str) -> tuple[int, int, int]:
