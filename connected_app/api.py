@@ -13,7 +13,7 @@ from frappe.utils import get_absolute_url
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
-from connected_app.site import access, checks, discovery, flow, links, pages, revocation, settings
+from connected_app.site import access, checks, discovery, flow, links, pages, providers, revocation, settings
 from connected_app.site import connections as overview
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
@@ -168,6 +168,41 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 		"filled": [labels[field] for field in found],
 		"missing": [labels[field] for field in values if field not in found],
 	}
+
+
+@frappe.whitelist()
+def provider_templates(search: str = "") -> list[dict[str, Any]]:
+	"""The provider templates of this site, by name.
+
+	:param search: words of the name, key or category
+	:returns: for each: `key`, `name`, `category`, `inputs` that are needed, `scopes` and `scope_words`, where to
+		`register`, the provider's `guide`, `notes`, why it is `unsupported`, and by whom and when it was `checked`
+	"""
+	access.check_is_admin()
+	return [providers.about(template) for template in providers.search(search)]
+
+
+@frappe.whitelist(methods=["POST"])
+def provider_settings(provider: str, inputs: str | dict[str, str] | None = None) -> dict[str, Any]:
+	"""What a provider template puts into the fields of a Connected App, for the form to fill in. Saves nothing.
+
+	:param inputs: what the provider needs, by name, as a JSON object
+	:returns: values by fieldname; those of child tables are lists of rows
+	"""
+	access.check_is_admin()
+	given = frappe.parse_json(inputs or "{}")
+	with raises_frappe_errors():
+		return providers.settings_with_endpoints(provider, given if isinstance(given, dict) else {})
+
+
+@frappe.whitelist()
+def provider_differences(connected_app: str) -> list[dict[str, Any]]:
+	"""Where the saved fields differ from what the app's provider template would set today.
+
+	:returns: `field`, `label`, what it `is`, and what the template `offers`
+	"""
+	access.check_is_admin()
+	return providers.differences(frappe.get_doc("Connected App", str(connected_app)))
 
 
 @frappe.whitelist()

@@ -1,4 +1,4 @@
-"""`bench --site SITE connected-app list | check | refresh | revoke`.
+"""`bench --site SITE connected-app list | check | refresh | revoke | providers | new-app`.
 
 Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong usage, unknown names included.
 """
@@ -94,6 +94,65 @@ def revoke_command(
 		done = [{"user": whose, "revoked": disconnect(app.name, whose)} for whose in users]
 		_show(done, as_json)
 		_end(not app.config.revocation_uri or all(one["revoked"] for one in done))
+
+
+@connected_app.command("providers")
+@click.argument("search", nargs=-1)
+@as_json
+@pass_context
+def providers_command(context: Any, search: tuple[str, ...], as_json: bool) -> None:
+	"""List the provider templates, or those whose name, key or category has the words SEARCH."""
+	from connected_app.site import providers
+
+	with _site(context):
+		found = [providers.about(each) for each in providers.search(" ".join(search))]
+		rows = [
+			{**each, "needs": ", ".join(one["name"] for one in each["inputs"]), "note": each["unsupported"]}
+			for each in found
+		]
+		_show(rows, as_json, ("key", "name", "category", "needs", "note", "checked_on"))
+		_end(bool(found))
+
+
+@connected_app.command("new-app")
+@click.argument("provider")
+@click.option(
+	"--input", "given", multiple=True, metavar="NAME=VALUE", help="What the provider needs, such as tenant."
+)
+@click.option("--client-id", default="", help="Client ID from the provider.")
+@click.option("--name", "title", default="", help="Name of the provider as people on this site see it.")
+@as_json
+@pass_context
+def new_app_command(
+	context: Any, provider: str, given: tuple[str, ...], client_id: str, title: str, as_json: bool
+) -> None:
+	"""Create a Connected App from the provider template PROVIDER.
+
+	The client secret is read from the variable CLIENT_SECRET of the environment, so that it is in no shell history.
+	"""
+	import os
+
+	from connected_app.oauth.errors import OAuthError
+	from connected_app.site import providers
+
+	wrong = [pair for pair in given if "=" not in pair]
+	if wrong:
+		raise click.UsageError(f"--input takes NAME=VALUE, not {wrong[0]}.")
+	inputs = dict(pair.split("=", 1) for pair in given)
+	with _site(context):
+		app = frappe.new_doc("Connected App")
+		try:
+			providers.apply(app, provider, inputs)
+		except OAuthError as error:
+			click.echo(str(error), err=True)
+			return _end(False)
+		app.provider_name = title or app.provider_name
+		app.client_id = client_id
+		app.client_secret = os.environ.get("CLIENT_SECRET", "")
+		app.insert()
+		about = providers.about(providers.find(provider))
+		row = {"name": app.name, "redirect_uri": app.redirect_uri, "register": about["register"]}
+		_show([row], as_json)
 
 
 commands = [connected_app]
