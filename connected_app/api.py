@@ -17,6 +17,7 @@ from connected_app.site import access, checks, discovery, flow, links, pages, pr
 from connected_app.site import connections as overview
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
 from connected_app.site.settings import AppSettings
 
@@ -31,7 +32,7 @@ def _app(name: str) -> AppSettings:
 
 
 def _token_cache(connected_app: str, user: str) -> Any:
-	name = name_of(connected_app, user)
+	name = name_of(ConnectionKey.of_user(connected_app, user))
 	return frappe.get_doc("Token Cache", name) if name else None
 
 
@@ -106,7 +107,7 @@ def callback() -> None:
 		error = TemporaryFailure("internal_error", _("Something went wrong on this site."))
 	# Not for Guests (above), nor for made-up addresses: anybody could fill the log with those.
 	if known:
-		announce("refused", name, frappe.session.user, error.code)
+		announce("connect_failed", ConnectionKey.of_user(name, frappe.session.user), error.code)
 	return pages.refuse(error, again)
 
 
@@ -134,7 +135,7 @@ def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 	user = user or frappe.session.user
 	access.check_is_me_or_admin(user)
 	with raises_frappe_errors():
-		return {"revoked": revocation.disconnect(_app(connected_app).name, user)}
+		return {"revoked": revocation.disconnect(ConnectionKey.of_user(_app(connected_app).name, user))}
 
 
 @frappe.whitelist()
@@ -256,7 +257,7 @@ def test_connection(connected_app: str) -> dict[str, Any]:
 
 	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
 	"""
-	return overview.try_out(_app(connected_app).name, frappe.session.user)
+	return overview.try_out(ConnectionKey.of_user(_app(connected_app).name, frappe.session.user))
 
 
 @frappe.whitelist()

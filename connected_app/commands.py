@@ -78,6 +78,7 @@ def revoke_command(
 
 	Exit code 1: the provider did not confirm all, although it has a Revocation URI.
 	"""
+	from connected_app.site.identity import ConnectionKey
 	from connected_app.site.revocation import disconnect
 
 	if bool(user) == everyone:
@@ -91,7 +92,10 @@ def revoke_command(
 				abort=True,
 				err=True,
 			)
-		done = [{"user": whose, "revoked": disconnect(app.name, whose)} for whose in users]
+		done = [
+			{"user": whose, "revoked": disconnect(ConnectionKey.from_columns(app.name, whose))}
+			for whose in users
+		]
 		_show(done, as_json)
 		_end(not app.config.revocation_uri or all(one["revoked"] for one in done))
 
@@ -230,11 +234,12 @@ def _connections(app: Any) -> list[dict[str, Any]]:
 def _refresh(app: Any, user: str) -> dict[str, Any]:
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import sessions
+	from connected_app.site.identity import ConnectionKey
 
 	told = {"user": user, "refreshed": True, "code": "", "message": ""}
 	try:
 		app.check_enabled()
-		refresher = sessions.refresher(app, user)
+		refresher = sessions.refresher(app, ConnectionKey.from_columns(app.name, user))
 		if not user:
 			refresher.current()
 			return told

@@ -17,6 +17,7 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.scopes import missing
 from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized, retold
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_app, name_of
 from connected_app.site.sessions import SiteRefresher
 
@@ -122,19 +123,17 @@ def _children(
 	return found
 
 
-def try_out(connected_app: str, user: str) -> dict[str, Any]:
-	"""Use `user`'s connection as a job would: refresh it if due, and ask the provider whose it is.
+def try_out(key: ConnectionKey) -> dict[str, Any]:
+	"""Use a connection as a job would: refresh it if due, and ask the provider whose it is.
 
 	:returns: `ok`, the `account`'s name, a `message`, and where it failed the error's `code` and `action`
 	"""
 	account = ""
 	try:
-		app = settings.usable(connected_app)
-		refresher = sessions.refresher(app, user)
+		app = settings.usable(key.app)
+		refresher = sessions.refresher(app, key)
 		grant = refresher.current()
-		name, subject = frappe.db.get_value(
-			"Token Cache", name_of(connected_app, user), ["account_name", "account_id"]
-		)
+		name, subject = frappe.db.get_value("Token Cache", name_of(key), ["account_name", "account_id"])
 		account = name or subject or ""
 		status = _ask_userinfo(app.config, refresher, grant, subject)
 	except OAuthError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +17,11 @@ from frappe import _
 from frappe.utils import cint, escape_html, get_url
 
 from connected_app.site.database import before_writing, own_transaction
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import find
 
 # Of a successful refresh nothing is written: it happens all the time.
-FAILED = ("failing", "broken", "refused")
+FAILED = ("failing", "broken", "connect_failed")
 WRITTEN = ("connected", "mended", "disconnected", *FAILED)
 HOOK = "connected_app_events"
 
@@ -28,24 +29,22 @@ HOOK = "connected_app_events"
 @dataclass(frozen=True)
 class Event:
 	"""
-	:param happened: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
+	:param event: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
 		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
-		"disconnected", "refused" (without one of the roles, or at the callback)
-	:param user: whose connection; empty: the service principal
+		"disconnected", "connect_failed" (without one of the roles, or at the callback)
 	:param code: why, one of docs/errors.md; empty for what went well
 	"""
 
-	happened: str
-	connected_app: str
-	user: str
+	event: str
+	key: ConnectionKey
 	code: str = ""
 
 
-def announce(happened: str, connected_app: str, user: str, code: str = "") -> None:
-	"""Tell that an event has happened. Never raises. See `Event` for the parameters."""
-	event = Event(happened, connected_app, user, code)
+def announce(name: str, key: ConnectionKey, code: str = "") -> None:
+	"""Pass on that the event `name` has happened. Never raises. See `Event` for the parameters."""
+	event = Event(name, key, code)
 	messages = list(frappe.local.message_log)
-	if happened in WRITTEN:
+	if name in WRITTEN:
 		_guarded(event, _write)
 	_guarded(event, _hand_out)
 	frappe.local.message_log = messages
@@ -72,13 +71,13 @@ def _write(event: Event) -> None:
 		before_writing()
 		app = frappe.db.get_value(
 			"Connected App",
-			event.connected_app,
+			event.key.app,
 			["name", "provider_name", "owner", "email_when_broken"],
 			as_dict=True,
 		)
 		_audit(event, app)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
-		if app and event.happened in ("broken", "mended"):
+		if app and event.event in ("broken", "mended"):
 			before_writing()
 			_notify(event, app)
 			frappe.db.commit()  # nosemgrep (a transaction of its own)
@@ -92,7 +91,7 @@ def _audit(event: Event, app: Any) -> None:
 	log = frappe.get_doc(
 		{
 			"doctype": "Activity Log",
-			"subject": _subject(event, escape_html(app.provider_name if app else event.connected_app)),
+			"subject": _subject(event, escape_html(app.provider_name if app else event.key.app)),
 			"user": frappe.session.user,
 			"ip_address": getattr(frappe.local, "request_ip", None),
 			"reference_doctype": "Connected App" if app else None,
@@ -101,21 +100,21 @@ def _audit(event: Event, app: Any) -> None:
 	)
 	log.insert(ignore_permissions=True, ignore_links=True)
 	# Frappe calls what refers to a document "Linked".
-	log.db_set("status", "Failed" if event.happened in FAILED else "Success", update_modified=False)
+	log.db_set("status", "Failed" if event.event in FAILED else "Success", update_modified=False)
 
 
 def _subject(event: Event, provider: str) -> str:
 	# What happened comes first: lists cut the end.
-	whose = escape_html(event.user) or _("The service principal")
-	if event.happened == "connected":
+	whose = escape_html(event.key.owner.user) or _("The service principal")
+	if event.event == "connected":
 		return _("{0} connected to {1}").format(whose, provider)
-	if event.happened == "failing":
+	if event.event == "failing":
 		return _("Could not be renewed ({2}): {0} at {1}").format(whose, provider, event.code)
-	if event.happened == "broken":
+	if event.event == "broken":
 		return _("No longer works ({2}): {0} at {1}").format(whose, provider, event.code)
-	if event.happened == "mended":
+	if event.event == "mended":
 		return _("Works again: {0} at {1}").format(whose, provider)
-	if event.happened == "disconnected":
+	if event.event == "disconnected":
 		return _("Disconnected: {0} from {1}").format(whose, provider)
 	return _("Refused ({2}): {0} at {1}").format(whose, provider, event.code)
 
@@ -132,8 +131,8 @@ def _notify(event: Event, app: Any) -> None:
 
 	owner = frappe.db.get_value(
 		"User",
-		# The service principal's is the matter of whoever set the app up.
-		{"name": event.user or app.owner, "enabled": 1},
+		# The service principal's is the matter of the user who set the app up.
+		{"name": event.key.owner.user or app.owner, "enabled": 1},
 		["name", "email", "language"],
 		as_dict=True,
 	)
@@ -159,7 +158,7 @@ def _notify(event: Event, app: Any) -> None:
 			}
 		).insert(ignore_permissions=True)
 	if cint(app.email_when_broken) and is_email_notifications_enabled(owner.name) and owner.email:
-		button = _("Reconnect", owner.language) if event.happened == "broken" else _("View", owner.language)
+		button = _("Reconnect", owner.language) if event.event == "broken" else _("View", owner.language)
 		try:
 			frappe.sendmail(
 				recipients=owner.email,
@@ -175,12 +174,12 @@ def _notify(event: Event, app: Any) -> None:
 def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 	"""Subject and text, as HTML, in the owner's language."""
 	provider = escape_html(app.provider_name)
-	if event.happened == "mended":
+	if event.event == "mended":
 		return (
 			_("Your connection to {0} works again", language).format(provider),
 			_("Nothing has to be done.", language),
 		)
-	found = find("select c.`status` from `tabToken Cache` c", app.name, event.user)
+	found = find("select c.`status` from `tabToken Cache` c", event.key)
 	if found and found[0][0] == "Temporarily Failing":
 		return (
 			_("Your connection to {0} has not worked for a day", language).format(provider),
@@ -200,21 +199,27 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 
 
 def _hand_out(event: Event) -> None:
-	if _listeners(event.happened):
-		frappe.enqueue("connected_app.site.events.deliver", queue="short", **asdict(event))
+	if _listeners(event.event):
+		frappe.enqueue("connected_app.site.events.deliver", queue="short", **_arguments(event))
 
 
-def _listeners(happened: str) -> list[str]:
-	return list(frappe.get_hooks(HOOK, {}).get(happened, []))
+def _arguments(event: Event) -> dict[str, str]:
+	"""Of a job: plain texts."""
+	app, user = event.key.columns
+	return {"event_name": event.event, "connected_app": app, "user": user, "code": event.code}
 
 
-def deliver(happened: str, connected_app: str, user: str, code: str) -> None:
+def _listeners(event_name: str) -> list[str]:
+	return list(frappe.get_hooks(HOOK, {}).get(event_name, []))
+
+
+def deliver(event_name: str, connected_app: str, user: str, code: str) -> None:
 	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
-	for path in _listeners(happened):
+	for path in _listeners(event_name):
 		# One listener's failure is not another's. On SQLite, Frappe begins a job without any transaction.
 		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
-			frappe.get_attr(path)(event=happened, connected_app=connected_app, user=user, code=code)
+			frappe.get_attr(path)(event=event_name, connected_app=connected_app, user=user, code=code)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")

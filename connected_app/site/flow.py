@@ -19,6 +19,7 @@ from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.settings import AppSettings
 
 attempts = RedisAttemptStore()
@@ -35,7 +36,7 @@ def begin(app: AppSettings, success_uri: str | None = None) -> str:
 	try:
 		check_may_connect(app)
 	except frappe.PermissionError:
-		announce("refused", app.name, frappe.session.user, "not_allowed")
+		announce("connect_failed", ConnectionKey.of_user(app.name, frappe.session.user), "not_allowed")
 		raise
 	url, attempt = authorization.begin(
 		app.config,
@@ -87,7 +88,9 @@ def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping
 	config = settings.read(app.name, with_secret=True).config
 	grant = authorization.complete(config, attempt, parameters, http())
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	with TokenCacheStore(app.name, frappe.session.user, create=True).exclusive() as slot:
+	with TokenCacheStore(
+		ConnectionKey.of_user(app.name, frappe.session.user), create=True
+	).exclusive() as slot:
 		return slot.connect(grant)
 
 

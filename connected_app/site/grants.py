@@ -28,6 +28,7 @@ from connected_app.site.database import (
 	own_transaction,
 )
 from connected_app.site.events import announce
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import find, name_of, usual_name
 
@@ -74,8 +75,8 @@ READ_SCOPES = (
 )
 
 
-def remembered() -> dict[tuple[str, str], Grant]:
-	"""The grants that this request or job has read already, by Connected App and user."""
+def remembered() -> dict[ConnectionKey, Grant]:
+	"""The grants that this request or job has read already."""
 	return _kept("remembered")
 
 
@@ -97,11 +98,11 @@ def stored_on(row: Any) -> datetime:
 	return frappe.utils.get_datetime(stored) if stored else datetime.min
 
 
-def forget(name: str, connected_app: str, user: str) -> None:
+def forget(name: str, key: ConnectionKey) -> None:
 	"""For a row that the caller changes or deletes in its own transaction."""
-	remembered().pop((connected_app, user), None)
+	remembered().pop(key, None)
 	locked().pop(name, None)
-	note_change((connected_app, user))
+	note_change(key)
 
 
 def naive(instant: datetime | None) -> datetime | None:
@@ -113,17 +114,17 @@ def aware(value: datetime | str | None) -> datetime | None:
 	return frappe.utils.get_datetime(value).replace(tzinfo=timezone.utc) if value else None
 
 
-def stored_since(connected_app: str, user: str) -> Any:
+def stored_since(key: ConnectionKey) -> Any:
 	"""The Token Cache that others have stored since the caller's transaction began, which does not see it; or None.
 
 	Its tokens are remembered, so that `TokenCache.get_password` gives them.
 	"""
-	store = TokenCacheStore(connected_app, user)
+	store = TokenCacheStore(key)
 	# One that the caller itself has deleted is gone.
-	if frappe.db.db_type == "sqlite" or has_changed(frappe.local.db, store.key):
+	if frappe.db.db_type == "sqlite" or has_changed(frappe.local.db, key):
 		return None
 	with own_connection():
-		name = name_of(*store.key)
+		name = name_of(key)
 		if not name:
 			return None
 		found = frappe.get_doc("Token Cache", name)
@@ -157,19 +158,14 @@ def columns(grant: Grant) -> dict[str, Any]:
 
 
 class TokenCacheStore:
-	"""The grant of one user for one Connected App. An empty user is the service principal.
+	"""The grant of one connection.
 
 	:param create: whether `exclusive` makes the row where there is none, so that there is something to lock
 	"""
 
-	def __init__(self, connected_app: str, user: str, create: bool = False) -> None:
-		self.connected_app = connected_app
-		self.user = user
+	def __init__(self, key: ConnectionKey, create: bool = False) -> None:
+		self.key = key
 		self.create = create
-
-	@property
-	def key(self) -> tuple[str, str]:
-		return (self.connected_app, self.user)
 
 	def load(self) -> Grant | None:
 		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed."""
@@ -194,7 +190,7 @@ class TokenCacheStore:
 		slot: LockedTokenCache | None = None
 		callers = frappe.local.db
 		try:
-			with own_transaction("-".join(self.key), LOCK_WAIT):
+			with own_transaction(usual_name(self.key), LOCK_WAIT):
 				if has_changed(callers, self.key):
 					# The caller would wait for itself.
 					raise ConfigurationError(
@@ -225,12 +221,12 @@ class TokenCacheStore:
 			failure = store_unavailable()
 		finally:
 			for happened, code in slot.happened if slot else ():
-				announce(happened, *self.key, code)
+				announce(happened, self.key, code)
 		# Outside the handler: Frappe's frames hold what was to be written.
 		raise failure from strip_chain(cause)
 
 	def _create(self) -> None:
-		app, user = self.key
+		app, user = self.key.columns
 		# Frappe's own check may ask its caches, where the caller's open work is, too.
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
@@ -241,7 +237,7 @@ class TokenCacheStore:
 			)
 		# The others where the usual name is too long, or renaming has left it to somebody else. The second is the same for
 		# all who make it at once.
-		usual, digest = usual_name(app, user), frappe.utils.sha256_hash("\n".join(self.key))[:8]
+		usual, digest = usual_name(self.key), frappe.utils.sha256_hash("\n".join((app, user)))[:8]
 		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			before_writing()
 			# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
@@ -255,19 +251,19 @@ class TokenCacheStore:
 			except frappe.DuplicateEntryError:
 				frappe.clear_last_message()
 				begin(LOCK_WAIT)
-				if name_of(*self.key):
+				if name_of(self.key):
 					return None
 		return None
 
 	def _lock(self) -> tuple[str | None, Any]:
 		"""The row's name, and its state under a lock; neither when it is deleted while we wait."""
-		name = name_of(*self.key)
+		name = name_of(self.key)
 		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
 		state = name and frappe.db.get_value("Token Cache", name, STATE, as_dict=True, for_update=True)
 		if not state:
 			return (None, None)
 		# MariaDB finds it by a name in another case, too.
-		self.user = state.user or ""
+		self.key = ConnectionKey.from_columns(self.key.app, state.user)
 		return (name, state)
 
 	def _read(self, name: str | None = None) -> Grant | None:
@@ -279,7 +275,7 @@ class TokenCacheStore:
 		if name:
 			rows = frappe.db.sql(READ + "where c.`name` = %s", (name,))  # nosemgrep
 		else:
-			rows = find(READ, *self.key)
+			rows = find(READ, self.key)
 		token_type, expires_at, life, placeholder, sealed = rows[0] if rows else (None,) * 5
 		if not sealed:
 			return None
@@ -340,7 +336,7 @@ class LockedTokenCache:
 			return None
 		retry_at = aware(state.retry_at)
 		if retry_at and state.admin_must_act:
-			saved = frappe.db.get_value("Connected App", self.store.connected_app, "modified")
+			saved = frappe.db.get_value("Connected App", self.store.key.app, "modified")
 			if saved and saved > state.modified:
 				# What failed may have been mended.
 				retry_at = None
@@ -461,7 +457,7 @@ class LockedTokenCache:
 	def _write(self, grant: Grant, values: dict[str, Any], happened: str) -> None:
 		values |= columns(grant)
 		# Not whoever happens to be logged in (core-defects 23): owners may see and delete the row.
-		values["owner"] = self.store.user or "Administrator"
+		values["owner"] = self.store.key.user or "Administrator"
 		self.connected_on = values.get("connected_on", self.connected_on)
 		before_writing()
 		frappe.db.set_value("Token Cache", self.name, values)
@@ -497,8 +493,8 @@ class LockedTokenCache:
 				frappe.enqueue(
 					"connected_app.site.grants.store_scopes",
 					queue="short",
-					connected_app=self.store.connected_app,
-					user=self.store.user,
+					connected_app=self.store.key.app,
+					user=self.store.key.user,
 					scopes=list(self.new_scopes),
 					connected_on=str(self.connected_on),
 				)
@@ -528,7 +524,7 @@ class LockedTokenCache:
 
 def store_scopes(connected_app: str, user: str, scopes: list[str], connected_on: str) -> None:
 	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
-	with TokenCacheStore(connected_app, user).exclusive() as slot:
+	with TokenCacheStore(ConnectionKey.from_columns(connected_app, user)).exclusive() as slot:
 		if slot.name and str(slot.connected_on) == connected_on:
 			# In vain: the next refresh that names scopes writes them.
 			with suppress(*BUSY):

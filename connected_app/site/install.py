@@ -13,6 +13,7 @@ from frappe.utils.password import decrypt
 from connected_app.oauth.ports import utc_now
 from connected_app.site import revocation
 from connected_app.site.grants import LONGEST_NAME, aware, naive, unreadable
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import usual_name
 
@@ -111,7 +112,7 @@ def hand_back_expiry() -> None:
 def hand_back_names() -> None:
 	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
 	for row in frappe.get_all("Token Cache", fields=["name", "connected_app", "user"]):
-		name = usual_name(row.connected_app, row.user or "")
+		name = usual_name(ConnectionKey.from_columns(row.connected_app, row.user))
 		if row.name != name and len(name) <= LONGEST_NAME and not frappe.db.exists("Token Cache", name):
 			frappe.rename_doc(
 				"Token Cache", row.name, name, force=True, show_alert=False, rebuild_search=False

@@ -8,6 +8,7 @@ from frappe.model.document import Document
 from connected_app.site.database import own_connection
 from connected_app.site.events import announce
 from connected_app.site.grants import forget
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.revocation import revoke_after_commit
 
 
@@ -42,8 +43,8 @@ def end_connections(filters: dict[str, str]) -> None:
 		if row.name in moved:
 			continue
 		names.setdefault(row.connected_app, []).append(row.name)
-		key = (row.connected_app, row.user or "")
-		forget(row.name, *key)
+		key = ConnectionKey.from_columns(row.connected_app, row.user)
+		forget(row.name, key)
 		ended.append(key)
 	for connected_app, ending in names.items():
 		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
@@ -51,4 +52,4 @@ def end_connections(filters: dict[str, str]) -> None:
 		revoke_after_commit(connected_app, ending)
 		frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", ending)})
 		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", ending)})
-	frappe.db.after_commit.add(lambda: [announce("disconnected", *key) for key in ended])
+	frappe.db.after_commit.add(lambda: [announce("disconnected", key) for key in ended])

@@ -29,6 +29,7 @@ from connected_app.site import settings
 from connected_app.site.database import before_writing, own_connection, own_transaction
 from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive, unreadable
 from connected_app.site.http import http
+from connected_app.site.identity import ConnectionKey
 
 # By revocation endpoint and client: the failures of one go, in which nobody is asked again.
 Failures = dict[tuple[str, str], OAuthError]
@@ -43,10 +44,10 @@ GIVEN_UP_AFTER = timedelta(days=7)
 RUN = 200
 
 
-def disconnect(connected_app: str, user: str) -> bool:
-	"""Forget `user`'s grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store, answers = TokenCacheStore(connected_app, user), []
-	client, failures = settings.for_revoking(connected_app), Failures()
+def disconnect(key: ConnectionKey) -> bool:
+	"""Forget a grant, durably, then revoke it. Returns whether the provider confirmed."""
+	store, answers = TokenCacheStore(key), []
+	client, failures = settings.for_revoking(key.app), Failures()
 	while True:
 		with store.exclusive() as slot:
 			if not slot.name:
@@ -54,7 +55,7 @@ def disconnect(connected_app: str, user: str) -> bool:
 			# More than once where renaming left several rows.
 			grant = slot.grant
 			before_writing()
-			waiting = _put(connected_app, user, grant, client, FIRST_PAUSE) if grant else None
+			waiting = _put(key, grant, client, FIRST_PAUSE) if grant else None
 			slot.delete()
 		answers.append(bool(waiting and _attempt(waiting, grant, client, failures)))
 
@@ -75,7 +76,9 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 	at_once = len(names) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
 	waiting = [
-		(_put(connected_app, user or "", grant, client, pause), grant) for user, grant in grants if grant
+		(_put(ConnectionKey.from_columns(connected_app, user), grant, client, pause), grant)
+		for user, grant in grants
+		if grant
 	]
 	if at_once:
 		failures = Failures()
@@ -113,7 +116,7 @@ def _whose(client: ClientConfig) -> tuple[str, str]:
 	return (client.revocation_uri, client.client_id)
 
 
-def _put(connected_app: str, user: str, grant: Grant, client: ClientConfig, pause: timedelta) -> str | None:
+def _put(key: ConnectionKey, grant: Grant, client: ClientConfig, pause: timedelta) -> str | None:
 	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where the
 	provider cannot revoke."""
 	if not client.revocation_uri:
@@ -122,8 +125,8 @@ def _put(connected_app: str, user: str, grant: Grant, client: ClientConfig, paus
 	doc = frappe.get_doc(
 		{
 			"doctype": DOCTYPE,
-			"connected_app": connected_app,
-			"user": user,
+			"connected_app": key.app,
+			"user": key.user,
 			"requested_on": naive(now),
 			"retry_at": naive(now + pause),
 		}

@@ -12,6 +12,8 @@ from typing import Any
 
 import frappe
 
+from connected_app.site.identity import ConnectionKey
+
 # With no user: the row of the service principal.
 OF_USER = "c.`connected_app` = %s and c.`user` = %s"
 OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
@@ -23,31 +25,26 @@ BEST = f"""
 """
 
 
-def usual_name(connected_app: str, user: str) -> str:
+def usual_name(key: ConnectionKey) -> str:
 	"""What a new row is called, in core as well."""
-	return f"{connected_app}-{user}"
+	return "-".join(key.columns)
 
 
-def find(what: str, connected_app: str, user: str) -> Any:
+def find(what: str, key: ConnectionKey) -> Any:
 	"""Read the row that counts; that with the usual name is what the database finds fastest.
 
 	:param what: the statement up to its condition; the table is `c`
-	:param user: empty for the service principal
 	:returns: at most one row
 	"""
-	whose = OF_USER if user else OF_NOBODY
-	key = (connected_app, user)
+	whose = OF_USER if key.user else OF_NOBODY
 	named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
-	found = frappe.db.sql(named, (usual_name(*key), *key))  # nosemgrep
-	return found or frappe.db.sql(f"{what} where {whose} {BEST}", key)  # nosemgrep
+	found = frappe.db.sql(named, (usual_name(key), *key.columns))  # nosemgrep
+	return found or frappe.db.sql(f"{what} where {whose} {BEST}", key.columns)  # nosemgrep
 
 
-def name_of(connected_app: str, user: str) -> str | None:
-	"""The name of the row that counts, as this transaction sees it.
-
-	:param user: empty for the service principal
-	"""
-	found = find("select c.`name` from `tabToken Cache` c", connected_app, user)
+def name_of(key: ConnectionKey) -> str | None:
+	"""The name of the row that counts, as this transaction sees it."""
+	found = find("select c.`name` from `tabToken Cache` c", key)
 	return found[0][0] if found else None
 
 
@@ -59,6 +56,10 @@ def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
 
 	def worth(row: Any) -> tuple[Any, ...]:
 		works = row.status in WORKING
-		return works, works and row.name == usual_name(row.connected_app, user), row.modified
+		return (
+			works,
+			works and row.name == usual_name(ConnectionKey.of_user(row.connected_app, user)),
+			row.modified,
+		)
 
 	return {row.connected_app: row for row in sorted(rows, key=worth)}

@@ -18,6 +18,7 @@ from connected_app.oauth.ports import utc_now
 from connected_app.site import sessions, settings
 from connected_app.site.database import before_writing
 from connected_app.site.grants import TokenCacheStore, naive
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import WORKING, name_of
 from connected_app.site.settings import AppSettings
 
@@ -77,7 +78,8 @@ def refresh(connected_app: str) -> None:
 
 def _refresh(app: AppSettings, row: Any) -> bool:
 	"""Returns whether the provider was left alone, or gave a newer token than the one that was found."""
-	counts = name_of(app.name, row.user)
+	key = ConnectionKey.from_columns(app.name, row.user)
+	counts = name_of(key)
 	if not counts:
 		# Deleted or renamed since it was found.
 		return True
@@ -87,11 +89,11 @@ def _refresh(app: AppSettings, row: Any) -> bool:
 		frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
 		frappe.db.commit()  # nosemgrep (a job of its own)
 		return True
-	stale = TokenCacheStore(app.name, row.user).load()
+	stale = TokenCacheStore(key).load()
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
 	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
 		return True
-	return bool(stale) and sessions.refresher(app, row.user).renew(stale).access_token != stale.access_token
+	return bool(stale) and sessions.refresher(app, key).renew(stale).access_token != stale.access_token
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:

@@ -9,37 +9,38 @@ from connected_app.site import access, settings
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import LockedTokenCache, TokenCacheStore
 from connected_app.site.http import http
+from connected_app.site.identity import SERVICE_PRINCIPAL, ConnectionKey
 from connected_app.site.settings import AppSettings
 
 
-def refresher(app: AppSettings, user: str) -> SiteRefresher:
+def refresher(app: AppSettings, key: ConnectionKey) -> SiteRefresher:
 	"""
-	:param user: empty for the service principal
+	:param app: that of `key`
 	:raises frappe.PermissionError: to a script that may not use this connection
 	"""
-	access.check_script(app.name, user)
-	if user:
-		return SiteRefresher(app, TokenCacheStore(app.name, user))
-	return SiteClientCredentials(app, TokenCacheStore(app.name, "", create=True))
+	access.check_script(app.name, key.user)
+	if key.owner == SERVICE_PRINCIPAL:
+		return SiteClientCredentials(app, TokenCacheStore(key, create=True))
+	return SiteRefresher(app, TokenCacheStore(key))
 
 
-def current(app: AppSettings, user: str) -> Grant:
+def current(app: AppSettings, key: ConnectionKey) -> Grant:
 	"""A grant that can be used now, refreshed first when it is due.
 
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
 		app.check_enabled()
-		return refresher(app, user).current()
+		return refresher(app, key).current()
 
 
-def session(app: AppSettings, user: str) -> SiteSession:
+def session(app: AppSettings, key: ConnectionKey) -> SiteSession:
 	"""
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
 		app.check_enabled()
-		return SiteSession(refresher(app, user))
+		return SiteSession(refresher(app, key))
 
 
 class SiteRefresher(Refresher):

@@ -19,6 +19,7 @@ from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequire
 from connected_app.oauth.ports import utc_now
 from connected_app.site import grants, links
 from connected_app.site.attempts import RedisAttemptStore
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
 	CORE,
@@ -829,7 +830,7 @@ class TestGrants(Case):
 		back = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name))
 		landed: list[requests.Response] = []
 		callback = threading.Thread(target=lambda: landed.append(self.alice.visit(back)))
-		with grants.TokenCacheStore(self.app.name, ALICE).exclusive() as slot:
+		with grants.TokenCacheStore(ConnectionKey.of_user(self.app.name, ALICE)).exclusive() as slot:
 			callback.start()
 			while not self.authlib.stats()["token_requests"] > 1:
 				time.sleep(0.05)

@@ -14,6 +14,7 @@ from connected_app.oauth import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.ports import utc_now
 from connected_app.site import events
 from connected_app.site.grants import naive
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
 	Browser,
@@ -338,7 +339,7 @@ class TestNotifications(Events):
 		owner = make_user("owner@site.example", "System Manager")
 		frappe.db.set_value("Connected App", self.app.name, "owner", owner)
 		frappe.db.commit()
-		events.announce("broken", self.app.name, "", "invalid_client")
+		events.announce("broken", ConnectionKey.of_service_principal(self.app.name), "invalid_client")
 		frappe.db.rollback()
 		self.assertTrue(
 			frappe.db.exists("Notification Log", {"for_user": owner, "document_name": self.app.name})

@@ -26,7 +26,9 @@ from connected_app.tests.test_schedule import Background
 
 # Makes the row of a user who is connected for the first time, and gives its name.
 MAKE = """(
-	__import__("connected_app.site.grants").site.grants.TokenCacheStore(app.name, user, create=True)
+	__import__("connected_app.site.grants").site.grants.TokenCacheStore(
+		__import__("connected_app.site.identity").site.identity.ConnectionKey.of_user(app.name, user), create=True
+	)
 	.exclusive().__enter__().name
 )"""
 

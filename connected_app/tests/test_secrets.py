@@ -16,6 +16,7 @@ from connected_app.oauth import ConfigurationError, Grant, Secret
 from connected_app.oauth.ports import utc_now
 from connected_app.site import install, settings
 from connected_app.site.grants import TokenCacheStore
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import ALICE, MALLORY, Browser, Case, make_app, make_user, needs_providers, row
 
 NO_VALUES = ("Section Break", "Column Break", "Tab Break", "HTML")
@@ -281,7 +282,7 @@ class TestPlaceholder(Case):
 		frappe.set_user(MALLORY)
 		token = Grant(access_token=Secret("t"), issued_at=utc_now())
 		for user in (ALICE, ""):
-			with TokenCacheStore(app.name, user, create=True).exclusive() as slot:
+			with TokenCacheStore(ConnectionKey.of_user(app.name, user), create=True).exclusive() as slot:
 				slot.save(token)
 		frappe.set_user("Administrator")
 		self.assertEqual(row(app, ALICE).owner, ALICE)

@@ -17,6 +17,7 @@ from connected_app.oauth.refresh import not_connected
 from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
 
@@ -98,7 +99,9 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		return sessions.session(settings.for_session(self), user or frappe.session.user)
+		return sessions.session(
+			settings.for_session(self), ConnectionKey.of_user(self.name, user or frappe.session.user)
+		)
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -156,8 +159,9 @@ class ConnectedApp(SecretKeeper):
 
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
 		"""
-		name = name_of(self.name, user or "")
-		return frappe.get_doc("Token Cache", name) if name else stored_since(self.name, user or "")
+		key = ConnectionKey.from_columns(self.name, user)
+		name = name_of(key)
+		return frappe.get_doc("Token Cache", name) if name else stored_since(key)
 
 	def get_active_token(self, user: str | None = None) -> Any:
 		"""The Token Cache of `user` with an access token that is valid now, or None without a connection.
@@ -168,7 +172,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self.get_token_cache(user)
 		if not token_cache or not token_cache.is_connected():
 			return None
-		sessions.current(settings.for_session(self), user)
+		sessions.current(settings.for_session(self), ConnectionKey.of_user(self.name, user))
 		return self.get_token_cache(user)
 
 	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:
@@ -177,7 +181,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		sessions.current(settings.for_session(self), "")
+		sessions.current(settings.for_session(self), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 
 	def require_scopes(self, *wanted: str, user: str | None = None) -> None:

@@ -26,6 +26,7 @@ from connected_app.site.grants import (
 	naive,
 	stored_on,
 )
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 from connected_app.site.revocation import revoke_after_commit
 
@@ -72,11 +73,14 @@ class TokenCache(SecretKeeper):
 		self._forget()
 		if not self.flags.keep_at_provider:
 			revoke_after_commit(self.connected_app, [self.name])
-			whose = (self.connected_app, self.user or "")
-			frappe.db.after_commit.add(lambda: announce("disconnected", *whose))
+			key = self.key()
+			frappe.db.after_commit.add(lambda: announce("disconnected", key))
 
 	def _forget(self) -> None:
-		forget(self.name, self.connected_app, self.user or "")
+		forget(self.name, self.key())
+
+	def key(self) -> ConnectionKey:
+		return ConnectionKey.from_columns(self.connected_app, self.user)
 
 	@unsafe
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -115,7 +119,7 @@ class TokenCache(SecretKeeper):
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		check_script(self.connected_app, self.user)
-		store = TokenCacheStore(self.connected_app, self.user or "", create=True)
+		store = TokenCacheStore(self.key(), create=True)
 		with raises_frappe_errors():
 			if has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
 				return self._update_here(store, from_response(data, utc_now()))
@@ -137,9 +141,9 @@ class TokenCache(SecretKeeper):
 		self.access_token, self.refresh_token = grant.access_token, grant.refresh_token or ""
 		self.set("scopes", [{"scope": scope[:140]} for scope in grant.scopes])
 		self.save(ignore_permissions=True)
-		whose = (self.connected_app, self.user or "")
+		key = self.key()
 		event = "refreshed" if before.grant else "connected"
-		frappe.db.after_commit.add(lambda: announce(event, *whose))
+		frappe.db.after_commit.add(lambda: announce(event, key))
 		return self
 
 	def is_connected(self) -> bool:

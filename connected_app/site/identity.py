@@ -1,0 +1,76 @@
+"""Whose connection to which app: what names a connection throughout `site/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Owner:
+	"""Whose a connection is. Made by `ConnectionKey`'s constructors.
+
+	:param user: the User's name; only a user has one
+	"""
+
+	kind: Literal["user", "organisation", "service principal"]
+	user: str = ""
+
+	def __str__(self) -> str:
+		return self.user or f"the {self.kind}"
+
+
+SERVICE_PRINCIPAL = Owner("service principal")
+ORGANISATION = Owner("organisation")
+
+
+@dataclass(frozen=True)
+class ConnectionKey:
+	"""One connection.
+
+	:param app: the Connected App's name
+	:param account: which of several accounts of the same owner at the provider; empty for the first, or only one
+	"""
+
+	app: str
+	owner: Owner
+	account: str = ""
+
+	@classmethod
+	def of_user(cls, app: str, user: str) -> ConnectionKey:
+		"""
+		:raises ValueError: without a user; a row's column, which may be empty, is for `from_columns`
+		"""
+		if not user:
+			raise ValueError("A user's connection needs the user's name.")
+		return cls(app, Owner("user", user))
+
+	@classmethod
+	def of_service_principal(cls, app: str) -> ConnectionKey:
+		"""The client itself (RFC 6749 4.4)."""
+		return cls(app, SERVICE_PRINCIPAL)
+
+	@classmethod
+	def of_organisation(cls, app: str) -> ConnectionKey:
+		"""Shared by everybody whom the site lets use it."""
+		return cls(app, ORGANISATION)
+
+	@classmethod
+	def from_columns(cls, app: str, user: str | None) -> ConnectionKey:
+		"""What a row, a job's arguments or core's Python API say with two texts: no user means the service principal."""
+		return cls.of_user(app, user) if user else cls.of_service_principal(app)
+
+	@property
+	def user(self) -> str:
+		"""As `from_columns` takes it: empty for the service principal.
+
+		:raises ValueError: for the organisation, which the columns cannot name
+		"""
+		if self.owner == ORGANISATION:
+			raise ValueError("No column says yet that a connection is the organisation's.")
+		return self.owner.user
+
+	@property
+	def columns(self) -> tuple[str, str]:
+		"""`connected_app` and `user`, as `from_columns` takes them."""
+		return (self.app, self.user)
