@@ -17,7 +17,7 @@ from scripts.lib import processes
 from scripts.lib.bench import HOW_TO_GET_A_BENCH, Bench, find_benches
 from scripts.lib.checkout import CHECKOUT
 from scripts.lib.console import Problem, say
-from scripts.lib.servers import borrowed, database
+from scripts.lib.servers import DATABASES, borrowed
 from scripts.lib.site import fresh_site
 from scripts.lib.virtualenvs import venv_python
 
@@ -28,7 +28,6 @@ DELAY = 150
 # Less than one small object for each of 10,000 sessions.
 FLAT = 2 * 2**20
 MEBI = 2**20
-MARIADB = "MariaDB"
 SIZES = (10_000, 100_000)
 
 
@@ -194,7 +193,7 @@ def on_bench(bench: Bench, python, quick: bool) -> Table:
 		site.install()
 		ours = half("this app", rounds, sessions)
 		due = measured("due", rounds, *SIZES)
-	table = Table(f"Frappe {bench.version} ({bench.name}, {database(bench)})")
+	table = Table(f"Frappe {bench.version} ({bench.name}, {DATABASES[bench.db_type]})")
 	add_calls(table, ours["calls"], core["calls"])
 	add_get(table, ours["session"]["get"], core["session"]["get"])
 	add_storm(table, ours["storm"], core["storm"])
@@ -243,16 +242,16 @@ def main(arguments: list[str]) -> int:
 		if given.only and not benches:
 			raise Problem(f"no bench with {given.only!r} in its path.")
 		for bench in benches:
-			if database(bench) != MARIADB:
+			if bench.db_type != "mariadb":
 				say(
-					f"{bench.name} is left out: it runs on {database(bench)}, and the targets are for {MARIADB}."
+					f"{bench.name} is left out: it runs on {DATABASES[bench.db_type]}, and the targets are for MariaDB."
 				)
-		usable = [bench for bench in benches if database(bench) == MARIADB]
+		usable = [bench for bench in benches if bench.db_type == "mariadb"]
 		tables = [on_bench(bench, python, given.quick) for bench in usable]
 		if not benches:
 			say(f"Without Frappe: {HOW_TO_GET_A_BENCH}")
 		if not usable:
-			tables = [without_frappe(python, given.quick, f"it needs a Frappe bench on {MARIADB}")]
+			tables = [without_frappe(python, given.quick, "it needs a Frappe bench on MariaDB")]
 	except Problem as problem:
 		say(f"The benchmark did not run: {problem}")
 		return 2

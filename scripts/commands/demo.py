@@ -18,7 +18,7 @@ from scripts.lib import processes
 from scripts.lib.bench import HOW_TO_GET_A_BENCH, find_benches
 from scripts.lib.checkout import CHECKOUT
 from scripts.lib.console import Problem, say
-from scripts.lib.servers import borrowed, database
+from scripts.lib.servers import DATABASES, borrowed
 from scripts.lib.site import fresh_site
 from scripts.lib.virtualenvs import venv_python
 
@@ -52,7 +52,9 @@ def provider(python):
 
 
 def on_bench(bench, python, port: int, checking: bool) -> int:
-	say(f"… a demo site on {bench.name} (Frappe {bench.version}, {database(bench)}); this takes a minute")
+	say(
+		f"… a demo site on {bench.name} (Frappe {bench.version}, {DATABASES[bench.db_type]}); this takes a minute"
+	)
 	with borrowed(bench) as own, provider(python) as (issuer, discovery_url):
 		with fresh_site(own, SITE_PREFIX, port) as site:
 			name = create_connected_app(site, discovery_url)

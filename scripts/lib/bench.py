@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from scripts.lib.checkout import APP, CHECKOUT, VENVS
 from scripts.lib.console import Problem, say
-from scripts.lib.processes import run, signals_wait
+from scripts.lib.processes import process_runs, run, signals_wait
 
 HOW_TO_GET_A_BENCH = (
 	"no bench found. Frappe comes from its git repository: with Frappe's bench tool, "
@@ -152,8 +152,7 @@ def _link(bench: Bench, copy: Bench, config: dict) -> None:
 def _sweep() -> None:
 	"""Remove what a killed run left: folders whose process is gone, and the databases of their sites."""
 	for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{FOLDER}-*-*"):
-		number = folder.name[len(FOLDER) + 1 :].split("-")[0]
-		if not number.isdigit() or pathlib.Path(f"/proc/{number}").exists():
+		if process_runs(folder.name[len(FOLDER) + 1 :].split("-")[0]):
 			continue
 		left = Bench(folder)
 		for config in left.sites.glob("*/site_config.json"):

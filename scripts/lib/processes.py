@@ -114,6 +114,11 @@ def serving(*command) -> Iterator[str]:
 		process.stdout.close()
 
 
+def process_runs(number: str) -> bool:
+	"""Whether there is a process of this ID; also where the text is none."""
+	return not number.isdigit() or pathlib.Path(f"/proc/{number}").exists()
+
+
 def free_port() -> int:
 	with socket.socket() as probe:
 		probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The virtualenvs of the checkout, in `.venvs/`, and the npm package of tests/certified."""
+"""The virtualenvs of the checkout, in `.venvs/`, and the npm packages of tests/certified and tests/browser."""
 
 from __future__ import annotations
 
@@ -51,22 +51,19 @@ def venv_python(name: str) -> pathlib.Path:
 	return python
 
 
-def prepare_certified_provider() -> str | None:
-	"""Install the npm provider of tests/certified. Returns a sentence when its tests cannot run."""
-	folder = CHECKOUT / "tests" / "certified"
-	if not (folder / "package.json").exists():
-		return None
+def install_npm_packages(folder: str) -> str | None:
+	"""Install what package.json in this folder of the checkout asks for.
+
+	:return: why that cannot be done, in one sentence
+	"""
 	if not shutil.which("node") or not shutil.which("npm"):
-		return (
-			"the tests against the certified provider were left out: they need Node.js 20 or newer and npm."
-		)
-	with locked(VENVS / ".certified.lock", "tests/certified"):
-		if (folder / "node_modules").exists():
+		return f"the tests in {folder} were left out: they need Node.js 20 or newer and npm"
+	path = CHECKOUT / folder
+	with locked(VENVS / f".{path.name}.lock", folder):
+		# What an interrupted install left, or another version, is not good enough.
+		if run(["npm", "ls"], cwd=path)[0] == 0:
 			return None
-		say("… installing the certified provider (tests/certified)")
-		code, output = run(
-			["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder
-		)
-	if code:
-		return f"the certified provider could not be installed with npm: {output.strip()[-600:]}"
-	return None
+		say(f"… installing the npm packages of {folder}")
+		command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+		code, output = run(command, cwd=path)
+	return f"the npm packages of {folder} could not be installed: {output.strip()[-600:]}" if code else None
