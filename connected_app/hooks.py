@@ -36,9 +36,11 @@ override_whitelisted_methods = {
 
 doc_events = {
 	"User": {
+		"before_rename": "connected_app.site.offboarding.user_renamed",
 		"on_update": "connected_app.site.offboarding.user_changed",
 		"on_trash": "connected_app.site.offboarding.user_deleted",
-	}
+	},
+	"Notification Settings": {"on_trash": "connected_app.site.offboarding.before_user_deleted"},
 }
 
 scheduler_events = {

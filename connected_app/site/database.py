@@ -55,9 +55,40 @@ def own_transaction(name: str, wait: int) -> Iterator[None]:
 			finally:
 				frappe.db.rollback()
 		return
-	with own_connection():
-		begin(wait)
-		yield
+	try:
+		with own_connection():
+			begin(wait)
+			yield
+	finally:
+		allow_newer_rows()
+
+
+def allow_newer_rows() -> None:
+	"""Let an open transaction change and delete rows that another connection has changed since it began, until it ends.
+
+	With innodb_snapshot_isolation, which is ON by default from MariaDB 11.6.2, such a statement fails (error 1020) and
+	the whole transaction is rolled back: a job that has refreshed a token could not delete the user any more. OFF is how
+	all older versions behave. See docs/decisions/0022-snapshot-isolation.md.
+	"""
+	connection = frappe.local.db
+	if connection.db_type != "mariadb":
+		return
+	try:
+		variable = connection.sql("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'")  # nosemgrep
+		if not variable or variable[0][1] != "ON":
+			return
+		connection.sql("SET SESSION innodb_snapshot_isolation = OFF")  # nosemgrep
+	except Exception as error:
+		# The caller's connection; the body has run on another.
+		if is_lost(error):
+			return
+		raise
+
+	def restore() -> None:
+		connection.sql("SET SESSION innodb_snapshot_isolation = ON")  # nosemgrep
+
+	connection.after_commit.add(restore)
+	connection.after_rollback.add(restore)
 
 
 def note_change(of: object) -> None:

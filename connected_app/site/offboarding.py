@@ -5,7 +5,7 @@ from __future__ import annotations
 import frappe
 from frappe.model.document import Document
 
-from connected_app.site.database import own_connection
+from connected_app.site.database import allow_newer_rows, own_connection
 from connected_app.site.events import announce
 from connected_app.site.grants import forget
 from connected_app.site.identity import ConnectionKey
@@ -22,11 +22,22 @@ def user_deleted(user: Document, _event: str) -> None:
 	end_connections({"user": user.name})
 
 
+def user_renamed(user: Document, _event: str, *_names: object) -> None:
+	"""Before Frappe writes the new name to the rows."""
+	allow_newer_rows()
+
+
+def before_user_deleted(settings: Document, _event: str) -> None:
+	"""Notification Settings are what `User.on_trash` deletes before it deletes Token Cache rows."""
+	allow_newer_rows()
+
+
 def end_connections(filters: dict[str, str]) -> None:
 	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed.
 
 	They are looked up by another connection: Frappe has deleted a user's rows by now, without their passwords.
 	"""
+	allow_newer_rows()
 	with own_connection():
 		rows = frappe.get_all("Token Cache", filters, ["name", "connected_app", "user"], limit=0)
 	# Merging two users moves the rows to the other before this one is deleted.

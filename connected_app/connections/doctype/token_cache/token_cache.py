@@ -11,7 +11,7 @@ from jinja2.sandbox import unsafe
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.ports import utc_now
 from connected_app.site.access import check_script
-from connected_app.site.database import has_changed, own_connection
+from connected_app.site.database import allow_newer_rows, has_changed, own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.grants import (
@@ -68,6 +68,10 @@ class TokenCache(SecretKeeper):
 
 	def on_update(self) -> None:
 		self._forget()
+
+	def delete(self, *args: Any, **kwargs: Any) -> Any:
+		allow_newer_rows()
+		return super().delete(*args, **kwargs)
 
 	def on_trash(self) -> None:
 		self._forget()
