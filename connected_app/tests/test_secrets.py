@@ -282,7 +282,7 @@ class TestPlaceholder(Case):
 		frappe.set_user(MALLORY)
 		token = Grant(access_token=Secret("t"), issued_at=utc_now())
 		for user in (ALICE, ""):
-			with TokenCacheStore(ConnectionKey.of_user(app.name, user), create=True).exclusive() as slot:
+			with TokenCacheStore(ConnectionKey.from_columns(app.name, user), create=True).exclusive() as slot:
 				slot.save(token)
 		frappe.set_user("Administrator")
 		self.assertEqual(row(app, ALICE).owner, ALICE)
