@@ -121,7 +121,7 @@ def stored_since(key: ConnectionKey) -> Any:
 	"""
 	store = TokenCacheStore(key)
 	# One that the caller itself has deleted is gone.
-	if frappe.db.db_type == "sqlite" or has_changed(frappe.local.db, key):
+	if has_changed(frappe.local.db, key):
 		return None
 	with own_connection():
 		name = name_of(key)

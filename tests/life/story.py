@@ -26,6 +26,7 @@ def story(life: Life) -> None:
 	life.core_url(DAVE, mail)
 	life.inside("add_rows", mail=mail, spare=spare)
 	before = life.inside("snapshot")
+	cores_columns = before["columns"]
 	check(
 		"core's rows are there",
 		len(before["rows"]["Token Cache"]) == 8,
@@ -140,6 +141,10 @@ def story(life: Life) -> None:
 	)
 	landed = life.connect(DAVE, "our-mail")
 	check("and works there", landed == "/me", landed)
+	long = "spare-" + "n" * 120
+	life.inside("rename", doctype="Connected App", old=spare, new=long)
+	renewed = life.browser("Administrator").call("connected_app.api.renew_redirect_uri", connected_app=long)
+	check("so is one that core's column has no room for", len(renewed) > 200, renewed)
 
 	chapter("A backup restored beside another encryption key")
 	before = life.inside("snapshot")
@@ -175,7 +180,10 @@ def story(life: Life) -> None:
 			for user in ("", ALICE, BOB, CAROL, DAVE, ERIN, FRANK, GRACE)
 		},
 		core_knows=("expires_in",),
+		as_before=cores_columns,
 	)
+	kept = life.inside("value", doctype="Connected App", name=long, field="redirect_uri")
+	check("core has the long redirect URI", kept == renewed, kept)
 	check(
 		"core finds the renamed user's token",
 		life.inside("core_token", app="our-mail", user=ALICIA) == life.token(before, mail, ALICE),
