@@ -20,6 +20,18 @@ web_include_js = [
 	f"/assets/connected_app/js/connected_app_portal.js?v={_version}",
 ]
 
+# For System Managers only: the apps that a user sees on this screen decide where Frappe takes the user after logging in.
+# /app on every version: released 16 redirects it to /desk, and looks for /app here to tell Desk's apps from others.
+add_to_apps_screen = [
+	{
+		"name": app_name,
+		"logo": "/assets/connected_app/images/connected-app.svg",
+		"title": "Connections",
+		"route": "/app/connections",
+		"has_permission": "connected_app.site.access.is_admin",
+	}
+]
+
 # Beside My Account, for users without Desk.
 portal_menu_items = [{"title": "My Connections", "route": "/my-connections"}]
 update_website_context = "connected_app.site.cards.add_to_menu"

@@ -105,6 +105,8 @@ def of_json(document: object) -> Iterator[str]:
 				yield from _texts(state, "title")
 		else:
 			yield from _texts(doc, "label", "title", "subject", "description")
+		for row in [*doc.get("shortcuts", []), *doc.get("links", []), *doc.get("items", [])]:
+			yield from _texts(row, "label", "format")
 
 
 def _texts(row: dict[str, str], *keys: str) -> Iterator[str]:

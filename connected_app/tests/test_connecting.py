@@ -797,9 +797,8 @@ class TestGrants(Case):
 		app.save()
 		frappe.conf.host_name = host
 
-		name = frappe.rename_doc(
-			"Connected App", app.name, "A long name, for 20 € / " + "n" * 110, force=True
-		)
+		long = f"A long name, for 20 € / {app.name}{'n' * 100}"
+		name = frappe.rename_doc("Connected App", app.name, long, force=True)
 		frappe.db.commit()
 		app = frappe.get_doc("Connected App", name)
 		renewed = self.admin.ask("renew_redirect_uri", connected_app=app.name)

@@ -95,6 +95,38 @@ export async function deskStates(page, names) {
 	});
 }
 
+// What a newcomer sees who does not know the app's name: Desk's sidebar, the workspace, and the apps screen.
+export async function workspace(page) {
+	await page.goto(`${base}/apps`);
+	const entry = page.locator('a[href="/app/connections"]');
+	await entry.first().waitFor();
+	check(
+		"the apps screen leads to Connections, with an icon of its own",
+		await entry.locator("img").first().evaluate((image) => image.naturalWidth > 0 && image.src.includes("connected-app.svg"))
+	);
+	await entry.first().click();
+	await page.waitForFunction(() => document.querySelector(".shortcut-widget-box")?.innerText.includes("Connected Apps"), null, {
+		timeout: 30000,
+	});
+	const sidebar = page.locator('.desk-sidebar a[href$="/connections"], .body-sidebar a[href$="/connections"]');
+	check("Desk's sidebar leads there, too", (await sidebar.count()) >= 1);
+	const words = ["Connected Apps", "Broken Connections", "2 Broken", "My Connections", "Guide", "All Connections"];
+	await page.waitForFunction(() => document.body.innerText.includes("Broken"));
+	await looks(page, "workspace", { words, pictures: { "light wide": "workspace" } });
+
+	await page.locator(".shortcut-widget-box", { hasText: "Broken Connections" }).click();
+	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length, null, { timeout: 30000 });
+	const states = await page.evaluate(() => cur_list.data.map((row) => row.status).sort().join(", "));
+	check("Broken Connections are the broken ones alone", states === "Reconnect Required, Temporarily Failing", states);
+
+	await page.goto(`${base}/connections-guide`);
+	await looks(page, "guide", {
+		only: LIGHT,
+		selectors: [".connected-app-page"],
+		words: ["How Connections Work", "For everyone", "For administrators", "Check Configuration"],
+	});
+}
+
 // Frappe from 16 on asks for the label and the description of every row's button before it asks whether to show it,
 // also at the first render, before the states are loaded.
 async function listOfNewerFrappe(page) {

@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
 import { setUp } from "./setup.mjs";
-import { deskStates, disabling, makeStates, myConnections, onePage } from "./states.mjs";
+import { deskStates, disabling, makeStates, myConnections, onePage, workspace } from "./states.mjs";
 import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
 
 // Debian's, or whatever is installed: nothing is downloaded.
@@ -34,6 +34,7 @@ try {
 	const visitor = await makeVisitor(page);
 	await offerAccountDeletion(page);
 	const names = await makeStates(page, provider);
+	await workspace(page);
 	await deskStates(page, names);
 	await myConnections(page);
 	await onePage(page, names.reconnect);
