@@ -41,6 +41,13 @@ def certificate(
 		x509.IPAddress(ipaddress.ip_address(host)) if host.count(".") == 3 else x509.DNSName(host)
 		for host in hosts
 	]
+	signer = issuer[1] if issuer else key
+	# Python 3.13 and newer verify by RFC 5280 to the letter (VERIFY_X509_STRICT): 4.2.1.1 to 4.2.1.3.
+	uses = dict.fromkeys(
+		("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
+	)
+	uses |= {"encipher_only": False, "decipher_only": False, "digital_signature": True}
+	uses |= dict.fromkeys(("key_cert_sign", "crl_sign"), issuer is None)
 	builder = (
 		x509.CertificateBuilder()
 		.subject_name(name(hosts[0]))
@@ -51,8 +58,13 @@ def certificate(
 		.not_valid_after(ends)
 		.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
 		.add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+		.add_extension(x509.KeyUsage(**uses), critical=True)
+		.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+		.add_extension(
+			x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+		)
 	)
-	signed = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+	signed = builder.sign(signer, hashes.SHA256())
 	path = folder / f"{hosts[0]}-{signed.serial_number}.pem"
 	path.write_bytes(
 		signed.public_bytes(serialization.Encoding.PEM)
