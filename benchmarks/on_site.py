@@ -283,7 +283,7 @@ def due(rounds: str, *sizes: str) -> dict[str, Any]:
 		there = IDLE + EXPIRING
 		add_grants(name, range(IDLE), idle=timedelta(days=30), life=timedelta(hours=1))
 		add_grants(name, range(IDLE, there), idle=timedelta(), life=timedelta(minutes=5))
-		for size in map(int, sizes):
+		for size in [int(text) for text in sizes]:
 			# An access token lives an hour: of most grants it has expired.
 			add_grants(name, range(there, size), idle=timedelta(hours=2), life=timedelta(hours=1))
 			there = size

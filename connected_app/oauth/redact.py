@@ -16,9 +16,9 @@ _JOINERS = "\u200c\u200d"
 _BOUND = frozenset(
 	{
 		*_JOINERS,
-		*map(chr, range(0xFE00, 0xFE10)),
-		*map(chr, range(0x1F3FB, 0x1F400)),
-		*map(chr, range(0xE0020, 0xE0080)),
+		*(chr(code) for code in range(0xFE00, 0xFE10)),
+		*(chr(code) for code in range(0x1F3FB, 0x1F400)),
+		*(chr(code) for code in range(0xE0020, 0xE0080)),
 	}
 )
 _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a\U000e0030-\U000e0039]{1,6}\U000e007f")

@@ -151,7 +151,7 @@ def _lasts(value: Any) -> bool:
 	if isinstance(value, Mapping):
 		value = list(value.items())
 	if isinstance(value, list | tuple | set | frozenset):
-		return all(map(_lasts, value))
+		return all(_lasts(part) for part in value)
 	return isinstance(value, str | bytes) or not (hasattr(value, "__iter__") or hasattr(value, "read"))
 
 

@@ -164,7 +164,7 @@ class TestDocs(Case):
 		names = {
 			"name": self.app.name,
 			"user": ALICE,
-			"print": lambda *words: said.append(" ".join(map(str, words))),
+			"print": lambda *words: said.append(" ".join([str(word) for word in words])),
 		}
 		exec(compile(self.printed(block), block.where, "exec"), names)
 		return "\n".join(said)

@@ -64,7 +64,7 @@ def listening() -> Iterator[Everything]:
 	"""Every logger there is at DEBUG, heard even where it does not propagate."""
 	everything = Everything()
 	names = ["requests_oauthlib", "oauthlib", "urllib3", "jwt", *logging.root.manager.loggerDict]
-	loggers = [logging.root, *map(logging.getLogger, dict.fromkeys(names))]
+	loggers = [logging.root, *(logging.getLogger(name) for name in dict.fromkeys(names))]
 	before = [(logger, logger.level, logger.disabled) for logger in loggers]
 	for logger in loggers:
 		logger.setLevel(logging.DEBUG)

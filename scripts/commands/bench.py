@@ -139,7 +139,7 @@ def add_due(table: Table, found: dict) -> None:
 	# MariaDB's name for reading a whole table is ALL, and for reading a whole index, index.
 	indexed = bool(plan) and not any(step.split()[0] in ("ALL", "index") for step in plan)
 	table.row("through an index", "yes", ", ".join(sorted(set(plan))), indexed)
-	small, large = (found["sizes"][size] for size in map(str, SIZES))
+	small, large = (found["sizes"][str(size)] for size in SIZES)
 	factor = large["due"] / small["due"] * small["reference"] / large["reference"]
 	what = f"times as long as among {SIZES[0]:,}"
 	table.row(what, "≤ 1.5", f"{factor:.2f} ({ms(large['due'])})", factor <= 1.5)

@@ -123,5 +123,5 @@ def _life(counts: Counts, found: Bench, options: dict) -> None:
 def _script(counts: Counts, what: str, code: int, output: str) -> None:
 	"""A script's own counts, from its last line."""
 	found = re.findall(r"^(\d+) passed, (\d+) failed", output, re.M)
-	passed, failed = map(int, found[-1]) if found else (int(code == 0), 0)
+	passed, failed = (int(number) for number in found[-1]) if found else (int(code == 0), 0)
 	counts.add(what, passed, failed or int(code != 0))

@@ -80,7 +80,11 @@ def nothing_lost(
 				was = bool(value) if field in STARS else value
 				if now != was:
 					lost.append(f"{table} {name}.{field}: {was!r} → {now!r}")
-	check(f"no row and no value was lost ({sum(map(len, old['rows'].values()))} rows)", not lost, lost)
+	check(
+		f"no row and no value was lost ({sum(len(rows) for rows in old['rows'].values())} rows)",
+		not lost,
+		lost,
+	)
 	lost = [
 		key
 		for key, value in old["passwords"].items()
