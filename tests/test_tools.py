@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.lib import release
 from scripts.lib.bench import Bench, beside
+from scripts.lib.console import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 # What scripts/demo does on a bench, without the bench: something that runs to its end first, then waiting.
@@ -75,3 +77,16 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path, monkeypatch: pytest.M
 	(bench.sites / "apps.txt").touch()
 	with beside(bench):
 		assert not gone.exists() and used.exists()
+
+
+CHANGELOG = f"# Changelog\n\n## Unreleased\n\n## {release.version()} - 2026-01-01\n\n### Fixed\n\n- It.\n\n## 0.0.1\n\n- Old.\n"
+
+
+def test_the_notes_of_a_release() -> None:
+	"""They are the section of that version, and nothing is released under another name, or without."""
+	tag = f"v{release.version()}"
+	assert release.notes(tag, CHANGELOG) == "### Fixed\n\n- It."
+	with pytest.raises(Problem, match=r"the app's version is"):
+		release.notes("v0.0.1", CHANGELOG)
+	with pytest.raises(Problem, match="says nothing"):
+		release.notes(tag, "## Unreleased\n\n- It.\n")
