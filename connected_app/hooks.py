@@ -52,6 +52,10 @@ doc_events = {
 		"on_update": "connected_app.site.offboarding.user_changed",
 		"on_trash": "connected_app.site.offboarding.user_deleted",
 	},
+	"Email Account": {
+		"before_validate": "connected_app.site.mail.before_validate",
+		"on_update": "connected_app.site.mail.on_update",
+	},
 	"Notification Settings": {"on_trash": "connected_app.site.offboarding.before_user_deleted"},
 }
 

@@ -22,7 +22,8 @@ from connected_app.site.rows import find
 
 # Of a successful refresh nothing is written: it happens all the time.
 FAILED = ("failing", "broken", "connect_failed")
-WRITTEN = ("connected", "mended", "disconnected", *FAILED)
+WRITTEN = ("connected", "mended", "disconnected", "used_for_mail", *FAILED)
+NOTIFIED = ("broken", "mended", "used_for_mail")
 HOOK = "connected_app_events"
 
 
@@ -31,7 +32,7 @@ class Event:
 	"""
 	:param event: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
 		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
-		"disconnected", "connect_failed" (without one of the roles, or at the callback)
+		"used_for_mail" (somebody else has put the connection into an Email Account), "disconnected", "connect_failed" (without one of the roles, or at the callback)
 	:param code: why, one of docs/errors.md; empty for what went well
 	"""
 
@@ -77,7 +78,7 @@ def _write(event: Event) -> None:
 		)
 		_audit(event, app)
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
-		if app and event.event in ("broken", "mended"):
+		if app and event.event in NOTIFIED:
 			before_writing()
 			_notify(event, app)
 			frappe.db.commit()  # nosemgrep (a transaction of its own)
@@ -114,6 +115,8 @@ def _subject(event: Event, provider: str) -> str:
 		return _("No longer works ({2}): {0} at {1}").format(whose, provider, event.code)
 	if event.event == "mended":
 		return _("Works again: {0} at {1}").format(whose, provider)
+	if event.event == "used_for_mail":
+		return _("Used for an Email Account: {0} at {1}").format(whose, provider)
 	if event.event == "disconnected":
 		return _("Disconnected: {0} from {1}").format(whose, provider)
 	return _("Refused ({2}): {0} at {1}").format(whose, provider, event.code)
@@ -178,6 +181,15 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 		return (
 			_("Your connection to {0} works again", language).format(provider),
 			_("Nothing has to be done.", language),
+		)
+	if event.event == "used_for_mail":
+		return (
+			_("Your connection to {0} is now used for an Email Account of this site", language).format(
+				provider
+			),
+			_(
+				"{0} has set that up. If you do not want this, disconnect, or ask an administrator.", language
+			).format(escape_html(frappe.session.user)),
 		)
 	found = find("select c.`status` from `tabToken Cache` c", event.key)
 	if found and found[0][0] == "Temporarily Failing":

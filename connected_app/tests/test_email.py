@@ -14,6 +14,7 @@ from frappe.email.doctype.email_account.email_account import pull
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY, safe_exec
 
+from connected_app.site import mail, providers
 from connected_app.tests.site import (
 	ALICE,
 	CORE,
@@ -93,6 +94,43 @@ class TestEmail(Case):
 		)
 		frappe.db.rollback()
 		return answer.status_code, answer.text
+
+	def test_servers_of_somebody_else(self) -> None:
+		"""A token goes to the provider's own mail servers, and to those that an administrator has listed."""
+		self.connect(self.app)
+		for field in ("email_server", "smtp_server"):
+			for host in ("mail.evil.example", "imap.gmail.com", "127.0.0.1.evil.example"):
+				status, text = self.save(**{field: host})
+				self.assertEqual(status, 417, (field, host))
+				self.assertIn("Mail Servers", text)
+		self.assertFalse(frappe.db.exists("Email Account", "Mail"))
+		app = frappe.db.get_value(
+			"Connected App", self.app.name, ["provider", "mail_servers", *mail.ENDPOINTS], as_dict=True
+		)
+		google = {**app, "token_uri": "https://oauth2.googleapis.com/token"}
+		cases = (
+			(google, "imap.gmail.com", "google-mail" in providers.all_templates()),
+			(google, "imap.googleapis.com", True),
+			(google, "googleapis.com.evil.example", False),
+			(app, "imap.gmail.com", False),
+			({**app, "mail_servers": "a.example\n mail.other.example \n"}, "mail.other.example", True),
+			({**app, "mail_servers": "a.example"}, "mail.a.example", False),
+			({**app, "token_uri": "https://auth.example.com/t"}, "imap.example.com", True),
+			({**app, "token_uri": "https://example.com/t"}, "evil.com", False),
+			({**app, "token_uri": "https://10.0.0.1/t"}, "9.0.0.1", False),
+		)
+		for settings, host, allowed in cases:
+			self.assertEqual(mail.is_allowed(frappe._dict(settings), host), allowed, (settings, host))
+
+	def test_the_owner_hears_of_it(self) -> None:
+		"""Somebody else has put the connection into an Email Account."""
+		self.set_up()
+		filters = {"for_user": ALICE, "document_name": self.app.name}
+		(news,) = frappe.get_all("Notification Log", filters, ["subject", "email_content"])
+		self.assertIn("Email Account", news.subject)
+		status, text = self.save(footer="x")
+		self.assertEqual(status, 200, text[:500])
+		self.assertEqual(frappe.db.count("Notification Log", filters), 1)
 
 	def set_up(self) -> None:
 		self.connect(self.app)

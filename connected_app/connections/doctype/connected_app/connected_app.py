@@ -47,6 +47,7 @@ class ConnectedApp(SecretKeeper):
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
 		leeway: DF.Int
+		mail_servers: DF.SmallText | None
 		openid_configuration: DF.Data | None
 		provider_metadata: DF.Code | None
 		provider_name: DF.Data
