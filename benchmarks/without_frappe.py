@@ -12,19 +12,20 @@ import sys
 import measure
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from connected_app.oauth import ClientConfig, Grant, Http, Secret
+from connected_app.oauth import Client, Grant, Http, Provider, Secret
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
 from tests.stores import MemoryStore
 
 
 def main(api: str, rounds: str, sessions: str) -> None:
-	config = ClientConfig(client_id="client", token_uri=api + "/token", scopes=("read",))
+	provider = Provider(token_uri=api + "/token")
+	client = Client(client_id="client", scopes=("read",))
 	store = MemoryStore(Grant(access_token=Secret("a" * 40)))
 	http = Http(allow_http_loopback=True)
 
 	def make() -> Session:
-		return Session(Refresher(config, store, http))
+		return Session(Refresher(provider, client, store, http))
 
 	found = {
 		"get": measure.get(make, api, 10 * int(rounds)),

@@ -160,7 +160,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	access.check_is_admin()
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		metadata = discovery.fetch(app.openid_configuration, app.config.issuer)
+		metadata = discovery.fetch(app.openid_configuration, app.provider.issuer)
 	values = {field: getattr(metadata, name) for field, name in checks.ENDPOINT_FIELDS.items()}
 	labels = {field: _(frappe.get_meta("Connected App").get_label(field)) for field in values}
 	found = {field: value for field, value in values.items() if value}
@@ -220,13 +220,13 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"account_id": token_cache.account_id if connected else None,
 		"account_name": token_cache.account_name if connected else None,
 		"scopes": granted,
-		"missing_scopes": scopes.missing(app.config.scopes, granted) if connected else [],
+		"missing_scopes": scopes.missing(app.client.scopes, granted) if connected else [],
 		"connected_on": token_cache.connected_on if connected else None,
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache.last_error if connected else ""),
 		"may_connect": access.may_connect(app),
-		"redirect_uri_outdated": bool(app.config.redirect_uri) and app.config.redirect_uri != suggested,
+		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
 	}
 

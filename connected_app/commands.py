@@ -97,7 +97,7 @@ def revoke_command(
 			for whose in users
 		]
 		_show(done, as_json)
-		_end(not app.config.revocation_uri or all(one["revoked"] for one in done))
+		_end(not app.provider.revocation_uri or all(one["revoked"] for one in done))
 
 
 @connected_app.command("providers")

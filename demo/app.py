@@ -25,20 +25,22 @@ from flask import Flask, Response, abort, g, redirect, render_template, request
 from werkzeug.serving import make_server
 
 from connected_app.oauth import (
-	ClientConfig,
+	Client,
 	ConfigurationError,
 	Http,
 	OAuthError,
+	Provider,
 	ReconnectRequired,
 	Refresher,
 	Secret,
 	Session,
+	Settings,
 	begin,
 	complete,
 	discovery,
 	revoke,
 )
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 
 from . import provider as demo_provider
 from .store import Database, SQLiteAttemptStore, SQLiteGrantStore, digest
@@ -131,19 +133,19 @@ class Browser:
 		self.fields.update(typed, client_secret=secret or (self.fields["client_secret"] if same else ""))
 		self.save()
 
-	def config(self) -> ClientConfig:
+	def settings(self) -> Settings:
 		fields = self.fields
-		return ClientConfig(
+		provider = Provider(metadata=self.values["metadata"], **{name: fields[name] for name in ENDPOINTS})
+		client = Client(
 			client_id=fields["client_id"],
 			client_secret=Secret(fields["client_secret"]) if fields["client_secret"] else None,
 			redirect_uri=self.page.redirect_uri,
 			scopes=tuple(fields["scopes"].split()),
-			metadata=self.values["metadata"],
-			**{name: fields[name] for name in ENDPOINTS},
 		)
+		return Settings(provider, client)
 
 	def refresher(self) -> Refresher:
-		return Refresher(self.config(), self.store, self.page.http)
+		return Refresher(*self.settings(), self.store, self.page.http)
 
 	@property
 	def csrf_token(self) -> str:
@@ -253,7 +255,7 @@ def create_app(page: Page) -> Flask:
 	def connect(browser: Browser) -> str:
 		if not browser.store.load():
 			browser.fill_in(request.form)
-		url, attempt = begin(browser.config(), context={"browser": digest(browser.id)})
+		url, attempt = begin(*browser.settings(), context={"browser": digest(browser.id)})
 		browser.attempts.put(attempt)
 		return url
 
@@ -287,7 +289,7 @@ def create_app(page: Page) -> Flask:
 	def disconnect(browser: Browser) -> None:
 		with browser.store.exclusive() as slot:
 			try:
-				revoked = bool(slot.grant) and revoke(browser.config(), slot.grant, page.http)
+				revoked = bool(slot.grant) and revoke(*browser.settings(), slot.grant, page.http)
 			except OAuthError:
 				revoked = False
 			slot.clear()
@@ -314,7 +316,7 @@ def finish(browser: Browser, parameters: dict[str, list[str]]) -> Any:
 	attempt = browser.attempts.take(state)
 	if attempt is None:
 		raise unknown_attempt()
-	grant = complete(browser.config(), attempt, parameters, browser.page.http)
+	grant = complete(*browser.settings(), attempt, parameters, browser.page.http)
 	with browser.store.exclusive() as slot:
 		slot.save(grant)
 	return grant

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from connected_app.oauth import Account, Attempt, Failure, Grant, Secret
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 
 # Longer than a refresh may take: whoever waits then finds its result.
 WAIT = 60
@@ -149,18 +149,19 @@ class SQLiteSlot:
 	def reread(self) -> Grant | None:
 		return self.store._read(self.connection)[0]
 
-	def save(self, grant: Grant) -> None:
+	def save(self, grant: Grant) -> Grant:
 		sealed = self.store.database.seal(write_grant(grant))
 		self._commit("INSERT OR REPLACE INTO grants VALUES (?, ?, NULL)", [self.store.id, sealed])
 		self.grant, self.failure = grant, None
+		return grant
 
-	def keep(self, refresh_token: Secret) -> None:
+	def save_refresh_token(self, refresh_token: Secret) -> None:
 		if self.grant:
 			self.save(replace(self.grant, refresh_token=refresh_token))
 
-	def refuse(self, now: datetime) -> None:
+	def mark_rejected(self, now: datetime) -> None:
 		if self.grant:
-			self.save(replace(self.grant, refused_at=now))
+			self.save(replace(self.grant, rejected_at=now))
 
 	def fail(self, failure: Failure) -> None:
 		self._commit("UPDATE grants SET failure = ? WHERE id = ?", [write_failure(failure), self.store.id])
@@ -179,16 +180,19 @@ def digest(text: str) -> str:
 	return hashlib.sha256(text.encode()).hexdigest()
 
 
+INSTANTS = ("expires_at", "issued_at", "rejected_at", "refresh_expires_at")
+
+
 def write_grant(grant: Grant) -> dict[str, Any]:
 	values = asdict(grant)
-	for name in ("expires_at", "issued_at", "refused_at"):
+	for name in INSTANTS:
 		values[name] = values[name] and values[name].isoformat()
 	return values
 
 
 def read_grant(values: dict[str, Any]) -> Grant:
 	account, refresh_token = values.pop("account"), values.pop("refresh_token")
-	for name in ("expires_at", "issued_at", "refused_at"):
+	for name in INSTANTS:
 		values[name] = values[name] and datetime.fromisoformat(values[name])
 	grant = Grant(
 		**{**values, "access_token": Secret(values["access_token"]), "scopes": tuple(values["scopes"])}
@@ -197,6 +201,7 @@ def read_grant(values: dict[str, Any]) -> Grant:
 		grant,
 		refresh_token=Secret(refresh_token) if refresh_token else None,
 		account=Account(**account) if account else None,
+		extra={name: Secret(value) for name, value in grant.extra.items()},
 	)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from connected_app.oauth import ClientConfig, Http, Secret, id_token
+from connected_app.oauth import Http, Secret, Settings, id_token
 from demo.provider import Provider, start
 
-from .helpers import CLIENT_SECRET, Clock, OpenIDProvider
+from .helpers import CLIENT_SECRET, Clock, OpenIDProvider, settings_of
 from .hostile import Hostile
 
 
@@ -29,9 +29,9 @@ def http() -> Http:
 
 
 @pytest.fixture
-def config(server: Hostile) -> ClientConfig:
+def config(server: Hostile) -> Settings:
 	"""Plain OAuth 2.0, no OpenID."""
-	return ClientConfig(
+	return settings_of(
 		client_id="client",
 		client_secret=Secret(CLIENT_SECRET),
 		redirect_uri="https://site.example/callback/app",

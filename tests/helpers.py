@@ -18,13 +18,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from connected_app.oauth import (
 	Account,
 	Attempt,
-	ClientConfig,
+	Client,
 	Grant,
 	Http,
 	OAuthError,
+	Provider,
 	ReconnectRequired,
 	Refresher,
 	Secret,
+	Settings,
 	begin,
 	complete,
 )
@@ -92,6 +94,22 @@ def consent_parameters(url: str) -> dict[str, str]:
 	return {name: value[0] for name, value in values.items()}
 
 
+def settings_of(**values: Any) -> Settings:
+	"""A client at a provider, each setting by its name."""
+	return changed(Settings(Provider(), Client(client_id="")), **values)
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+	"""`settings` with some of them changed, each by its name."""
+	provider, client = settings
+	for name, value in values.items():
+		if hasattr(provider, name):
+			provider = replace(provider, **{name: value})
+		else:
+			client = replace(client, **{name: value})
+	return Settings(provider, client)
+
+
 class OpenIDProvider:
 	"""An OpenID provider on the hostile server, honest until told otherwise, with one attempt begun."""
 
@@ -99,7 +117,7 @@ class OpenIDProvider:
 		self.server, self.http, self.clock = server, http, Clock()
 		self.serve_keys(("a", "kid-a"))
 		self.userinfo: dict[str, Any] | None = None
-		self.config = ClientConfig(
+		self.config = settings_of(
 			client_id="client",
 			client_secret=Secret(CLIENT_SECRET),
 			redirect_uri="https://site.example/callback/app",
@@ -112,8 +130,8 @@ class OpenIDProvider:
 		self.begin()
 
 	def begin(self, **changes: Any) -> str:
-		self.config = replace(self.config, **changes)
-		url, self.attempt = begin(self.config, clock=self.clock)
+		self.config = changed(self.config, **changes)
+		url, self.attempt = begin(*self.config, clock=self.clock)
 		return url
 
 	def serve_keys(self, *names: tuple[str, str | None]) -> None:
@@ -172,7 +190,7 @@ class OpenIDProvider:
 			"/token", as_json({key: value for key, value in token.items() if value is not None})
 		)
 		parameters = self.callback() if callback is None else callback
-		return complete(self.config, self.attempt, parameters, self.http, clock=self.clock)
+		return complete(*self.config, self.attempt, parameters, self.http, clock=self.clock)
 
 	def refuses(self, code: str, id_token: str | None = None, **more: Any) -> OAuthError:
 		"""`connect` fails by `code`: no grant is returned, and the error tells no secret."""
@@ -187,4 +205,4 @@ class OpenIDProvider:
 	def refresher(self, **changes: Any) -> tuple[Refresher, MemoryStore]:
 		"""Of a grant that was connected as alice and has expired."""
 		store = MemoryStore(a_grant(account=Account(id="alice"), expires_at=NOW, **changes))
-		return Refresher(self.config, store, self.http, self.clock), store
+		return Refresher(*self.config, store, self.http, self.clock), store

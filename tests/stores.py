@@ -20,17 +20,18 @@ class MemorySlot:
 	def reread(self) -> Grant | None:
 		return self.store.grant
 
-	def save(self, grant: Grant) -> None:
+	def save(self, grant: Grant) -> Grant:
 		self.store.grant, self.store.failure = grant, None
 		self.store.saves += 1
+		return grant
 
-	def keep(self, refresh_token: Secret) -> None:
+	def save_refresh_token(self, refresh_token: Secret) -> None:
 		assert self.store.grant
 		self.store.grant = replace(self.store.grant, refresh_token=refresh_token)
 
-	def refuse(self, now: datetime) -> None:
+	def mark_rejected(self, now: datetime) -> None:
 		assert self.store.grant
-		self.store.grant = replace(self.store.grant, refused_at=now)
+		self.store.grant = replace(self.store.grant, rejected_at=now)
 
 	def fail(self, failure: Failure) -> None:
 		self.store.failure = failure

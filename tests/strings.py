@@ -50,7 +50,7 @@ def of_python(source: str) -> Iterator[tuple[str, int]]:
 			}
 			if names & {"default_action"} and node.value:
 				yield from literals(node.value)
-			if "ADMIN_MUST_ACT" in names and isinstance(node.value, ast.Dict):
+			if names & {"ADMIN_MUST_ACT", "ALLOW_GRANT"} and isinstance(node.value, ast.Dict):
 				for value in node.value.values:
 					yield from literals(value)
 		if not isinstance(node, ast.Call):

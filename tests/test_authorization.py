@@ -2,37 +2,45 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from connected_app.oauth import (
 	Attempt,
-	ClientConfig,
 	ConfigurationError,
 	Http,
 	OAuthError,
 	ReconnectRequired,
 	Secret,
+	Settings,
 	TemporaryFailure,
 	begin,
 	complete,
 )
 
-from .helpers import ACCESS_TOKEN, NOW, REFRESH_TOKEN, Clock, OpenIDProvider, consent_parameters
+from .helpers import (
+	ACCESS_TOKEN,
+	NOW,
+	REFRESH_TOKEN,
+	Clock,
+	OpenIDProvider,
+	changed,
+	consent_parameters,
+	settings_of,
+)
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryAttempts
 
 TOKEN = as_json({"access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN, "expires_in": 3600})
 
 
-def test_consent_url(config: ClientConfig, clock: Clock) -> None:
+def test_consent_url(config: Settings, clock: Clock) -> None:
 	"""core-defects 2: PKCE by S256 (RFC 7636 4.2, 4.3), fresh each time, and nothing secret in the address."""
-	url, attempt = begin(config, clock=clock)
+	url, attempt = begin(*config, clock=clock)
 	assert attempt.code_verifier and len(attempt.code_verifier) == 64
 	digest = hashlib.sha256(attempt.code_verifier.encode()).digest()
-	assert url.startswith(config.authorization_uri + "?")
+	assert url.startswith(config.provider.authorization_uri + "?")
 	assert consent_parameters(url) == {
 		"response_type": "code",
 		"client_id": "client",
@@ -43,7 +51,7 @@ def test_consent_url(config: ClientConfig, clock: Clock) -> None:
 		"code_challenge_method": "S256",
 	}
 	assert attempt.nonce is None
-	again = begin(config, clock=clock)[1]
+	again = begin(*config, clock=clock)[1]
 	assert again.state != attempt.state and again.code_verifier != attempt.code_verifier
 	assert len(attempt.state) >= 43
 
@@ -55,29 +63,31 @@ def test_nonce(op: OpenIDProvider) -> None:
 	assert op.attempt.nonce == second
 
 
-def test_without_pkce(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_without_pkce(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 2: PKCE is left out only when the admin says that the provider cannot."""
-	config = replace(config, use_pkce=False)
-	url, attempt = begin(config, clock=clock)
+	config = changed(config, use_pkce=False)
+	url, attempt = begin(*config, clock=clock)
 	assert not {"code_challenge", "code_challenge_method"} & set(consent_parameters(url))
 	server.script("/token", TOKEN)
-	complete(config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
+	complete(*config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
 	assert "code_verifier" not in server.to("/token")[0].form
 
 
-def test_existing_query_and_separator(config: ClientConfig) -> None:
+def test_existing_query_and_separator(config: Settings) -> None:
 	"""An endpoint's own query is kept (RFC 6749 3.1); comma scopes; core-defects 19"""
-	config = replace(config, authorization_uri=config.authorization_uri + "?tenant=7", scope_separator=",")
-	parameters = consent_parameters(begin(config)[0])
+	config = changed(
+		config, authorization_uri=config.provider.authorization_uri + "?tenant=7", scope_separator=","
+	)
+	parameters = consent_parameters(begin(*config)[0])
 	assert parameters["tenant"] == "7" and parameters["scope"] == "read,write"
 
 
-def test_exchange_sends_exactly(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_exchange_sends_exactly(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""RFC 6749 4.1.3, 7636 4.5: the whole request, by POST, in the body only."""
-	config = replace(config, authorization_parameters={"prompt": "consent", "audience": "api"})
+	config = changed(config, authorization_parameters={"prompt": "consent", "audience": "api"})
 	server.script("/token", TOKEN)
-	_, attempt = begin(config, clock=clock)
-	grant = complete(config, attempt, {"state": attempt.state, "code": "a code&=+"}, http, clock=clock)
+	_, attempt = begin(*config, clock=clock)
+	grant = complete(*config, attempt, {"state": attempt.state, "code": "a code&=+"}, http, clock=clock)
 	(request,) = server.requests
 	assert (request.method, request.target) == ("POST", "/token")
 	assert request.form == {
@@ -86,7 +96,7 @@ def test_exchange_sends_exactly(config: ClientConfig, server: Hostile, http: Htt
 		"redirect_uri": "https://site.example/callback/app",
 		"code_verifier": attempt.code_verifier,
 		"client_id": "client",
-		"client_secret": config.client_secret,
+		"client_secret": config.client.client_secret,
 	}
 	assert request.headers["accept"] == "application/json"
 	assert "authorization" not in request.headers and "cookie" not in request.headers
@@ -98,31 +108,31 @@ def test_exchange_sends_exactly(config: ClientConfig, server: Hostile, http: Htt
 )
 @pytest.mark.parametrize("error", [{}, {"error": "access_denied"}])
 def test_callback_without_state(
-	callback: dict[str, Any], error: dict[str, str], config: ClientConfig, server: Hostile, http: Http
+	callback: dict[str, Any], error: dict[str, str], config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""core-defects 1: nothing is never equal to nothing, also after a success."""
 	server.script("/token", TOKEN)
-	_, attempt = begin(config)
+	_, attempt = begin(*config)
 	for _ in range(2):
 		with pytest.raises(ReconnectRequired) as caught:
-			complete(config, attempt, {"code": "attacker", **callback, **error}, http)
+			complete(*config, attempt, {"code": "attacker", **callback, **error}, http)
 		assert caught.value.code == "state_mismatch"
 	assert server.requests == []
 
 
-def test_two_tabs(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_two_tabs(config: Settings, server: Hostile, http: Http) -> None:
 	"""core-defects 3: attempts do not disturb each other, in whatever order they come back."""
 	server.script("/token", TOKEN)
 	attempts = MemoryAttempts()
 	states = []
 	for _ in range(2):
-		_, attempt = begin(config, context={"user": "a@example.com"})
+		_, attempt = begin(*config, context={"user": "a@example.com"})
 		attempts.put(attempt)
 		states.append(str(attempt.state))
 	for state in states:
 		taken = attempts.take(state)
 		assert taken and taken.context == {"user": "a@example.com"}
-		complete(config, taken, {"state": state, "code": "c"}, http)
+		complete(*config, taken, {"state": state, "code": "c"}, http)
 	verifiers = [request.form["code_verifier"] for request in server.to("/token")]
 	assert len(set(verifiers)) == 2
 	assert attempts.take(states[0]) is None
@@ -130,13 +140,13 @@ def test_two_tabs(config: ClientConfig, server: Hostile, http: Http) -> None:
 
 def test_attempt_survives_its_store() -> None:
 	"""An attempt comes back from JSON as it was, with its secrets still secret."""
-	config = ClientConfig(
+	config = settings_of(
 		client_id="c",
 		authorization_uri="https://p.example/a",
 		token_uri="https://p.example/t",
 		scopes=("openid",),
 	)
-	_, attempt = begin(config, context={"user": "ü"})
+	_, attempt = begin(*config, context={"user": "ü"})
 	again = Attempt.from_json(attempt.to_json())
 	assert again == attempt
 	assert isinstance(again.state, Secret) and isinstance(again.code_verifier, Secret)
@@ -144,15 +154,15 @@ def test_attempt_survives_its_store() -> None:
 		assert secret and secret not in repr(again)
 
 
-def test_expired_attempt(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_expired_attempt(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 4: an attempt has an end."""
-	_, attempt = begin(config, clock=clock, lifetime=600)
+	_, attempt = begin(*config, clock=clock, lifetime=600)
 	server.script("/token", TOKEN)
 	clock.advance(599)
-	complete(config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
+	complete(*config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
 	clock.advance(1)
 	with pytest.raises(ReconnectRequired) as caught:
-		complete(config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
+		complete(*config, attempt, {"state": attempt.state, "code": "c"}, http, clock=clock)
 	assert caught.value.code == "attempt_expired"
 	assert len(server.requests) == 1
 
@@ -164,14 +174,14 @@ RESERVED = [
 
 
 @pytest.mark.parametrize("name", RESERVED)
-def test_reserved_parameters(name: str, config: ClientConfig) -> None:
+def test_reserved_parameters(name: str, config: Settings) -> None:
 	"""core-defects 7: a Query Parameters row cannot replace what the flow sets."""
 	with pytest.raises(ConfigurationError) as caught:
-		begin(replace(config, authorization_parameters={name: "fixed"}))
+		begin(*changed(config, authorization_parameters={name: "fixed"}))
 	assert caught.value.code == "parameter_reserved" and name in caught.value.message
 
 
-def test_parameters_that_named_python_arguments(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_parameters_that_named_python_arguments(config: Settings, server: Hostile, http: Http) -> None:
 	"""core-defects 7: `verify`, `timeout`, `proxies` are plain parameters of the consent URL, and sent nowhere else."""
 	rows = {
 		"verify": "",
@@ -182,12 +192,12 @@ def test_parameters_that_named_python_arguments(config: ClientConfig, server: Ho
 		"url": "y",
 		"body": "z",
 	}
-	config = replace(config, authorization_parameters=rows)
+	config = changed(config, authorization_parameters=rows)
 	server.script("/token", TOKEN)
-	url, attempt = begin(config)
+	url, attempt = begin(*config)
 	shown = consent_parameters(url)
 	assert {name: shown[name] for name in rows} == rows
-	complete(config, attempt, {"state": attempt.state, "code": "c"}, http)
+	complete(*config, attempt, {"state": attempt.state, "code": "c"}, http)
 	assert server.requests[0].method == "POST"
 	assert not set(rows) & set(server.requests[0].form)
 
@@ -207,29 +217,29 @@ def test_parameters_that_named_python_arguments(config: ClientConfig, server: Ho
 		({"code": []}, ReconnectRequired, "code_missing"),
 	],
 )
-def test_refused_at_the_provider(
+def test_rejected_at_the_provider(
 	parameters: dict[str, Any],
 	kind: type[OAuthError],
 	code: str,
-	config: ClientConfig,
+	config: Settings,
 	server: Hostile,
 	http: Http,
 ) -> None:
 	"""core-defects 32: an error in the callback is one of ours, not a crash (oidcc-client-test-form-post-error)."""
-	_, attempt = begin(config)
+	_, attempt = begin(*config)
 	with pytest.raises(kind) as caught:
-		complete(config, attempt, {"state": attempt.state, **parameters}, http)
+		complete(*config, attempt, {"state": attempt.state, **parameters}, http)
 	assert caught.value.code == code
 	assert server.requests == []
 
 
-def test_providers_words_are_cleaned(config: ClientConfig, http: Http) -> None:
+def test_providers_words_are_cleaned(config: Settings, http: Http) -> None:
 	"""error_description is quoted on one line, cut, and can be encoded."""
-	_, attempt = begin(config)
+	_, attempt = begin(*config)
 	words = "Sorry\r\n\x00\x1b[31m\ud800" + "x" * 1000
 	with pytest.raises(ConfigurationError) as caught:
 		complete(
-			config,
+			*config,
 			attempt,
 			{"state": attempt.state, "error": "invalid_scope", "error_description": words},
 			http,
@@ -239,17 +249,17 @@ def test_providers_words_are_cleaned(config: ClientConfig, http: Http) -> None:
 
 
 @pytest.mark.parametrize("missing", ["authorization_uri", "token_uri", "client_id"])
-def test_settings_missing(missing: str, config: ClientConfig) -> None:
+def test_settings_missing(missing: str, config: Settings) -> None:
 	with pytest.raises(ConfigurationError) as caught:
-		begin(replace(config, **{missing: ""}))
+		begin(*changed(config, **{missing: ""}))
 	assert caught.value.code == "endpoint_missing"
 
 
 @pytest.mark.parametrize("uri", ["http://[", "javascript:alert(1)", "//p.example/authorize", "https:///x"])
-def test_consent_address_is_one(uri: str, config: ClientConfig) -> None:
+def test_consent_address_is_one(uri: str, config: Settings) -> None:
 	"""Nobody is sent to what is not a web address."""
 	with pytest.raises(ConfigurationError) as caught:
-		begin(replace(config, authorization_uri=uri))
+		begin(*changed(config, authorization_uri=uri))
 	assert caught.value.code == "uri_invalid"
 
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connected_app.oauth import ClientConfig, OAuthError, begin, complete
+from connected_app.oauth import OAuthError, begin, complete
 from connected_app.oauth.net import Reply
+
+from .helpers import settings_of
 
 TEXT = st.text() | st.text(st.characters(categories=["Cs", "Cc"]))
 VALUES = st.none() | st.integers() | TEXT | st.lists(TEXT, max_size=2)
@@ -22,7 +24,7 @@ class Unreachable:
 		raise AssertionError("nothing may be sent")
 
 
-CONFIG = ClientConfig(
+CONFIG = settings_of(
 	client_id="c",
 	authorization_uri="https://p.example/a",
 	token_uri="https://p.example/t",
@@ -33,16 +35,16 @@ CONFIG = ClientConfig(
 @given(st.dictionaries(NAMES, VALUES))
 def test_any_callback_without_the_state(parameters: dict[str, Any]) -> None:
 	"""core-defects 1: whatever a stranger sends, it is refused, and nothing is sent to the provider."""
-	_, attempt = begin(CONFIG)
+	_, attempt = begin(*CONFIG)
 	with pytest.raises(OAuthError) as caught:
-		complete(CONFIG, attempt, parameters, Unreachable())
+		complete(*CONFIG, attempt, parameters, Unreachable())
 	assert caught.value.code in ("state_mismatch", "parameter_repeated")
 
 
 @given(st.dictionaries(NAMES, VALUES), TEXT)
 def test_any_error_with_the_state(parameters: dict[str, Any], error: str) -> None:
 	"""core-defects 32: whatever the provider says went wrong, it is an error of ours that can be shown."""
-	_, attempt = begin(CONFIG)
+	_, attempt = begin(*CONFIG)
 	with pytest.raises(OAuthError) as caught:
-		complete(CONFIG, attempt, {**parameters, "error": error, "state": attempt.state}, Unreachable())
+		complete(*CONFIG, attempt, {**parameters, "error": error, "state": attempt.state}, Unreachable())
 	f"{caught.value} {caught.value.provider_error}".encode()

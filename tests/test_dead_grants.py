@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connected_app.oauth import (
-	ClientConfig,
 	ConfigurationError,
 	Http,
 	OAuthError,
 	ReconnectRequired,
 	Refresher,
+	Settings,
 	TemporaryFailure,
 	dead_grants,
 )
@@ -31,16 +31,16 @@ ANSWERS = tomllib.loads((Path(__file__).parent / "real_answers.toml").read_text(
 BRANCHES = {"reconnect": ReconnectRequired, "later": TemporaryFailure, "admin": ConfigurationError}
 
 
-def refused(config: ClientConfig, http: Http, clock: Clock) -> tuple[OAuthError, MemoryStore]:
+def refused(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError, MemoryStore]:
 	store = MemoryStore(a_grant(expires_at=NOW))
 	with pytest.raises(OAuthError) as caught:
-		Refresher(config, store, http, clock).current()
+		Refresher(*config, store, http, clock).current()
 	return caught.value, store
 
 
 @pytest.mark.parametrize("real", ANSWERS, ids=[each["server"] for each in ANSWERS])
 def test_real_answers(
-	real: dict[str, Any], config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	real: dict[str, Any], config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	kind = "text/html" if real["body"].startswith("<") else "application/json"
 	server.script("/token", Answer(real["body"].encode(), real["status"], {"Content-Type": kind}))
@@ -51,32 +51,32 @@ def test_real_answers(
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "", "application/json"])
-def test_plain_text(kind: str, config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_plain_text(kind: str, config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	server.script("/token", Answer(b"The refresh token has expired", 400, {"Content-Type": kind}))
 	assert refused(config, http, clock)[0].code == "grant_invalid"
 
 
 @pytest.mark.parametrize("status", [404, 408, 409, 423, 429, 500, 502, 503])
 def test_only_an_answer_of_the_token_endpoint_itself(
-	status: int, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	status: int, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	server.script("/token", Answer(b'{"message": "invalid refresh token"}', status))
 	assert isinstance(refused(config, http, clock)[0], TemporaryFailure)
 
 
-def test_a_page_says_nothing(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_a_page_says_nothing(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""A proxy's or a login page is not the token endpoint's word."""
 	for kind in ("text/html", "text/plain"):
 		server.script("/token", Answer(b"<p>Your token is invalid</p>", 400, {"Content-Type": kind}))
 		assert isinstance(refused(config, http, clock)[0], TemporaryFailure)
 
 
-def test_an_echo_is_no_verdict(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_an_echo_is_no_verdict(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""Some repeat what they were sent; a refresh token may be made of any letters."""
 	server.script("/token", Answer(b'{"error": "x", "refresh_token": "expired"}', 400))
 	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="expired"))
 	with pytest.raises(TemporaryFailure):
-		Refresher(config, store, http, clock).current()
+		Refresher(*config, store, http, clock).current()
 
 
 @pytest.mark.parametrize("code", ["invalid_code", "bad_verification_code", "invalid_grant"])

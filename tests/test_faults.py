@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from connected_app.oauth import (
 	Account,
-	ClientConfig,
 	Grant,
 	Http,
 	OAuthError,
@@ -23,12 +22,13 @@ from connected_app.oauth import (
 	Refresher,
 	Secret,
 	Session,
+	Settings,
 	TemporaryFailure,
 )
 from connected_app.oauth.net import Reply
 from connected_app.oauth.token_endpoint import GRANT_IS_DEAD
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant
+from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, settings_of
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -48,9 +48,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_grant_survives(
-	name: str, config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_the_grant_survives(name: str, config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 21, 24: whatever the token endpoint does, the grant is kept, others can go on, and the provider is
 	asked again after the pause, not before."""
 	answer, code = FAULTS[name]
@@ -58,20 +56,20 @@ def test_the_grant_survives(
 	before = a_grant(expires_at=EXPIRED)
 	store = MemoryStore(before)
 	with pytest.raises(TemporaryFailure) as caught:
-		Refresher(config, store, http, clock).current()
+		Refresher(*config, store, http, clock).current()
 	assert caught.value.code == code
 	assert store.grant is before and not store.lock.locked()
 	with pytest.raises(TemporaryFailure) as caught:
-		Refresher(config, store, http, clock).current()
+		Refresher(*config, store, http, clock).current()
 	assert caught.value.code == "cooling_down"
 	clock.advance(15)
-	assert Refresher(config, store, http, clock).current().access_token == "new"
+	assert Refresher(*config, store, http, clock).current().access_token == "new"
 	assert [request.form["refresh_token"] for request in server.requests] == [REFRESH_TOKEN] * 2
 
 
 @pytest.mark.parametrize("skew", MINUTES, ids=str)
 def test_two_hosts_whose_clocks_differ(
-	skew: timedelta, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	skew: timedelta, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""One host stores, the other uses. Where the user's clock is slow it learns of the expiry by a 401."""
 	server.script("/token", GOOD)
@@ -80,26 +78,26 @@ def test_two_hosts_whose_clocks_differ(
 	)
 	store = MemoryStore(a_grant(expires_at=NOW + timedelta(minutes=10)))
 	other = Clock(NOW + skew)
-	session = Session(Refresher(config, store, http, other))
+	session = Session(Refresher(*config, store, http, other))
 	assert session.get(server.url + "/api").status_code == 200
 	assert len(server.to("/token")) == 1
 	# Fresh by the one's clock; by the other's it may be due already, which costs a refresh and no more.
-	assert Refresher(config, store, http, clock).current().access_token == "new"
+	assert Refresher(*config, store, http, clock).current().access_token == "new"
 	assert len(server.to("/token")) <= 2
 
 
 @pytest.mark.parametrize("skew", MINUTES, ids=str)
 def test_a_clock_that_is_set_right(
-	skew: timedelta, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	skew: timedelta, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""A pause that was noted by a wrong clock ends, at the latest, when the right one gets there."""
 	server.script("/token", Answer(b"", 503), GOOD)
 	store = MemoryStore(a_grant(expires_at=NOW - timedelta(days=1)))
 	wrong = Clock(NOW + skew)
 	with pytest.raises(TemporaryFailure):
-		Refresher(config, store, http, wrong).current()
+		Refresher(*config, store, http, wrong).current()
 	clock.advance(max(skew.total_seconds(), 0) + 15)
-	assert Refresher(config, store, http, clock).current().access_token == "new"
+	assert Refresher(*config, store, http, clock).current().access_token == "new"
 
 
 @pytest.mark.parametrize("skew", MINUTES, ids=str)
@@ -141,7 +139,7 @@ def test_another_identity_by_another_clock(skew: timedelta, op: OpenIDProvider) 
 
 @pytest.mark.parametrize("life", [-3600, -1, "-1"])
 def test_an_answer_that_is_expired_already(
-	life: object, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	life: object, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""It is stored, since it may hold a rotated refresh token, and used once as it is: the resource server decides. One
 	request never costs more than two token requests, and the next one renews again."""
@@ -155,7 +153,7 @@ def test_an_answer_that_is_expired_already(
 	server.script("/token", token)
 	server.script("/api", Answer(status=401))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
-	session = Session(Refresher(config, store, http, clock))
+	session = Session(Refresher(*config, store, http, clock))
 	assert number == 1 and store.grant and store.grant.refresh_token == "r1"
 	assert session.get(server.url + "/api").status_code == 401
 	assert number == 3 and store.grant.refresh_token == "r3"
@@ -268,7 +266,7 @@ def _named(body: bytes) -> set[str]:
 def test_any_answer(body: bytes, status: int, extra: dict[str, str], openid: bool) -> None:
 	"""core-defects 21: always a Grant that can be sent and stored, or an error of the tree; a definite answer of the
 	provider, and nothing else, costs the grant."""
-	config = ClientConfig(
+	config = settings_of(
 		client_id="client",
 		client_secret=Secret("s"),
 		token_uri="https://provider.example/token",
@@ -276,7 +274,7 @@ def test_any_answer(body: bytes, status: int, extra: dict[str, str], openid: boo
 	)
 	before = a_grant(expires_at=EXPIRED, account=Account(id="alice"))
 	store = MemoryStore(before)
-	refresher = Refresher(config, store, Scripted(Reply(status=status, headers=extra, body=body)), Clock())
+	refresher = Refresher(*config, store, Scripted(Reply(status=status, headers=extra, body=body)), Clock())
 	try:
 		grant = refresher.current()
 	except OAuthError as error:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import requests
 from connected_app.oauth import Http, OAuthError, Refresher, Secret, Session, complete, revoke
 from connected_app.oauth.redact import printable
 
-from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant
+from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant, changed
 from .hostile import Answer, Request, as_json
 from .stores import MemoryStore
 
@@ -45,13 +44,14 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 			raise AssertionError("should have failed")
 
 	op.begin(
-		userinfo_uri=op.server.script("/userinfo", as_json({"sub": "alice"})), client_authentication="basic"
+		userinfo_uri=op.server.script("/userinfo", as_json({"sub": "alice"})),
+		authentication="client_secret_basic",
 	)
 	id_token = op.id_token(("email",))
 	store = MemoryStore(op.connect(id_token))
 	assert store.grant
 	texts.append(repr(store.grant) + repr(op.config) + repr(op.attempt))
-	refresher = Refresher(op.config, store, op.http, op.clock)
+	refresher = Refresher(*op.config, store, op.http, op.clock)
 	session = Session(refresher)
 	api = op.server.script("/api", Answer(status=401), as_json({}))
 	op.server.script(
@@ -60,10 +60,10 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 	assert session.get(api).ok
 	texts.append(repr(session.token) + repr(session.__dict__) + repr(store.grant))
 	grant, revocation_uri = store.grant, op.server.script("/revoke", Answer(status=503))
-	failing(lambda: revoke(replace(op.config, revocation_uri=revocation_uri), grant, op.http))
+	failing(lambda: revoke(*changed(op.config, revocation_uri=revocation_uri), grant, op.http))
 
 	failing(lambda: op.connect(op.id_token(iss="x")))
-	failing(lambda: complete(op.config, op.attempt, op.callback(iss="x"), op.http, clock=op.clock))
+	failing(lambda: complete(*op.config, op.attempt, op.callback(iss="x"), op.http, clock=op.clock))
 	for answer in (
 		Answer(b"x", cut=0),
 		Answer(delay=3),
@@ -72,12 +72,12 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 	):
 		op.server.script("/token", answer)
 		expired = MemoryStore(a_grant(expires_at=NOW))
-		failing(lambda: complete(op.config, op.attempt, op.callback(), op.http, clock=op.clock))
+		failing(lambda: complete(*op.config, op.attempt, op.callback(), op.http, clock=op.clock))
 		impatient = Http(allow_http_loopback=True, read_timeout=0.3)
-		failing(Refresher(op.config, expired, impatient, op.clock).current)
+		failing(Refresher(*op.config, expired, impatient, op.clock).current)
 	failing(
 		lambda: Refresher(
-			replace(op.config, token_uri="http://127.0.0.1:1/"),
+			*changed(op.config, token_uri="http://127.0.0.1:1/"),
 			MemoryStore(a_grant(expires_at=NOW)),
 			op.http,
 			op.clock,
@@ -89,7 +89,7 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 		return lambda request: as_json(how(" ".join(request.form.values())), 400)
 
 	nested = {"authed_user": {"access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN}}
-	posting = replace(op.config, client_authentication="post")
+	posting = changed(op.config, authentication="client_secret_post")
 	for answer in (
 		echoing(lambda sent: {"error": "invalid_grant", "error_description": sent}),
 		echoing(lambda sent: {"error": sent, "message": sent}),
@@ -99,21 +99,21 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 	):
 		op.server.script("/token", answer)
 		expired = MemoryStore(a_grant(expires_at=NOW))
-		failing(lambda: complete(posting, op.attempt, op.callback(), op.http, clock=op.clock))
-		failing(Refresher(posting, expired, op.http, op.clock).current)
+		failing(lambda: complete(*posting, op.attempt, op.callback(), op.http, clock=op.clock))
+		failing(Refresher(*posting, expired, op.http, op.clock).current)
 		texts.append(repr(expired.failure))
 	declined = op.callback(error="server_error", error_description=f"{op.attempt.state} code-77d")
-	failing(lambda: complete(op.config, op.attempt, declined, op.http, clock=op.clock))
+	failing(lambda: complete(*op.config, op.attempt, declined, op.http, clock=op.clock))
 
 	# What the developer's own requests to an API leave behind when they fail.
 	for fault in (Answer(b"x", cut=0), Answer(b"x", delay=1)):
 		op.server.script("/api", fault)
 		good = MemoryStore(a_grant())
 		with pytest.raises(requests.RequestException) as caught:
-			Session(Refresher(op.config, good, op.http, op.clock)).get(api, timeout=0.3)
+			Session(Refresher(*op.config, good, op.http, op.clock)).get(api, timeout=0.3)
 		texts.append(shown(caught.value))
 	with pytest.raises(requests.RequestException) as caught:
-		Session(Refresher(op.config, MemoryStore(a_grant()), op.http, op.clock)).get("http://127.0.0.1:1/")
+		Session(Refresher(*op.config, MemoryStore(a_grant()), op.http, op.clock)).get("http://127.0.0.1:1/")
 	texts.append(shown(caught.value))
 	assert isinstance(caught.value.request, requests.PreparedRequest)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from connected_app.oauth import (
-	ClientConfig,
 	Http,
 	ReconnectRequired,
 	Refresher,
 	Secret,
 	Session,
+	Settings,
 	begin,
 	complete,
 	revoke,
@@ -24,7 +23,7 @@ from connected_app.oauth import (
 from connected_app.oauth.discovery import fetch
 from demo.provider import Provider
 
-from .helpers import CLIENT_SECRET
+from .helpers import CLIENT_SECRET, changed, settings_of
 from .stores import MemoryStore
 
 
@@ -35,9 +34,9 @@ def fresh(provider: Provider) -> Iterator[Provider]:
 
 
 @pytest.fixture
-def settings(fresh: Provider, http: Http) -> ClientConfig:
+def settings(fresh: Provider, http: Http) -> Settings:
 	found = fetch(fresh.discovery_url, http)
-	return ClientConfig(
+	return settings_of(
 		client_id="client",
 		client_secret=Secret(CLIENT_SECRET),
 		redirect_uri="https://site.example/callback/app",
@@ -52,24 +51,22 @@ def settings(fresh: Provider, http: Http) -> ClientConfig:
 	)
 
 
-def connect(provider: Provider, config: ClientConfig, http: Http, **consent: Any) -> MemoryStore:
-	url, attempt = begin(config)
+def connect(provider: Provider, config: Settings, http: Http, **consent: Any) -> MemoryStore:
+	url, attempt = begin(*config)
 	back = provider.consent(url, **consent)
-	assert back.startswith(config.redirect_uri + "?")
+	assert back.startswith(config.client.redirect_uri + "?")
 	parameters = parse_qs(urlsplit(back).query)
-	return MemoryStore(complete(config, attempt, parameters, http))
+	return MemoryStore(complete(*config, attempt, parameters, http))
 
 
-@pytest.mark.parametrize("method", ["automatic", "basic", "post"])
-def test_connect_call_refresh_revoke(
-	method: str, fresh: Provider, settings: ClientConfig, http: Http
-) -> None:
+@pytest.mark.parametrize("method", ["automatic", "client_secret_basic", "client_secret_post"])
+def test_connect_call_refresh_revoke(method: str, fresh: Provider, settings: Settings, http: Http) -> None:
 	"""oidcc-client-test, oidcc-client-test-discovery-openid-config, oidcc-client-test-discovery-jwks-uri-keys,
 	oidcc-client-test-refresh-token; core-defects 2, 6, 17, 28"""
-	config = replace(settings, client_authentication=method)
+	config = changed(settings, authentication=method)
 	store = connect(fresh, config, http)
 	assert store.grant and store.grant.account and store.grant.account.id == "alice"
-	session = Session(Refresher(config, store, http))
+	session = Session(Refresher(*config, store, http))
 	assert session.get(fresh.issuer + "/api/hello").json() == {"hello": "Alice"}
 	fresh.expire()
 	before = store.grant
@@ -77,49 +74,49 @@ def test_connect_call_refresh_revoke(
 	assert store.grant.refresh_token != before.refresh_token
 	stats = fresh.stats()
 	assert (stats["token_requests"], stats["refreshes"], stats["reuses"]) == (2, 1, 0)
-	expected = "client_secret_post" if method == "post" else "client_secret_basic"
+	expected = "client_secret_basic" if method == "automatic" else method
 	assert {request["auth_method"] for request in stats["requests"]} == {expected}
-	assert revoke(config, store.grant, http) is True
+	assert revoke(*config, store.grant, http) is True
 	with pytest.raises(ReconnectRequired) as caught:
 		session.get(fresh.issuer + "/api/hello")
 	assert caught.value.code == "grant_invalid"
 
 
-def test_declined(fresh: Provider, settings: ClientConfig, http: Http) -> None:
+def test_declined(fresh: Provider, settings: Settings, http: Http) -> None:
 	"""core-defects 32"""
 	with pytest.raises(ReconnectRequired) as caught:
 		connect(fresh, settings, http, allow=False)
 	assert caught.value.code == "consent_declined"
 
 
-def test_narrower_scope(fresh: Provider, settings: ClientConfig, http: Http) -> None:
+def test_narrower_scope(fresh: Provider, settings: Settings, http: Http) -> None:
 	"""core-defects 29: what the person unticked is not among the grant's scopes."""
 	store = connect(fresh, settings, http, scopes=["offline_access"])
 	assert store.grant and set(store.grant.scopes) == {"openid", "offline_access"}
 
 
-def test_code_is_spent(fresh: Provider, settings: ClientConfig, http: Http) -> None:
-	url, attempt = begin(settings)
+def test_code_is_spent(fresh: Provider, settings: Settings, http: Http) -> None:
+	url, attempt = begin(*settings)
 	parameters = parse_qs(urlsplit(fresh.consent(url)).query)
-	complete(settings, attempt, parameters, http)
+	complete(*settings, attempt, parameters, http)
 	with pytest.raises(ReconnectRequired) as caught:
-		complete(settings, attempt, parameters, http)
+		complete(*settings, attempt, parameters, http)
 	assert caught.value.code == "grant_invalid"
 
 
-def test_stolen_code_is_worth_nothing(fresh: Provider, settings: ClientConfig, http: Http) -> None:
+def test_stolen_code_is_worth_nothing(fresh: Provider, settings: Settings, http: Http) -> None:
 	"""core-defects 1, 2: another's code in one's own attempt fails at the verifier (RFC 7636 4.6)."""
-	stolen = parse_qs(urlsplit(fresh.consent(begin(settings)[0])).query)
-	_, attempt = begin(settings)
+	stolen = parse_qs(urlsplit(fresh.consent(begin(*settings)[0])).query)
+	_, attempt = begin(*settings)
 	with pytest.raises(ReconnectRequired) as caught:
-		complete(settings, attempt, {**stolen, "state": attempt.state}, http)
+		complete(*settings, attempt, {**stolen, "state": attempt.state}, http)
 	assert caught.value.code == "grant_invalid"
 
 
-def test_sixteen_threads_after_a_401(fresh: Provider, settings: ClientConfig, http: Http) -> None:
+def test_sixteen_threads_after_a_401(fresh: Provider, settings: Settings, http: Http) -> None:
 	"""core-defects 25: many sessions, all rejected at once: one refresh, no reuse, everybody is served."""
 	store = connect(fresh, settings, http)
-	refresher = Refresher(settings, store, http)
+	refresher = Refresher(*settings, store, http)
 	sessions = [Session(refresher) for _ in range(16)]
 	fresh.expire()
 	statuses: list[int] = []

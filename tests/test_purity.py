@@ -20,8 +20,8 @@ sys.modules["frappe"] = None
 import connected_app.oauth as oauth
 for module in pkgutil.iter_modules(oauth.__path__):
 	__import__("connected_app.oauth." + module.name)
-config = oauth.ClientConfig(client_id="c", authorization_uri="https://p.example/a", token_uri="https://p.example/t")
-oauth.begin(config)
+provider = oauth.Provider(authorization_uri="https://p.example/a", token_uri="https://p.example/t")
+oauth.begin(provider, oauth.Client(client_id="c"))
 changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
 assert not changed, changed
 loaded = [name for name in sys.modules if name.startswith("connected_app.") and not name.startswith("connected_app.oauth")]

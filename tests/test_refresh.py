@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from connected_app.oauth import (
+	CLIENT_CREDENTIALS,
 	Account,
-	ClientConfig,
-	ClientCredentials,
 	ConfigurationError,
 	Failure,
 	Grant,
@@ -21,6 +20,7 @@ from connected_app.oauth import (
 	OAuthError,
 	ReconnectRequired,
 	Refresher,
+	Settings,
 	TemporaryFailure,
 )
 
@@ -32,6 +32,7 @@ from .helpers import (
 	OpenIDProvider,
 	a_grant,
 	at_hash,
+	changed,
 	part,
 	rsa_key,
 )
@@ -60,7 +61,7 @@ class Rotating:
 		return as_json(answer, delay=self.delay)
 
 
-def test_thirty_two_threads(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_thirty_two_threads(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 25: one expired grant, 32 callers, rotating refresh tokens, a slow provider: one refresh."""
 	endpoint = Rotating(REFRESH_TOKEN, delay=0.15)
 	server.script("/token", endpoint)
@@ -68,7 +69,7 @@ def test_thirty_two_threads(config: ClientConfig, server: Hostile, http: Http, c
 	start, results = threading.Barrier(32), []
 
 	def work() -> None:
-		refresher = Refresher(config, store, http, clock)
+		refresher = Refresher(*config, store, http, clock)
 		start.wait()
 		try:
 			results.append(str(refresher.current().access_token))
@@ -85,20 +86,20 @@ def test_thirty_two_threads(config: ClientConfig, server: Hostile, http: Http, c
 	assert store.saves == 1
 
 
-def test_loser_reads_again(config: ClientConfig, http: Http, clock: Clock, server: Hostile) -> None:
+def test_loser_reads_again(config: Settings, http: Http, clock: Clock, server: Hostile) -> None:
 	"""core-defects 25: whoever waited for the lock takes what the winner stored."""
 	newer = a_grant(access_token="newer")
-	refresher = Refresher(config, MemoryStore(newer), http, clock)
+	refresher = Refresher(*config, MemoryStore(newer), http, clock)
 	assert refresher.renew(a_grant(expires_at=EXPIRED)) is newer
 	assert refresher.renew(a_grant(expires_at=EXPIRED), rejected=True) is newer
 	assert server.requests == []
 
 
-def test_request_and_result(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_request_and_result(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""RFC 6749 6, exactly; core-defects 27: no `scope` unless chosen, and then the granted ones."""
 	server.script("/token", as_json({"access_token": "new", "expires_in": 60}))
 	store = MemoryStore(a_grant(expires_at=EXPIRED, scopes=("read",), account=Account(id="1", name="n")))
-	grant = Refresher(config, store, http, clock).current()
+	grant = Refresher(*config, store, http, clock).current()
 	form = {
 		"grant_type": "refresh_token",
 		"refresh_token": REFRESH_TOKEN,
@@ -120,42 +121,40 @@ def test_granted_scope(
 	scopes: tuple[str, ...],
 	separator: str,
 	sent: str | None,
-	config: ClientConfig,
+	config: Settings,
 	server: Hostile,
 	http: Http,
 	clock: Clock,
 ) -> None:
 	"""core-defects 27: the narrower granted scope, never the one asked for."""
-	config = replace(config, scope_on_refresh="granted", scope_separator=separator)
+	config = changed(config, scope_on_refresh="granted", scope_separator=separator)
 	server.script("/token", as_json({"access_token": "new"}))
-	Refresher(config, MemoryStore(a_grant(expires_at=EXPIRED, scopes=scopes)), http, clock).current()
+	Refresher(*config, MemoryStore(a_grant(expires_at=EXPIRED, scopes=scopes)), http, clock).current()
 	assert server.requests[0].form.get("scope") == sent
 
 
-def test_parameters_of_another_request(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_parameters_of_another_request(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 7: a Query Parameters row that only *Connect* must not have, as core takes it, stops no refresh."""
-	config = replace(config, authorization_parameters={"nonce": "fixed"})
+	config = changed(config, authorization_parameters={"nonce": "fixed"})
 	server.script("/token", as_json({"access_token": "new"}))
-	Refresher(config, MemoryStore(a_grant(expires_at=EXPIRED)), http, clock).current()
+	Refresher(*config, MemoryStore(a_grant(expires_at=EXPIRED)), http, clock).current()
 	assert "nonce" not in server.requests[0].form
 
 
 def test_without_expiry_nothing_is_refreshed(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""core-defects 15: a token without expiry is used as it is, without a refresh token too."""
 	grant = a_grant(expires_at=None, refresh_token=None)
 	clock.advance(10**9)
-	assert Refresher(config, MemoryStore(grant), http, clock).current() is grant
+	assert Refresher(*config, MemoryStore(grant), http, clock).current() is grant
 	assert server.requests == []
 
 
-def test_due_within_leeway(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_due_within_leeway(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 17: refreshed before expiry."""
 	server.script("/token", as_json({"access_token": "new"}))
-	refresher = Refresher(config, MemoryStore(a_grant()), http, clock)
+	refresher = Refresher(*config, MemoryStore(a_grant()), http, clock)
 	clock.advance(3569)
 	assert refresher.current().access_token != "new"
 	clock.advance(1)
@@ -167,11 +166,11 @@ def test_due_within_leeway(config: ClientConfig, server: Hostile, http: Http, cl
 	[(None, "not_connected"), (a_grant(expires_at=EXPIRED, refresh_token=None), "expired")],
 )
 def test_nothing_to_refresh(
-	grant: Grant | None, code: str, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	grant: Grant | None, code: str, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""core-defects 20: the user is asked to connect."""
 	with pytest.raises(ReconnectRequired) as caught:
-		Refresher(config, MemoryStore(grant), http, clock).current()
+		Refresher(*config, MemoryStore(grant), http, clock).current()
 	assert caught.value.code == code
 	assert server.requests == []
 
@@ -189,13 +188,13 @@ def test_nothing_to_refresh(
 	],
 )
 def test_temporary_failure_cools_down(
-	answer: Answer, pause: int, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	answer: Answer, pause: int, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""core-defects 21: the grant is untouched, the provider is left alone for a while, then asked again."""
 	server.script("/token", answer, as_json({"access_token": "new"}))
 	before = a_grant(expires_at=EXPIRED)
 	store = MemoryStore(before)
-	refresher = Refresher(config, store, http, clock)
+	refresher = Refresher(*config, store, http, clock)
 	with pytest.raises(TemporaryFailure) as first:
 		refresher.current()
 	assert first.value.code != "cooling_down"
@@ -211,15 +210,13 @@ def test_temporary_failure_cools_down(
 	assert store.failure is None
 
 
-def test_dead_grant_is_not_tried_again(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_dead_grant_is_not_tried_again(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 21: `invalid_grant` asks for consent, and the provider is not asked twice."""
 	server.script("/token", as_json({"error": "invalid_grant"}, 400))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
 	for _ in range(2):
 		with pytest.raises(ReconnectRequired) as caught:
-			Refresher(config, store, http, clock).current()
+			Refresher(*config, store, http, clock).current()
 		assert caught.value.code == "grant_invalid"
 	assert len(server.requests) == 1
 	assert store.failure and store.failure.reconnect
@@ -237,7 +234,7 @@ def test_configuration_error_cools_down(
 	answer: Answer,
 	code: str,
 	said: int | None,
-	config: ClientConfig,
+	config: Settings,
 	server: Hostile,
 	http: Http,
 	clock: Clock,
@@ -247,36 +244,34 @@ def test_configuration_error_cools_down(
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
 	for wait in (said, said or 60):
 		with pytest.raises(ConfigurationError) as caught:
-			Refresher(config, store, http, clock).current()
+			Refresher(*config, store, http, clock).current()
 		assert (caught.value.code, caught.value.retry_after) == (code, wait)
 	assert len(server.requests) == 1
 	assert store.failure and (store.failure.reconnect, store.failure.configuration) == (False, True)
 	clock.advance(said or 60)
-	assert Refresher(config, store, http, clock).current().access_token == "new"
+	assert Refresher(*config, store, http, clock).current().access_token == "new"
 	assert store.failure is None
 
 
-def test_an_api_that_refuses_every_token(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_an_api_that_refuses_every_token(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 17: a token that was refused though it was new is not mended by another refresh."""
 	server.script("/token", *(as_json({"access_token": f"new-{n}", "expires_in": 3600}) for n in range(9)))
 	store = MemoryStore(a_grant())
-	refresher = Refresher(config, store, http, clock)
+	refresher = Refresher(*config, store, http, clock)
 	fresh = refresher.renew(a_grant(), rejected=True)
-	refresher.refused(a_grant())
-	assert store.grant and store.grant.refused_at is None, "it was the one before"
-	refresher.refused(fresh)
+	refresher.mark_rejected(a_grant())
+	assert store.grant and store.grant.rejected_at is None, "it was the one before"
+	refresher.mark_rejected(fresh)
 	clock.advance(299)
 	assert refresher.renew(fresh, rejected=True).access_token == "new-0"
 	clock.advance(1)
 	assert refresher.renew(fresh, rejected=True).access_token == "new-1"
-	assert store.grant.refused_at is None
+	assert store.grant.rejected_at is None
 	assert len(server.requests) == 2
 
 
 def test_somebody_was_faster_despite_the_lock(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""core-defects 25: `invalid_grant` about a token that is no longer the stored one costs nobody the grant."""
 	for newer, expected in (
@@ -292,7 +287,7 @@ def test_somebody_was_faster_despite_the_lock(
 			return as_json({"error": "invalid_grant"}, 400)
 
 		server.script("/token", spent)
-		assert Refresher(config, store, http, clock).current().access_token == expected
+		assert Refresher(*config, store, http, clock).current().access_token == expected
 		assert store.failure is None
 
 
@@ -301,13 +296,13 @@ def test_somebody_was_faster_despite_the_lock(
 	[Answer(b"", 503), as_json({"error": "invalid_client"}, 401), as_json({"error": "invalid_grant"}, 400)],
 )
 def test_valid_token_is_used_meanwhile(
-	answer: Answer, config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	answer: Answer, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""A refresh before expiry that fails disturbs nobody until the expiry."""
 	server.script("/token", answer)
 	grant = a_grant(issued_at=NOW - timedelta(hours=1), expires_at=NOW + timedelta(seconds=10))
 	store = MemoryStore(grant)
-	refresher = Refresher(config, store, http, clock)
+	refresher = Refresher(*config, store, http, clock)
 	assert refresher.current() is grant
 	assert store.failure
 	assert refresher.current() is grant
@@ -317,16 +312,16 @@ def test_valid_token_is_used_meanwhile(
 
 
 def test_rejected_token_is_not_given_back(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	"""After a 401 the same token is of no use, whatever its expiry says."""
 	server.script("/token", Answer(b"", 503))
 	grant = a_grant()
 	with pytest.raises(TemporaryFailure):
-		Refresher(config, MemoryStore(grant), http, clock).renew(grant, rejected=True)
+		Refresher(*config, MemoryStore(grant), http, clock).renew(grant, rejected=True)
 
 
-def test_saved_before_it_is_used(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_saved_before_it_is_used(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 30: `save` runs under the lock before anybody gets the token; if it fails, nobody does."""
 	server.script("/token", as_json({"access_token": "new", "refresh_token": "r2"}))
 
@@ -350,26 +345,24 @@ def test_saved_before_it_is_used(config: ClientConfig, server: Hostile, http: Ht
 			return Context()
 
 	with pytest.raises(OSError, match="disk full"):
-		Refresher(config, Broken(a_grant(expires_at=EXPIRED)), http, clock).current()
+		Refresher(*config, Broken(a_grant(expires_at=EXPIRED)), http, clock).current()
 
 
-def test_lock_is_free_after_a_failure(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_lock_is_free_after_a_failure(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	server.script("/token", Answer(b"", 503))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
 	with pytest.raises(TemporaryFailure):
-		Refresher(config, store, http, clock).current()
+		Refresher(*config, store, http, clock).current()
 	assert not store.lock.locked()
 
 
-def test_hung_token_endpoint(config: ClientConfig, server: Hostile, clock: Clock) -> None:
+def test_hung_token_endpoint(config: Settings, server: Hostile, clock: Clock) -> None:
 	"""core-defects 24: the lock is held no longer than the limits allow."""
 	server.script("/token", as_json({"access_token": "new"}, delay=10))
 	store = MemoryStore(a_grant(expires_at=EXPIRED))
 	began = time.monotonic()
 	with pytest.raises(TemporaryFailure) as caught:
-		Refresher(config, store, Http(allow_http_loopback=True, read_timeout=0.3), clock).current()
+		Refresher(*config, store, Http(allow_http_loopback=True, read_timeout=0.3), clock).current()
 	assert caught.value.code == "timeout" and time.monotonic() - began < 2
 	assert isinstance(store.failure, Failure)
 
@@ -391,7 +384,7 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 	op.server.script(
 		"/token", as_json({"access_token": "new", "id_token": op.id_token(("nonce",), sub=subject)})
 	)
-	assert Refresher(op.config, store, op.http, op.clock).current().access_token == "new"
+	assert Refresher(*op.config, store, op.http, op.clock).current().access_token == "new"
 
 
 @pytest.mark.parametrize(
@@ -405,7 +398,7 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 )
 def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenIDProvider) -> None:
 	"""What an admin can mend costs nobody a rotated refresh token, and the lock covers the token request only."""
-	op.config = replace(op.config, **settings)
+	op.config = changed(op.config, **settings)
 	refresher, store = op.refresher()
 	answer = {"access_token": "new", "refresh_token": "r2", "id_token": op.id_token(("nonce",))}
 	op.server.script("/token", as_json(answer))
@@ -414,7 +407,7 @@ def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenI
 	assert op.server.paths() == {"/token": 1}
 
 
-def test_a_lock_that_cannot_be_had(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_a_lock_that_cannot_be_had(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""What is due and still good is used; what has expired, or is refused by an API, is not."""
 
 	class Locked(MemoryStore):
@@ -422,7 +415,7 @@ def test_a_lock_that_cannot_be_had(config: ClientConfig, server: Hostile, http: 
 			raise TemporaryFailure("busy", "The connection is being renewed by someone else.")
 
 	soon = a_grant(expires_at=NOW + timedelta(seconds=20), issued_at=None)
-	refresher = Refresher(config, Locked(soon), http, clock)
+	refresher = Refresher(*config, Locked(soon), http, clock)
 	assert refresher.current() is soon
 	with pytest.raises(TemporaryFailure):
 		refresher.renew(soon, rejected=True)
@@ -434,7 +427,7 @@ def test_a_lock_that_cannot_be_had(config: ClientConfig, server: Hostile, http: 
 def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
 	"""The access token that came before is used while it is good; the refresh tokens are kept until it is mended."""
 	right = op.config
-	op.config = replace(right, issuer="https://mistyped.example")
+	op.config = changed(right, issuer="https://mistyped.example")
 	refresher, store = op.refresher()
 	assert store.grant
 	store.grant = replace(store.grant, expires_at=op.clock() + timedelta(seconds=20), issued_at=None)
@@ -448,7 +441,7 @@ def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
 	with pytest.raises(ConfigurationError) as caught:
 		refresher.current()
 	assert caught.value.code == "id_token_issuer"
-	refresher.config = right
+	refresher.provider, refresher.client = right
 	op.clock.advance(60)
 	assert refresher.current().access_token == "new"
 	assert op.server.to("/token")[-1].form["refresh_token"] == "r2"
@@ -478,7 +471,7 @@ def test_statements_that_say_nothing_on_refresh(name: str, op: OpenIDProvider) -
 	assert store.grant and store.grant.refresh_token == "r2" and store.failure is None
 
 
-def test_client_credentials(config: ClientConfig, server: Hostile, http: Http, clock: Clock) -> None:
+def test_client_credentials(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""RFC 6749 4.4: asked for when there is none and when it is due; no refresh token is kept or used."""
 	server.script(
 		"/token",
@@ -486,7 +479,7 @@ def test_client_credentials(config: ClientConfig, server: Hostile, http: Http, c
 		as_json({"access_token": "second", "expires_in": 3600}),
 	)
 	store = MemoryStore()
-	own = ClientCredentials(config, store, http, clock)
+	own = Refresher(*config, store, http, clock, grant_type=CLIENT_CREDENTIALS)
 	assert own.current().access_token == "first"
 	assert store.grant and store.grant.refresh_token is None
 	assert own.current() is store.grant
@@ -511,7 +504,7 @@ def test_client_credentials_cool_down(
 	kind: type[OAuthError],
 	code: str,
 	pause: int,
-	config: ClientConfig,
+	config: Settings,
 	server: Hostile,
 	http: Http,
 	clock: Clock,
@@ -519,7 +512,7 @@ def test_client_credentials_cool_down(
 	"""core-defects 21: as a refresh; nobody is asked to consent to what needs no consent."""
 	server.script("/token", answer, as_json({"access_token": "new"}))
 	store = MemoryStore()
-	own = ClientCredentials(config, store, http, clock)
+	own = Refresher(*config, store, http, clock, grant_type=CLIENT_CREDENTIALS)
 	with pytest.raises(kind) as caught:
 		own.current()
 	assert caught.value.code == code
@@ -532,7 +525,7 @@ def test_client_credentials_cool_down(
 
 
 def test_client_credentials_replace_what_cannot_be_read(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
+	config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
 	class Unreadable(MemoryStore):
 		def load(self) -> Grant | None:
@@ -543,17 +536,18 @@ def test_client_credentials_replace_what_cannot_be_read(
 	server.script("/token", as_json({"access_token": "new"}))
 	failure = Failure(code="secret_unreadable", message="…", reconnect=True)
 	store = Unreadable(failure=failure)
-	assert ClientCredentials(config, store, http, clock).current().access_token == "new"
+	assert (
+		Refresher(*config, store, http, clock, grant_type=CLIENT_CREDENTIALS).current().access_token == "new"
+	)
 
 
-def test_one_client_credentials_request(
-	config: ClientConfig, server: Hostile, http: Http, clock: Clock
-) -> None:
+def test_one_client_credentials_request(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
 	"""core-defects 25: one at a time, too; whoever waited takes what was stored."""
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}, delay=0.1))
 	store = MemoryStore()
 	threads = [
-		threading.Thread(target=ClientCredentials(config, store, http, clock).current) for _ in range(8)
+		threading.Thread(target=Refresher(*config, store, http, clock, grant_type=CLIENT_CREDENTIALS).current)
+		for _ in range(8)
 	]
 	for thread in threads:
 		thread.start()

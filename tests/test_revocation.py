@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from connected_app.oauth import ClientConfig, Http, OAuthError, Secret, revoke
+from connected_app.oauth import Http, OAuthError, Secret, Settings, revoke
 
-from .helpers import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, a_grant
+from .helpers import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, a_grant, changed
 from .hostile import Answer, Hostile, as_json
 
 
-def test_refresh_token_first(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_refresh_token_first(config: Settings, server: Hostile, http: Http) -> None:
 	"""core-defects 13 (the protocol's part): RFC 7009 2.1, authenticated, the refresh token first."""
-	config = replace(config, revocation_uri=server.script("/revoke", Answer()))
-	assert revoke(config, a_grant(), http) is True
+	config = changed(config, revocation_uri=server.script("/revoke", Answer()))
+	assert revoke(*config, a_grant(), http) is True
 	client = {"client_id": "client", "client_secret": CLIENT_SECRET}
 	assert [request.form for request in server.requests] == [
 		{"token": REFRESH_TOKEN, "token_type_hint": "refresh_token", **client},
@@ -38,12 +36,12 @@ def test_refresh_token_first(config: ClientConfig, server: Hostile, http: Http) 
 	],
 )
 def test_what_may_be_confirmed_later(
-	answer: Answer, code: str, config: ClientConfig, server: Hostile, http: Http
+	answer: Answer, code: str, config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""core-defects 13: RFC 7009 2.2.1. The access token is tried all the same."""
-	config = replace(config, revocation_uri=server.script("/revoke", answer, Answer()))
+	config = changed(config, revocation_uri=server.script("/revoke", answer, Answer()))
 	with pytest.raises(OAuthError) as caught:
-		revoke(config, a_grant(), http)
+		revoke(*config, a_grant(), http)
 	assert caught.value.code == code
 	assert caught.value.retry_after == (7 if code == "rate_limited" else None)
 	assert [request.form["token"] for request in server.requests] == [REFRESH_TOKEN, ACCESS_TOKEN]
@@ -68,29 +66,29 @@ def test_what_may_be_confirmed_later(
 	],
 )
 def test_definite_answers(
-	answer: Answer, confirmed: bool, config: ClientConfig, server: Hostile, http: Http
+	answer: Answer, confirmed: bool, config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""RFC 7009 2.2: a token that is invalid already needs no revoking; Google says so by an error."""
-	config = replace(config, revocation_uri=server.script("/revoke", Answer(), answer))
-	assert revoke(config, a_grant(), http) is confirmed
+	config = changed(config, revocation_uri=server.script("/revoke", Answer(), answer))
+	assert revoke(*config, a_grant(), http) is confirmed
 
 
-def test_what_a_provider_echoes(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_what_a_provider_echoes(config: Settings, server: Hostile, http: Http) -> None:
 	"""The error is kept and shown: it holds nothing of what was sent."""
 	echo = as_json({"error": "invalid_client", "error_description": f"{REFRESH_TOKEN} {CLIENT_SECRET}"}, 401)
-	config = replace(config, revocation_uri=server.script("/revoke", echo))
+	config = changed(config, revocation_uri=server.script("/revoke", echo))
 	with pytest.raises(OAuthError) as caught:
-		revoke(config, a_grant(access_token=Secret("")), http)
+		revoke(*config, a_grant(access_token=Secret("")), http)
 	assert REFRESH_TOKEN not in str(caught.value) and CLIENT_SECRET not in str(caught.value)
 
 
-def test_only_what_there_is(config: ClientConfig, server: Hostile, http: Http) -> None:
-	config = replace(config, revocation_uri=server.script("/revoke", Answer()))
-	assert revoke(config, a_grant(refresh_token=None), http) is True
-	assert revoke(config, a_grant(access_token=Secret("")), http) is True
+def test_only_what_there_is(config: Settings, server: Hostile, http: Http) -> None:
+	config = changed(config, revocation_uri=server.script("/revoke", Answer()))
+	assert revoke(*config, a_grant(refresh_token=None), http) is True
+	assert revoke(*config, a_grant(access_token=Secret("")), http) is True
 	assert [request.form["token"] for request in server.requests] == [ACCESS_TOKEN, REFRESH_TOKEN]
 
 
-def test_no_endpoint(config: ClientConfig, server: Hostile, http: Http) -> None:
-	assert revoke(config, a_grant(), http) is False
+def test_no_endpoint(config: Settings, server: Hostile, http: Http) -> None:
+	assert revoke(*config, a_grant(), http) is False
 	assert server.requests == []

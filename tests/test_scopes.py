@@ -20,6 +20,7 @@ from connected_app.oauth.scopes import missing
 		(["https://graph.microsoft.us/Mail.Read"], ["mail.read"], []),
 		(["https://outlook.office.com/Mail.Read"], ["Mail.Read"], ["https://outlook.office.com/Mail.Read"]),
 		(["openid", "profile", "offline_access", "User.Read"], ["User.Read"], []),
+		(["openid", "profile", "offline_access", "read"], ["openid"], ["profile", "read"]),
 		(["read_orders", "read_products"], ["write_orders"], ["read_products"]),
 		(["write_orders"], ["read_orders"], ["write_orders"]),
 		(["Mail.ReadWrite"], ["Mail.Read"], ["Mail.ReadWrite"]),

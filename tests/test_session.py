@@ -11,12 +11,12 @@ import requests
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import (
-	ClientConfig,
 	ConfigurationError,
 	Http,
 	ReconnectRequired,
 	Refresher,
 	Session,
+	Settings,
 	TemporaryFailure,
 )
 
@@ -43,8 +43,8 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def session(config: ClientConfig, store: MemoryStore, http: Http, clock: Clock) -> Session:
-	return Session(Refresher(config, store, http, clock))
+def session(config: Settings, store: MemoryStore, http: Http, clock: Clock) -> Session:
+	return Session(Refresher(*config, store, http, clock))
 
 
 def test_is_what_developers_know(session: Session, server: Hostile) -> None:
@@ -101,14 +101,14 @@ def test_never_twice(session: Session, server: Hostile) -> None:
 
 
 def test_an_api_that_always_refuses(
-	session: Session, server: Hostile, store: MemoryStore, config: ClientConfig, http: Http, clock: Clock
+	session: Session, server: Hostile, store: MemoryStore, config: Settings, http: Http, clock: Clock
 ) -> None:
 	"""core-defects 17: ten requests, in this session and in others, cost one token request and one repetition."""
 	url = server.script("/api", Answer(status=401))
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
 	for _ in range(5):
 		assert session.get(url).status_code == 401
-		assert Session(Refresher(config, store, http, clock)).get(url).status_code == 401
+		assert Session(Refresher(*config, store, http, clock)).get(url).status_code == 401
 	assert server.paths() == {"/api": 11, "/token": 1}
 
 
@@ -154,10 +154,10 @@ def test_other_failures_are_the_callers(status: int, session: Session, server: H
 
 
 def test_401_without_refresh_token(
-	session: Session, store: MemoryStore, config: ClientConfig, http: Http, clock: Clock, server: Hostile
+	session: Session, store: MemoryStore, config: Settings, http: Http, clock: Clock, server: Hostile
 ) -> None:
 	store.grant = a_grant(refresh_token=None)
-	session = Session(Refresher(config, store, http, clock))
+	session = Session(Refresher(*config, store, http, clock))
 	assert session.get(server.script("/api", api("new"))).status_code == 401
 	assert server.paths() == {"/api": 1}
 
@@ -204,10 +204,10 @@ def test_failures_are_told(session: Session, server: Hostile, clock: Clock) -> N
 	assert server.to("/api") == []
 
 
-def test_not_connected(config: ClientConfig, http: Http) -> None:
+def test_not_connected(config: Settings, http: Http) -> None:
 	"""core-defects 20: no session without a grant."""
 	with pytest.raises(ReconnectRequired) as caught:
-		Session(Refresher(config, MemoryStore(), http))
+		Session(Refresher(*config, MemoryStore(), http))
 	assert caught.value.code == "not_connected"
 
 
@@ -235,13 +235,13 @@ def test_slow_api(session: Session, server: Hostile) -> None:
 
 
 def test_connections_are_shared_and_cookies_are_not(
-	config: ClientConfig, store: MemoryStore, http: Http, clock: Clock, server: Hostile
+	config: Settings, store: MemoryStore, http: Http, clock: Clock, server: Hostile
 ) -> None:
 	"""core-defects 36: one TCP connection for many sessions; cookies and tokens stay with their own."""
 	url = server.script("/api", as_json({}, headers={"Set-Cookie": "who=alice; Path=/"}))
 	for number in range(5):
 		store.grant = a_grant(access_token=f"token-{number}")
-		with Session(Refresher(config, store, http, clock)) as session:
+		with Session(Refresher(*config, store, http, clock)) as session:
 			session.get(url)
 	assert server.connections == 1
 	assert all("cookie" not in request.headers for request in server.requests)

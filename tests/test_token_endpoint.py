@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 from connected_app.oauth import (
-	ClientConfig,
 	ConfigurationError,
 	Http,
 	OAuthError,
 	ReconnectRequired,
 	Secret,
+	Settings,
 	TemporaryFailure,
 	token_endpoint,
 )
 
+from .helpers import changed
 from .hostile import Answer, Hostile, as_json
 
 FORM = {"grant_type": "refresh_token", "refresh_token": "r"}
@@ -67,17 +68,17 @@ FAULTS: list[tuple[str, Answer, type[OAuthError], str]] = [
 	("answer", "kind", "code"), [row[1:] for row in FAULTS], ids=[row[0] for row in FAULTS]
 )
 def test_fault(
-	answer: Answer, kind: type[OAuthError], code: str, config: ClientConfig, server: Hostile, http: Http
+	answer: Answer, kind: type[OAuthError], code: str, config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""core-defects 21, 24: each fault has its own code and its branch of the tree, within the time allowed."""
 	server.script("/token", answer)
 	began = time.monotonic()
 	with pytest.raises(OAuthError) as caught:
-		token_endpoint.request(config, FORM, http)
+		token_endpoint.request(*config, FORM, http)
 	assert (type(caught.value), caught.value.code) == (kind, code)
 	assert time.monotonic() - began < 3
 	assert server.paths() == {"/token": 1}
-	assert config.client_secret and str(config.client_secret) not in str(caught.value)
+	assert config.client.client_secret and str(config.client.client_secret) not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -97,24 +98,24 @@ def test_fault(
 	],
 )
 def test_retry_after(
-	headers: dict[str, str], seconds: float | None, config: ClientConfig, server: Hostile, http: Http
+	headers: dict[str, str], seconds: float | None, config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""RFC 9110 10.2.3, never more than a day; where it cannot be read, the caller's own pause counts."""
 	server.script("/token", Answer(b"", 429, headers))
 	with pytest.raises(TemporaryFailure) as caught:
-		token_endpoint.request(config, FORM, http)
+		token_endpoint.request(*config, FORM, http)
 	assert caught.value.retry_after == seconds
 
 
 @pytest.mark.parametrize(
 	"content_type", ["application/x-www-form-urlencoded", "text/plain; charset=utf-8", ""]
 )
-def test_form_encoded_answer(content_type: str, config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_form_encoded_answer(content_type: str, config: Settings, server: Hostile, http: Http) -> None:
 	"""GitHub, Facebook of old"""
 	server.script(
 		"/token", Answer(b"access_token=a%2Bb&scope=repo%2Cgist", headers={"Content-Type": content_type})
 	)
-	assert token_endpoint.request(config, FORM, http) == {"access_token": "a+b", "scope": "repo,gist"}
+	assert token_endpoint.request(*config, FORM, http) == {"access_token": "a+b", "scope": "repo,gist"}
 
 
 def basic(pair: str) -> str:
@@ -127,10 +128,10 @@ DISCOVERED = {"token_endpoint": "x"}
 @pytest.mark.parametrize(
 	("settings", "authorization", "fields"),
 	[
-		({"client_authentication": "basic"}, basic("cl%3Aient%20%C3%BC:s%26%3A%2B"), {}),
-		({"client_authentication": "post"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
-		({"client_authentication": "none"}, None, {"client_id": "cl:ient ü"}),
-		({"client_authentication": "automatic"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
+		({"authentication": "client_secret_basic"}, basic("cl%3Aient%20%C3%BC:s%26%3A%2B"), {}),
+		({"authentication": "client_secret_post"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
+		({"authentication": "none"}, None, {"client_id": "cl:ient ü"}),
+		({"authentication": "automatic"}, None, {"client_id": "cl:ient ü", "client_secret": "s&:+"}),
 		({"metadata": DISCOVERED}, basic("cl%3Aient%20%C3%BC:s%26%3A%2B"), {}),
 		(
 			{"metadata": {**DISCOVERED, "token_endpoint_auth_methods_supported": ["client_secret_post"]}},
@@ -144,15 +145,15 @@ def test_client_authentication(
 	settings: dict[str, Any],
 	authorization: str | None,
 	fields: dict[str, str],
-	config: ClientConfig,
+	config: Settings,
 	server: Hostile,
 	http: Http,
 ) -> None:
 	"""core-defects 28: one method per request, Basic form-encoded, and public clients
 	(oidcc-client-test-client-secret-basic; RFC 6749 2.3.1)."""
-	config = replace(config, **{"client_id": "cl:ient ü", "client_secret": Secret("s&:+"), **settings})
+	config = changed(config, **{"client_id": "cl:ient ü", "client_secret": Secret("s&:+"), **settings})
 	server.script("/token", GOOD)
-	token_endpoint.request(config, FORM, http)
+	token_endpoint.request(*config, FORM, http)
 	(request,) = server.requests
 	assert request.headers.get("authorization") == authorization
 	assert request.form == {**FORM, **fields}
@@ -162,7 +163,7 @@ def test_client_authentication(
 	("settings", "code"),
 	[
 		({"client_id": ""}, "client_id_missing"),
-		({"client_secret": None, "client_authentication": "basic"}, "client_secret_missing"),
+		({"client_secret": None, "authentication": "client_secret_basic"}, "client_secret_missing"),
 		({"token_uri": ""}, "endpoint_missing"),
 		({"token_uri": "http://provider.example/token"}, "uri_insecure"),
 		({"token_uri": "ftp://provider.example/token"}, "uri_invalid"),
@@ -174,52 +175,50 @@ def test_client_authentication(
 		({"token_uri": "https://[fd00::1]/token"}, "address_refused"),
 	],
 )
-def test_settings(settings: dict[str, Any], code: str, config: ClientConfig, http: Http) -> None:
+def test_settings(settings: dict[str, Any], code: str, config: Settings, http: Http) -> None:
 	"""core-defects 10: internal addresses are refused where they are connected to."""
 	with pytest.raises(ConfigurationError) as caught:
-		token_endpoint.request(replace(config, **settings), FORM, http)
+		token_endpoint.request(*changed(config, **settings), FORM, http)
 	assert caught.value.code == code
 
 
-def test_loopback_needs_leave(config: ClientConfig, server: Hostile) -> None:
+def test_loopback_needs_leave(config: Settings, server: Hostile) -> None:
 	"""core-defects 10: neither http nor this machine, unless the site says so."""
 	with pytest.raises(ConfigurationError) as caught:
-		token_endpoint.request(config, FORM, Http())
+		token_endpoint.request(*config, FORM, Http())
 	assert caught.value.code == "uri_insecure"
 	port = server.url.rpartition(":")[2]
 	with pytest.raises(ConfigurationError) as caught:
-		token_endpoint.request(replace(config, token_uri=f"https://localhost:{port}/"), FORM, Http())
+		token_endpoint.request(*changed(config, token_uri=f"https://localhost:{port}/"), FORM, Http())
 	assert caught.value.code == "address_refused"
 	assert server.connections == 0
 
 
-def test_certificate_is_checked(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_certificate_is_checked(config: Settings, server: Hostile, http: Http) -> None:
 	"""A server that does not speak TLS is not spoken to in the clear."""
 	with pytest.raises(OAuthError) as caught:
 		token_endpoint.request(
-			replace(config, token_uri=server.url.replace("http:", "https:") + "/token"), FORM, http
+			*changed(config, token_uri=server.url.replace("http:", "https:") + "/token"), FORM, http
 		)
 	assert caught.value.code in ("certificate_invalid", "network", "timeout")
 	assert all(not request.body for request in server.requests)
 
 
-def test_connection_refused(config: ClientConfig, http: Http) -> None:
+def test_connection_refused(config: Settings, http: Http) -> None:
 	with pytest.raises(TemporaryFailure) as caught:
-		token_endpoint.request(replace(config, token_uri="http://127.0.0.1:1/token"), FORM, http)
+		token_endpoint.request(*changed(config, token_uri="http://127.0.0.1:1/token"), FORM, http)
 	assert caught.value.code == "network"
 
 
-def test_localhost_by_either_family(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_localhost_by_either_family(config: Settings, server: Hostile, http: Http) -> None:
 	"""A name with several addresses: the next one is tried when the first does not answer."""
 	server.script("/token", GOOD)
 	token_endpoint.request(
-		replace(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
+		*changed(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
 	)
 
 
-def test_next_address(
-	monkeypatch: pytest.MonkeyPatch, config: ClientConfig, server: Hostile, http: Http
-) -> None:
+def test_next_address(monkeypatch: pytest.MonkeyPatch, config: Settings, server: Hostile, http: Http) -> None:
 	"""As above, whatever this machine's resolver says."""
 	import socket
 
@@ -233,35 +232,33 @@ def test_next_address(
 	monkeypatch.setattr(socket, "getaddrinfo", two)
 	server.script("/token", GOOD)
 	token_endpoint.request(
-		replace(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
+		*changed(config, token_uri=server.url.replace("127.0.0.1", "localhost") + "/token"), FORM, http
 	)
 
 
-def test_connections_are_reused_and_cookies_are_not(
-	config: ClientConfig, server: Hostile, http: Http
-) -> None:
+def test_connections_are_reused_and_cookies_are_not(config: Settings, server: Hostile, http: Http) -> None:
 	"""core-defects 36: one connection for many requests; nothing else is shared."""
 	server.script("/token", replace(GOOD, headers={"Set-Cookie": "who=alice"}))
 	for _ in range(5):
-		token_endpoint.request(config, FORM, http)
+		token_endpoint.request(*config, FORM, http)
 	assert server.connections == 1
 	assert all("cookie" not in request.headers for request in server.requests)
 
 
-def test_after_a_timeout_the_next_request_is_clean(config: ClientConfig, server: Hostile, http: Http) -> None:
+def test_after_a_timeout_the_next_request_is_clean(config: Settings, server: Hostile, http: Http) -> None:
 	"""core-defects 24: a late answer is never taken for the answer to another request."""
 	server.script("/token", as_json({"access_token": "late"}, delay=1.3), as_json({"access_token": "right"}))
 	with pytest.raises(TemporaryFailure):
-		token_endpoint.request(config, FORM, http)
+		token_endpoint.request(*config, FORM, http)
 	time.sleep(0.5)
-	assert token_endpoint.request(config, FORM, http) == {"access_token": "right"}
+	assert token_endpoint.request(*config, FORM, http) == {"access_token": "right"}
 
 
 def test_environment_is_not_asked(
-	monkeypatch: pytest.MonkeyPatch, config: ClientConfig, server: Hostile, http: Http
+	monkeypatch: pytest.MonkeyPatch, config: Settings, server: Hostile, http: Http
 ) -> None:
 	"""A proxy of the environment would choose the address for us."""
 	for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
 		monkeypatch.setenv(name, "http://127.0.0.1:1")
 	server.script("/token", GOOD)
-	token_endpoint.request(config, FORM, http)
+	token_endpoint.request(*config, FORM, http)

@@ -4,22 +4,24 @@ Read `authorization` for the way in, `refresh` for how a grant stays alive, `ses
 """
 
 from .authorization import Attempt, begin, complete
-from .config import ClientConfig
+from .client import Client, Settings
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import Account, Grant
+from .grant_types import CLIENT_CREDENTIALS
 from .net import Http
-from .ports import AttemptStore, Failure, GrantStore, LockedGrant
+from .provider import Provider, Quirks
 from .redact import Secret
-from .refresh import ClientCredentials, Refresher
+from .refresh import Refresher
 from .revocation import revoke
 from .session import Session
+from .store import AttemptStore, Failure, GrantStore, LockedGrant
 
 __all__ = [
+	"CLIENT_CREDENTIALS",
 	"Account",
 	"Attempt",
 	"AttemptStore",
-	"ClientConfig",
-	"ClientCredentials",
+	"Client",
 	"ConfigurationError",
 	"Failure",
 	"Grant",
@@ -27,10 +29,13 @@ __all__ = [
 	"Http",
 	"LockedGrant",
 	"OAuthError",
+	"Provider",
+	"Quirks",
 	"ReconnectRequired",
 	"Refresher",
 	"Secret",
 	"Session",
+	"Settings",
 	"TemporaryFailure",
 	"begin",
 	"complete",

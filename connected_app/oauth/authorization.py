@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from oauthlib.common import add_params_to_uri
 
 from . import id_token, token_endpoint, userinfo
-from .config import ClientConfig
-from .errors import OAuthError, ReconnectRequired
-from .grant import Grant, from_response
+from .client import Client
+from .clock import utc_now
+from .errors import OAuthError, ReconnectRequired, Sentence
+from .grant import Grant
+from .grant_types import AuthorizationCode
 from .net import check_web_address
-from .ports import utc_now
+from .provider import Provider, missing
 from .redact import Secret, constant_time_equal
 
 if TYPE_CHECKING:
-	from .ports import Clock, Transport
+	from .clock import Clock
+	from .net import Transport
 
 LIFETIME = 600
 
@@ -59,7 +62,8 @@ class Attempt:
 
 
 def begin(
-	config: ClientConfig,
+	provider: Provider,
+	client: Client,
 	*,
 	clock: Clock = utc_now,
 	lifetime: int = LIFETIME,
@@ -71,28 +75,29 @@ def begin(
 	:returns: the consent URL at the provider, and the attempt to keep
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`
 	"""
-	config.check_parameters()
-	uri = config.endpoint("authorization_uri")
+	client.check_parameters()
+	uri = provider.endpoint("authorization_uri")
 	check_web_address(uri)
-	config.endpoint("client_id")
-	config.endpoint("token_uri")
+	if not client.client_id:
+		raise missing(Sentence("Client ID"))
+	provider.endpoint("token_uri")
 	attempt = Attempt(
 		state=Secret(secrets.token_urlsafe(32)),
-		code_verifier=Secret(secrets.token_urlsafe(48)) if config.use_pkce else None,
-		nonce=Secret(secrets.token_urlsafe(32)) if "openid" in config.scopes else None,
-		redirect_uri=config.redirect_uri,
+		code_verifier=Secret(secrets.token_urlsafe(48)) if client.use_pkce else None,
+		nonce=Secret(secrets.token_urlsafe(32)) if "openid" in client.scopes else None,
+		redirect_uri=client.redirect_uri,
 		expires_at=clock() + timedelta(seconds=lifetime),
 		context=context or {},
 	)
 	parameters = {
-		**config.authorization_parameters,
+		**client.authorization_parameters,
 		"response_type": "code",
-		"client_id": config.client_id,
-		"redirect_uri": config.redirect_uri,
+		"client_id": client.client_id,
+		"redirect_uri": client.redirect_uri,
 		"state": str(attempt.state),
 	}
-	if config.scopes:
-		parameters["scope"] = config.scope_separator.join(config.scopes)
+	if client.scopes:
+		parameters["scope"] = provider.scope_separator.join(client.scopes)
 	if attempt.nonce:
 		parameters["nonce"] = str(attempt.nonce)
 	if attempt.code_verifier:
@@ -107,7 +112,8 @@ def code_challenge(verifier: str) -> str:
 
 
 def complete(
-	config: ClientConfig,
+	provider: Provider,
+	client: Client,
 	attempt: Attempt,
 	parameters: Mapping[str, Any],
 	http: Transport,
@@ -127,26 +133,23 @@ def complete(
 		raise ReconnectRequired("state_mismatch", "The answer does not belong to this attempt.")
 	if clock() >= attempt.expires_at:
 		raise ReconnectRequired("attempt_expired", "This attempt took too long.")
-	check_issuer(config, values)
+	check_issuer(provider, values)
 	if "error" in values:
 		raise declined(values)
 	code = values.get("code")
 	if not code:
 		raise ReconnectRequired("code_missing", "The provider sent no authorization code.")
-
-	form = {"grant_type": "authorization_code", "code": Secret(code), "redirect_uri": attempt.redirect_uri}
+	grant_type = AuthorizationCode(Secret(code), attempt.redirect_uri, attempt.code_verifier)
 	del code
-	if attempt.code_verifier:
-		form["code_verifier"] = attempt.code_verifier
-	answer = token_endpoint.request(config, form, http)
-	grant = from_response(answer, clock(), config.scopes, config.scope_separator)
+	answer = token_endpoint.request(provider, client, grant_type.form(provider, client, None), http)
+	grant = grant_type.read(provider, client, answer, clock(), None)
 	claims = None
-	if config.issuer and "openid" in config.scopes:
+	if provider.issuer and "openid" in client.scopes:
 		claims = id_token.verify(
-			config, answer.get("id_token"), http, clock(), nonce=attempt.nonce, grant=grant
+			provider, client, answer.get("id_token"), http, clock(), nonce=attempt.nonce, grant=grant
 		)
 	answer.clear()
-	return replace(grant, account=userinfo.account(config, grant, claims, http))
+	return replace(grant, account=userinfo.account(provider, client, grant, claims, http))
 
 
 def single(parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -166,13 +169,15 @@ def single(parameters: Mapping[str, Any]) -> dict[str, str]:
 	return values
 
 
-def check_issuer(config: ClientConfig, values: Mapping[str, str]) -> None:
+def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
 	"""RFC 9207 2.4: `iss` is compared exactly, and required where the metadata promise it.
 
 	:raises ReconnectRequired: `issuer_mismatch`
 	"""
 	iss = values.get("iss")
-	if (iss is None and config.promises_iss) or (iss is not None and config.issuer and iss != config.issuer):
+	if (iss is None and provider.promises_iss) or (
+		iss is not None and provider.issuer and iss != provider.issuer
+	):
 		raise ReconnectRequired(
 			"issuer_mismatch",
 			"The answer came from another provider than the one that was asked.",

@@ -3,54 +3,91 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from urllib.parse import quote
 
-from .config import ClientConfig
-from .errors import ConfigurationError
+from .client import Client
+from .errors import ConfigurationError, Sentence
+from .provider import Provider
 from .redact import Secret
 
 
-def method(config: ClientConfig) -> str:
-	"""The method to use: "basic", "post" or "none".
+def client_secret_basic(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""RFC 6749 2.3.1"""
+	# Form-encoded before base64, or a colon or a non-ASCII character breaks it. A space as %20, not +: every form
+	# decoder reads that, and so do servers that only percent-decode.
+	pair = f"{quote(client.client_id, safe='')}:{quote(secret_of(client), safe='')}"
+	headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
+	del pair
+
+
+def client_secret_post(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""RFC 6749 2.3.1, in the body"""
+	form["client_id"] = client.client_id
+	form["client_secret"] = secret_of(client)
+
+
+def none(client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]) -> None:
+	"""A public client (RFC 6749 2.1)"""
+	form["client_id"] = client.client_id
+
+
+# By the name that IANA's registry of token endpoint authentication methods has (RFC 7591 2).
+METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], None]] = {
+	"client_secret_basic": client_secret_basic,
+	"client_secret_post": client_secret_post,
+	"none": none,
+}
+
+
+def method(provider: Provider, client: Client) -> str:
+	"""The name of the method to use.
 
 	Automatic follows the provider's metadata, Basic first; without metadata it is Post, which is what Frappe's
 	own Connected App always sent, so that existing registrations go on working.
 	"""
-	if config.client_authentication != "automatic":
-		return config.client_authentication
-	if not config.client_secret:
+	if client.authentication != "automatic":
+		return client.authentication
+	if not client.client_secret:
 		return "none"
-	supported = config.metadata.get("token_endpoint_auth_methods_supported")
-	if config.metadata.get("token_endpoint"):
-		# RFC 8414 2: if omitted, the default is client_secret_basic.
-		supported = supported if isinstance(supported, list) else ["client_secret_basic"]
-		return "basic" if "client_secret_basic" in supported else "post"
-	return "post"
+	if not provider.metadata.get("token_endpoint"):
+		return "client_secret_post"
+	supported = provider.metadata.get("token_endpoint_auth_methods_supported")
+	# RFC 8414 2: if omitted, the default is client_secret_basic.
+	if not isinstance(supported, list) or "client_secret_basic" in supported:
+		return "client_secret_basic"
+	return "client_secret_post"
 
 
-def authenticate(config: ClientConfig, form: dict[str, str], headers: dict[str, str]) -> None:
+def authenticate(provider: Provider, client: Client, form: dict[str, str], headers: dict[str, str]) -> None:
 	"""Add the client's authentication to a request, one method only.
 
-	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`
+	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`
 	"""
-	if not config.client_id:
+	if not client.client_id:
 		raise ConfigurationError("client_id_missing", "Client ID is not set.", "Fill in Client ID.")
-	how = method(config)
-	if how == "none":
-		form["client_id"] = config.client_id
-		return
-	if not config.client_secret:
+	name = method(provider, client)
+	if name not in METHODS:
+		raise ConfigurationError(
+			"client_authentication_unknown",
+			Sentence("The client authentication {0} is not supported.", name),
+			"Set Client Authentication to Automatic, or to one that the provider supports.",
+		)
+	METHODS[name](client, provider, form, headers)
+
+
+def secret_of(client: Client) -> Secret:
+	"""
+	:raises ConfigurationError: `client_secret_missing`
+	"""
+	if not client.client_secret:
 		raise ConfigurationError(
 			"client_secret_missing",
 			"Client Secret is not set.",
 			"Fill in Client Secret, or set Client Authentication to None for a public client.",
 		)
-	if how == "post":
-		form["client_id"] = config.client_id
-		form["client_secret"] = config.client_secret
-	else:
-		# Form-encoded before base64, or a colon or a non-ASCII character breaks it (RFC 6749 2.3.1). A space as
-		# %20, not +: every form decoder reads that, and so do servers that only percent-decode.
-		pair = f"{quote(config.client_id, safe='')}:{quote(config.client_secret, safe='')}"
-		headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
-		del pair
+	return client.client_secret

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+
+from .paths import at
 
 # Codes that name the refresh token, or the grant, and nothing else.
 CODES = frozenset(
@@ -112,18 +113,6 @@ def matches(answer: object, word: str) -> bool:
 	if equals:
 		return str(at(answer, path)).casefold() == value.casefold()
 	return any(said.strip().casefold() == word.casefold() for _key, said in _pieces(answer))
-
-
-def at(value: object, path: str) -> Any:
-	"""What is at the dotted `path` of JSON; numbers go into lists. None where it leads to nothing."""
-	for step in path.split("."):
-		if isinstance(value, Mapping):
-			value = value.get(step)
-		elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
-			value = value[int(step)]
-		else:
-			return None
-	return value
 
 
 def _pieces(value: object, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

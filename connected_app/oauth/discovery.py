@@ -11,8 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from .errors import ConfigurationError, OAuthError, Sentence, TemporaryFailure
 
 if TYPE_CHECKING:
-	from .net import Reply
-	from .ports import Transport
+	from .net import Reply, Transport
 
 OPENID, OAUTH = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
 # What comes before and behind it is the issuer's path. Some providers have names of their own (Intuit's

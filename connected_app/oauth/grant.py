@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,7 +36,9 @@ class Grant:
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
 	:param refresh_expires_at: UTC instant at which the refresh token ends, where the provider says so
-	:param refused_at: UTC instant at which a resource server refused the access token though it was new
+	:param extra: what the provider said besides, as far as `Quirks.keep` names it
+	:param revision: of what is stored: it grows by each write. 0 where the store does not count
+	:param rejected_at: UTC instant at which a resource server rejected the access token though it was new
 	"""
 
 	access_token: Secret
@@ -47,8 +49,10 @@ class Grant:
 	issued_at: datetime | None = None
 	scopes: tuple[str, ...] = ()
 	account: Account | None = None
-	refused_at: datetime | None = None
+	rejected_at: datetime | None = None
 	refresh_expires_at: datetime | None = None
+	extra: Mapping[str, Secret] = field(default_factory=dict)
+	revision: int = 0
 
 	@property
 	def is_renewable(self) -> bool:
@@ -71,6 +75,15 @@ class Grant:
 			margin = min(margin, max(self.expires_at - self.issued_at, timedelta(0)) / LEEWAY_SHARE)
 		return now >= self.expires_at - margin
 
+	def differs_from(self, other: Grant) -> bool:
+		"""Whether one of the two was stored after the other.
+
+		The access token alone does not say it: some providers repeat it, with a new expiry.
+		"""
+		if self.revision or other.revision:
+			return self.revision != other.revision
+		return (self.access_token, self.expires_at) != (other.access_token, other.expires_at)
+
 	def renewed(self, fresh: Grant) -> Grant:
 		"""This grant after a refresh gave `fresh`.
 
@@ -88,6 +101,8 @@ class Grant:
 			refresh_expires_at=fresh.refresh_expires_at or (self.refresh_expires_at if kept else None),
 			scopes=fresh.scopes or self.scopes,
 			account=fresh.account or self.account,
+			extra={**self.extra, **fresh.extra},
+			revision=self.revision,
 		)
 
 
@@ -107,11 +122,7 @@ def from_response(
 	# RFC 6749 A.12; anything else cannot be sent in a header.
 	if not isinstance(access_token, str) or not access_token.strip() or _UNUSABLE.search(access_token):
 		raise TemporaryFailure("response_invalid", "The provider's answer holds no access token.")
-	refresh_token = response.get("refresh_token")
 	token_type = response.get("token_type")
-	# RFC 6749 A.17. One that cannot be sent or stored would cost the old one, too.
-	if not isinstance(refresh_token, str) or not refresh_token or _UNUSABLE.search(refresh_token):
-		refresh_token = None
 	if (
 		not isinstance(token_type, str)
 		or not token_type.isprintable()
@@ -121,12 +132,19 @@ def from_response(
 	return Grant(
 		access_token=Secret(access_token),
 		token_type=token_type[:140],
-		refresh_token=Secret(refresh_token) if refresh_token else None,
+		refresh_token=refresh_token_of(response),
 		expires_at=lifetimes.access_expiry(response, now),
 		refresh_expires_at=lifetimes.refresh_expiry(response, now),
 		issued_at=now,
 		scopes=parse_scopes(response.get("scope"), separator) or asked,
 	)
+
+
+def refresh_token_of(response: Mapping[str, Any]) -> Secret | None:
+	"""The refresh token of a token response (RFC 6749 A.17). One that cannot be sent or stored would cost the old one,
+	too."""
+	token = response.get("refresh_token")
+	return Secret(token) if isinstance(token, str) and token and not _UNUSABLE.search(token) else None
 
 
 def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:

@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 
-from .config import ClientConfig
+from .client import Client
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import LONGEST_SUBJECT, Grant
+from .provider import Provider
 from .redact import Secret, constant_time_equal, strip_chain
 
 if TYPE_CHECKING:
-	from .ports import Transport
+	from .net import Transport
 
 CLOCK_SKEW = 60
 KEYS_LIVE = 3600
@@ -124,7 +125,8 @@ def refused(code: str, why: str) -> ReconnectRequired:
 
 
 def verify(
-	config: ClientConfig,
+	provider: Provider,
+	client: Client,
 	token: object,
 	http: Transport,
 	now: datetime,
@@ -145,14 +147,14 @@ def verify(
 	"""
 	if not isinstance(token, str) or not token:
 		raise refused("missing", "The provider sent no ID token.")
-	claims, hashes = _opened(config, token, "id_token_signing_alg_values_supported", http)
-	_check(config, claims, now, nonce)
+	claims, hashes = _opened(provider, client, token, "id_token_signing_alg_values_supported", http)
+	_check(provider, client, claims, now, nonce)
 	if grant is not None and claims.get("at_hash"):
 		_check_at_hash(claims["at_hash"], grant.access_token, hashes)
 	return claims
 
 
-def check_refreshed(config: ClientConfig, token: object, account_id: str) -> None:
+def check_refreshed(provider: Provider, client: Client, token: object, account_id: str) -> None:
 	"""What an ID token says that came with a refresh (OIDC Core 12.2): the same subject, issuer and audience as before.
 
 	Neither its signature is checked, which TLS to the token endpoint stands for (3.1.3.7, 6), so that no key set has to
@@ -173,7 +175,7 @@ def check_refreshed(config: ClientConfig, token: object, account_id: str) -> Non
 	if sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
 		raise refused("subject", "The provider's ID token names another account.")
 	try:
-		_check_parties(config, claims)
+		_check_parties(provider, client, claims)
 	except ReconnectRequired as error:
 		mend = ConfigurationError(error.code, error.message, "Check Issuer and Client ID.")
 	else:
@@ -181,23 +183,23 @@ def check_refreshed(config: ClientConfig, token: object, account_id: str) -> Non
 	raise mend
 
 
-def signed_userinfo(config: ClientConfig, token: str, http: Transport) -> dict[str, Any]:
+def signed_userinfo(provider: Provider, client: Client, token: str, http: Transport) -> dict[str, Any]:
 	"""The claims of a userinfo response that is a signed JWT (OIDC Core 5.3.2): by this issuer, for this client.
 
 	:raises ReconnectRequired: `id_token_*`
 	:raises TemporaryFailure: when the keys cannot be had
 	"""
-	claims, _ = _opened(config, token, "userinfo_signing_alg_values_supported", http)
-	audience = claims.get("aud", config.client_id)
-	if claims.get("iss", config.issuer) != config.issuer:
+	claims, _ = _opened(provider, client, token, "userinfo_signing_alg_values_supported", http)
+	audience = claims.get("aud", client.client_id)
+	if claims.get("iss", provider.issuer) != provider.issuer:
 		raise refused("issuer", "The provider's ID token was made by another issuer.")
-	if config.client_id not in (audience if isinstance(audience, list) else [audience]):
+	if client.client_id not in (audience if isinstance(audience, list) else [audience]):
 		raise refused("audience", "The provider's ID token was made for another client.")
 	return claims
 
 
 def _opened(
-	config: ClientConfig, token: str, algorithms: str, http: Transport
+	provider: Provider, client: Client, token: str, algorithms: str, http: Transport
 ) -> tuple[dict[str, Any], list[str]]:
 	"""The claims of `token`, whose signature is right, and the names in `_HASHES` that its algorithm may stand for.
 
@@ -207,8 +209,8 @@ def _opened(
 	cause: BaseException
 	try:
 		header = jwt.get_unverified_header(token)
-		algorithm = _algorithm(config, header, algorithms)
-		claims, hashes = _decoded(config, token, header, algorithm, http)
+		algorithm = _algorithm(provider, client, header, algorithms)
+		claims, hashes = _decoded(provider, client, token, header, algorithm, http)
 		if isinstance(claims.get("nonce"), str):
 			claims["nonce"] = Secret(claims["nonce"])
 		return claims, hashes
@@ -223,12 +225,12 @@ def _opened(
 	raise error from cause
 
 
-def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str:
-	supported = config.metadata.get(member)
+def _algorithm(provider: Provider, client: Client, header: dict[str, Any], member: str) -> str:
+	supported = provider.metadata.get(member)
 	allowed = ["RS256"]
 	if isinstance(supported, list):
 		allowed = [
-			alg for alg in supported if alg in ASYMMETRIC or (alg in SYMMETRIC and config.client_secret)
+			alg for alg in supported if alg in ASYMMETRIC or (alg in SYMMETRIC and client.client_secret)
 		]
 	if set(EDWARDS).intersection(allowed):
 		# Providers change from the older name to the newer ones, in tokens before metadata or the other way round.
@@ -240,15 +242,15 @@ def _algorithm(config: ClientConfig, header: dict[str, Any], member: str) -> str
 
 
 def _decoded(
-	config: ClientConfig, token: str, header: dict[str, Any], algorithm: str, http: Transport
+	provider: Provider, client: Client, token: str, header: dict[str, Any], algorithm: str, http: Transport
 ) -> tuple[dict[str, Any], list[str]]:
 	hashes = (
 		list(EDWARDS) if algorithm == "EdDSA" else [algorithm if algorithm in EDWARDS else algorithm[-3:]]
 	)
 	if algorithm in SYMMETRIC:
 		# The key is the client secret and never one of the key set (OIDC Core 3.1.3.7, 8).
-		return _claims(token, str(config.client_secret), algorithm), hashes
-	if not config.jwks_uri:
+		return _claims(token, str(client.client_secret), algorithm), hashes
+	if not provider.jwks_uri:
 		return _claims(token), hashes
 	kid = header.get("kid")
 	kid = kid if isinstance(kid, str) else None
@@ -257,7 +259,7 @@ def _decoded(
 	# without changing its name, or have given it none.
 	for anew in (False, True):
 		try:
-			keys = key_sets.find(config.jwks_uri, kid, algorithm, http, anew=anew)
+			keys = key_sets.find(provider.jwks_uri, kid, algorithm, http, anew=anew)
 		except TemporaryFailure:
 			if wrong:
 				break
@@ -298,8 +300,10 @@ def subject_of(claims: Mapping[str, Any]) -> str:
 	return str(sub) if isinstance(sub, str) or (isinstance(sub, int) and not isinstance(sub, bool)) else ""
 
 
-def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: str | None) -> None:
-	_check_parties(config, claims)
+def _check(
+	provider: Provider, client: Client, claims: dict[str, Any], now: datetime, nonce: str | None
+) -> None:
+	_check_parties(provider, client, claims)
 	if not subject_of(claims):
 		raise refused("subject", "The provider's ID token names nobody.")
 	instant = now.timestamp()
@@ -316,9 +320,9 @@ def _check(config: ClientConfig, claims: dict[str, Any], now: datetime, nonce: s
 			raise refused("nonce", "The provider's ID token belongs to another attempt.")
 
 
-def _check_parties(config: ClientConfig, claims: dict[str, Any]) -> None:
+def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -> None:
 	"""By this issuer, for this client."""
-	issuer = config.issuer
+	issuer = provider.issuer
 	if "{tenantid}" in issuer and isinstance(claims.get("tid"), str):
 		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
 		issuer = issuer.replace("{tenantid}", claims["tid"])
@@ -326,10 +330,10 @@ def _check_parties(config: ClientConfig, claims: dict[str, Any]) -> None:
 		raise refused("issuer", "The provider's ID token was made by another issuer.")
 	audience = claims.get("aud")
 	audiences = [audience] if isinstance(audience, str) else audience
-	if not isinstance(audiences, list) or config.client_id not in audiences:
+	if not isinstance(audiences, list) or client.client_id not in audiences:
 		raise refused("audience", "The provider's ID token was made for another client.")
 	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
-	if len(audiences) > 1 or claims.get("azp", config.client_id) != config.client_id:
+	if len(audiences) > 1 or claims.get("azp", client.client_id) != client.client_id:
 		raise refused("audience", "The provider's ID token was made for further clients.")
 
 

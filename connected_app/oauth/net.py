@@ -21,7 +21,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -100,6 +100,14 @@ class Reply:
 		except (ValueError, RecursionError):
 			return None
 		return value if isinstance(value, dict) else None
+
+
+class Transport(Protocol):
+	"""HTTP under a policy: see `Http`."""
+
+	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply: ...
+
+	def post(self, url: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Reply: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,131 +2,229 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import id_token, token_endpoint
-from .config import ClientConfig
+from . import token_endpoint
+from .client import Client, Settings
+from .clock import Clock, utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
-from .grant import Grant, from_response
-from .ports import Failure, utc_now
+from .grant import Grant, refresh_token_of
+from .grant_types import REFRESH_TOKEN, GrantType, expired
+from .provider import Provider
+from .store import Failure
 
 if TYPE_CHECKING:
-	from .ports import Clock, GrantStore, LockedGrant, Transport
+	from .net import Transport
+	from .store import GrantStore, LockedGrant
 
 COOL_DOWN = 15
-# An admin's mending is slower than a network's; saving the settings ends this one at once.
+# An administrator is slower than a network; saving the settings ends this one at once.
 ADMIN_COOL_DOWN = 60
-# An API that refuses a new token does so for a reason that yet another one does not mend.
-REFUSED_PAUSE = timedelta(seconds=300)
+# An API that rejects a new token does so for a reason that yet another one does not remove.
+REJECTED_PAUSE = timedelta(seconds=300)
+
+
+@dataclass(frozen=True)
+class Use:
+	"""The stored grant can be used as it is."""
+
+	grant: Grant
+
+
+@dataclass(frozen=True)
+class Ask:
+	"""The provider has to be asked.
+
+	:param otherwise: a grant that is still good, for use if that fails
+	"""
+
+	otherwise: Grant | None = None
+
+
+@dataclass(frozen=True)
+class Raise:
+	"""There is no usable grant.
+
+	:param is_new: whether the failure has to be stored
+	"""
+
+	error: OAuthError
+	is_new: bool = False
+
+
+def decide(
+	stored: Grant | None,
+	failure: Failure | None,
+	stale: Grant | None,
+	rejected: bool,
+	now: datetime,
+	leeway: int,
+	*,
+	needs_consent: bool = True,
+) -> Use | Ask | Raise:
+	"""What to do under the lock.
+
+	:param stored: the grant as it is stored now
+	:param failure: why the last refresh failed, unless one has succeeded since
+	:param stale: the grant that the caller has; None to take any
+	:param rejected: whether a resource server has rejected `stale`
+	:param now: UTC
+	:param leeway: seconds before expiry at which a token is refreshed
+	:param needs_consent: see `GrantType`
+	"""
+	if stored is None:
+		if needs_consent:
+			return Raise(not_connected())
+		blocked = last_failure(failure, now, needs_consent)
+		return Raise(blocked) if blocked else Ask()
+	moved_on = stale is None or stored.differs_from(stale)
+	if not stored.is_due(now, leeway):
+		new_one_rejected = stored.rejected_at is not None and now - stored.rejected_at < REJECTED_PAUSE
+		if moved_on or (rejected and new_one_rejected):
+			return Use(stored)
+	otherwise = stored if not stored.is_expired(now) and (moved_on or not rejected) else None
+	blocked = last_failure(failure, now, needs_consent)
+	is_new = False
+	if not blocked and needs_consent and not stored.refresh_token:
+		blocked, is_new = expired(), stored.is_expired(now)
+	if not blocked:
+		return Ask(otherwise)
+	return Use(otherwise) if otherwise else Raise(blocked, is_new)
+
+
+def last_failure(failure: Failure | None, now: datetime, needs_consent: bool = True) -> OAuthError | None:
+	"""What failed last, while asking again makes no sense."""
+	if failure and failure.reconnect:
+		return ReconnectRequired(failure.code, failure.message) if needs_consent else None
+	if not failure or not failure.retry_at or now >= failure.retry_at:
+		return None
+	wait = (failure.retry_at - now).total_seconds()
+	if failure.configuration:
+		return ConfigurationError(failure.code, failure.message, retry_after=wait)
+	return TemporaryFailure("cooling_down", failure.message, retry_after=wait)
 
 
 class Refresher:
-	"""Keeps the grant of one user for one client usable.
+	"""Keeps the grant of one owner for one client usable.
 
 	Everything that refreshes goes through here, so that nobody spends a refresh token that another has spent.
+
+	:param grant_type: how a new access token is had
+	:param latest: gives the settings as they are stored now, read under the lock; by default those given. What a session
+		needs until it refreshes may be less.
 	"""
 
 	def __init__(
-		self, config: ClientConfig, store: GrantStore, http: Transport, clock: Clock = utc_now
+		self,
+		provider: Provider,
+		client: Client,
+		store: GrantStore,
+		http: Transport,
+		clock: Clock = utc_now,
+		*,
+		grant_type: GrantType = REFRESH_TOKEN,
+		latest: Callable[[], Settings] | None = None,
 	) -> None:
-		self.config = config
+		self.provider = provider
+		self.client = client
 		self.store = store
 		self.http = http
 		self.clock = clock
+		self.grant_type = grant_type
+		self.latest = latest
 
 	def current(self) -> Grant:
 		"""A grant that can be used now, refreshed first when it is due.
 
 		:raises ReconnectRequired: `not_connected`, `expired`, `grant_invalid`, `id_token_subject`
 		:raises TemporaryFailure: as `token_endpoint.request`, and `cooling_down`
+		:raises ConfigurationError: as `token_endpoint.request`
 		"""
-		grant = self.store.load()
-		if grant is None:
-			raise not_connected()
-		if not grant.is_due(self.clock(), self.config.leeway):
-			return grant
+		try:
+			grant = self.store.load()
+			if grant is None:
+				raise not_connected()
+			if not grant.is_due(self.clock(), self.client.leeway):
+				return grant
+		except ReconnectRequired:
+			# Without a consent, what cannot be read is replaced.
+			if self.grant_type.needs_consent:
+				raise
+			grant = None
 		return self.renew(grant)
 
 	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
 		"""A newer grant than `stale`: the one that someone else has stored meanwhile, or a refreshed one.
 
 		While `stale` has not expired, a passing failure gives it back as it is, unless the resource server has
-		`rejected` it. One that is rejected less than `REFUSED_PAUSE` after it was `refused` is given back, too.
+		`rejected` it. One that is rejected less than `REJECTED_PAUSE` after it was new is given back, too.
 
 		:raises OAuthError: as `current`
 		"""
 		try:
-			with self.store.exclusive() as slot:
-				return self._renewed(slot, stale, rejected)
+			with self.store.exclusive() as locked:
+				decision = decide(
+					locked.grant,
+					locked.failure,
+					stale,
+					rejected,
+					self.clock(),
+					self.client.leeway,
+					needs_consent=self.grant_type.needs_consent,
+				)
+				if isinstance(decision, Use):
+					return decision.grant
+				if isinstance(decision, Raise):
+					if decision.is_new:
+						locked.fail(self._failure(decision.error))
+					raise decision.error
+				try:
+					return self._ask(locked, locked.grant)
+				except OAuthError as error:
+					if decision.otherwise:
+						return decision.otherwise
+					raise error
 		except (TemporaryFailure, ConfigurationError):
 			# Also when the lock cannot be had.
 			if stale is None or rejected or stale.is_expired(self.clock()):
 				raise
 			return stale
 
-	def _renewed(self, slot: LockedGrant, stale: Grant | None, rejected: bool) -> Grant:
-		grant, now = slot.grant, self.clock()
-		if grant is None:
-			return self._without(slot)
-		moved_on = stale is None or grant.access_token != stale.access_token
-		if not grant.is_due(now, self.config.leeway):
-			refused = grant.refused_at is not None and now - grant.refused_at < REFUSED_PAUSE
-			if moved_on or (rejected and refused):
-				return grant
-		still_good = not grant.is_expired(now) and (moved_on or not rejected)
-		try:
-			return self._refresh(slot, grant)
-		except OAuthError as error:
-			if still_good:
-				return grant
-			raise error
-
-	def refused(self, fresh: Grant) -> None:
+	def mark_rejected(self, fresh: Grant) -> None:
 		"""Note that a resource server rejects `fresh`, which `renew` gave because it had rejected the one before.
 
 		Otherwise an API that rejects whatever it is shown would cost a refresh at each request, in each session.
 		"""
-		with self.store.exclusive() as slot:
-			if slot.grant and slot.grant.access_token == fresh.access_token:
-				slot.refuse(self.clock())
+		with self.store.exclusive() as locked:
+			if locked.grant and locked.grant.access_token == fresh.access_token:
+				locked.mark_rejected(self.clock())
 
-	def _without(self, slot: LockedGrant) -> Grant:
-		raise not_connected()
-
-	def _refresh(self, slot: LockedGrant, grant: Grant) -> Grant:
-		check_failure(slot.failure, self.clock())
-		if not grant.refresh_token:
-			expired = ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
-			if grant.is_expired(self.clock()):
-				slot.fail(self._failure(expired))
-			raise expired
-		form: dict[str, str] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
-		if self.config.scope_on_refresh == "granted" and grant.scopes:
-			form["scope"] = self.config.scope_separator.join(grant.scopes)
+	def _ask(self, locked: LockedGrant, grant: Grant | None) -> Grant:
+		if self.latest:
+			self.provider, self.client = self.latest()
+		provider, client = self.provider, self.client
 		try:
-			answer = token_endpoint.request(self.config, form, self.http)
-			fresh = grant.renewed(from_response(answer, self.clock(), (), self.config.scope_separator))
-			if self.config.issuer and grant.account:
-				try:
-					id_token.check_refreshed(self.config, answer.get("id_token"), grant.account.id)
-				except ConfigurationError:
-					# The old refresh token may be spent; until the setting is mended nothing else is used.
-					if fresh.refresh_token and fresh.refresh_token != grant.refresh_token:
-						slot.keep(fresh.refresh_token)
-					raise
+			form = self.grant_type.form(provider, client, grant)
+			answer = token_endpoint.request(provider, client, form, self.http)
+			try:
+				fresh = self.grant_type.read(provider, client, answer, self.clock(), grant)
+			except ConfigurationError:
+				# The old refresh token may be spent; until the setting is corrected nothing else is used.
+				if (token := refresh_token_of(answer)) and grant and token != grant.refresh_token:
+					locked.save_refresh_token(token)
+				raise
 			answer.clear()
-			slot.save(fresh)
-			return fresh
+			return locked.save(fresh)
 		except OAuthError as error:
-			if error.code == "grant_invalid":
+			if error.code == "grant_invalid" and grant:
 				# Where the lock is weaker than it should be, someone else may have spent the refresh token.
-				latest = slot.reread()
+				latest = locked.reread()
 				if latest and latest.refresh_token != grant.refresh_token:
-					due = latest.is_due(self.clock(), self.config.leeway)
-					return self._refresh(slot, latest) if due else latest
-			slot.fail(self._failure(error))
+					return self._ask(locked, latest) if latest.is_due(self.clock(), client.leeway) else latest
+			locked.fail(self._failure(error))
 			raise
 
 	def _failure(self, error: OAuthError) -> Failure:
@@ -142,63 +240,6 @@ class Refresher:
 			configuration=configuration,
 			retry_at=None if reconnect else self.clock() + timedelta(seconds=wait),
 		)
-
-
-class ClientCredentials(Refresher):
-	"""The client's own grant (RFC 6749 4.4). Nobody has to consent: a new token can be had at any time."""
-
-	def current(self) -> Grant:
-		"""A token that can be used now, asked for first when there is none or it is due.
-
-		:raises TemporaryFailure: as `token_endpoint.request`, and `cooling_down`
-		:raises ConfigurationError: as `token_endpoint.request`
-		"""
-		try:
-			return super().current()
-		except ReconnectRequired:
-			return self.renew(None)
-
-	def _without(self, slot: LockedGrant) -> Grant:
-		return self._refresh(slot, None)
-
-	def _refresh(self, slot: LockedGrant, grant: Grant | None) -> Grant:
-		if slot.failure and not slot.failure.reconnect:
-			check_failure(slot.failure, self.clock())
-		form = {"grant_type": "client_credentials"}
-		if self.config.scopes:
-			form["scope"] = self.config.scope_separator.join(self.config.scopes)
-		try:
-			answer = token_endpoint.request(self.config, form, self.http)
-			fresh = from_response(answer, self.clock(), self.config.scopes, self.config.scope_separator)
-			answer.clear()
-			# 4.4.3: there should be no refresh token, and there is no use for one.
-			fresh = replace(fresh, refresh_token=None)
-			slot.save(fresh)
-			return fresh
-		except OAuthError as error:
-			if isinstance(error, ReconnectRequired):
-				# Nobody's consent is missing: what is missing is the provider's leave for this client.
-				error = ConfigurationError(
-					"unauthorized_client",
-					error.message,
-					"Allow this client the client credentials grant at the provider.",
-					provider_error=error.provider_error,
-				)
-			slot.fail(self._failure(error))
-			raise error
-
-
-def check_failure(failure: Failure | None, now: datetime) -> None:
-	"""
-	:raises OAuthError: what failed last, while asking again makes no sense
-	"""
-	if failure and failure.reconnect:
-		raise ReconnectRequired(failure.code, failure.message)
-	if failure and failure.retry_at and now < failure.retry_at:
-		wait = (failure.retry_at - now).total_seconds()
-		if failure.configuration:
-			raise ConfigurationError(failure.code, failure.message, retry_after=wait)
-		raise TemporaryFailure("cooling_down", failure.message, retry_after=wait)
 
 
 def not_connected() -> ReconnectRequired:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import token_endpoint
-from .client_auth import authenticate
-from .config import ClientConfig
+from .client import Client
 from .errors import OAuthError, TemporaryFailure
 from .grant import Grant
+from .provider import Provider
+from .token_endpoint import Exchange
 
 if TYPE_CHECKING:
-	from .net import Reply
-	from .ports import Transport
-
+	from .net import Transport
 
 ALREADY_INVALID = (
 	"invalid_token",
@@ -25,7 +24,7 @@ ALREADY_INVALID = (
 CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
-def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
+def revoke(provider: Provider, client: Client, grant: Grant, http: Transport) -> bool:
 	"""Revoke the refresh token first, then the access token, whatever became of the first.
 
 	:returns: whether the provider confirmed both; False as well where it has no revocation endpoint. Callers
@@ -33,18 +32,18 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 	:raises TemporaryFailure: it may be confirmed later (RFC 7009 2.2.1)
 	:raises ConfigurationError: it may be confirmed once an admin has mended something
 	"""
-	if not config.revocation_uri:
+	if not provider.revocation_uri:
 		return False
 	confirmed, failure = True, None
 	for token, hint in ((grant.refresh_token, "refresh_token"), (grant.access_token, "access_token")):
 		if not token:
 			continue
 		form: dict[str, str] = {"token": token, "token_type_hint": hint}
-		headers: dict[str, str] = {}
 		try:
-			authenticate(config, form, headers)
-			sent = [value for key, value in form.items() if key in ("token", "client_secret")]
-			confirmed = _confirms(http.post(config.revocation_uri, form, headers), sent) and confirmed
+			exchange = token_endpoint.authenticated_request(
+				provider, client, provider.revocation_uri, form, http
+			)
+			confirmed = _confirms(exchange) and confirmed
 		except OAuthError as error:
 			failure = error
 	if failure:
@@ -52,7 +51,8 @@ def revoke(config: ClientConfig, grant: Grant, http: Transport) -> bool:
 	return confirmed
 
 
-def _confirms(reply: Reply, sent: list[str]) -> bool:
+def _confirms(exchange: Exchange) -> bool:
+	reply, sent = exchange.reply, exchange.sent
 	answer = reply.json_object() or {}
 	name = answer.get("error")
 	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error, others by other words.

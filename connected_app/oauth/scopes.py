@@ -9,42 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-# Granted without being named: Microsoft omits these, and whether there is a refresh token shows by itself.
-UNNAMED = frozenset({"openid", "profile", "offline_access"})
-# Google grants these under other names than it was asked by.
-_OTHER_NAMES = {
-	"email": "https://www.googleapis.com/auth/userinfo.email",
-	"profile": "https://www.googleapis.com/auth/userinfo.profile",
-}
-# Microsoft Graph's scopes have short names, too; in the national clouds as well.
-_PREFIXES = (
-	"https://graph.microsoft.com/",
-	"https://graph.microsoft.us/",
-	"https://dod-graph.microsoft.us/",
-	"https://microsoftgraph.chinacloudapi.cn/",
-)
-# Shopify names only the wider one of two.
-_IMPLIED = (("read_", "write_"),)
+from .provider import STANDARD, Quirks
 
 
-def missing(wanted: Iterable[str], granted: Collection[str]) -> list[str]:
+def missing(wanted: Iterable[str], granted: Collection[str], quirks: Quirks = STANDARD) -> list[str]:
 	"""The scopes of `wanted` that are not among `granted`."""
-	given = {name for scope in granted for name in _names(scope)}
+	given = {name for scope in granted for name in _names(scope, quirks)}
+	# Where OpenID Connect's own scopes are named, one that is not named was not granted.
+	unnamed = {"offline_access"} if "openid" in given else quirks.unnamed_scopes
 	return [
 		scope
 		for scope in wanted
-		if scope.casefold() not in UNNAMED
-		and given.isdisjoint(name for each in _enough(scope) for name in _names(each))
+		if scope.casefold() not in unnamed
+		and given.isdisjoint(name for each in _enough(scope, quirks) for name in _names(each, quirks))
 	]
 
 
-def _names(scope: str) -> set[str]:
+def _names(scope: str, quirks: Quirks) -> set[str]:
 	"""What `scope` is called, by itself and in short."""
 	name = scope.casefold()
-	return {name, *(name[len(prefix) :] for prefix in _PREFIXES if name.startswith(prefix))}
+	return {name, *(name[len(prefix) :] for prefix in quirks.scope_prefixes if name.startswith(prefix))}
 
 
-def _enough(scope: str) -> list[str]:
+def _enough(scope: str, quirks: Quirks) -> list[str]:
 	"""The scopes of which one is enough for `scope`."""
-	found = [scope, _OTHER_NAMES.get(scope, scope)]
-	return found + [wider + scope[len(one) :] for one, wider in _IMPLIED if scope.casefold().startswith(one)]
+	found = [scope, quirks.scope_aliases.get(scope, scope)]
+	return found + [
+		wider + scope[len(one) :] for one, wider in quirks.wider_scopes if scope.casefold().startswith(one)
+	]

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.auth import AuthBase
+from oauthlib.oauth2 import WebApplicationClient
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
 from .errors import ConfigurationError, OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
-from .redact import Secret, strip_frames
+from .presenting import Presenter, header
+from .redact import strip_frames
 
 if TYPE_CHECKING:
 	from .refresh import Refresher
 
 TIMEOUT = (10.0, 60.0)
+# A context in which an OAuthError becomes the caller's own kind of error.
+Errors = Callable[[], AbstractContextManager[None]]
 
 
 class Session(OAuth2Session):
@@ -29,20 +35,41 @@ class Session(OAuth2Session):
 	to the token endpoint on refresh (requests-oauthlib #264), and refreshes without a lock.
 
 	:param refresher: where the grant comes from, at each request
+	:param errors: a context in which the session raises what is an OAuthError
 	"""
 
-	def __init__(self, refresher: Refresher) -> None:
+	_token: dict[str, Any] | None
+
+	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
+		# Not by OAuth2Session's own: making its adapters and its oauthlib client takes longer than all else that a
+		# request costs here.
+		fixed, own = _pristine()
+		vars(self).update(fixed)
+		for name, copied in own.items():
+			vars(self)[name] = copied()
 		self.refresher = refresher
-		self._grant = refresher.current()
-		config = refresher.config
-		super().__init__(
-			client_id=config.client_id,
-			redirect_uri=config.redirect_uri,
-			scope=list(config.scopes),
-			token=_token(self._grant),
-			auto_refresh_url=config.token_uri,
-		)
-		pooled(self)
+		self.errors = errors
+		with errors():
+			self._grant = refresher.current()
+		self._scope = list(refresher.client.scopes)
+		self.redirect_uri = refresher.client.redirect_uri
+		self.auto_refresh_url = refresher.provider.token_uri
+
+	@cached_property
+	def _client(self) -> WebApplicationClient:
+		return WebApplicationClient(self.refresher.client.client_id, token=self.token)
+
+	@property
+	def token(self) -> dict[str, Any]:
+		"""The token as requests-oauthlib has it. To set one is without effect on requests: the refresher has it."""
+		if self._token is None:
+			self._token = _token(self._grant)
+		return self._token
+
+	@token.setter
+	def token(self, value: dict[str, Any]) -> None:
+		self._token = value
+		self._client.populate_token_attributes(value)
 
 	def request(  # type: ignore[override]
 		self,
@@ -65,44 +92,56 @@ class Session(OAuth2Session):
 		kwargs.setdefault("timeout", TIMEOUT)
 		if withhold_token:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
-		self._check(url)
-		grant = self._usable()
+		with self.errors():
+			self._check(url)
+			grant = self._usable()
 		response = self._send(method, url, data, headers, grant, kwargs)
 		if response.status_code == 401 and self._can_repeat(response, data, kwargs):
-			fresh = self._adopt(self.refresher.renew(grant, rejected=True))
-			if fresh.access_token != grant.access_token or not fresh.refused_at:
+			with self.errors():
+				fresh = self._adopt(self.refresher.renew(grant, rejected=True))
+			if fresh.access_token != grant.access_token or not fresh.rejected_at:
 				response.close()
 				response = self._send(method, url, data, headers, fresh, kwargs)
 				if response.status_code == 401:
 					# The answer is the caller's, whether or not this can be noted.
 					with suppress(OAuthError):
-						self.refresher.refused(fresh)
+						self.refresher.mark_rejected(fresh)
 		return response
 
 	def refresh_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
 		"""Refresh now, under the lock. Arguments of `OAuth2Session.refresh_token` are not needed."""
-		self._adopt(self.refresher.renew(self._grant))
-		return self.token  # type: ignore[no-any-return]
+		with self.errors():
+			self._adopt(self.refresher.renew(self._grant))
+		return self.token
+
+	def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+		"""Keep the token from another host that the API redirects to, in whatever header it is."""
+		super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+		if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+			for name in header("", self.refresher.provider.quirks.api_header):
+				prepared_request.headers.pop(name, None)
 
 	def close(self) -> None:
 		"""Leave the process's pooled connections open for others."""
 
 	def _usable(self) -> Grant:
-		if self._grant.is_due(self.refresher.clock(), self.refresher.config.leeway):
+		if self._grant.is_due(self.refresher.clock(), self.refresher.client.leeway):
 			self._adopt(self.refresher.renew(self._grant))
 		return self._grant
 
 	def _adopt(self, grant: Grant) -> Grant:
-		if grant.access_token != self._grant.access_token:
-			self.token = _token(grant)
-		self._grant = grant
+		if grant is not self._grant:
+			self._grant = grant
+			self._token = None
+			# Made again when somebody asks for it.
+			vars(self).pop("_client", None)
 		return grant
 
 	def _send(
 		self, method: str, url: str, data: Any, headers: Any, grant: Grant, kwargs: dict[str, Any]
 	) -> requests.Response:
-		# As `auth`, not as a header: netrc would replace a header.
-		kwargs = {**kwargs, "auth": _Bearer(grant.access_token)}
+		template = self.refresher.provider.quirks.api_header
+		kwargs = {**kwargs, "auth": Presenter(grant.access_token, template)}
 		try:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
 		except (requests.RequestException, OSError) as error:
@@ -136,13 +175,28 @@ class Session(OAuth2Session):
 		)
 
 
-class _Bearer(AuthBase):
-	def __init__(self, token: Secret) -> None:
-		self.token = token
+@cache
+def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+	"""The attributes of an OAuth2Session that nobody has used, but for its oauthlib client: those that do not change, and
+	by what the others are copied."""
+	session = OAuth2Session()
+	pooled(session)
+	fixed: dict[str, Any] = {"_token": None}
+	own: dict[str, Callable[[], Any]] = {}
+	for name, value in vars(session).items():
+		if isinstance(value, RequestsCookieJar):
+			own[name] = RequestsCookieJar
+		elif name in ("hooks", "compliance_hook"):
+			own[name] = partial(_copied, value)
+		elif isinstance(value, CaseInsensitiveDict | dict | list | set):
+			own[name] = value.copy
+		elif name != "_client":
+			fixed[name] = value
+	return fixed, own
 
-	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-		request.headers["Authorization"] = Secret(f"Bearer {self.token}")
-		return request
+
+def _copied(value: dict[str, Any]) -> dict[str, Any]:
+	return {key: each.copy() for key, each in value.items()}
 
 
 def _lasts(value: Any) -> bool:

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from . import dead_grants
+from .client import Client
 from .client_auth import authenticate
-from .config import ClientConfig
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply
+from .provider import STANDARD, Provider, Quirks
 from .redact import Secret, as_secrets, printable, redact
 
 if TYPE_CHECKING:
-	from .ports import Transport
+	from .net import Transport
 
-# invalid_grant and what providers call it instead (HubSpot, Slack, QuickBooks, Facebook …).
-GRANT_IS_DEAD = frozenset(
-	{
-		"invalid_grant",
-		"bad_refresh_token",
-		"invalid_refresh_token",
-		"invalid_auth_code",
-		"interaction_required",
-		"login_required",
-		"consent_required",
-		"token_expired",
-		"token_revoked",
-		"invalid_code",
-		"bad_verification_code",
-	}
-)
-TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down", "rate_limited", "ratelimited"})
+# RFC 6749 5.2; and the grant is there, but of no use without the user (OIDC Core 3.1.2.6).
+GRANT_IS_DEAD = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
+TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 ADMIN_MUST_ACT = {
 	"invalid_client": "Check Client ID, Client Secret and Client Authentication.",
 	"incorrect_client_credentials": "Check Client ID and Client Secret.",
@@ -47,12 +35,45 @@ ADMIN_MUST_ACT = {
 	"invalid_target": "Check the Query Parameters.",
 }
 
-# Fields of a token request that are no secrets.
-PUBLIC = ("grant_type", "redirect_uri", "client_id", "scope")
+# What to do about `unauthorized_client` depends on what was asked for.
+ALLOW_GRANT = {
+	"refresh_token": "Allow this client the refresh token grant at the provider.",
+	"client_credentials": "Allow this client the client credentials grant at the provider.",
+}
+
+# Fields of a request that are no secrets; all others are.
+PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint"})
 
 
-def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> dict[str, Any]:
-	"""POST `form`, with the client's authentication, to the token endpoint (RFC 6749 3.2, 5).
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+	"""A request that the client has authenticated, and what came back.
+
+	:param sent: the secrets of the request, which the answer may echo
+	"""
+
+	reply: Reply
+	sent: tuple[str, ...] = field(repr=False)
+
+
+def authenticated_request(
+	provider: Provider, client: Client, url: str, form: Mapping[str, str], http: Transport
+) -> Exchange:
+	"""POST `form`, with the client's authentication, to an endpoint of the provider (RFC 6749 2.3): for tokens, revocation
+	(RFC 7009), introspection (RFC 7662).
+
+	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
+	"""
+	fields: dict[str, str] = {key: Secret(value) for key, value in form.items()}
+	headers: dict[str, str] = {}
+	authenticate(provider, client, fields, headers)
+	sent = [value for key, value in fields.items() if key not in PUBLIC]
+	sent += [Secret(value.partition(" ")[2]) for value in headers.values()]
+	return Exchange(reply=http.post(url, fields, headers), sent=tuple(sent))
+
+
+def request(provider: Provider, client: Client, form: Mapping[str, str], http: Transport) -> dict[str, Any]:
+	"""Ask the token endpoint (RFC 6749 3.2, 5).
 
 	:returns: the token response, as the provider sent it
 	:raises ReconnectRequired: `grant_invalid`
@@ -60,22 +81,28 @@ def request(config: ClientConfig, form: Mapping[str, str], http: Transport) -> d
 		`response_too_large`
 	:raises ConfigurationError: the provider's error code, or what `net` and `client_auth` raise
 	"""
-	url = config.endpoint("token_uri")
-	fields: dict[str, str] = {key: Secret(value) for key, value in form.items()}
-	headers: dict[str, str] = {}
-	authenticate(config, fields, headers)
-	reply = http.post(url, fields, headers)
-	sent = [value for key, value in fields.items() if key not in PUBLIC]
-	if form.get("grant_type") == "refresh_token" and (dead := _dead_grant(reply, sent)):
+	url = provider.endpoint("token_uri")
+	is_refresh = form.get("grant_type") == "refresh_token"
+	if is_refresh and provider.refresh_uri:
+		url = provider.refresh_uri
+	exchange = authenticated_request(provider, client, url, form, http)
+	if is_refresh and (dead := _dead_grant(exchange, provider.quirks)):
 		raise dead
-	answer: dict[str, Any] = as_secrets(read(reply))
-	if answer.get("error") or reply.status >= 400 or answer.get("ok") is False:
-		raise error_from(answer, reply, sent=sent)
+	answer: dict[str, Any] = as_secrets(read(exchange.reply))
+	if answer.get("error") or exchange.reply.status >= 400 or answer.get("ok") is False:
+		raise error_from(
+			answer,
+			exchange.reply,
+			sent=exchange.sent,
+			quirks=provider.quirks,
+			grant_type=form.get("grant_type", ""),
+		)
 	return answer
 
 
-def _dead_grant(reply: Reply, sent: list[str]) -> OAuthError | None:
+def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	"""The error for an answer to a refresh which says that the refresh token is dead, if it does."""
+	reply, sent = exchange.reply, exchange.sent
 	if not (reply.status < 300 or reply.status in (400, 401, 403)):
 		return None
 	text = redact(reply.text[: dead_grants.LONGEST_TEXT], sent)
@@ -88,7 +115,9 @@ def _dead_grant(reply: Reply, sent: list[str]) -> OAuthError | None:
 		return None
 	code = answer.get("error")
 	answer = json.loads(redact(json.dumps(answer), sent))
-	if not dead_grants.is_said(answer, text, code=code if isinstance(code, str) else ""):
+	if not dead_grants.is_said(
+		answer, text, code=code if isinstance(code, str) else "", more=quirks.reconnect_errors
+	):
 		return None
 	name, words = _words(answer, sent)
 	return ReconnectRequired(
@@ -133,34 +162,47 @@ def read(reply: Reply) -> dict[str, Any]:
 
 
 def error_from(
-	answer: Mapping[str, Any], reply: Reply | None = None, *, sent: Iterable[str] = ()
+	answer: Mapping[str, Any],
+	reply: Reply | None = None,
+	*,
+	sent: Iterable[str] = (),
+	quirks: Quirks = STANDARD,
+	grant_type: str = "",
 ) -> OAuthError:
 	"""The branch of the tree for an error that a provider sent (RFC 6749 4.1.2.1, 5.2).
 
 	:param sent: secrets of the request, which the answer may echo
+	:param grant_type: of the request, if it was one to the token endpoint
 	"""
 	name, words = _words(answer, sent)
 	key = name.lower()
 	wait = retry_after(reply) if reply else None
-	if key in TRY_LATER:
+	if key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return TemporaryFailure(
 			"rate_limited" if "rate" in key or key == "slow_down" else "server_error",
 			Sentence("The provider is not available at the moment: {0}", words),
 			retry_after=wait,
 			provider_error=name,
 		)
-	if key in GRANT_IS_DEAD:
-		return ReconnectRequired(
-			"grant_invalid",
-			Sentence("The provider no longer accepts this connection: {0}", words),
-			provider_error=name,
-		)
+	if key in GRANT_IS_DEAD or _is_one_of(key, answer, quirks.reconnect_errors):
+		if grant_type != "client_credentials":
+			return ReconnectRequired(
+				"grant_invalid",
+				Sentence("The provider no longer accepts this connection: {0}", words),
+				provider_error=name,
+			)
+		# Nobody's consent is missing: the provider does not allow this client the grant type.
+		key = "unauthorized_client"
+	if key not in ADMIN_MUST_ACT and _is_one_of(key, answer, quirks.admin_errors):
+		key = "invalid_request"
 	if key in ADMIN_MUST_ACT:
 		code = "invalid_client" if key == "incorrect_client_credentials" else key
 		return ConfigurationError(
 			code,
 			Sentence("The provider refused the request: {0}", words),
-			ADMIN_MUST_ACT[key],
+			ALLOW_GRANT.get(grant_type, ADMIN_MUST_ACT[key])
+			if key == "unauthorized_client"
+			else ADMIN_MUST_ACT[key],
 			retry_after=wait,
 			provider_error=name,
 		)
@@ -178,6 +220,13 @@ def error_from(
 		Sentence("The provider answered with an error: {0}", words or "?"),
 		retry_after=wait,
 		provider_error=name,
+	)
+
+
+def _is_one_of(error: str, answer: Mapping[str, Any], words: Iterable[str]) -> bool:
+	"""Whether a word of a template, or one of the `path=value`, is what the provider's answer says."""
+	return any(
+		dead_grants.matches(answer, word) if "=" in word else word.casefold() == error for word in words
 	)
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import id_token
-from .config import ClientConfig
+from . import id_token, paths
+from .client import Client
 from .errors import OAuthError, ReconnectRequired
 from .grant import LONGEST_SUBJECT, Account, Grant
-from .redact import Secret, printable
+from .presenting import header
+from .provider import Provider
+from .redact import printable
 
 if TYPE_CHECKING:
-	from .net import Reply
-	from .ports import Transport
+	from .net import Reply, Transport
 
-_NAMES = ("email", "preferred_username", "name", "login", "username")
+# By these an ID token names its subject well enough (OIDC Core 5.1).
+_STANDARD_NAMES = ("email", "preferred_username", "name")
 
 
 def account(
-	config: ClientConfig, grant: Grant, claims: Mapping[str, Any] | None, http: Transport
+	provider: Provider, client: Client, grant: Grant, claims: Mapping[str, Any] | None, http: Transport
 ) -> Account | None:
 	"""The account behind `grant`, or None where the provider does not say.
 
@@ -29,8 +31,8 @@ def account(
 	:raises ReconnectRequired: `userinfo_subject_mismatch` (OIDC Core 5.3.2)
 	"""
 	told = dict(claims or {})
-	if config.userinfo_uri and not any(told.get(name) for name in _NAMES[:3]):
-		said = fetch(config, grant, http) or {}
+	if provider.userinfo_uri and not paths.first(told, _STANDARD_NAMES):
+		said = fetch(provider, client, grant, http) or {}
 		if claims and said and not id_token.subject_of(said):
 			# It does not say whom it is about (OIDC Core 5.3.2 wants that), so that nothing is taken from it.
 			said = {}
@@ -41,23 +43,24 @@ def account(
 				"Please connect again; if this happens twice, tell an administrator.",
 			)
 		told = {**said, **told}
-	subject = told.get("sub") or told.get("id") or told.get("user_id")
+	subject = paths.first(told, provider.quirks.account_id)
 	if not isinstance(subject, str | int) or isinstance(subject, bool):
 		return None
-	name = next((told[key] for key in _NAMES if isinstance(told.get(key), str) and told[key]), "")
+	names = (paths.at(told, path) for path in provider.quirks.account_name)
+	name = next((name for name in names if isinstance(name, str) and name), "")
 	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140))
 
 
-def fetch(config: ClientConfig, grant: Grant, http: Transport) -> dict[str, Any] | None:
+def fetch(provider: Provider, client: Client, grant: Grant, http: Transport) -> dict[str, Any] | None:
 	"""What the userinfo endpoint says of `grant`'s account, or None when it says nothing usable."""
 	try:
-		reply = ask(config, grant, http)
+		reply = ask(provider, grant, http)
 	except OAuthError:
 		return None
-	return read(config, reply, http)
+	return read(provider, client, reply, http)
 
 
-def read(config: ClientConfig, reply: Reply, http: Transport) -> dict[str, Any] | None:
+def read(provider: Provider, client: Client, reply: Reply, http: Transport) -> dict[str, Any] | None:
 	"""The claims of a userinfo endpoint's `reply`: JSON, or a JWT that the provider signed for this client (OIDC
 	Core 5.3.2). None when they are not usable; what is signed wrongly is not."""
 	if reply.status != 200:
@@ -65,11 +68,11 @@ def read(config: ClientConfig, reply: Reply, http: Transport) -> dict[str, Any] 
 	if reply.content_type != "application/jwt":
 		return reply.json_object()
 	try:
-		return id_token.signed_userinfo(config, reply.body.decode("ascii", "replace"), http)
+		return id_token.signed_userinfo(provider, client, reply.body.decode("ascii", "replace"), http)
 	except OAuthError:
 		return None
 
 
-def ask(config: ClientConfig, grant: Grant, http: Transport) -> Reply:
+def ask(provider: Provider, grant: Grant, http: Transport) -> Reply:
 	"""The userinfo endpoint's answer to `grant` (OIDC Core 5.3.1). Raises as `net.Http.get`."""
-	return http.get(config.userinfo_uri, {"Authorization": Secret(f"Bearer {grant.access_token}")})
+	return http.get(provider.userinfo_uri, header(grant.access_token, provider.quirks.api_header))

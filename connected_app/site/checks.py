@@ -12,7 +12,7 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth import authorization, client_auth, discovery, id_token, token_endpoint
-from connected_app.oauth.config import ClientConfig
+from connected_app.oauth.client import Settings
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.net import Reply, is_loopback
 from connected_app.oauth.redact import printable
@@ -30,7 +30,6 @@ ENDPOINT_FIELDS = {
 	"introspection_uri": "introspection_endpoint",
 	"jwks_uri": "jwks_uri",
 }
-AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post", "none": "none"}
 # Providers that give a refresh token only when these are sent along with the authorization request.
 OFFLINE_PARAMETERS = {
 	"accounts.google.com": {"access_type": "offline", "prompt": "consent"},
@@ -101,8 +100,7 @@ class _Check:
 		self.say("ok", check, field, message)
 
 	def uri(self, field: str) -> str:
-		app = self.app
-		return app.introspection_uri if field == "introspection_uri" else getattr(app.config, field)
+		return getattr(self.app.provider, field)
 
 	def label(self, field: str) -> str:
 		return _(self.meta.get_label(field))
@@ -147,14 +145,14 @@ class _Check:
 
 	def check_redirect_uri(self) -> None:
 		suggested = self.app.suggested_redirect_uri()
-		if not self.app.config.redirect_uri:
+		if not self.app.client.redirect_uri:
 			self.error(
 				"redirect_uri",
 				"redirect_uri",
 				_("There is no Redirect URI yet."),
 				_("Save the Connected App."),
 			)
-		elif self.app.config.redirect_uri != suggested:
+		elif self.app.client.redirect_uri != suggested:
 			self.error(
 				"redirect_uri",
 				"redirect_uri",
@@ -168,42 +166,43 @@ class _Check:
 		else:
 			self.ok("redirect_uri", "redirect_uri", _("The Redirect URI matches the address of this site."))
 
-	def config(self, metadata: dict[str, Any] | None) -> ClientConfig | None:
+	def config(self, metadata: dict[str, Any] | None) -> Settings | None:
 		try:
-			config = settings.read(self.app.name, with_secret=True).config
-			config.check_parameters()
+			app = settings.read(self.app.name, with_secret=True)
+			app.client.check_parameters()
 		except ConfigurationError as error:
 			field = "query_parameters" if error.code == "parameter_reserved" else "client_secret"
 			self.pass_on(error.code, field, error)
 			return None
-		return replace(config, metadata=metadata) if metadata is not None else config
+		provider = replace(app.provider, metadata=metadata) if metadata is not None else app.provider
+		return Settings(provider, app.client)
 
-	def check_client(self, config: ClientConfig) -> None:
-		if not config.client_id:
+	def check_client(self, config: Settings) -> None:
+		if not config.client.client_id:
 			self.error(
 				"client_id",
 				"client_id",
 				_("Client ID is missing."),
 				_("Create an OAuth client at the provider and enter its ID."),
 			)
-		how = client_auth.method(config)
-		if how != "none" and not config.client_secret:
+		how = client_auth.method(*config)
+		if how != "none" and not config.client.client_secret:
 			self.error(
 				"client_secret",
 				"client_secret",
 				_("Client Secret is missing."),
 				_("Enter it, or set Client Authentication to None for a public client."),
 			)
-		supported = _strings(config.metadata.get("token_endpoint_auth_methods_supported"))
+		supported = _strings(config.provider.metadata.get("token_endpoint_auth_methods_supported"))
 		if not supported:
 			return
-		if AUTHENTICATION[how] in supported:
+		if how in supported:
 			self.ok(
 				"client_authentication",
 				"client_authentication",
 				_("The provider supports this way of client authentication."),
 			)
-		elif how == "none" and config.client_authentication == "automatic":
+		elif how == "none" and config.client.authentication == "automatic":
 			self.error(
 				"client_secret",
 				"client_secret",
@@ -220,9 +219,9 @@ class _Check:
 				_("Set Client Authentication to Automatic, or to one that the provider supports."),
 			)
 
-	def check_scopes(self, config: ClientConfig) -> None:
-		supported = _strings(config.metadata.get("scopes_supported"))
-		unknown = [scope for scope in config.scopes if supported and scope not in supported]
+	def check_scopes(self, config: Settings) -> None:
+		supported = _strings(config.provider.metadata.get("scopes_supported"))
+		unknown = [scope for scope in config.client.scopes if supported and scope not in supported]
 		if unknown:
 			self.warn(
 				"scopes",
@@ -230,16 +229,16 @@ class _Check:
 				_("The provider does not list these scopes: {0}.").format(", ".join(unknown)),
 				_("Check how the provider's documentation spells them."),
 			)
-		elif supported and config.scopes:
+		elif supported and config.client.scopes:
 			self.ok("scopes", "scopes", _("The provider knows all of these scopes."))
 
-	def check_flow(self, config: ClientConfig) -> None:
+	def check_flow(self, config: Settings) -> None:
 		"""RFC 8414 2: what the metadata say about the code flow and PKCE."""
 		for name, value in (
 			("response_types_supported", "code"),
 			("grant_types_supported", "authorization_code"),
 		):
-			supported = _strings(config.metadata.get(name))
+			supported = _strings(config.provider.metadata.get(name))
 			if supported and value not in supported:
 				self.error(
 					name,
@@ -247,15 +246,15 @@ class _Check:
 					_("The provider does not offer the authorization code flow."),
 					_("Ask the provider which flow is meant for web applications."),
 				)
-		methods = _strings(config.metadata.get("code_challenge_methods_supported"))
-		if methods and config.use_pkce and "S256" not in methods:
+		methods = _strings(config.provider.metadata.get("code_challenge_methods_supported"))
+		if methods and config.client.use_pkce and "S256" not in methods:
 			self.error(
 				"pkce",
 				"use_pkce",
 				_("The provider does not support PKCE with S256."),
 				_("Turn off Use PKCE."),
 			)
-		elif "S256" in methods and not config.use_pkce:
+		elif "S256" in methods and not config.client.use_pkce:
 			self.warn(
 				"pkce",
 				"use_pkce",
@@ -265,10 +264,10 @@ class _Check:
 		elif "S256" in methods:
 			self.ok("pkce", "use_pkce", _("The provider supports PKCE."))
 
-	def check_identity(self, config: ClientConfig) -> None:
-		if "openid" not in config.scopes:
+	def check_identity(self, config: Settings) -> None:
+		if "openid" not in config.client.scopes:
 			return
-		if not config.issuer:
+		if not config.provider.issuer:
 			self.warn(
 				"issuer",
 				"issuer",
@@ -276,15 +275,15 @@ class _Check:
 				_("Use Get OpenID Configuration, or enter the Issuer."),
 			)
 			return
-		if not config.jwks_uri:
+		if not config.provider.jwks_uri:
 			self.warn(
 				"jwks_uri",
 				"jwks_uri",
 				_("Without JWKS URI, the signature of ID tokens is not checked."),
 				_("Use Get OpenID Configuration, or enter the JWKS URI."),
 			)
-		supported = _strings(config.metadata.get("id_token_signing_alg_values_supported"))
-		allowed = id_token.ASYMMETRIC + (id_token.SYMMETRIC if config.client_secret else ())
+		supported = _strings(config.provider.metadata.get("id_token_signing_alg_values_supported"))
+		allowed = id_token.ASYMMETRIC + (id_token.SYMMETRIC if config.client.client_secret else ())
 		if supported and not set(supported).intersection(allowed):
 			self.error(
 				"id_token_algorithm",
@@ -295,14 +294,14 @@ class _Check:
 				_("Set RS256 for this client at the provider, or remove the scope openid."),
 			)
 
-	def check_offline(self, config: ClientConfig) -> None:
+	def check_offline(self, config: Settings) -> None:
 		"""Whether there will be a refresh token: without one, a connection ends with its first access token."""
-		host = urlsplit(config.authorization_uri).hostname or ""
+		host = urlsplit(config.provider.authorization_uri).hostname or ""
 		parameters = OFFLINE_PARAMETERS.get(host, {})
 		missing = [
 			f"{key} = {value}"
 			for key, value in parameters.items()
-			if config.authorization_parameters.get(key) != value
+			if config.client.authorization_parameters.get(key) != value
 		]
 		if missing:
 			self.warn(
@@ -315,9 +314,9 @@ class _Check:
 					"Add them to Query Parameters, or the connection ends when its first access token expires."
 				),
 			)
-		supported = _strings(config.metadata.get("scopes_supported"))
+		supported = _strings(config.provider.metadata.get("scopes_supported"))
 		wanted = host in OFFLINE_SCOPE_HOSTS or ("offline_access" in supported and not parameters)
-		if wanted and "offline_access" not in config.scopes:
+		if wanted and "offline_access" not in config.client.scopes:
 			self.warn(
 				"offline",
 				"scopes",
@@ -332,7 +331,7 @@ class _Check:
 	def check_discovery(self) -> dict[str, Any] | None:
 		"""The metadata as the provider publishes them now, or None where it does not."""
 		app, field = self.app, "openid_configuration"
-		issuer = app.config.issuer
+		issuer = app.provider.issuer
 		if not app.openid_configuration:
 			return None
 		try:
@@ -362,36 +361,36 @@ class _Check:
 			)
 		return metadata.document
 
-	def check_endpoints(self, config: ClientConfig) -> None:
+	def check_endpoints(self, config: Settings) -> None:
 		for field in ("authorization_uri", "token_uri"):
-			if not getattr(config, field):
+			if not getattr(config.provider, field):
 				self.error(
 					"endpoint_missing",
 					field,
 					_("{0} is missing.").format(self.label(field)),
 					_("Use Get OpenID Configuration, or take it from the provider's documentation."),
 				)
-		if config.authorization_uri and config.client_id and config.token_uri:
+		if config.provider.authorization_uri and config.client.client_id and config.provider.token_uri:
 			self.check_authorization(config)
-		if config.token_uri and self.check_token(config):
+		if config.provider.token_uri and self.check_token(config):
 			self.check_credentials(config)
-		if config.jwks_uri:
+		if config.provider.jwks_uri:
 			self.check_jwks(config)
-		if config.userinfo_uri:
-			self.answers("userinfo_uri", lambda: self.http.get(config.userinfo_uri))
+		if config.provider.userinfo_uri:
+			self.answers("userinfo_uri", lambda: self.http.get(config.provider.userinfo_uri))
 		for field in ("revocation_uri", "introspection_uri"):
 			if uri := self.uri(field):
 				self.answers(field, lambda uri=uri: self.http.post(uri, {"token": NOBODYS}))
 
-	def check_authorization(self, config: ClientConfig) -> None:
+	def check_authorization(self, config: Settings) -> None:
 		field = "authorization_uri"
 		reply = self.ask(
-			field, lambda: self.http.get(authorization.begin(config)[0], {"Accept": "text/html"})
+			field, lambda: self.http.get(authorization.begin(*config)[0], {"Accept": "text/html"})
 		)
 		if reply is None:
 			return
 		location = reply.headers.get("location", "")
-		if location.startswith(config.redirect_uri) and config.redirect_uri:
+		if location.startswith(config.client.redirect_uri) and config.client.redirect_uri:
 			told = {key: values[0] for key, values in parse_qs(urlsplit(location).query).items()}
 			if "error" in told and told["error"] not in ("login_required", "interaction_required"):
 				error = token_endpoint.error_from(told)
@@ -407,11 +406,11 @@ class _Check:
 			return self.not_as_such(field, reply)
 		self.ok("authorization", field, _("The provider's consent page answers."))
 
-	def check_token(self, config: ClientConfig) -> bool:
+	def check_token(self, config: Settings) -> bool:
 		"""Whether Token URI answers a request without credentials with an OAuth error (RFC 6749 5.2)."""
 		field = "token_uri"
 		reply = self.ask(
-			field, lambda: self.http.post(config.token_uri, {"grant_type": "authorization_code"})
+			field, lambda: self.http.post(config.provider.token_uri, {"grant_type": "authorization_code"})
 		)
 		if reply is None:
 			return False
@@ -422,17 +421,21 @@ class _Check:
 		self.ok("token", field, _("The token endpoint answers."))
 		return True
 
-	def check_credentials(self, config: ClientConfig) -> None:
+	def check_credentials(self, config: Settings) -> None:
 		"""Offer nobody's code: a provider that knows the client says so by refusing the code (RFC 6749 5.2)."""
 		try:
-			client_auth.authenticate(config, {}, {})
+			client_auth.authenticate(*config, {}, {})
 		except ConfigurationError:
 			return
-		form = {"grant_type": "authorization_code", "code": NOBODYS, "redirect_uri": config.redirect_uri}
-		if config.use_pkce:
+		form = {
+			"grant_type": "authorization_code",
+			"code": NOBODYS,
+			"redirect_uri": config.client.redirect_uri,
+		}
+		if config.client.use_pkce:
 			form["code_verifier"] = NOBODYS * 3
 		try:
-			token_endpoint.request(config, form, self.http)
+			token_endpoint.request(*config, form, self.http)
 		except ReconnectRequired:
 			self.ok("credentials", "client_secret", _("The provider accepts Client ID and Client Secret."))
 		except ConfigurationError as error:
@@ -442,14 +445,14 @@ class _Check:
 		except TemporaryFailure:
 			pass
 
-	def check_jwks(self, config: ClientConfig) -> None:
+	def check_jwks(self, config: Settings) -> None:
 		field, key_sets = "jwks_uri", id_token.KeySets()
 		found = self.ask(
 			field,
 			lambda: [
 				key
 				for algorithm in ("RS256", "ES256", "EdDSA")
-				for key in key_sets.find(config.jwks_uri, None, algorithm, self.http)
+				for key in key_sets.find(config.provider.jwks_uri, None, algorithm, self.http)
 			],
 		)
 		if found:

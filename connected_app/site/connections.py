@@ -11,15 +11,15 @@ from frappe.query_builder import DocType
 from frappe.query_builder.functions import Count
 
 from connected_app.oauth import userinfo
-from connected_app.oauth.config import ClientConfig
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
+from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.scopes import missing
 from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized, retold
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_app, name_of
-from connected_app.site.sessions import SiteRefresher
+from connected_app.site.settings import AppSettings
 
 LONGEST_PAGE = 100
 
@@ -135,7 +135,7 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 		grant = refresher.current()
 		name, subject = frappe.db.get_value("Token Cache", name_of(key), ["account_name", "account_id"])
 		account = name or subject or ""
-		status = _ask_userinfo(app.config, refresher, grant, subject)
+		status = _ask_userinfo(app, refresher, grant, subject)
 	except OAuthError as error:
 		if getattr(error, "was_shown", False):
 			# It is the answer, not a dialog beside it.
@@ -159,20 +159,20 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 	return {"ok": True, "account": account, "message": message, "code": "", "action": ""}
 
 
-def _ask_userinfo(config: ClientConfig, refresher: SiteRefresher, grant: Grant, subject: str | None) -> int:
+def _ask_userinfo(app: AppSettings, refresher: Refresher, grant: Grant, subject: str | None) -> int:
 	"""The HTTP status of the userinfo endpoint, 0 where there is none. A refused token is refreshed once.
 
 	:raises OAuthError: when the provider cannot be reached, or takes neither this token nor a new one
 	"""
-	if not config.userinfo_uri:
+	if not app.provider.userinfo_uri:
 		return 0
-	reply = userinfo.ask(config, grant, refresher.http)
+	reply = userinfo.ask(app.provider, grant, refresher.http)
 	if reply.status == 401:
 		grant = refresher.renew(grant, rejected=True)
-		reply = userinfo.ask(config, grant, refresher.http)
+		reply = userinfo.ask(app.provider, grant, refresher.http)
 	if reply.status == 401:
 		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
-	said = userinfo.read(config, reply, refresher.http) or {}
+	said = userinfo.read(app.provider, app.client, reply, refresher.http) or {}
 	if reply.status == 200 and subject and said.get("sub", subject) != subject:
 		raise ReconnectRequired(
 			"userinfo_subject_mismatch",

@@ -49,6 +49,7 @@ STORED = (
 	"{0} and this site could not agree on how to secure the connection.",
 	"Check the address: its port may not be one for https ({0}).",
 	"Ask the provider to correct its certificate ({0}).",
+	"The client authentication {0} is not supported.",
 	"{0} is not set.",
 )
 

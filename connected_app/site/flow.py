@@ -39,7 +39,8 @@ def begin(app: AppSettings, success_uri: str | None = None) -> str:
 		announce("connect_failed", ConnectionKey.of_user(app.name, frappe.session.user), "not_allowed")
 		raise
 	url, attempt = authorization.begin(
-		app.config,
+		app.provider,
+		app.client,
 		context={
 			"connected_app": app.name,
 			"user": frappe.session.user,
@@ -85,8 +86,8 @@ def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping
 	:raises OAuthError: as `oauth.authorization.complete`
 	"""
 	check_may_connect(app)
-	config = settings.read(app.name, with_secret=True).config
-	grant = authorization.complete(config, attempt, parameters, http())
+	usable = settings.read(app.name, with_secret=True)
+	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
 	with TokenCacheStore(
 		ConnectionKey.of_user(app.name, frappe.session.user), create=True

@@ -13,10 +13,11 @@ import frappe
 from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
 from redis.exceptions import RedisError
 
+from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
-from connected_app.oauth.ports import Failure, utc_now
 from connected_app.oauth.redact import Secret, strip_chain
+from connected_app.oauth.store import Failure
 from connected_app.site.database import (
 	BUSY,
 	before_writing,
@@ -322,7 +323,7 @@ class LockedTokenCache:
 			refresh_token_unread=False,
 			scopes=tuple(scopes),
 			account=Account(id=state.account_id, name=state.account_name or "") if state.account_id else None,
-			refused_at=aware(state.refused_at),
+			rejected_at=aware(state.refused_at),
 		)
 
 	def _failure(self) -> Failure | None:
@@ -352,7 +353,7 @@ class LockedTokenCache:
 		before_writing()
 		return self._whole()
 
-	def save(self, grant: Grant) -> None:
+	def save(self, grant: Grant) -> Grant:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
 		database is lost, another is tried for some seconds, and a lock in the way is waited for again.
 
@@ -362,7 +363,8 @@ class LockedTokenCache:
 		# The service principal consents to nothing.
 		happened = "refreshed" if self.grant else "connected"
 		try:
-			return self._write(grant, values, happened)
+			self._write(grant, values, happened)
+			return grant
 		except BUSY:
 			again, pauses = self._locked_again, SAVE_PAUSES[:2]
 		except Exception as error:
@@ -375,7 +377,7 @@ class LockedTokenCache:
 				# Our lock may have been lost, too: what someone else has stored meanwhile is newer.
 				if (slot.grant and slot.grant.access_token) == (self.grant and self.grant.access_token):
 					slot._write(grant, values, happened)
-				return
+				return grant
 		raise store_unavailable()
 
 	@contextmanager
@@ -404,14 +406,14 @@ class LockedTokenCache:
 		self._write(grant, values, "connected")
 		return grant
 
-	def keep(self, refresh_token: Secret) -> None:
+	def save_refresh_token(self, refresh_token: Secret) -> None:
 		before_writing()
 		set_encrypted_password("Token Cache", self.name, refresh_token, "refresh_token")
 		frappe.db.commit()  # nosemgrep (a transaction of its own)
 		if self.grant:
 			self.remember(replace(self.grant, refresh_token=refresh_token), self.state)
 
-	def refuse(self, now: datetime) -> None:
+	def mark_rejected(self, now: datetime) -> None:
 		before_writing()
 		frappe.db.set_value("Token Cache", self.name, "refused_at", naive(now))
 		frappe.db.commit()  # nosemgrep (a transaction of its own)

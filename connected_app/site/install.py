@@ -10,7 +10,7 @@ import frappe
 from frappe.utils import get_datetime, get_system_timezone
 from frappe.utils.password import decrypt
 
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import revocation
 from connected_app.site.grants import LONGEST_NAME, aware, naive, unreadable
 from connected_app.site.identity import ConnectionKey

@@ -29,7 +29,7 @@ def land(app: AppSettings, grant: Grant, where: str) -> None:
 		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
 	if grant.scopes:
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
-	if missing := scopes.missing(app.config.scopes, grant.scopes):
+	if missing := scopes.missing(app.client.scopes, grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
 	leave_message(
 		{

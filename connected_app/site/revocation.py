@@ -20,10 +20,10 @@ from frappe.utils.password import (
 )
 
 from connected_app.oauth import revocation
-from connected_app.oauth.config import ClientConfig
+from connected_app.oauth.client import Settings
+from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.oauth.ports import utc_now
 from connected_app.oauth.redact import Secret
 from connected_app.site import settings
 from connected_app.site.database import before_writing, own_connection, own_transaction
@@ -112,14 +112,14 @@ def give_up_all(why: str) -> None:
 		_give_up(row, why)
 
 
-def _whose(client: ClientConfig) -> tuple[str, str]:
-	return (client.revocation_uri, client.client_id)
+def _whose(client: Settings) -> tuple[str, str]:
+	return (client.provider.revocation_uri, client.client.client_id)
 
 
-def _put(key: ConnectionKey, grant: Grant, client: ClientConfig, pause: timedelta) -> str | None:
+def _put(key: ConnectionKey, grant: Grant, client: Settings, pause: timedelta) -> str | None:
 	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where the
 	provider cannot revoke."""
-	if not client.revocation_uri:
+	if not client.provider.revocation_uri:
 		return None
 	now = utc_now()
 	doc = frappe.get_doc(
@@ -162,18 +162,19 @@ def _retry(name: str, failures: Failures) -> None:
 	_attempt(name, grant, client, failures)
 
 
-def _kept(name: str) -> ClientConfig | None:
+def _kept(name: str) -> Settings | None:
 	text = _secret(DOCTYPE, name, "client")
 	return settings.from_json(text) if text else None
 
 
-def _present(client: ClientConfig, connected_app: str) -> ClientConfig:
+def _present(client: Settings, connected_app: str) -> Settings:
 	"""As a Connected App has `client` now, whose secret may have been changed; as it was where none is the same client
 	at the same endpoint.
 
 	:param connected_app: preferred, if it is
 	"""
-	same = {"client_id": client.client_id, "revocation_uri": client.revocation_uri}
+	revocation_uri, client_id = _whose(client)
+	same = {"client_id": client_id, "revocation_uri": revocation_uri}
 	names = frappe.get_all("Connected App", same, pluck="name")
 	for name in sorted(names, key=lambda name: name != connected_app):
 		present = settings.for_revoking(name)
@@ -201,7 +202,7 @@ def _secret(doctype: str, name: str, field: str) -> Secret | None:
 		return None
 
 
-def _attempt(name: str, grant: Grant, client: ClientConfig, failures: Failures) -> bool:
+def _attempt(name: str, grant: Grant, client: Settings, failures: Failures) -> bool:
 	"""One attempt, unless one has failed in this go. Returns whether the provider confirmed.
 
 	:param failures: a new one is added; another attempt follows
@@ -209,7 +210,7 @@ def _attempt(name: str, grant: Grant, client: ClientConfig, failures: Failures) 
 	confirmed, whose = False, _whose(client)
 	if whose not in failures:
 		try:
-			confirmed = revocation.revoke(client, grant, http())
+			confirmed = revocation.revoke(*client, grant, http())
 		except OAuthError as error:
 			failures[whose] = error
 	with own_transaction(name, LOCK_WAIT):

@@ -12,9 +12,9 @@ from typing import Any
 
 import frappe
 
+from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import LEEWAY_SHARE
-from connected_app.oauth.ports import utc_now
 from connected_app.site import sessions, settings
 from connected_app.site.database import before_writing
 from connected_app.site.grants import TokenCacheStore, naive
@@ -93,7 +93,7 @@ def _refresh(app: AppSettings, row: Any) -> bool:
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
 	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
 		return True
-	return bool(stale) and sessions.refresher(app, key).renew(stale).access_token != stale.access_token
+	return bool(stale) and sessions.refresher(app, key).renew(stale).differs_from(stale)
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:

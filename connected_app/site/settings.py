@@ -13,8 +13,9 @@ from frappe.model.document import Document
 from frappe.utils import cint, get_url
 
 from connected_app.oauth import client_auth
-from connected_app.oauth.config import ClientConfig
+from connected_app.oauth.client import Client, Settings
 from connected_app.oauth.errors import ConfigurationError, OAuthError
+from connected_app.oauth.provider import Provider
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site.passwords import has_password
 
@@ -24,24 +25,27 @@ DOCTYPE = "Connected App"
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
+# The form's choices, in small letters, as `oauth.client_auth` names them.
+AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class AppSettings:
 	"""A Connected App.
 
-	:param config: what the protocol needs of it
+	:param provider: what the protocol needs to know of the provider
+	:param client: what the protocol needs to know of us
 	:param allowed_roles: who may connect, unless everyone may
 	"""
 
 	name: str
-	config: ClientConfig
+	provider: Provider
+	client: Client
 	enabled: bool = False
 	provider_name: str = ""
 	everyone_may_connect: bool = False
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
-	introspection_uri: str = ""
 
 	def check_enabled(self) -> None:
 		"""
@@ -82,78 +86,92 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 	:param with_secret: also read the client secret, which costs a query and a decrypt
 	:raises ConfigurationError: `client_secret_unreadable`
 	"""
-	config = ClientConfig(
-		client_id=row.client_id or "",
-		client_secret=_client_secret(row) if with_secret else None,
-		redirect_uri=row.redirect_uri or "",
+	provider = Provider(
 		authorization_uri=(row.authorization_uri or "").strip(),
 		token_uri=row.token_uri or "",
 		revocation_uri=row.revocation_uri or "",
+		introspection_uri=row.introspection_uri or "",
 		userinfo_uri=row.userinfo_uri or "",
 		jwks_uri=row.jwks_uri or "",
 		issuer=row.issuer or "",
-		scopes=scopes(row),
 		scope_separator="," if row.scope_separator == "Comma" else " ",
-		use_pkce=bool(row.use_pkce),
-		client_authentication=(row.client_authentication or "Automatic").lower(),
-		authorization_parameters=authorization_parameters(row),
 		scope_on_refresh=(row.scope_on_refresh or "Omit").lower(),
-		leeway=cint(row.leeway),
 		metadata=_metadata(row),
+	)
+	client = Client(
+		client_id=row.client_id or "",
+		client_secret=_client_secret(row) if with_secret else None,
+		redirect_uri=row.redirect_uri or "",
+		scopes=scopes(row),
+		use_pkce=bool(row.use_pkce),
+		authentication=authentication(row.client_authentication or "Automatic"),
+		authorization_parameters=authorization_parameters(row),
+		leeway=cint(row.leeway),
 	)
 	return AppSettings(
 		name=row.name,
-		config=config,
+		provider=provider,
+		client=client,
 		enabled=bool(row.enabled),
 		provider_name=row.provider_name or "",
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
-		introspection_uri=row.introspection_uri or "",
 	)
 
 
 def for_session(row: Document) -> AppSettings:
 	"""What a session needs until it refreshes, and no more: every session comes this way."""
-	config = ClientConfig(
+	client = Client(
 		client_id=row.client_id or "",
 		redirect_uri=row.redirect_uri or "",
-		token_uri=row.token_uri or "",
 		scopes=scopes(row),
 		leeway=cint(row.leeway),
 	)
-	return AppSettings(name=row.name, config=config, enabled=bool(row.enabled))
+	provider = Provider(token_uri=row.token_uri or "")
+	return AppSettings(name=row.name, provider=provider, client=client, enabled=bool(row.enabled))
 
 
-def for_revoking(connected_app: str) -> ClientConfig:
+def for_revoking(connected_app: str) -> Settings:
 	"""How a Connected App proves itself when it revokes. While its secret cannot be read, every attempt fails, and
 	another follows."""
 	row = frappe.get_doc(DOCTYPE, connected_app)
 	try:
-		config = of(row, with_secret=True).config
+		app = of(row, with_secret=True)
 	except OAuthError:
-		return ClientConfig(
-			client_id=row.client_id or "",
-			client_authentication="post",
-			revocation_uri=row.revocation_uri or "",
-		)
-	return ClientConfig(
-		client_id=config.client_id,
-		client_secret=config.client_secret,
+		client = Client(client_id=row.client_id or "", authentication="client_secret_post")
+		return Settings(Provider(revocation_uri=row.revocation_uri or ""), client)
+	client = Client(
+		client_id=app.client.client_id,
+		client_secret=app.client.client_secret,
 		# What Automatic means is in the provider's metadata.
-		client_authentication=client_auth.method(config),
-		revocation_uri=config.revocation_uri,
+		authentication=client_auth.method(app.provider, app.client),
 	)
+	return Settings(Provider(revocation_uri=app.provider.revocation_uri), client)
 
 
-def to_json(revoking: ClientConfig) -> Secret:
+def to_json(revoking: Settings) -> Secret:
 	"""`for_revoking`'s settings as they are kept with tokens that wait to be revoked."""
-	return Secret(json.dumps({field: getattr(revoking, field) for field in REVOKING}))
+	provider, client = revoking
+	values = (client.client_id, client.client_secret, client.authentication, provider.revocation_uri)
+	return Secret(json.dumps(dict(zip(REVOKING, values, strict=True))))
 
 
-def from_json(text: Secret) -> ClientConfig:
+def from_json(text: Secret) -> Settings:
 	"""The inverse of `to_json`."""
-	return ClientConfig(**as_secrets(json.loads(text)))
+	values = as_secrets(json.loads(text))
+	client = Client(
+		client_id=values["client_id"],
+		client_secret=values["client_secret"],
+		authentication=authentication(values["client_authentication"]),
+	)
+	return Settings(Provider(revocation_uri=values["revocation_uri"]), client)
+
+
+def authentication(choice: str) -> str:
+	"""What the form, or a row of an earlier version, calls a client authentication, as `oauth.client_auth` names it."""
+	choice = choice.lower()
+	return AUTHENTICATION.get(choice, choice)
 
 
 def scopes(row: Document) -> tuple[str, ...]:

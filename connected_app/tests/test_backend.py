@@ -6,7 +6,7 @@ import frappe
 import requests
 
 from connected_app.oauth import ConfigurationError, TemporaryFailure
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site.grants import naive
 from connected_app.tests.site import (
 	Case,

@@ -16,7 +16,7 @@ import requests
 from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import grants, links, settings
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.identity import ConnectionKey

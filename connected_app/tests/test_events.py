@@ -11,7 +11,7 @@ import frappe
 import requests
 
 from connected_app.oauth import ReconnectRequired, TemporaryFailure
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import events
 from connected_app.site.grants import naive
 from connected_app.site.identity import ConnectionKey

@@ -20,7 +20,7 @@ from frappe.utils.password import set_encrypted_password
 from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 from connected_app.connections.doctype.token_cache.token_cache import TokenCache
 from connected_app.oauth import ConfigurationError, ReconnectRequired
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import install, settings
 from connected_app.site.grants import aware
 from connected_app.tests.site import (

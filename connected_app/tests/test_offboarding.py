@@ -8,7 +8,7 @@ from typing import Any
 import frappe
 from frappe.utils.background_jobs import get_queue
 
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import revocation
 from connected_app.site.grants import naive
 from connected_app.tests.site import (

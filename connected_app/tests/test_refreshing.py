@@ -12,7 +12,7 @@ import requests
 from frappe.utils import get_datetime
 
 from connected_app.oauth import ConfigurationError, ReconnectRequired, TemporaryFailure
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import grants
 from connected_app.site.grants import naive
 from connected_app.tests.site import (

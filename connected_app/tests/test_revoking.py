@@ -8,7 +8,7 @@ from typing import Any
 import frappe
 import requests
 
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import install, revocation
 from connected_app.site.grants import naive
 from connected_app.tests.site import (

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import frappe
 
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import schedule
 from connected_app.site.grants import naive
 from connected_app.tests.site import (

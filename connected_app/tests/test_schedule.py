@@ -11,7 +11,7 @@ import frappe
 import requests
 from frappe.utils.background_jobs import get_queue
 
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import schedule
 from connected_app.site.grants import naive
 from connected_app.tests.site import (

@@ -13,7 +13,7 @@ from frappe.model.document import Document
 from frappe.utils.password import get_decrypted_password, set_encrypted_password
 
 from connected_app.oauth import ConfigurationError, Grant, Secret
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import install, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
@@ -241,7 +241,7 @@ class TestPlaceholder(Case):
 					ConfigurationError, "cannot be read", settings.of, app, with_secret=True
 				)
 				frappe.db.delete("__Auth", {"doctype": "Connected App", "name": app.name})
-				self.assertIsNone(settings.of(app, with_secret=True).config.client_secret)
+				self.assertIsNone(settings.of(app, with_secret=True).client.client_secret)
 			frappe.db.rollback()
 
 	def test_what_core_left(self) -> None:

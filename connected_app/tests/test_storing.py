@@ -12,7 +12,7 @@ import frappe
 import jwt
 
 from connected_app.oauth import ConfigurationError, TemporaryFailure
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.clock import utc_now
 from connected_app.site import grants
 from connected_app.site.database import own_connection
 from connected_app.site.grants import naive

@@ -16,10 +16,10 @@ from urllib.parse import parse_qs
 
 from connected_app.oauth import (
 	Attempt,
-	ClientConfig,
 	ConfigurationError,
 	OAuthError,
 	Secret,
+	Settings,
 	TemporaryFailure,
 	complete,
 	id_token,
@@ -29,11 +29,11 @@ from connected_app.oauth.discovery import ENDPOINTS, fetch
 from connected_app.oauth.grant import from_response
 from connected_app.oauth.net import Reply
 
-from ..helpers import part
+from ..helpers import changed, part, settings_of
 
 ISSUER = "https://provider.example"
 NOW = datetime.fromtimestamp(int(time.time()), timezone.utc)
-CONFIG = ClientConfig(
+CONFIG = settings_of(
 	client_id="client",
 	client_secret=Secret("secret-of-the-client"),
 	redirect_uri="https://site.example/callback",
@@ -47,7 +47,7 @@ ATTEMPT = Attempt(
 	state=Secret("s" * 43),
 	code_verifier=Secret("v" * 64),
 	nonce=Secret("n" * 43),
-	redirect_uri=CONFIG.redirect_uri,
+	redirect_uri=CONFIG.client.redirect_uri,
 	expires_at=NOW.replace(year=NOW.year + 1),
 )
 CONTENT_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/html", "")
@@ -82,7 +82,7 @@ def callback(data: bytes) -> None:
 	parameters = parse_qs(data.decode(errors="surrogateescape"), keep_blank_values=True)
 	provider = Fixed(b"{}")
 	try:
-		complete(CONFIG, ATTEMPT, parameters, provider, clock=lambda: NOW)
+		complete(*CONFIG, ATTEMPT, parameters, provider, clock=lambda: NOW)
 	except OAuthError as error:
 		is_ours(error)
 	else:
@@ -102,10 +102,10 @@ def discovery(data: bytes) -> None:
 	for name in ENDPOINTS:
 		value = getattr(metadata, name)
 		assert value == "" or value.startswith(("https://", "http://"))
-	config = replace(CONFIG, metadata=metadata.document)
-	assert config.promises_iss in (True, False)
+	config = changed(CONFIG, metadata=metadata.document)
+	assert config.provider.promises_iss in (True, False)
 	try:
-		token_endpoint.request(config, {"grant_type": "x"}, Fixed(b'{"access_token": "a"}'))
+		token_endpoint.request(*config, {"grant_type": "x"}, Fixed(b'{"access_token": "a"}'))
 	except ConfigurationError as error:
 		is_ours(error)
 
@@ -120,8 +120,8 @@ def token_response(data: bytes) -> None:
 	)
 	form = {"grant_type": "authorization_code", "code": "c" * 20, "code_verifier": "v" * 64}
 	try:
-		answer = token_endpoint.request(CONFIG, form, provider)
-		grant = from_response(answer, NOW, CONFIG.scopes)
+		answer = token_endpoint.request(*CONFIG, form, provider)
+		grant = from_response(answer, NOW, CONFIG.client.scopes)
 	except OAuthError as error:
 		return is_ours(error)
 	assert status == b"" or provider.reply.status == 200
@@ -156,7 +156,7 @@ def id_token_header(data: bytes) -> None:
 	header = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 	now = int(NOW.timestamp())
 	claims = {"iss": ISSUER, "sub": "a", "aud": "client", "iat": now, "exp": now + 60, "nonce": "n" * 43}
-	signed = replace(
+	signed = changed(
 		CONFIG,
 		jwks_uri=ISSUER + "/jwks",
 		metadata={"id_token_signing_alg_values_supported": ["RS256", "HS256", "none", 7]},
@@ -164,18 +164,18 @@ def id_token_header(data: bytes) -> None:
 	id_token.key_sets = id_token.KeySets()
 	try:
 		id_token.verify(
-			signed, f"{header}.{part(claims)}.c2ln", Fixed(b'{"keys": []}'), NOW, nonce=ATTEMPT.nonce
+			*signed, f"{header}.{part(claims)}.c2ln", Fixed(b'{"keys": []}'), NOW, nonce=ATTEMPT.nonce
 		)
 	except OAuthError as error:
 		return is_ours(error)
 	raise AssertionError("accepted without a signature")
 
 
-def _verify(config: ClientConfig, token: str, provider: Fixed) -> None:
+def _verify(config: Settings, token: str, provider: Fixed) -> None:
 	with suppress(OAuthError):
-		id_token.check_refreshed(config, token, "alice")
+		id_token.check_refreshed(*config, token, "alice")
 	try:
-		claims = id_token.verify(config, token, provider, NOW, nonce=ATTEMPT.nonce)
+		claims = id_token.verify(*config, token, provider, NOW, nonce=ATTEMPT.nonce)
 	except OAuthError as error:
 		return is_ours(error)
 	assert claims["iss"] == ISSUER and claims["aud"] in ("client", ["client"])

@@ -212,7 +212,7 @@ def secret_of(app: str) -> str:
 	from connected_app.site import settings
 
 	try:
-		return str(settings.read(app, with_secret=True).config.client_secret)
+		return str(settings.read(app, with_secret=True).client.client_secret)
 	except Exception as error:
 		return getattr(error, "code", str(error))
 

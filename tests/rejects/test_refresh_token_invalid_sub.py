@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ..helpers import OpenIDProvider
+from ..helpers import OpenIDProvider, changed
 from . import refuses_on_refresh
 
 
@@ -17,5 +15,5 @@ def test_whatever_else_is_wrong(op: OpenIDProvider) -> None:
 	refuses_on_refresh(
 		op, "id_token_subject", sub="mallory", iss="https://mallory.example", aud="other", exp=1
 	)
-	op.config = replace(op.config, jwks_uri="https://10.0.0.1/")
+	op.config = changed(op.config, jwks_uri="https://10.0.0.1/")
 	refuses_on_refresh(op, "id_token_subject", sub="mallory")

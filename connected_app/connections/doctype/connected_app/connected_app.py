@@ -11,7 +11,7 @@ from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import scopes
-from connected_app.oauth.config import RESERVED_PARAMETERS
+from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
 from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
@@ -142,7 +142,7 @@ class ConnectedApp(SecretKeeper):
 		# Called over HTTP this document is what the browser posted: only its name is used.
 		app = settings.read(self.name)
 		with raises_frappe_errors():
-			return dict(discovery.fetch(app.openid_configuration, app.config.issuer).document)
+			return dict(discovery.fetch(app.openid_configuration, app.provider.issuer).document)
 
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
 		"""The user's Token Cache; without one, redirect the browser to the consent screen.

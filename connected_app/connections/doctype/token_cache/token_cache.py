@@ -8,8 +8,9 @@ from typing import Any
 import frappe
 from jinja2.sandbox import unsafe
 
+from connected_app.oauth.clock import utc_now
 from connected_app.oauth.grant import Grant, from_response
-from connected_app.oauth.ports import utc_now
+from connected_app.oauth.presenting import header
 from connected_app.site.access import check_script
 from connected_app.site.database import allow_newer_rows, has_changed, own_connection
 from connected_app.site.errors import raises_frappe_errors
@@ -109,7 +110,7 @@ class TokenCache(SecretKeeper):
 		:raises frappe.DoesNotExistError: without an access token
 		"""
 		if token := self.get_password("access_token", raise_exception=False):
-			return {"Authorization": f"Bearer {token}"}
+			return header(token)
 		raise frappe.DoesNotExistError
 
 	def update_data(self, data: Mapping[str, Any]) -> TokenCache:

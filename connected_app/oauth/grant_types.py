@@ -1,0 +1,143 @@
+"""The grants of a token endpoint: what is asked, and how the answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from . import id_token
+from .client import Client
+from .errors import ReconnectRequired
+from .grant import Grant, from_response
+from .provider import Provider
+from .redact import Secret
+
+
+class GrantType(Protocol):
+	"""One `grant_type` (RFC 6749 1.3, 4.5)."""
+
+	@property
+	def needs_consent(self) -> bool:
+		"""Whether only a user's consent can give the first grant."""
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		"""The request's fields.
+
+		:param grant: the one to be replaced, if there is one
+		"""
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		"""The grant in a token response.
+
+		:param now: UTC instant at which the response was received
+		:raises TemporaryFailure: `response_invalid`
+		"""
+
+
+@dataclass(frozen=True)
+class AuthorizationCode:
+	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5."""
+
+	code: Secret
+	redirect_uri: str
+	code_verifier: Secret | None = None
+	needs_consent = True
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		form = {
+			"grant_type": "authorization_code",
+			"code": self.code,
+			"redirect_uri": self.redirect_uri,
+		}
+		if self.code_verifier:
+			form["code_verifier"] = self.code_verifier
+		return form
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		return from_response(answer, now, client.scopes, provider.scope_separator)
+
+
+@dataclass(frozen=True)
+class RefreshToken:
+	"""RFC 6749 6."""
+
+	needs_consent = True
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		"""
+		:raises ReconnectRequired: `expired`
+		"""
+		if grant is None or not grant.refresh_token:
+			raise expired()
+		form: dict[str, str] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
+		if provider.scope_on_refresh == "granted" and grant.scopes:
+			form["scope"] = provider.scope_separator.join(grant.scopes)
+		return form
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		"""
+		:raises ReconnectRequired, ConfigurationError: as `id_token.check_refreshed`
+		"""
+		fresh = from_response(answer, now, (), provider.scope_separator)
+		if grant is None:
+			return fresh
+		fresh = grant.renewed(fresh)
+		if provider.issuer and grant.account:
+			id_token.check_refreshed(provider, client, answer.get("id_token"), grant.account.id)
+		return fresh
+
+
+@dataclass(frozen=True)
+class ClientCredentials:
+	"""RFC 6749 4.4. Nobody has to consent: a new token can be had at any time."""
+
+	needs_consent = False
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		form = {"grant_type": "client_credentials"}
+		if client.scopes:
+			form["scope"] = provider.scope_separator.join(client.scopes)
+		return form
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		fresh = from_response(answer, now, client.scopes, provider.scope_separator)
+		# 4.4.3: there should be no refresh token, and there is no use for one.
+		return replace(fresh, refresh_token=None, refresh_expires_at=None)
+
+
+def expired() -> ReconnectRequired:
+	return ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
+
+
+REFRESH_TOKEN = RefreshToken()
+CLIENT_CREDENTIALS = ClientCredentials()

@@ -1,0 +1,31 @@
+"""How a token is shown to an API: as Bearer (RFC 6750 2.1), or in a header that the provider has of its own."""
+
+from __future__ import annotations
+
+import requests
+from requests.auth import AuthBase
+
+from .redact import Secret
+
+BEARER = "Authorization: Bearer {token}"
+
+
+def header(token: str, template: str = BEARER) -> dict[str, str]:
+	"""The header that shows `token`.
+
+	:param template: name and value of the header, with `{token}`
+	"""
+	name, _colon, value = template.partition(":")
+	return {name.strip(): Secret(value.strip().replace("{token}", token))}
+
+
+class Presenter(AuthBase):
+	"""Shows a token to an API. As `auth` of a request, not as one of its headers: netrc would replace a header."""
+
+	def __init__(self, token: Secret, template: str = BEARER) -> None:
+		self.token = token
+		self.template = template
+
+	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+		request.headers.update(header(self.token, self.template))
+		return request

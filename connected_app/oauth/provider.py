@@ -1,0 +1,121 @@
+"""A provider: what is true of the server, whoever its client is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigurationError, Sentence
+from .presenting import BEARER
+
+GOOGLE = "https://www.googleapis.com/auth/userinfo."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quirks:
+	"""Where a provider differs from the standards. The defaults are what nearly all providers do.
+
+	Data, from a provider's template: no provider has code of its own. A *path* is dotted, `data.user.id`; a *word* is an
+	error code without regard to case, or `path=value`.
+
+	:param code_parameter: the callback's name for the authorization code
+	:param keep: name → `callback:PARAMETER` or `answer:PATH`: what is kept as `Grant.extra`, for developers
+	:param granted_scopes: `callback:PARAMETER` or `answer:PATH`: where the granted scopes are, if not in `scope`
+	:param reconnect_errors: words for a grant that is gone, besides `invalid_grant`; a template adds to these
+	:param later_errors: words for a failure that passes; a template adds to these
+	:param admin_errors: words for what an administrator must correct
+	:param declined_errors: words in a callback for a consent that the user has refused
+	:param scope_aliases: scope → another name by which it may be granted
+	:param scope_prefixes: what long names of scopes have before the short ones
+	:param wider_scopes: pairs of prefixes: the scope with the second is enough for the one with the first
+	:param unnamed_scopes: granted without being named
+	:param account_id: paths of the account's identifier in userinfo or ID token; the first that is there counts
+	:param account_name: the same of the name that people recognize
+	:param api_header: how a token is shown to the API: a header with `{token}` in its value (RFC 6750 2.1)
+	"""
+
+	code_parameter: str = "code"
+	keep: Mapping[str, str] = field(default_factory=dict)
+	granted_scopes: str = ""
+	reconnect_errors: tuple[str, ...] = (
+		"bad_refresh_token",
+		"invalid_refresh_token",
+		"invalid_auth_code",
+		"token_expired",
+		"token_revoked",
+		"invalid_code",
+		"bad_verification_code",
+	)
+	later_errors: tuple[str, ...] = ("rate_limited", "ratelimited")
+	admin_errors: tuple[str, ...] = ()
+	declined_errors: tuple[str, ...] = ()
+	# Google grants these under other names than it was asked by.
+	scope_aliases: Mapping[str, str] = field(
+		default_factory=lambda: {"email": GOOGLE + "email", "profile": GOOGLE + "profile"}
+	)
+	# Microsoft Graph's scopes have short names, too; in the national clouds as well.
+	scope_prefixes: tuple[str, ...] = (
+		"https://graph.microsoft.com/",
+		"https://graph.microsoft.us/",
+		"https://dod-graph.microsoft.us/",
+		"https://microsoftgraph.chinacloudapi.cn/",
+	)
+	# Shopify names only the wider one of two.
+	wider_scopes: tuple[tuple[str, str], ...] = (("read_", "write_"),)
+	# Microsoft omits these, and whether there is a refresh token shows by itself.
+	unnamed_scopes: frozenset[str] = frozenset({"openid", "profile", "offline_access"})
+	account_id: tuple[str, ...] = ("sub", "id", "user_id")
+	account_name: tuple[str, ...] = ("email", "preferred_username", "name", "login", "username")
+	api_header: str = BEARER
+
+
+STANDARD = Quirks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+	"""The authorization server, and how it differs from the standards.
+
+	:param refresh_uri: where tokens are refreshed, if not at `token_uri`
+	:param scope_separator: a space (RFC 6749 3.3), or a comma for providers that want one
+	:param scope_on_refresh: "omit", or "granted" to repeat the granted scopes (RFC 6749 6)
+	:param metadata: its metadata document, as fetched (RFC 8414)
+	"""
+
+	authorization_uri: str = ""
+	token_uri: str = ""
+	refresh_uri: str = ""
+	revocation_uri: str = ""
+	introspection_uri: str = ""
+	userinfo_uri: str = ""
+	jwks_uri: str = ""
+	issuer: str = ""
+	scope_separator: str = " "
+	scope_on_refresh: str = "omit"
+	metadata: Mapping[str, Any] = field(default_factory=dict)
+	quirks: Quirks = STANDARD
+
+	def endpoint(self, name: str) -> str:
+		"""The URI called `name`.
+
+		:raises ConfigurationError: `endpoint_missing`
+		"""
+		uri: str = getattr(self, name)
+		if not uri:
+			raise missing(Sentence(name.replace("_", " ").title().replace("Uri", "URI")))
+		return uri
+
+	@property
+	def promises_iss(self) -> bool:
+		"""Whether the provider promises `iss` in its authorization responses (RFC 9207 3)."""
+		return self.metadata.get("authorization_response_iss_parameter_supported") is True
+
+
+def missing(label: Sentence) -> ConfigurationError:
+	"""A field of the form, called `label`, is empty."""
+	return ConfigurationError(
+		"endpoint_missing",
+		Sentence("{0} is not set.", label),
+		Sentence("Fill in {0}, or use Get OpenID Configuration.", label),
+	)
