@@ -91,6 +91,14 @@ def allow_newer_rows() -> None:
 	connection.after_rollback.add(restore)
 
 
+def keeps_snapshot() -> bool:
+	"""Whether the open transaction cannot change what others have changed since it began: PostgreSQL at REPEATABLE READ,
+	which is how Frappe begins there until its first commit or rollback."""
+	if frappe.db.db_type != "postgres":
+		return False
+	return frappe.db.sql("SHOW transaction_isolation")[0][0] == "repeatable read"  # nosemgrep
+
+
 def note_change(of: object) -> None:
 	"""The caller's transaction has changed `of`: until it ends, no other can write there."""
 	changed = _changed(frappe.local.db)

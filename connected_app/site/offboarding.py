@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import frappe
+from frappe import _
 from frappe.model.document import Document
 
-from connected_app.site.database import allow_newer_rows, own_connection
+from connected_app.site.database import allow_newer_rows, keeps_snapshot, own_connection
 from connected_app.site.events import announce
 from connected_app.site.grants import forget
 from connected_app.site.identity import ConnectionKey
@@ -24,12 +25,30 @@ def user_deleted(user: Document, _event: str) -> None:
 
 def user_renamed(user: Document, _event: str, *_names: object) -> None:
 	"""Before Frappe writes the new name to the rows."""
-	allow_newer_rows()
+	make_changeable({"user": user.name})
 
 
 def before_user_deleted(settings: Document, _event: str) -> None:
 	"""Notification Settings are what `User.on_trash` deletes before it deletes Token Cache rows."""
+	make_changeable({"user": settings.name})
+
+
+def make_changeable(filters: dict[str, str]) -> None:
+	"""Before the caller's transaction changes or deletes the connections that match `filters`, which may have been
+	refreshed since it began.
+
+	:raises frappe.ValidationError: where the database cannot do that, before anything is changed
+	"""
 	allow_newer_rows()
+	if not keeps_snapshot():
+		return
+	with own_connection():
+		latest = frappe.get_all("Token Cache", filters, ["name", "modified"], as_list=True, limit=0)
+	seen = dict(frappe.get_all("Token Cache", filters, ["name", "modified"], as_list=True, limit=0))
+	if any(seen.get(name, modified) != modified for name, modified in latest):
+		frappe.throw(
+			_("A connection was renewed while this was going on. Nothing has been changed; please try again.")
+		)
 
 
 def end_connections(filters: dict[str, str]) -> None:
@@ -37,7 +56,7 @@ def end_connections(filters: dict[str, str]) -> None:
 
 	They are looked up by another connection: Frappe has deleted a user's rows by now, without their passwords.
 	"""
-	allow_newer_rows()
+	make_changeable(filters)
 	with own_connection():
 		rows = frappe.get_all("Token Cache", filters, ["name", "connected_app", "user"], limit=0)
 	# Merging two users moves the rows to the other before this one is deleted.

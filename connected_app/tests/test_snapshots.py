@@ -49,6 +49,10 @@ class TestSnapshots(Case):
 				frappe.delete_doc("User", name, force=True)
 		frappe.db.commit()
 
+	def expire(self) -> None:
+		frappe.db.set_value("Token Cache", f"{self.app.name}-{LEAVER}", "expires_at", "2020-01-01")
+		frappe.db.commit()
+
 	def in_this_transaction(self) -> None:
 		self.app.get_oauth2_session(LEAVER)
 
@@ -57,8 +61,7 @@ class TestSnapshots(Case):
 
 	def refreshed(self, refresh: Callable[[], None]) -> None:
 		"""A transaction that began before `refresh`, which has given the leaver other tokens."""
-		frappe.db.set_value("Token Cache", f"{self.app.name}-{LEAVER}", "expires_at", "2020-01-01")
-		frappe.db.commit()
+		self.expire()
 		forget()
 		before = self.authlib.stats()["refreshes"]
 		frappe.db.get_value("Token Cache", f"{self.app.name}-{LEAVER}", "modified")
@@ -193,3 +196,30 @@ class TestSnapshots(Case):
 	def test_rename_app_after_a_refresh_elsewhere(self) -> None:
 		self.refreshed(self.in_another_process)
 		self.rename_app()
+
+	def test_the_first_transaction_on_postgresql(self) -> None:
+		"""It keeps its snapshot, whatever is set: it is said in words, before anything is changed."""
+		if frappe.db.db_type != "postgres":
+			self.skipTest("of PostgreSQL")
+		for action in (
+			self.disable_user,
+			self.delete_user,
+			self.disable_app,
+			self.delete_app,
+			self.delete_row,
+			self.rename_user,
+			self.rename_app,
+		):
+			self.expire()
+			before = self.token_row()
+			with self.subTest(action.__name__), own_connection():
+				frappe.db.get_value("Token Cache", f"{self.app.name}-{LEAVER}", "modified")
+				self.in_another_process()
+				with self.assertRaisesRegex(frappe.ValidationError, "renewed while"):
+					action()
+			self.assertNotEqual(self.token_row(), before)
+			self.works(self.app.name, LEAVER)
+
+	def token_row(self) -> str:
+		frappe.db.rollback()
+		return str(frappe.db.get_value("Token Cache", f"{self.app.name}-{LEAVER}", "modified"))

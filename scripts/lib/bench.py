@@ -46,6 +46,8 @@ class Bench:
 		self.name = name or path.name
 		self.sites = path / "sites"
 		self.python = path / "env" / "bin" / "python"
+		# Where `connected_app` is imported from.
+		self.app = CHECKOUT
 
 	@property
 	def version(self) -> str:
@@ -67,7 +69,7 @@ class Bench:
 		"""For each process on this bench: `connected_app` is imported from the checkout, not from what is installed."""
 		own = {
 			**os.environ,
-			"PYTHONPATH": str(CHECKOUT),
+			"PYTHONPATH": os.pathsep.join(dict.fromkeys((str(self.app), str(CHECKOUT)))),
 			"PYTHONDONTWRITEBYTECODE": "1",
 			"FRAPPE_BENCH_ROOT": str(self.path),
 			"CONNECTED_APP_REPO": str(CHECKOUT),
@@ -87,6 +89,14 @@ class Bench:
 		if check and code:
 			raise Problem(f"`bench {' '.join(arguments[:2])}` failed on {self.name}:\n{output[-3000:]}")
 		return code, output
+
+	def link_app(self, folder: pathlib.Path) -> None:
+		"""Make the app in `folder` the one of this bench, which is `beside` another."""
+		self.app = folder
+		links = {self.path / "apps" / APP: folder, self.sites / "assets" / APP: folder / APP / "public"}
+		for link, target in links.items():
+			link.unlink(missing_ok=True)
+			link.symlink_to(target)
 
 	def has_sqlite(self) -> bool:
 		"""Whether this Frappe knows SQLite, and its Python has one that is new enough (CONCAT_WS)."""
@@ -142,8 +152,7 @@ def _link(bench: Bench, copy: Bench, config: dict) -> None:
 		for entry in (bench.path / shared).iterdir():
 			if entry.name != APP:
 				(copy.path / shared / entry.name).symlink_to(entry)
-	(copy.path / "apps" / APP).symlink_to(CHECKOUT)
-	(copy.sites / "assets" / APP).symlink_to(CHECKOUT / APP / "public")
+	copy.link_app(CHECKOUT)
 	apps = [app for app in (bench.sites / "apps.txt").read_text().split() if app != APP]
 	(copy.sites / "apps.txt").write_text("\n".join([*apps, APP]) + "\n")
 	(copy.sites / "common_site_config.json").write_text(json.dumps(config, indent=1, sort_keys=True))

@@ -17,6 +17,7 @@ from scripts.lib.processes import exit_on_signals
 from tests.life import checks
 from tests.life.outside import Life
 from tests.life.story import story
+from tests.life.upgrade import upgrade
 
 
 def changed_files() -> str:
@@ -27,11 +28,12 @@ def changed_files() -> str:
 def main(path: str) -> int:
 	exit_on_signals()
 	state = changed_files()
-	with contextlib.ExitStack() as stack:
-		try:
-			story(Life(Bench(pathlib.Path(path)), stack))
-		except Exception:
-			checks.check("the story came to its end", False, traceback.format_exc())
+	for what_happens in (story, upgrade):
+		with contextlib.ExitStack() as stack:
+			try:
+				what_happens(Life(Bench(pathlib.Path(path)), stack))
+			except Exception:
+				checks.check(f"the {what_happens.__name__} came to its end", False, traceback.format_exc())
 	checks.same("the checkout is as it was: developer mode wrote nothing into it", state, changed_files())
 	print(f"{checks.passed} passed, {checks.failed} failed")
 	return int(checks.failed > 0)

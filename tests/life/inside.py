@@ -114,6 +114,43 @@ def add_rows(mail: str, spare: str) -> None:
 	account.insert()
 
 
+def expire(name: str) -> None:
+	frappe.db.set_value("Token Cache", name, "expires_at", "2020-01-01", update_modified=False)
+
+
+def end_pause(name: str) -> None:
+	frappe.db.set_value("Token Cache", name, "retry_at", "2020-01-01", update_modified=False)
+
+
+def move_token_endpoint(app: str, uri: str) -> None:
+	frappe.db.set_value("Connected App", app, "token_uri", uri, update_modified=False)
+	frappe.clear_document_cache("Connected App", app)
+
+
+def leave_to_be_revoked(name: str) -> None:
+	"""A connection that is ended, with more than are revoked at once: a background job is to do it."""
+	from connected_app.site import revocation
+
+	revocation.AT_ONCE = 0
+	frappe.delete_doc("Token Cache", name)
+
+
+def revoke_what_waits() -> int:
+	"""As the scheduled job; gives how many wait for another attempt."""
+	from connected_app.site import revocation
+
+	assert frappe.db.count("Pending Revocation") == 1
+	frappe.db.set_value("Pending Revocation", {}, "retry_at", "2020-01-01", update_modified=False)
+	frappe.db.commit()
+	revocation.retry()
+	frappe.db.rollback()
+	return frappe.db.count("Pending Revocation")
+
+
+def backend_token(app: str) -> str:
+	return frappe.get_doc("Connected App", app).get_backend_app_token().get_password("access_token")
+
+
 def snapshot() -> dict:
 	"""All that is to be kept: columns, rows, passwords, customisations."""
 	from frappe.utils.password import decrypt

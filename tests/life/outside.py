@@ -56,8 +56,14 @@ class Provider:
 		answer = requests.post(url, data=form, allow_redirects=False, timeout=60)
 		return answer.headers["Location"]
 
+	def stats(self) -> dict:
+		return requests.get(f"{self.issuer}/_stats", timeout=60).json()
+
+	def withdraw_consents(self) -> None:
+		requests.post(f"{self.issuer}/_revoke", timeout=60).raise_for_status()
+
 	def refreshes(self) -> int:
-		return requests.get(f"{self.issuer}/_stats", timeout=60).json()["refreshes"]
+		return self.stats()["refreshes"]
 
 	def stop(self) -> None:
 		self.process.terminate()

@@ -15,7 +15,6 @@ from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
 from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
-from connected_app.site.database import allow_newer_rows
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
 from connected_app.site.identity import ConnectionKey
@@ -86,7 +85,7 @@ class ConnectedApp(SecretKeeper):
 
 	def before_rename(self, old: str, new: str, merge: bool = False) -> None:
 		# Frappe writes the new name to the rows, which may have been refreshed since.
-		allow_newer_rows()
+		offboarding.make_changeable({"connected_app": self.name})
 
 	def on_trash(self) -> None:
 		offboarding.end_connections({"connected_app": self.name})

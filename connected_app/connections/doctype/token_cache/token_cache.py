@@ -12,7 +12,7 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
 from connected_app.site.access import check_script
-from connected_app.site.database import allow_newer_rows, has_changed, own_connection
+from connected_app.site.database import has_changed, own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.grants import (
@@ -28,6 +28,7 @@ from connected_app.site.grants import (
 	stored_on,
 )
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.offboarding import make_changeable
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
 from connected_app.site.revocation import revoke_after_commit
 
@@ -71,7 +72,7 @@ class TokenCache(SecretKeeper):
 		self._forget()
 
 	def delete(self, *args: Any, **kwargs: Any) -> Any:
-		allow_newer_rows()
+		make_changeable({"name": self.name})
 		return super().delete(*args, **kwargs)
 
 	def on_trash(self) -> None:
