@@ -13,7 +13,18 @@ from frappe.utils import get_absolute_url
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
-from connected_app.site import access, checks, discovery, flow, links, pages, providers, revocation, settings
+from connected_app.site import (
+	access,
+	checks,
+	discovery,
+	flow,
+	links,
+	pages,
+	providers,
+	revocation,
+	settings,
+	templates,
+)
 from connected_app.site import connections as overview
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
@@ -160,8 +171,8 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	access.check_is_admin()
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		metadata = discovery.fetch(app.openid_configuration, app.provider.issuer)
-	values = {field: getattr(metadata, name) for field, name in checks.ENDPOINT_FIELDS.items()}
+		metadata = discovery.fetch(app.openid_configuration, app.provider.issuer, any_issuer=app.any_issuer)
+	values = {field: getattr(metadata, name) for field, name in settings.ENDPOINT_FIELDS.items()}
 	labels = {field: _(frappe.get_meta("Connected App").get_label(field)) for field in values}
 	found = {field: value for field, value in values.items() if value}
 	return {
@@ -180,7 +191,7 @@ def provider_templates(search: str = "") -> list[dict[str, Any]]:
 		`register`, the provider's `guide`, `notes`, why it is `unsupported`, and by whom and when it was `checked`
 	"""
 	access.check_is_admin()
-	return [providers.about(template) for template in providers.search(search)]
+	return [templates.about(template) for template in templates.search(search)]
 
 
 @frappe.whitelist(methods=["POST"])

@@ -106,10 +106,10 @@ def revoke_command(
 @pass_context
 def providers_command(context: Any, search: tuple[str, ...], as_json: bool) -> None:
 	"""List the provider templates, or those whose name, key or category has the words SEARCH."""
-	from connected_app.site import providers
+	from connected_app.site import templates
 
 	with _site(context):
-		found = [providers.about(each) for each in providers.search(" ".join(search))]
+		found = [templates.about(each) for each in templates.search(" ".join(search))]
 		rows = [
 			{**each, "needs": ", ".join(one["name"] for one in each["inputs"]), "note": each["unsupported"]}
 			for each in found
@@ -137,7 +137,7 @@ def new_app_command(
 	import os
 
 	from connected_app.oauth.errors import OAuthError
-	from connected_app.site import providers
+	from connected_app.site import providers, templates
 
 	wrong = [pair for pair in given if "=" not in pair]
 	if wrong:
@@ -154,7 +154,7 @@ def new_app_command(
 		app.client_id = client_id
 		app.client_secret = os.environ.get("CLIENT_SECRET", "")
 		app.insert()
-		about = providers.about(providers.find(provider))
+		about = templates.about(templates.find(provider))
 		row = {"name": app.name, "redirect_uri": app.redirect_uri, "register": about["register"]}
 		_show([row], as_json)
 

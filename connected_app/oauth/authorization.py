@@ -5,29 +5,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode, urlsplit
 
-from oauthlib.common import add_params_to_uri
-
-from . import id_token, token_endpoint, userinfo
+from . import grant_types, id_token, paths, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, ReconnectRequired, Sentence
-from .grant import Grant
+from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode
 from .net import check_web_address
-from .provider import Provider, missing
-from .redact import Secret, constant_time_equal
+from .provider import STANDARD, Provider, Quirks, missing
+from .redact import Secret, constant_time_equal, printable
 
 if TYPE_CHECKING:
 	from .clock import Clock
 	from .net import Transport
 
 LIFETIME = 600
+STANDARD_NAMES = ("state", "code", "iss", "error", "error_description")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ def begin(
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`
 	"""
 	client.check_parameters()
+	quirks = provider.quirks
 	uri = provider.endpoint("authorization_uri")
 	check_web_address(uri)
 	if not client.client_id:
@@ -93,17 +95,22 @@ def begin(
 		**client.authorization_parameters,
 		"response_type": "code",
 		"client_id": client.client_id,
-		"redirect_uri": client.redirect_uri,
+		"redirect_uri": quirks.redirect_uri or client.redirect_uri,
 		"state": str(attempt.state),
 	}
 	if client.scopes:
-		parameters["scope"] = provider.scope_separator.join(client.scopes)
+		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.scopes)
 	if attempt.nonce:
 		parameters["nonce"] = str(attempt.nonce)
 	if attempt.code_verifier:
 		parameters["code_challenge"] = code_challenge(attempt.code_verifier)
 		parameters["code_challenge_method"] = "S256"
-	return add_params_to_uri(uri, list(parameters.items())), attempt
+	named = {quirks.rename.get(name, name): value for name, value in parameters.items()}
+	# A space as %20, which everybody reads, and not as +, which Apple does not.
+	query = urlencode(named, quote_via=quote)
+	before, hash_sign, fragment = uri.partition("#")
+	separator = "&" if urlsplit(before).query else "" if before.endswith("?") else "?"
+	return f"{before}{separator}{query}{hash_sign}{fragment}", attempt
 
 
 def code_challenge(verifier: str) -> str:
@@ -127,7 +134,8 @@ def complete(
 		`code_missing`, `grant_invalid`, `id_token_*`, `userinfo_subject_mismatch`
 	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`
 	"""
-	values = single(parameters)
+	quirks = provider.quirks
+	values = single(parameters, callback_names(quirks))
 	del parameters  # plain strings, which a traceback with locals would show
 	if not constant_time_equal(values.get("state", ""), attempt.state):
 		raise ReconnectRequired("state_mismatch", "The answer does not belong to this attempt.")
@@ -135,36 +143,69 @@ def complete(
 		raise ReconnectRequired("attempt_expired", "This attempt took too long.")
 	check_issuer(provider, values)
 	if "error" in values:
-		raise declined(values)
-	code = values.get("code")
+		raise declined(values, quirks)
+	code = values.get(quirks.code_parameter)
 	if not code:
 		raise ReconnectRequired("code_missing", "The provider sent no authorization code.")
-	grant_type = AuthorizationCode(Secret(code), attempt.redirect_uri, attempt.code_verifier)
+	grant_type = AuthorizationCode(
+		Secret(code), quirks.redirect_uri or attempt.redirect_uri, attempt.code_verifier, values
+	)
 	del code
-	answer = token_endpoint.request(provider, client, grant_type.form(provider, client, None), http)
+	said = wire.kept(quirks, "callback", values)
+	form = grant_type.form(provider, client, None)
+	answer = token_endpoint.request(provider, client, form, http, said)
 	grant = grant_type.read(provider, client, answer, clock(), None)
+	if quirks.trade:
+		longer = token_endpoint.trade(
+			provider, client, quirks.trade, grant.access_token, http, is_refresh=False
+		)
+		grant = grant.renewed(grant_types.read(provider, longer, clock(), grant.scopes))
+	grant = replace(
+		grant,
+		scopes=granted_scopes(provider, values, answer) or grant.scopes,
+		extra={**said, **grant.extra},
+	)
 	claims = None
 	if provider.issuer and "openid" in client.scopes:
 		claims = id_token.verify(
 			provider, client, answer.get("id_token"), http, clock(), nonce=attempt.nonce, grant=grant
 		)
+	account, about = userinfo.account(provider, client, grant, claims, http, answer=answer)
 	answer.clear()
-	return replace(grant, account=userinfo.account(provider, client, grant, claims, http))
+	return replace(grant, account=account, extra={**grant.extra, **wire.kept(quirks, "userinfo", about)})
 
 
-def single(parameters: Mapping[str, Any]) -> dict[str, str]:
+def callback_names(quirks: Quirks) -> set[str]:
+	"""The parameters of a callback that are read."""
+	sources = [*quirks.keep.values(), quirks.granted_scopes]
+	found = {path for kind, _colon, path in (each.partition(":") for each in sources) if kind == "callback"}
+	fields = " ".join(quirks.exchange_fields.values())
+	return {*STANDARD_NAMES, quirks.code_parameter, *found, *re.findall(r"\{callback\.([\w.-]+)\}", fields)}
+
+
+def granted_scopes(
+	provider: Provider, values: Mapping[str, str], answer: Mapping[str, Any]
+) -> tuple[str, ...]:
+	"""What was granted, where the provider does not say it in `scope`."""
+	kind, _colon, path = provider.quirks.granted_scopes.partition(":")
+	said = values.get(path) if kind == "callback" else paths.at(answer, path) if kind == "answer" else None
+	return parse_scopes(said, provider.scope_separator)
+
+
+def single(parameters: Mapping[str, Any], names: Collection[str] = STANDARD_NAMES) -> dict[str, str]:
 	"""
 	:raises ReconnectRequired: `parameter_repeated` (RFC 6749 3.1: parameters must not be repeated)
 	"""
 	values: dict[str, str] = {}
-	for name in ("state", "code", "iss", "error", "error_description"):
+	for name in names:
 		value = parameters.get(name)
 		if isinstance(value, list | tuple):
 			if len(value) > 1:
 				del parameters, value
 				raise ReconnectRequired("parameter_repeated", "The provider's answer is ambiguous.")
 			value = value[0] if value else None
-		if isinstance(value, str):
+		# A parameter without a value is as if it were omitted (RFC 6749 3.1).
+		if isinstance(value, str) and value:
 			values[name] = Secret(value)
 	return values
 
@@ -185,15 +226,16 @@ def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
 		)
 
 
-def declined(values: Mapping[str, str]) -> OAuthError:
+def declined(values: Mapping[str, str], quirks: Quirks = STANDARD) -> OAuthError:
 	"""The error of an authorization response (RFC 6749 4.1.2.1)."""
-	if values["error"] == "access_denied":
+	words = ("access_denied", *quirks.declined_errors)
+	if values["error"].casefold() in {word.casefold() for word in words}:
 		return ReconnectRequired(
 			"consent_declined",
 			"Access was not granted at the provider.",
 			"Nothing was changed. Connect again if you want to grant it after all.",
-			provider_error="access_denied",
+			provider_error=printable(values["error"], 60),
 		)
 	return token_endpoint.error_from(
-		values, sent=[values[name] for name in ("state", "code") if name in values]
+		values, sent=[values[name] for name in ("state", "code") if name in values], quirks=quirks
 	)

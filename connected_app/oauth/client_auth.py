@@ -31,6 +31,22 @@ def client_secret_post(
 	form["client_secret"] = secret_of(client)
 
 
+def client_secret_basic_raw(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""Basic as RFC 7617 has it, without the form encoding of RFC 6749 2.3.1: for providers that do not decode it."""
+	pair = f"{client.client_id}:{secret_of(client)}"
+	headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
+	del pair
+
+
+def secret_as_user(client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]) -> None:
+	"""Basic with the secret as user and no password (Stripe)."""
+	pair = f"{secret_of(client)}:"
+	headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
+	del pair
+
+
 def none(client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]) -> None:
 	"""A public client (RFC 6749 2.1)"""
 	form["client_id"] = client.client_id
@@ -41,6 +57,9 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 	"client_secret_basic": client_secret_basic,
 	"client_secret_post": client_secret_post,
 	"none": none,
+	# Not in the registry: what single providers want.
+	"client_secret_basic_raw": client_secret_basic_raw,
+	"secret_as_user": secret_as_user,
 }
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from . import id_token
+from . import id_token, wire
 from .client import Client
 from .errors import ReconnectRequired
 from .grant import Grant, from_response
@@ -45,11 +45,15 @@ class GrantType(Protocol):
 
 @dataclass(frozen=True)
 class AuthorizationCode:
-	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5."""
+	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5.
+
+	:param callback: parameters of the callback that the provider wants back
+	"""
 
 	code: Secret
 	redirect_uri: str
 	code_verifier: Secret | None = None
+	callback: Mapping[str, str] = field(default_factory=dict)
 	needs_consent = True
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
@@ -60,7 +64,8 @@ class AuthorizationCode:
 		}
 		if self.code_verifier:
 			form["code_verifier"] = self.code_verifier
-		return form
+		values = {f"callback.{name}": value for name, value in self.callback.items()}
+		return {**form, **more(provider.quirks.exchange_fields, provider, client, values)}
 
 	def read(
 		self,
@@ -70,7 +75,7 @@ class AuthorizationCode:
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		return from_response(answer, now, client.scopes, provider.scope_separator)
+		return read(provider, answer, now, client.scopes)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class RefreshToken:
 		form: dict[str, str] = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
 		if provider.scope_on_refresh == "granted" and grant.scopes:
 			form["scope"] = provider.scope_separator.join(grant.scopes)
-		return form
+		return {**form, **more(provider.quirks.renewal_fields, provider, client, grant.extra)}
 
 	def read(
 		self,
@@ -101,7 +106,7 @@ class RefreshToken:
 		"""
 		:raises ReconnectRequired, ConfigurationError: as `id_token.check_refreshed`
 		"""
-		fresh = from_response(answer, now, (), provider.scope_separator)
+		fresh = read(provider, answer, now, ())
 		if grant is None:
 			return fresh
 		fresh = grant.renewed(fresh)
@@ -120,7 +125,7 @@ class ClientCredentials:
 		form = {"grant_type": "client_credentials"}
 		if client.scopes:
 			form["scope"] = provider.scope_separator.join(client.scopes)
-		return form
+		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
 
 	def read(
 		self,
@@ -130,9 +135,30 @@ class ClientCredentials:
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		fresh = from_response(answer, now, client.scopes, provider.scope_separator)
+		fresh = read(provider, answer, now, client.scopes)
 		# 4.4.3: there should be no refresh token, and there is no use for one.
 		return replace(fresh, refresh_token=None, refresh_expires_at=None)
+
+
+def more(
+	templates: Mapping[str, str], provider: Provider, client: Client, values: Mapping[str, str]
+) -> dict[str, str]:
+	"""Further fields that the provider wants."""
+	known = {
+		"client_id": client.client_id,
+		"redirect_uri": provider.quirks.redirect_uri or client.redirect_uri,
+	}
+	return wire.fields(templates, {**known, **values})
+
+
+def read(provider: Provider, answer: Mapping[str, Any], now: datetime, asked: tuple[str, ...]) -> Grant:
+	"""The grant in a token response, with what is kept of it."""
+	quirks = provider.quirks
+	grant = from_response(wire.standard(answer, quirks), now, asked, provider.scope_separator)
+	if quirks.trade:
+		# What renews it is the token itself.
+		grant = replace(grant, refresh_token=grant.access_token)
+	return replace(grant, extra=wire.kept(quirks, "answer", answer))
 
 
 def expired() -> ReconnectRequired:

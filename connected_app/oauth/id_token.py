@@ -314,7 +314,7 @@ def _check(
 		raise refused("issued_at", "The provider's ID token is dated in the future, or not at all.")
 	if "nbf" in claims and (not _is_number(claims["nbf"]) or claims["nbf"] > instant + CLOCK_SKEW):
 		raise refused("issued_at", "The provider's ID token is not valid yet.")
-	if nonce is not None:
+	if nonce is not None and (provider.quirks.nonce_is_required or claims.get("nonce")):
 		given = claims.get("nonce")
 		if not isinstance(given, str) or not constant_time_equal(given, nonce):
 			raise refused("nonce", "The provider's ID token belongs to another attempt.")
@@ -333,7 +333,9 @@ def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -
 	if not isinstance(audiences, list) or client.client_id not in audiences:
 		raise refused("audience", "The provider's ID token was made for another client.")
 	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
-	if len(audiences) > 1 or claims.get("azp", client.client_id) != client.client_id:
+	# By explicit choice, others may be named beside this client, as long as it is the one that asked (`azp`).
+	others = len(audiences) > 1 and not (provider.quirks.other_audiences and claims.get("azp"))
+	if others or claims.get("azp", client.client_id) != client.client_id:
 		raise refused("audience", "The provider's ID token was made for further clients.")
 
 

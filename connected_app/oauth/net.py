@@ -109,6 +109,17 @@ class Transport(Protocol):
 
 	def post(self, url: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Reply: ...
 
+	def send(
+		self,
+		method: str,
+		url: str,
+		*,
+		params: Mapping[str, str] | None = None,
+		data: Mapping[str, str] | None = None,
+		json: Any = None,
+		headers: Mapping[str, str] | None = None,
+	) -> Reply: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -326,10 +337,35 @@ class Http:
 
 	def post(self, url: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Reply:
 		"""POST `data` as a form to `url`; redirects are never followed. Raises as `get` does."""
-		return self._send("POST", url, data, headers)
+		return self.send("POST", url, data=data, headers=headers)
+
+	def send(
+		self,
+		method: str,
+		url: str,
+		*,
+		params: Mapping[str, str] | None = None,
+		data: Mapping[str, str] | None = None,
+		json: Any = None,
+		headers: Mapping[str, str] | None = None,
+	) -> Reply:
+		"""Send a request; redirects are never followed. Raises as `get` does.
+
+		:param params: added to the query of `url`; no error names them
+		:param data: a form, as the body
+		:param json: JSON, as the body
+		"""
+		return self._send(method, url, data, headers, params=params, json=json)
 
 	def _send(
-		self, method: str, url: str, data: Mapping[str, str] | None, headers: Mapping[str, str] | None
+		self,
+		method: str,
+		url: str,
+		data: Mapping[str, str] | None,
+		headers: Mapping[str, str] | None,
+		*,
+		params: Mapping[str, str] | None = None,
+		json: Any = None,
 	) -> Reply:
 		self.policy.check_url(url)
 		host = urlsplit(url).hostname or ""
@@ -348,7 +384,12 @@ class Http:
 				"User-Agent": self.user_agent,
 			}
 			prepared = requests.Request(
-				method, url, headers={**default_headers(), **fixed, **(headers or {})}, data=data
+				method,
+				url,
+				headers={**default_headers(), **fixed, **(headers or {})},
+				params=params,
+				data=data,
+				json=json,
 			).prepare()
 			response = self._adapter.send(
 				prepared,
@@ -379,7 +420,8 @@ class Http:
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
 			error = self._translated(exc, host, proxy, watch.expired)
-			cause = strip_chain(exc)
+			# What the libraries say has the address in it, and this one's query has secrets.
+			cause = None if params is not None else strip_chain(exc)
 		finally:
 			watch.disarm()
 		raise error from cause

@@ -8,8 +8,41 @@ from typing import Any
 
 from .errors import ConfigurationError, Sentence
 from .presenting import BEARER
+from .shape import FORM, GET, QUERY, Shape
 
 GOOGLE = "https://www.googleapis.com/auth/userinfo."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trade:
+	"""A request that exchanges a token for a longer-lived one.
+
+	:param fields: with `{access_token}`, `{client_id}` and `{client_secret}`
+	"""
+
+	url: str
+	fields: Mapping[str, str] = field(default_factory=dict)
+	shape: Shape = QUERY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+	"""How a token is given back, at Revocation URI; the default is RFC 7009.
+
+	:param token: the name of the field with the token; the address may have `{token}` instead
+	:param authentication: "client", or "bearer" (the token proves itself), "basic", "none"
+	:param tokens: which of "refresh" and "access" are given back, in this order
+	:param success: `path=value` that a confirmation has
+	"""
+
+	shape: Shape = FORM
+	token: str = "token"  # noqa: S105
+	authentication: str = "client"
+	tokens: tuple[str, ...] = ("refresh", "access")
+	success: str = ""
+
+
+RFC_7009 = Revocation()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +52,20 @@ class Quirks:
 	Data, from a provider's template: no provider has code of its own. A *path* is dotted, `data.user.id`; a *word* is an
 	error code without regard to case, or `path=value`.
 
+	:param scope_parameter: the consent page's name for the scopes
+	:param rename: standard name → the provider's name for it, in every request
+	:param redirect_uri: what is sent as `redirect_uri` instead of the address itself (eBay's RuName)
 	:param code_parameter: the callback's name for the authorization code
+	:param exchange_fields: more fields of the code exchange; a value may have `{callback.NAME}`, `{redirect_uri}` or
+		`{client_id}`. `renewal_fields` and `client_fields` are the same for refresh and client credentials; they may have
+		what is kept, by its name
+	:param renewal_authentication: how the client proves itself at a refresh, if otherwise than else
+	:param token_request: how token requests are sent
+	:param headers: of token, userinfo and revocation requests
+	:param answer: where token responses have `access_token`, `refresh_token`, `token_type`, `scope` and `expires`, if not
+		where the standard says; the `unit` of the latter, and a `default_life` in seconds
+	:param trade: the request by which a token is exchanged for a longer-lived one, at once and instead of a refresh
+	:param retrade: the same later, if it is another one
 	:param keep: name → `callback:PARAMETER` or `answer:PATH`: what is kept as `Grant.extra`, for developers
 	:param granted_scopes: `callback:PARAMETER` or `answer:PATH`: where the granted scopes are, if not in `scope`
 	:param reconnect_errors: words for a grant that is gone, besides `invalid_grant`; a template adds to these
@@ -30,12 +76,33 @@ class Quirks:
 	:param scope_prefixes: what long names of scopes have before the short ones
 	:param wider_scopes: pairs of prefixes: the scope with the second is enough for the one with the first
 	:param unnamed_scopes: granted without being named
+	:param account_request: how the account is asked for, at Userinfo URI
+	:param account_body: JSON that is sent along
 	:param account_id: paths of the account's identifier in userinfo or ID token; the first that is there counts
 	:param account_name: the same of the name that people recognize
+	:param api_headers: sent with each request to the API
+	:param api_expired: what means "expired" beside HTTP 401: statuses, and `path=value` of a JSON answer
+	:param api_base: the address that the API's paths are relative to; it may have what is kept, by its name
+	:param hosts: patterns of hosts that an address may lead to when it has what the provider said in it
+	:param revocation: how a token is given back
+	:param nonce_is_required: an ID token has the nonce of its attempt (OIDC Core 3.1.3.7, 11)
+	:param other_audiences: an ID token may be for others, too, as long as `azp` is this client
 	:param api_header: how a token is shown to the API: a header with `{token}` in its value (RFC 6750 2.1)
 	"""
 
+	scope_parameter: str = "scope"
+	rename: Mapping[str, str] = field(default_factory=dict)
+	redirect_uri: str = ""
 	code_parameter: str = "code"
+	exchange_fields: Mapping[str, str] = field(default_factory=dict)
+	renewal_fields: Mapping[str, str] = field(default_factory=dict)
+	client_fields: Mapping[str, str] = field(default_factory=dict)
+	renewal_authentication: str = ""
+	token_request: Shape = FORM
+	headers: Mapping[str, str] = field(default_factory=dict)
+	answer: Mapping[str, Any] = field(default_factory=dict)
+	trade: Trade | None = None
+	retrade: Trade | None = None
 	keep: Mapping[str, str] = field(default_factory=dict)
 	granted_scopes: str = ""
 	reconnect_errors: tuple[str, ...] = (
@@ -65,9 +132,18 @@ class Quirks:
 	wider_scopes: tuple[tuple[str, str], ...] = (("read_", "write_"),)
 	# Microsoft omits these, and whether there is a refresh token shows by itself.
 	unnamed_scopes: frozenset[str] = frozenset({"openid", "profile", "offline_access"})
+	account_request: Shape = GET
+	account_body: str = ""
 	account_id: tuple[str, ...] = ("sub", "id", "user_id")
 	account_name: tuple[str, ...] = ("email", "preferred_username", "name", "login", "username")
 	api_header: str = BEARER
+	api_headers: Mapping[str, str] = field(default_factory=dict)
+	api_expired: tuple[str, ...] = ()
+	api_base: str = ""
+	hosts: tuple[str, ...] = ()
+	revocation: Revocation = RFC_7009
+	nonce_is_required: bool = True
+	other_audiences: bool = False
 
 
 STANDARD = Quirks()

@@ -208,7 +208,7 @@ class Refresher:
 		provider, client = self.provider, self.client
 		try:
 			form = self.grant_type.form(provider, client, grant)
-			answer = token_endpoint.request(provider, client, form, self.http)
+			answer = token_endpoint.request(provider, client, form, self.http, grant.extra if grant else None)
 			try:
 				fresh = self.grant_type.read(provider, client, answer, self.clock(), grant)
 			except ConfigurationError:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import token_endpoint
+from . import client_auth, dead_grants, token_endpoint, wire
 from .client import Client
 from .errors import OAuthError, TemporaryFailure
 from .grant import Grant
-from .provider import Provider
+from .presenting import header
+from .provider import STANDARD, Provider, Quirks
+from .redact import Secret
 from .token_endpoint import Exchange
 
 if TYPE_CHECKING:
@@ -35,15 +37,16 @@ def revoke(provider: Provider, client: Client, grant: Grant, http: Transport) ->
 	if not provider.revocation_uri:
 		return False
 	confirmed, failure = True, None
-	for token, hint in ((grant.refresh_token, "refresh_token"), (grant.access_token, "access_token")):
-		if not token:
+	tokens = {"refresh": grant.refresh_token, "access": grant.access_token}
+	given_back: list[Secret] = []
+	for kind in provider.quirks.revocation.tokens:
+		token = tokens.get(kind)
+		if not token or token in given_back:
 			continue
-		form: dict[str, str] = {"token": token, "token_type_hint": hint}
+		given_back.append(token)
 		try:
-			exchange = token_endpoint.authenticated_request(
-				provider, client, provider.revocation_uri, form, http
-			)
-			confirmed = _confirms(exchange) and confirmed
+			exchange = _ask(provider, client, grant, kind, token, http)
+			confirmed = _confirms(exchange, provider.quirks) and confirmed
 		except OAuthError as error:
 			failure = error
 	if failure:
@@ -51,14 +54,38 @@ def revoke(provider: Provider, client: Client, grant: Grant, http: Transport) ->
 	return confirmed
 
 
-def _confirms(exchange: Exchange) -> bool:
+def _ask(
+	provider: Provider, client: Client, grant: Grant, kind: str, token: Secret, http: Transport
+) -> Exchange:
+	how = provider.quirks.revocation
+	url = wire.filled(provider.revocation_uri, {"token": token}, encode=True) or provider.revocation_uri
+	form: dict[str, str] = {}
+	if how.shape.body != "none" and url == provider.revocation_uri:
+		form = {how.token: token}
+		if how == STANDARD.revocation:
+			form["token_type_hint"] = f"{kind}_token"
+	if how.authentication == "client":
+		return token_endpoint.authenticated_request(provider, client, url, form, http, shape=how.shape)
+	headers: dict[str, str] = {}
+	if how.authentication == "bearer":
+		headers = header(grant.access_token, provider.quirks.api_header)
+	elif how.authentication == "basic":
+		client_auth.client_secret_basic(client, provider, {}, headers)
+	return token_endpoint.sent(provider, url, form, headers, http, how.shape)
+
+
+def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	reply, sent = exchange.reply, exchange.sent
 	answer = reply.json_object() or {}
 	name = answer.get("error")
+	if quirks.revocation.success and dead_grants.matches(answer, quirks.revocation.success):
+		return True
 	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error, others by other words.
 	if isinstance(name, str) and name.lower() in ALREADY_INVALID:
 		return True
 	refused = bool(name) or answer.get("ok") is False or answer.get("success") is False
+	if quirks.revocation.success and reply.status < 300:
+		refused = True
 	if 200 <= reply.status < 300 and not refused:
 		return True
 	if (reply.status < 400 and not refused) or reply.status in (401, 408, 429) or reply.status >= 500:

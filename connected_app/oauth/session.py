@@ -14,6 +14,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
+from . import dead_grants, wire
 from .errors import ConfigurationError, OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 	from .refresh import Refresher
 
 TIMEOUT = (10.0, 60.0)
+# In bytes: what is longer is no error.
+LONGEST_ERROR = 65536
 # A context in which an OAuthError becomes the caller's own kind of error.
 Errors = Callable[[], AbstractContextManager[None]]
 
@@ -96,13 +99,13 @@ class Session(OAuth2Session):
 			self._check(url)
 			grant = self._usable()
 		response = self._send(method, url, data, headers, grant, kwargs)
-		if response.status_code == 401 and self._can_repeat(response, data, kwargs):
+		if self._says_expired(response) and self._can_repeat(response, data, kwargs):
 			with self.errors():
 				fresh = self._adopt(self.refresher.renew(grant, rejected=True))
 			if fresh.access_token != grant.access_token or not fresh.rejected_at:
 				response.close()
 				response = self._send(method, url, data, headers, fresh, kwargs)
-				if response.status_code == 401:
+				if self._says_expired(response):
 					# The answer is the caller's, whether or not this can be noted.
 					with suppress(OAuthError):
 						self.refresher.mark_rejected(fresh)
@@ -115,10 +118,12 @@ class Session(OAuth2Session):
 		return self.token
 
 	def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-		"""Keep the token from another host that the API redirects to, in whatever header it is."""
+		"""Keep the token, in whatever header it is, and what else is for this API only from another host that the API
+		redirects to."""
 		super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 		if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
-			for name in header("", self.refresher.provider.quirks.api_header):
+			quirks = self.refresher.provider.quirks
+			for name in (*header("", quirks.api_header), *quirks.api_headers):
 				prepared_request.headers.pop(name, None)
 
 	def close(self) -> None:
@@ -140,13 +145,36 @@ class Session(OAuth2Session):
 	def _send(
 		self, method: str, url: str, data: Any, headers: Any, grant: Grant, kwargs: dict[str, Any]
 	) -> requests.Response:
-		template = self.refresher.provider.quirks.api_header
-		kwargs = {**kwargs, "auth": Presenter(grant.access_token, template)}
+		quirks = self.refresher.provider.quirks
+		kwargs = {**kwargs, "auth": Presenter(grant.access_token, quirks.api_header)}
+		if quirks.api_headers:
+			values = {**grant.extra, "client_id": self.refresher.client.client_id}
+			headers = {**wire.fields(quirks.api_headers, values), **(headers or {})}
+		proxy_for = getattr(self.refresher.http, "proxy_for", None)
+		if proxy_for and (proxy := proxy_for(url)):
+			kwargs.setdefault("proxies", {"https": proxy})
 		try:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
 		except (requests.RequestException, OSError) as error:
 			strip_frames(error)
 			raise error
+
+	def _says_expired(self, response: requests.Response) -> bool:
+		"""Whether the API no longer takes the token: by 401 (RFC 6750 3.1), or as the provider's template says."""
+		words = self.refresher.provider.quirks.api_expired
+		if response.status_code == 401 or not words:
+			return response.status_code == 401
+		if str(response.status_code) in words:
+			return True
+		paths = [word for word in words if "=" in word]
+		# A body that the caller wants to read piece by piece is the caller's.
+		if not paths or not response._content_consumed or len(response.content) > LONGEST_ERROR:  # type: ignore[attr-defined]
+			return False
+		try:
+			answer = response.json()
+		except ValueError:
+			return False
+		return any(dead_grants.matches(answer, word) for word in paths)
 
 	def _check(self, url: str) -> None:
 		parts = urlsplit(url)

@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .errors import ConfigurationError, Sentence
+from .provider import STANDARD, Provider, Quirks, Revocation, Trade
+from .shape import FORM, QUERY, Shape
 
 if sys.version_info >= (3, 11):
 	import tomllib
@@ -327,6 +329,100 @@ class Template:
 		"""
 		return self._filled(self[path], inputs) if self[path] else ""
 
+	def provider(self, inputs: Mapping[str, str]) -> Provider:
+		"""The provider as the template knows it; without what only its metadata say.
+
+		:param inputs: as `checked` gives them
+		"""
+		return Provider(
+			authorization_uri=self.address("authorize", inputs),
+			token_uri=self.address("token", inputs),
+			refresh_uri=self.address("refresh", inputs),
+			revocation_uri=self.address("revoke.url", inputs),
+			userinfo_uri=self.address("account.url", inputs),
+			jwks_uri=self.address("jwks", inputs),
+			issuer=self.address("issuer", inputs),
+			scope_separator=self["separator"],
+			scope_on_refresh=self["scope_on_refresh"],
+			quirks=self.quirks(inputs),
+		)
+
+	def quirks(self, inputs: Mapping[str, str]) -> Quirks:
+		"""Where the provider differs from the standards."""
+		headers = {
+			**(self["headers"] or {}),
+			**({"User-Agent": self["user_agent"]} if self["user_agent"] else {}),
+		}
+		errors = self.values.get("errors", {})
+		return Quirks(
+			scope_parameter=self["scope_parameter"],
+			rename=self["rename"] or {},
+			redirect_uri=self._text("redirect_uri", inputs),
+			code_parameter=self["code_parameter"],
+			exchange_fields=self._fields("exchange", inputs),
+			renewal_fields=self._fields("renew", inputs),
+			client_fields=self._fields("client", inputs),
+			renewal_authentication=self["renewal_authentication"] or "",
+			token_request=Shape(
+				method=self["method"], body="query" if self["method"] == "GET" else self["body"]
+			),
+			headers=headers,
+			answer=self["answer"] or {},
+			trade=self._trade("trade", inputs),
+			retrade=self._trade("retrade", inputs),
+			keep=self["keep"] or {},
+			granted_scopes=self["granted_scopes"] or "",
+			reconnect_errors=(*STANDARD.reconnect_errors, *errors.get("reconnect", ())),
+			later_errors=(*STANDARD.later_errors, *errors.get("later", ())),
+			admin_errors=tuple(errors.get("admin", ())),
+			declined_errors=tuple(errors.get("declined", ())),
+			account_request=Shape(
+				method=self["account.method"], body="none", headers=self["account.headers"] or {}
+			),
+			account_body=self["account.body"] or "",
+			account_id=_paths(self["account.id"], STANDARD.account_id),
+			account_name=_paths(self["account.name"], STANDARD.account_name),
+			api_header=self["api.header"],
+			api_headers=self._fields("api.headers", inputs),
+			api_expired=tuple(str(each) for each in self["api.expired"] or ()),
+			api_base=self.address("api.base", inputs),
+			hosts=tuple(self["hosts"] or ()),
+			revocation=Revocation(
+				shape=Shape(method=self["revoke.method"], body=self["revoke.body"]),
+				token=self["revoke.token"],
+				authentication=self["revoke.auth"],
+				tokens=tuple(self["revoke.tokens"]),
+				success=self["revoke.success"] or "",
+			),
+			nonce_is_required=self["identity.nonce"],
+			other_audiences=self["identity.audiences"] == "azp",
+		)
+
+	def parameters(self, inputs: Mapping[str, str]) -> dict[str, str]:
+		"""The extra parameters of the consent page."""
+		return self._fields("parameters", inputs)
+
+	def scopes(self, inputs: Mapping[str, str]) -> list[str]:
+		"""The scopes that are asked for by default; some have an input in them."""
+		return [_with(scope, inputs) for scope in self["scopes"]]
+
+	def _trade(self, name: str, inputs: Mapping[str, str]) -> Trade | None:
+		if self["renewal"] != "exchange" or name not in self.values:
+			return None
+		method = self[f"{name}.method"]
+		return Trade(
+			url=self.address(f"{name}.url", inputs),
+			fields=self._fields(f"{name}.fields", inputs),
+			shape=QUERY if method == "GET" else FORM,
+		)
+
+	def _fields(self, path: str, inputs: Mapping[str, str]) -> dict[str, str]:
+		"""A table with the inputs filled in, and nothing else."""
+		return {name: _with(value, inputs) for name, value in (self[path] or {}).items()}
+
+	def _text(self, path: str, inputs: Mapping[str, str]) -> str:
+		return _with(self[path] or "", inputs)
+
 	def _filled(self, address: str, inputs: Mapping[str, str]) -> str:
 		"""Within a host an input is part of a name; behind the host it is one encoded piece."""
 		scheme, _separator, rest = address.partition("://")
@@ -352,6 +448,14 @@ class Template:
 			return quote(inputs[name], safe="")
 
 		return f"{scheme}://{_PLACEHOLDER.sub(in_host, host)}{slash}{_PLACEHOLDER.sub(behind, path)}"
+
+
+def _paths(own: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+	return (own, *usual) if own else usual
+
+
+def _with(text: str, inputs: Mapping[str, str]) -> str:
+	return _PLACEHOLDER.sub(lambda found: inputs.get(found[1], found[0]), text)
 
 
 def load(folders: Iterable[Path]) -> dict[str, Template]:

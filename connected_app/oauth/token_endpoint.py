@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import dead_grants
+from . import dead_grants, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply
-from .provider import STANDARD, Provider, Quirks
+from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Secret, as_secrets, printable, redact
+from .shape import Shape
 
 if TYPE_CHECKING:
 	from .net import Transport
@@ -57,47 +58,106 @@ class Exchange:
 
 
 def authenticated_request(
-	provider: Provider, client: Client, url: str, form: Mapping[str, str], http: Transport
+	provider: Provider,
+	client: Client,
+	url: str,
+	form: Mapping[str, str],
+	http: Transport,
+	*,
+	shape: Shape | None = None,
 ) -> Exchange:
-	"""POST `form`, with the client's authentication, to an endpoint of the provider (RFC 6749 2.3): for tokens, revocation
+	"""Send `form`, with the client's authentication, to an endpoint of the provider (RFC 6749 2.3): for tokens, revocation
 	(RFC 7009), introspection (RFC 7662).
 
+	:param shape: how it is sent; a POST of a form by default
 	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
 	"""
 	fields: dict[str, str] = {key: Secret(value) for key, value in form.items()}
 	headers: dict[str, str] = {}
 	authenticate(provider, client, fields, headers)
-	sent = [value for key, value in fields.items() if key not in PUBLIC]
-	sent += [Secret(value.partition(" ")[2]) for value in headers.values()]
-	return Exchange(reply=http.post(url, fields, headers), sent=tuple(sent))
+	return sent(provider, url, fields, headers, http, shape or Shape())
 
 
-def request(provider: Provider, client: Client, form: Mapping[str, str], http: Transport) -> dict[str, Any]:
+def sent(
+	provider: Provider,
+	url: str,
+	fields: Mapping[str, str],
+	headers: Mapping[str, str],
+	http: Transport,
+	shape: Shape,
+) -> Exchange:
+	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
+	quirks = provider.quirks
+	secrets = [value for key, value in fields.items() if key not in PUBLIC]
+	secrets += [Secret(value.partition(" ")[2]) for value in headers.values()]
+	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
+	reply = wire.send(shape, url, named, {**quirks.headers, **headers}, http)
+	return Exchange(reply=reply, sent=tuple(secrets))
+
+
+def request(
+	provider: Provider,
+	client: Client,
+	form: Mapping[str, str],
+	http: Transport,
+	said: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
 	"""Ask the token endpoint (RFC 6749 3.2, 5).
 
+	:param said: what the provider has said before, for an address with that in it
 	:returns: the token response, as the provider sent it
 	:raises ReconnectRequired: `grant_invalid`
 	:raises TemporaryFailure: `network`, `timeout`, `server_error`, `rate_limited`, `redirected`, `response_invalid`,
 		`response_too_large`
 	:raises ConfigurationError: the provider's error code, or what `net` and `client_auth` raise
 	"""
-	url = provider.endpoint("token_uri")
+	url, quirks = provider.endpoint("token_uri"), provider.quirks
 	is_refresh = form.get("grant_type") == "refresh_token"
 	if is_refresh and provider.refresh_uri:
 		url = provider.refresh_uri
-	exchange = authenticated_request(provider, client, url, form, http)
-	if is_refresh and (dead := _dead_grant(exchange, provider.quirks)):
-		raise dead
-	answer: dict[str, Any] = as_secrets(read(exchange.reply))
-	if answer.get("error") or exchange.reply.status >= 400 or answer.get("ok") is False:
-		raise error_from(
-			answer,
-			exchange.reply,
-			sent=exchange.sent,
-			quirks=provider.quirks,
-			grant_type=form.get("grant_type", ""),
+	if is_refresh and quirks.trade:
+		return trade(
+			provider, client, quirks.retrade or quirks.trade, form["refresh_token"], http, is_refresh=True
 		)
+	if is_refresh and quirks.renewal_authentication:
+		client = replace(client, authentication=quirks.renewal_authentication)
+	address = wire.address(url, said or {}, quirks.hosts)
+	if address is None:
+		raise missing(Sentence("Token URI"))
+	exchange = authenticated_request(provider, client, address, form, http, shape=quirks.token_request)
+	return _answer(provider, exchange, form.get("grant_type", ""))
+
+
+def trade(
+	provider: Provider, client: Client, trade: Trade, token: str, http: Transport, *, is_refresh: bool
+) -> dict[str, Any]:
+	"""Exchange a token for a longer-lived one, as `Quirks.trade` says. Returns and raises as `request`."""
+	values = {
+		"access_token": Secret(token),
+		"client_id": client.client_id,
+		"client_secret": client.client_secret or "",
+	}
+	url = wire.filled(trade.url, values, encode=True) or trade.url
+	fields = {name: Secret(value) for name, value in wire.fields(trade.fields, values).items()}
+	exchange = sent(provider, url, fields, {}, http, trade.shape)
+	return _answer(provider, exchange, "refresh_token" if is_refresh else "authorization_code")
+
+
+def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str, Any]:
+	quirks, reply = provider.quirks, exchange.reply
+	if grant_type == "refresh_token" and (dead := _dead_grant(exchange, quirks)):
+		raise dead
+	answer: dict[str, Any] = as_secrets(read(reply))
+	failed = bool(answer.get("error")) or reply.status >= 400 or answer.get("ok") is False
+	if failed or (not wire.standard(answer, quirks).get("access_token") and says_why(answer, quirks)):
+		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
 	return answer
+
+
+def says_why(answer: Mapping[str, Any], quirks: Quirks) -> bool:
+	"""Whether an answer with HTTP 200 and no token has a word of the template in it."""
+	words = (*quirks.reconnect_errors, *quirks.later_errors, *quirks.admin_errors)
+	return any("=" in word and dead_grants.matches(answer, word) for word in words)
 
 
 def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
@@ -111,7 +171,7 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 		return None
 	if answer is None:
 		answer = dict(parse_qsl(text, max_num_fields=100)) if reply.status < 300 else {}
-	if answer.get("access_token"):
+	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
 	answer = json.loads(redact(json.dumps(answer), sent))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
-from . import id_token, paths
+from . import id_token, paths, wire
 from .client import Client
-from .errors import OAuthError, ReconnectRequired
+from .errors import OAuthError, ReconnectRequired, Sentence
 from .grant import LONGEST_SUBJECT, Account, Grant
 from .presenting import header
-from .provider import Provider
+from .provider import Provider, missing
 from .redact import printable
 
 if TYPE_CHECKING:
@@ -21,13 +23,20 @@ _STANDARD_NAMES = ("email", "preferred_username", "name")
 
 
 def account(
-	provider: Provider, client: Client, grant: Grant, claims: Mapping[str, Any] | None, http: Transport
-) -> Account | None:
-	"""The account behind `grant`, or None where the provider does not say.
+	provider: Provider,
+	client: Client,
+	grant: Grant,
+	claims: Mapping[str, Any] | None,
+	http: Transport,
+	*,
+	answer: Mapping[str, Any] | None = None,
+) -> tuple[Account | None, Mapping[str, Any]]:
+	"""The account behind `grant`, or None where the provider does not say; and all that it said.
 
 	A userinfo endpoint that fails costs nothing but the name: the code has been spent and the grant is good.
 
 	:param claims: of the verified ID token
+	:param answer: the token response, where some providers say whose it is
 	:raises ReconnectRequired: `userinfo_subject_mismatch` (OIDC Core 5.3.2)
 	"""
 	told = dict(claims or {})
@@ -43,18 +52,26 @@ def account(
 				"Please connect again; if this happens twice, tell an administrator.",
 			)
 		told = {**said, **told}
-	subject = paths.first(told, provider.quirks.account_id)
-	if not isinstance(subject, str | int) or isinstance(subject, bool):
-		return None
-	names = (paths.at(told, path) for path in provider.quirks.account_name)
+	said = {**told, "answer:": answer}
+	ids = (_at(said, path) for path in provider.quirks.account_id)
+	subject = next((each for each in ids if each and isinstance(each, str | int) and each is not True), None)
+	if subject is None:
+		return None, told
+	names = (_at(said, path) for path in provider.quirks.account_name)
 	name = next((name for name in names if isinstance(name, str) and name), "")
-	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140))
+	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140)), told
+
+
+def _at(said: Mapping[str, Any], path: str) -> Any:
+	"""What is at a path of what the account request said, or with `answer:` before it, of the token response."""
+	kind, colon, inner = path.partition(":")
+	return paths.at(said["answer:"], inner) if colon and kind == "answer" else paths.at(said, path)
 
 
 def fetch(provider: Provider, client: Client, grant: Grant, http: Transport) -> dict[str, Any] | None:
 	"""What the userinfo endpoint says of `grant`'s account, or None when it says nothing usable."""
 	try:
-		reply = ask(provider, grant, http)
+		reply = ask(provider, client, grant, http)
 	except OAuthError:
 		return None
 	return read(provider, client, reply, http)
@@ -73,6 +90,30 @@ def read(provider: Provider, client: Client, reply: Reply, http: Transport) -> d
 		return None
 
 
-def ask(provider: Provider, grant: Grant, http: Transport) -> Reply:
-	"""The userinfo endpoint's answer to `grant` (OIDC Core 5.3.1). Raises as `net.Http.get`."""
-	return http.get(provider.userinfo_uri, header(grant.access_token, provider.quirks.api_header))
+def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Reply:
+	"""The userinfo endpoint's answer to `grant` (OIDC Core 5.3.1). Raises as `net.Http.send`.
+
+	:raises ConfigurationError: `host_not_allowed`; `endpoint_missing`, when the address needs what the provider has not said
+	"""
+	quirks = provider.quirks
+	values = {**grant.extra, "token": grant.access_token, "client_id": client.client_id}
+	if client.client_secret:
+		values["client_secret"] = client.client_secret
+	url = wire.address(provider.userinfo_uri, values, quirks.hosts)
+	if url is None:
+		raise missing(Sentence("Userinfo URI"))
+	fixed = {**quirks.headers, **quirks.api_headers, **quirks.account_request.headers}
+	headers = {**wire.fields(fixed, values), **header(grant.access_token, quirks.api_header)}
+	if quirks.account_request.method == "GET" and url == provider.userinfo_uri:
+		return http.get(url, headers)
+	body = wire.known(quirks.account_body, values)
+	is_json = body.startswith("{") and quirks.account_body.startswith('{"')
+	return http.send(
+		quirks.account_request.method,
+		url,
+		# A token in the address is named by no error.
+		params=None if url == provider.userinfo_uri else {},
+		json=json.loads(body) if is_json else None,
+		data=dict(parse_qsl(body)) if body and not is_json else None,
+		headers=headers,
+	)

@@ -21,15 +21,6 @@ from connected_app.site.errors import localized
 from connected_app.site.http import http
 from connected_app.site.settings import AppSettings
 
-ENDPOINT_FIELDS = {
-	"issuer": "issuer",
-	"authorization_uri": "authorization_endpoint",
-	"token_uri": "token_endpoint",
-	"revocation_uri": "revocation_endpoint",
-	"userinfo_uri": "userinfo_endpoint",
-	"introspection_uri": "introspection_endpoint",
-	"jwks_uri": "jwks_uri",
-}
 # Providers that give a refresh token only when these are sent along with the authorization request.
 OFFLINE_PARAMETERS = {
 	"accounts.google.com": {"access_type": "offline", "prompt": "consent"},
@@ -336,13 +327,18 @@ class _Check:
 			return None
 		try:
 			metadata = discovery.fetch(
-				app.openid_configuration, self.http, issuer if "{tenantid}" in issuer else ""
+				app.openid_configuration,
+				self.http,
+				issuer if "{tenantid}" in issuer else "",
+				any_issuer=app.any_issuer,
 			)
 		except OAuthError as error:
 			self.pass_on("discovery", field, error)
 			return None
 		self.ok("discovery", field, _("The provider's OpenID Configuration can be read."))
-		for name, published in ((name, getattr(metadata, key)) for name, key in ENDPOINT_FIELDS.items()):
+		for name, published in (
+			(name, getattr(metadata, key)) for name, key in settings.ENDPOINT_FIELDS.items()
+		):
 			ours = self.uri(name).strip()
 			# Tokens are not introspected where no address is set.
 			if not published or ours == published or (not ours and name == "introspection_uri"):

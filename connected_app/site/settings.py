@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,8 +15,10 @@ from frappe.utils import cint, get_url
 from connected_app.oauth import client_auth
 from connected_app.oauth.client import Client, Settings
 from connected_app.oauth.errors import ConfigurationError, OAuthError
-from connected_app.oauth.provider import Provider
+from connected_app.oauth.provider import STANDARD, Provider, Revocation
 from connected_app.oauth.redact import Secret, as_secrets
+from connected_app.oauth.shape import Shape
+from connected_app.site import templates
 from connected_app.site.passwords import has_password
 
 DOCTYPE = "Connected App"
@@ -24,7 +26,17 @@ DOCTYPE = "Connected App"
 # this app. Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 # What revoking a token later needs of the client (see `site/revocation.py`).
+REVOKING_QUIRKS = ("rename", "headers", "api_header")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
+ENDPOINT_FIELDS = {
+	"issuer": "issuer",
+	"authorization_uri": "authorization_endpoint",
+	"token_uri": "token_endpoint",
+	"revocation_uri": "revocation_endpoint",
+	"userinfo_uri": "userinfo_endpoint",
+	"introspection_uri": "introspection_endpoint",
+	"jwks_uri": "jwks_uri",
+}
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -46,6 +58,7 @@ class AppSettings:
 	everyone_may_connect: bool = False
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
+	any_issuer: bool = False
 
 	def check_enabled(self) -> None:
 		"""
@@ -94,9 +107,11 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		userinfo_uri=row.userinfo_uri or "",
 		jwks_uri=row.jwks_uri or "",
 		issuer=row.issuer or "",
+		refresh_uri=_refresh_uri(row),
 		scope_separator="," if row.scope_separator == "Comma" else " ",
 		scope_on_refresh=(row.scope_on_refresh or "Omit").lower(),
 		metadata=_metadata(row),
+		quirks=templates.quirks_of(row),
 	)
 	client = Client(
 		client_id=row.client_id or "",
@@ -104,7 +119,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
 		use_pkce=bool(row.use_pkce),
-		authentication=authentication(row.client_authentication or "Automatic"),
+		authentication=_authentication(row),
 		authorization_parameters=authorization_parameters(row),
 		leeway=cint(row.leeway),
 	)
@@ -117,6 +132,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
+		any_issuer=bool(row.accept_other_issuer),
 	)
 
 
@@ -128,7 +144,7 @@ def for_session(row: Document) -> AppSettings:
 		scopes=scopes(row),
 		leeway=cint(row.leeway),
 	)
-	provider = Provider(token_uri=row.token_uri or "")
+	provider = Provider(token_uri=row.token_uri or "", quirks=templates.quirks_of(row))
 	return AppSettings(name=row.name, provider=provider, client=client, enabled=bool(row.enabled))
 
 
@@ -147,14 +163,16 @@ def for_revoking(connected_app: str) -> Settings:
 		# What Automatic means is in the provider's metadata.
 		authentication=client_auth.method(app.provider, app.client),
 	)
-	return Settings(Provider(revocation_uri=app.provider.revocation_uri), client)
+	return Settings(Provider(revocation_uri=app.provider.revocation_uri, quirks=app.provider.quirks), client)
 
 
 def to_json(revoking: Settings) -> Secret:
 	"""`for_revoking`'s settings as they are kept with tokens that wait to be revoked."""
 	provider, client = revoking
 	values = (client.client_id, client.client_secret, client.authentication, provider.revocation_uri)
-	return Secret(json.dumps(dict(zip(REVOKING, values, strict=True))))
+	how = asdict(provider.quirks.revocation)
+	quirks = {name: getattr(provider.quirks, name) for name in REVOKING_QUIRKS}
+	return Secret(json.dumps({**dict(zip(REVOKING, values, strict=True)), **quirks, "revocation": how}))
 
 
 def from_json(text: Secret) -> Settings:
@@ -165,7 +183,11 @@ def from_json(text: Secret) -> Settings:
 		client_secret=values["client_secret"],
 		authentication=authentication(values["client_authentication"]),
 	)
-	return Settings(Provider(revocation_uri=values["revocation_uri"]), client)
+	quirks = STANDARD
+	if how := values.get("revocation"):
+		revocation = Revocation(**{**how, "shape": Shape(**how["shape"]), "tokens": tuple(how["tokens"])})
+		quirks = replace(STANDARD, revocation=revocation, **{name: values[name] for name in REVOKING_QUIRKS})
+	return Settings(Provider(revocation_uri=values["revocation_uri"], quirks=quirks), client)
 
 
 def authentication(choice: str) -> str:
@@ -180,6 +202,20 @@ def scopes(row: Document) -> tuple[str, ...]:
 
 def authorization_parameters(row: Document) -> dict[str, str]:
 	return {child.key: child.value or "" for child in row.query_parameters if child.key}
+
+
+def _authentication(row: Document) -> str:
+	"""The row's choice; *Automatic* is the template's, which knows more ways than the form."""
+	chosen = authentication(row.client_authentication or "Automatic")
+	template = templates.of_row(row) if chosen == "automatic" else None
+	return str(template["client_authentication"]) if template else chosen
+
+
+def _refresh_uri(row: Document) -> str:
+	template = templates.of_row(row)
+	if not template or not template["refresh"]:
+		return ""
+	return template.address("refresh", templates.inputs_of(row))
 
 
 def suggested_redirect_uri(connected_app: str) -> str:

@@ -10,7 +10,7 @@ import frappe
 
 from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.templates import Template
-from connected_app.site import providers
+from connected_app.site import providers, templates
 from connected_app.tests.site import Browser, Case, make_user, needs_providers
 
 PLAIN = Template(
@@ -38,7 +38,7 @@ SIGNED = Template(
 
 
 def known(*templates: Template) -> Any:
-	return patch.object(providers, "all_templates", lambda: {each.key: each for each in templates})
+	return patch.object(templates, "all_templates", lambda: {each.key: each for each in templates})
 
 
 class TestProviderTemplates(Case):
@@ -74,7 +74,7 @@ class TestProviderTemplates(Case):
 			)
 			self.assertEqual(app.get_scopes(), ["read", "offline"])
 			self.assertEqual(app.get_query_params(), {"access_type": "offline"})
-			self.assertEqual(providers.inputs_of(app), {"region": "eu"})
+			self.assertEqual(templates.inputs_of(app), {"region": "eu"})
 
 	def test_what_an_admin_changed_stays(self) -> None:
 		"""A newer template offers, and never overwrites; saving changes nothing by itself."""
@@ -136,7 +136,7 @@ class TestProviderTemplates(Case):
 
 	def test_the_folder_of_another_app(self) -> None:
 		with patch.object(frappe, "get_hooks", lambda hook: ["frappe/nothing_here"]):
-			self.assertIn("google", providers.all_templates())
+			self.assertIn("google", templates.all_templates())
 
 
 @needs_providers

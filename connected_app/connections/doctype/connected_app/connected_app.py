@@ -34,6 +34,9 @@ class ConnectedApp(SecretKeeper):
 		from frappe.integrations.doctype.query_parameters.query_parameters import QueryParameters
 		from frappe.types import DF
 
+		accept_missing_nonce: DF.Check
+		accept_other_audiences: DF.Check
+		accept_other_issuer: DF.Check
 		allowed_roles: DF.TableMultiSelect[HasRole]
 		authorization_uri: DF.SmallText | None
 		client_authentication: DF.Literal["Automatic", "Basic", "Post", "None"]
@@ -48,6 +51,8 @@ class ConnectedApp(SecretKeeper):
 		leeway: DF.Int
 		mail_servers: DF.SmallText | None
 		openid_configuration: DF.Data | None
+		provider: DF.Autocomplete | None
+		provider_inputs: DF.Code | None
 		provider_metadata: DF.Code | None
 		provider_name: DF.Data
 		query_parameters: DF.Table[QueryParameters]
@@ -141,7 +146,10 @@ class ConnectedApp(SecretKeeper):
 		# Called over HTTP this document is what the browser posted: only its name is used.
 		app = settings.read(self.name)
 		with raises_frappe_errors():
-			return dict(discovery.fetch(app.openid_configuration, app.provider.issuer).document)
+			metadata = discovery.fetch(
+				app.openid_configuration, app.provider.issuer, any_issuer=app.any_issuer
+			)
+			return dict(metadata.document)
 
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
 		"""The user's Token Cache; without one, redirect the browser to the consent screen.

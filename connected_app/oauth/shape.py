@@ -1,0 +1,24 @@
+"""How a request is sent: method, body, fixed headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+	"""How a request is sent.
+
+	:param body: "form", "json", "query" (in the address), or "none"
+	:param headers: sent along, whatever the request is
+	"""
+
+	method: str = "POST"
+	body: str = "form"
+	headers: Mapping[str, str] = field(default_factory=dict)
+
+
+FORM = Shape()
+QUERY = Shape(method="GET", body="query")
+GET = Shape(method="GET", body="none")

@@ -1,0 +1,140 @@
+"""Requests in the shape that a provider wants, and its answers in the shape of the standard. All of it is data in `Quirks`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from .errors import ConfigurationError, Sentence
+from .paths import at
+from .provider import Quirks
+from .redact import Secret, printable
+from .shape import Shape
+
+if TYPE_CHECKING:
+	from .net import Reply, Transport
+
+LONGEST_KEPT = 2000
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+# Names that a token response has (RFC 6749 5.1).
+STANDARD = ("access_token", "refresh_token", "token_type", "scope")
+# How a life is said, and under which name `oauth.lifetimes` reads that.
+UNITS = {
+	"seconds": ("expires_in", 1.0),
+	"milliseconds": ("expires_in", 0.001),
+	"epoch": ("expires_at", 1.0),
+	"epoch_milliseconds": ("expires_at", 1.0),
+	"iso": ("expires_at", 1.0),
+}
+
+
+def send(
+	shape: Shape, url: str, fields: Mapping[str, str], headers: Mapping[str, str], http: Transport
+) -> Reply:
+	"""Send `fields` to `url`. Redirects are not followed. Raises as `net.Http.send`."""
+	headers = {**shape.headers, **headers}
+	if (shape.method, shape.body) == ("POST", "form"):
+		return http.post(url, fields, headers)
+	if shape.body == "query":
+		return http.send(shape.method, url, params=fields, headers=headers)
+	if shape.body == "json":
+		return http.send(shape.method, url, json=fields, headers=headers)
+	if shape.body == "none":
+		return http.send(shape.method, url, headers=headers)
+	return http.send(shape.method, url, data=fields, headers=headers)
+
+
+def filled(text: str, values: Mapping[str, str], *, encode: bool = False) -> str | None:
+	"""`text` with each `{name}` replaced; None where one of them is not known.
+
+	:param encode: percent-encode the values, for an address
+	"""
+	names = _PLACEHOLDER.findall(text)
+	if any(not values.get(name) for name in names):
+		return None
+	done = _PLACEHOLDER.sub(
+		lambda found: quote(values[found[1]], safe="") if encode else values[found[1]], text
+	)
+	return Secret(done) if names else done
+
+
+def known(text: str, values: Mapping[str, str]) -> str:
+	"""`text` with the `{name}`s that are known replaced, and the others left: in GraphQL, braces have another meaning."""
+	return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str | None:
+	"""An address with what the provider said filled in; None where it has not said it.
+
+	:param hosts: patterns of the hosts that it may then lead to
+	:raises ConfigurationError: `host_not_allowed`
+	"""
+	if not _PLACEHOLDER.search(text):
+		return text
+	done = filled(text, values, encode=True)
+	if done is None:
+		return None
+	if _PLACEHOLDER.search(urlsplit(text).netloc):
+		netloc = urlsplit(done).netloc.lower()
+		if not any(fnmatchcase(netloc, pattern.lower()) for pattern in hosts):
+			raise ConfigurationError(
+				"host_not_allowed",
+				Sentence(
+					"The provider named the host {0}, which its template does not allow.",
+					printable(netloc, 100),
+				),
+				"Nothing was sent there. Check the provider's template.",
+			)
+	return done
+
+
+def fields(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+	"""The fields of a template, filled in; one of which something is not known is left out."""
+	done = {name: filled(text, values) for name, text in templates.items()}
+	return {name: value for name, value in done.items() if value is not None}
+
+
+def standard(answer: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
+	"""A token response with its values at the names that the standard has for them (RFC 6749 5.1)."""
+	done = dict(answer)
+	for name in STANDARD:
+		if path := quirks.answer.get(name):
+			found = at(answer, path)
+			# Slack's user token is nested in the first answer, and at its usual place in those to a refresh.
+			if found is not None:
+				done[name] = found
+	path, unit = quirks.answer.get("expires", ""), quirks.answer.get("unit", "seconds")
+	if path or unit != "seconds":
+		found = at(answer, path or "expires_in")
+		name, factor = UNITS[unit]
+		done.pop("expires_in", None)
+		done.pop("expires_at", None)
+		if found not in (None, ""):
+			done[name] = _scaled(found, factor)
+	life = quirks.answer.get("default_life")
+	if life and done.get("expires_in") in (None, "") and done.get("expires_at") in (None, ""):
+		done["expires_in"] = life
+	return done
+
+
+def _scaled(value: Any, factor: float) -> Any:
+	if factor == 1.0 or isinstance(value, bool):
+		return value
+	try:
+		return float(value) * factor
+	except (TypeError, ValueError):
+		return value
+
+
+def kept(quirks: Quirks, source: str, said: object) -> dict[str, Secret]:
+	"""What is kept for developers of what `source` ("callback", "answer", "userinfo") has `said`."""
+	found = {}
+	for name, where in quirks.keep.items():
+		kind, _colon, path = where.partition(":")
+		value = at(said, path) if kind == source else None
+		if isinstance(value, str | int | float) and value != "":
+			found[name] = Secret(str(value)[:LONGEST_KEPT])
+	return found

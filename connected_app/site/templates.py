@@ -1,0 +1,140 @@
+"""The provider templates of this site: this app's, and those of other installed apps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import frappe
+from frappe import _
+
+from connected_app.oauth import templates
+from connected_app.oauth.errors import ConfigurationError, Sentence
+from connected_app.oauth.provider import STANDARD, Quirks
+from connected_app.oauth.templates import Template
+
+OWN = Path(__file__).resolve().parents[1] / "providers"
+
+
+def all_templates() -> dict[str, Template]:
+	"""The templates of this app, and of the installed apps whose `hooks.py` says where theirs are:
+
+	`connected_app_providers = ["my_app/oauth_providers"]`, a folder within the app's package.
+
+	:raises ConfigurationError: `template_invalid`
+	"""
+	return _loaded(_folders())
+
+
+def _folders() -> tuple[Path, ...]:
+	folders = [OWN]
+	for entry in frappe.get_hooks("connected_app_providers"):
+		app, _slash, rest = entry.partition("/")
+		folders.append(Path(frappe.get_app_path(app, *rest.split("/"))))
+	return tuple(folders)
+
+
+@lru_cache(maxsize=8)
+def _loaded(folders: tuple[Path, ...]) -> dict[str, Template]:
+	return templates.load(folders)
+
+
+def find(key: str) -> Template:
+	"""
+	:raises ConfigurationError: `template_unknown`, `template_invalid`
+	"""
+	template = all_templates().get(key)
+	if template is None or not template.is_offered:
+		raise ConfigurationError(
+			"template_unknown",
+			Sentence("There is no provider template called {0}.", key),
+			"Choose one of the list, or leave Provider empty and fill in the fields.",
+		)
+	return template
+
+
+def search(text: str = "") -> list[Template]:
+	"""Those that an admin can choose, by name; `text` is looked for in name, key and category."""
+	wanted = text.casefold().split()
+
+	def matches(template: Template) -> bool:
+		about = f"{template.name} {template.key} {template['category']}".casefold()
+		return all(word in about for word in wanted)
+
+	found = [each for each in all_templates().values() if each.is_offered and matches(each)]
+	return sorted(found, key=lambda each: each.name.casefold())
+
+
+def about(template: Template) -> dict[str, Any]:
+	"""What the picker, the steps and the command line say of a template. English words of the data are translated."""
+	checked = template.values.get("checked", {})
+	return {
+		"key": template.key,
+		"name": template.name,
+		"category": template["category"],
+		"register": template["register"] or "",
+		"guide": template["guide"] or "",
+		"notes": [_(note) for note in template["notes"] or []],
+		"unsupported": _(template["unsupported"]) if template["unsupported"] else "",
+		"inputs": [
+			{
+				"name": each.name,
+				"label": _(each.label),
+				"example": each.example,
+				"choices": {value: _(words) for value, words in each.choices.items()},
+				"default": each.default,
+			}
+			for each in template.inputs
+		],
+		"scopes": template["scopes"],
+		"scope_words": {scope: _(words) for scope, words in (template["scope_words"] or {}).items()},
+		"checked_on": str(checked.get("on") or ""),
+		"checked_by": checked.get("by", []),
+		"confidence": checked.get("confidence", ""),
+	}
+
+
+def inputs_of(row: Any) -> dict[str, str]:
+	"""What an admin has entered for the template of a Connected App."""
+	return _inputs(row.provider_inputs or "{}")
+
+
+def _inputs(text: str) -> dict[str, str]:
+	try:
+		inputs = json.loads(text)
+	except ValueError:
+		return {}
+	return {str(name): str(value) for name, value in inputs.items()} if isinstance(inputs, dict) else {}
+
+
+def of_row(row: Any) -> Template | None:
+	"""The template of a Connected App; None without one, or where the app that brought it is gone."""
+	return all_templates().get(row.provider) if row.provider else None
+
+
+def quirks_of(row: Any) -> Quirks:
+	"""Where the provider of a Connected App differs from the standards: by its template, and by what an admin accepts."""
+	template = of_row(row)
+	quirks = _quirks(template.key, row.provider_inputs or "{}", _folders()) if template else STANDARD
+	if row.accept_missing_nonce or row.accept_other_audiences:
+		return replace(
+			quirks,
+			nonce_is_required=quirks.nonce_is_required and not row.accept_missing_nonce,
+			other_audiences=quirks.other_audiences or bool(row.accept_other_audiences),
+		)
+	return quirks
+
+
+@lru_cache(maxsize=512)
+def _quirks(key: str, inputs: str, folders: tuple[Path, ...]) -> Quirks:
+	template = _loaded(folders)[key]
+	given = {**{each.name: each.default for each in template.inputs}, **_inputs(inputs)}
+	try:
+		given = template.checked(given)
+	except ConfigurationError:
+		# An update of the app has changed what is asked for: the addresses stand in the row, and go on working.
+		return template.quirks({**{each.name: each.example or "x" for each in template.inputs}, **given})
+	return template.quirks(given)
