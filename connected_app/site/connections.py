@@ -166,10 +166,10 @@ def _ask_userinfo(app: AppSettings, refresher: Refresher, grant: Grant, subject:
 	"""
 	if not app.provider.userinfo_uri:
 		return 0
-	reply = userinfo.ask(app.provider, grant, refresher.http)
+	reply = userinfo.ask(app.provider, app.client, grant, refresher.http)
 	if reply.status == 401:
 		grant = refresher.renew(grant, rejected=True)
-		reply = userinfo.ask(app.provider, grant, refresher.http)
+		reply = userinfo.ask(app.provider, app.client, grant, refresher.http)
 	if reply.status == 401:
 		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
 	said = userinfo.read(app.provider, app.client, reply, refresher.http) or {}

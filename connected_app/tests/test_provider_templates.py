@@ -37,8 +37,8 @@ SIGNED = Template(
 )
 
 
-def known(*templates: Template) -> Any:
-	return patch.object(templates, "all_templates", lambda: {each.key: each for each in templates})
+def known(*given: Template) -> Any:
+	return patch.object(templates, "all_templates", lambda: {each.key: each for each in given})
 
 
 class TestProviderTemplates(Case):
