@@ -15,6 +15,13 @@ app_include_js = [
 	f"/assets/connected_app/js/connected_app_desk.js?v={_version}",
 ]
 app_include_css = f"/assets/connected_app/css/connected_app_desk.css?v={_version}"
+# The parts of the form, one file a subject; the DocType's own script says how they work together.
+doctype_js = {
+	"Connected App": [
+		f"public/js/connected_app_form/{part}.js"
+		for part in ("steps", "configuration", "findings", "connection", "people", "redirect_uri")
+	]
+}
 web_include_js = [
 	f"/assets/connected_app/js/connected_app_message.js?v={_version}",
 	f"/assets/connected_app/js/connected_app_portal.js?v={_version}",

@@ -108,7 +108,7 @@ export const waitForConnection = (page, words, timeout = 20000) =>
 
 export async function openForm(page, name) {
 	await page.goto(`${base}/app/connected-app/${name}`);
-	await page.waitForFunction((name) => window.cur_frm?.doc?.name === name && cur_frm.connection, name, {
+	await page.waitForFunction((name) => window.cur_frm?.doc?.name === name && cur_frm.connected_app?.connection, name, {
 		timeout: 30000,
 	});
 	await page.waitForFunction(() => document.querySelector(".connected-app-connection"));

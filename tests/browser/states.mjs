@@ -227,7 +227,7 @@ export async function disabling(page, provider) {
 	await connectQuickly(page, name);
 	await call(page, "take_message");
 	await openForm(page, name);
-	await page.waitForFunction(() => cur_frm.people?.total === 1);
+	await page.waitForFunction(() => cur_frm.connected_app?.people?.total === 1);
 	const state = () => call(page, "connection", { connected_app: name }, "GET");
 	const ask = async () => {
 		await page.locator('.primary-action[data-label="Save"]:visible').first().click();

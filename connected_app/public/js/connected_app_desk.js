@@ -11,6 +11,19 @@ Object.assign(connected_app, {
 
 	safe: (value) => frappe.utils.escape_html(String(value ?? "")),
 
+	// A jQuery element. `text` is text, `html` is HTML that is safe already, the rest are attributes.
+	element(tag, { text, html, click, ...attributes } = {}, ...children) {
+		const $element = $(document.createElement(tag)).attr(attributes);
+		if (text !== undefined) $element.text(text);
+		if (html !== undefined) $element.html(html);
+		if (click) $element.on("click", click);
+		return $element.append(...children);
+	},
+
+	button(text, click, { look = "btn-default btn-sm", ...attributes } = {}) {
+		return connected_app.element("button", { type: "button", class: `btn ${look}`, text, click, ...attributes });
+	},
+
 	async call(method, args, options = {}) {
 		const response = await frappe.call({ method: `connected_app.api.${method}`, args, ...options });
 		return response.message;

@@ -1,0 +1,112 @@
+// The connection of the person looking: its state, and what can be done with it.
+(() => {
+	const { form, safe, local_time, element, button } = connected_app;
+
+	form.connection = {
+		view(frm, { connection }) {
+			if (!connection) return null;
+			const { enabled, provider_name, client_id, authorization_uri } = frm.doc;
+			// What is not filled in yet comes first; others than admins do not see these fields.
+			const ready = Boolean(!form.may_write(frm) || (client_id && authorization_uri));
+			return { connection, enabled, provider_name, ready };
+		},
+
+		draw(frm, view) {
+			const $wrapper = frm.get_field("connection_html").$wrapper.empty();
+			if (!view) return;
+			const { connection, enabled } = view;
+			const html = [connected_app.pill(connection), ...details(connection).map(detail)].join("");
+			$wrapper.append(
+				element("div", { class: "connected-app-connection mb-3", role: "status", html }),
+				buttons(frm, connection)
+			);
+			if (!frm.is_dirty()) {
+				const colour = enabled ? connected_app.COLOURS[connection.status] : "gray";
+				const words = enabled ? connected_app.headline(connection) : __("Disabled");
+				frm.page.set_indicator(safe(words), colour);
+			}
+			show_next(frm, view);
+		},
+
+		connect(frm) {
+			if (frm.is_dirty()) {
+				frappe.show_alert({ message: __("Please save your changes first."), indicator: "orange" });
+				return;
+			}
+			connected_app.connect(frm.doc.name);
+		},
+
+		async disconnect(frm, user) {
+			if (await connected_app.disconnect(frm.doc.name, frm.doc.provider_name, user)) form.load(frm);
+		},
+	};
+
+	const detail = (text) => `<div class="small mt-2">${text}</div>`;
+
+	function details(connection) {
+		const found = [];
+		if (connection.last_error && connection.status !== "Connected") {
+			found.push(__("Reason: {0}", [safe(connection.last_error)]));
+		}
+		if (connection.connected_on) {
+			found.push(__("Connected since {0}", [safe(local_time(connection.connected_on))]));
+		}
+		if (connection.scopes.length) {
+			found.push(__("Granted: {0}", [safe(connection.scopes.join(", "))]));
+		}
+		if (connection.missing_scopes.length) {
+			found.push(__("Asked for, but not granted: {0}", [safe(connection.missing_scopes.join(", "))]));
+		}
+		if (!connection.may_connect) {
+			found.push(
+				__(
+					"You cannot connect at present: the app is disabled, or your roles are not among the allowed ones."
+				)
+			);
+		}
+		return found;
+	}
+
+	function buttons(frm, { status, may_connect }) {
+		if (status === "Not Connected") return "";
+		const found = [];
+		if (may_connect) found.push(button(__("Reconnect"), () => form.connection.connect(frm)));
+		found.push(button(__("Test Connection"), () => test(frm)));
+		found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
+		return element("div", { class: "connected-app-buttons mb-3" }, ...found);
+	}
+
+	async function test(frm) {
+		await connected_app.test(frm.doc.name);
+		form.load(frm);
+	}
+
+	// The next thing to do, at the top.
+	function show_next(frm, { connection, enabled, provider_name, ready }) {
+		remove_head_button(frm);
+		const labels = {
+			"Not Connected": __("Connect to {0}", [provider_name]),
+			"Reconnect Required": __("Reconnect"),
+		};
+		const label = labels[connection.status];
+		if (!label || !connection.may_connect || !enabled || !ready) return;
+		// Frappe puts a label into the page as HTML.
+		form.state(frm).head_button = safe(label);
+		frm
+			.add_custom_button(safe(label), () => form.connection.connect(frm))
+			?.removeClass("btn-default")
+			.addClass("btn-primary");
+	}
+
+	function remove_head_button(frm) {
+		const state = form.state(frm);
+		if (!state.head_button) return;
+		frm.remove_custom_button(state.head_button);
+		// Frappe 15 leaves the button's twin in the menu, which is what phones show.
+		frm.page.menu
+			.find(`[data-label="${encodeURIComponent(state.head_button)}"]`)
+			.closest("li")
+			.remove();
+		state.head_button = "";
+	}
+})();

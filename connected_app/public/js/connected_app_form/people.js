@@ -1,0 +1,78 @@
+// Who is connected, for System Managers.
+(() => {
+	const { form, safe, local_time, element, button } = connected_app;
+
+	form.people = {
+		view: (_frm, { people }) => (people?.total ? people : null),
+
+		draw(frm, view) {
+			frm.toggle_display("people_html", Boolean(view));
+			const $wrapper = frm.get_field("people_html").$wrapper.empty();
+			if (!view) return;
+			const titles = [
+				__("User"),
+				__("Status"),
+				__("Account"),
+				__("Connected since"),
+				__("Last refreshed"),
+				"",
+			];
+			const $table = element(
+				"table",
+				{ class: "table table-sm mb-2" },
+				element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col", text })))),
+				element("tbody", {}, ...view.rows.map((row) => person(frm, row)))
+			);
+			const open_all = () => frappe.set_route("List", "Token Cache", { connected_app: frm.doc.name });
+			const $all = button(__("Open in Token Cache ({0})", [view.total]), open_all, {
+				look: "btn-default btn-xs",
+			});
+			$wrapper.append(
+				element("div", { class: "connected-app-people table-responsive" }, $table),
+				element("p", { class: "mb-3" }, $all)
+			);
+		},
+
+		// A refused save leaves the form as it is.
+		confirm_disabling(frm, total) {
+			const question = __(
+				"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
+				[safe(frm.doc.provider_name), total]
+			);
+			return new Promise((resolve) => {
+				frappe.confirm(question, resolve, () => {
+					frappe.validated = false;
+					resolve();
+				});
+			});
+		},
+	};
+
+	function person(frm, row) {
+		const name = row.full_name || row.user || __("The service principal");
+		const words = row.failing_since
+			? connected_app.headline(row)
+			: connected_app.status_words(row.status);
+		const reason = row.status !== "Connected" && row.last_error;
+		const when = (utc) => (utc ? local_time(utc) : "");
+		const $status = element("td", { html: connected_app.pill(row, words) });
+		if (reason) $status.append(element("div", { class: "small mt-1", text: reason }));
+		const href = frappe.utils.get_form_link("Token Cache", row.name);
+		return element(
+			"tr",
+			{},
+			element("td", {}, element("a", { href, text: name })),
+			$status,
+			element("td", { text: row.account_name || "" }),
+			element("td", { text: when(row.connected_on) }),
+			element("td", { text: when(row.last_refreshed_on) }),
+			element("td", {}, row.user ? disconnect_button(frm, row) : "")
+		);
+	}
+
+	const disconnect_button = (frm, { user, full_name }) =>
+		button(__("Disconnect"), () => form.connection.disconnect(frm, user), {
+			look: "btn-default btn-xs",
+			"aria-label": __("Disconnect {0}", [full_name || user]),
+		});
+})();

@@ -1,0 +1,123 @@
+// The steps of the set-up, until somebody is connected: what is done, and what is next.
+(() => {
+	const { form, safe, element, button } = connected_app;
+
+	form.steps = {
+		// Null: hidden until it is known that nobody is connected yet, and again once somebody is.
+		view(frm, state) {
+			const shown = form.may_write(frm) && (frm.is_new() || (state.connection && !form.is_in_use(state)));
+			return shown ? steps(frm, state) : null;
+		},
+
+		draw(frm, view) {
+			frm.toggle_display("setup_html", Boolean(view));
+			const $wrapper = frm.get_field("setup_html").$wrapper.empty();
+			// Frappe's links to what has happened so far would stand above the steps.
+			if (view) frm.dashboard.hide();
+			else if (!frm.is_new()) frm.dashboard.show();
+			if (!view) return;
+			const next = view.find((step) => !step.done);
+			const $list = element("ol", { class: "connected-app-steps" }).appendTo($wrapper);
+			for (const step of view) $list.append(item(frm, step, step === next));
+		},
+	};
+
+	// `button`: the name of an action in `ACTIONS`.
+	function steps(frm, state) {
+		const { doc } = frm;
+		const described = Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
+		const discover = !frm.is_new() && doc.openid_configuration && !described;
+		return [
+			{
+				title: __("Describe the provider"),
+				field: "provider_name",
+				done: described && !frm.is_new(),
+				text: discover
+					? __("Let this site read the provider's endpoints from its OpenID Configuration.")
+					: __(
+							"Enter Provider Name and, where the provider has one, the address of its OpenID Configuration; otherwise Authorization URI and Token URI under Endpoints. Then save."
+					  ),
+				button: discover && ["discover", __("Get OpenID Configuration")],
+			},
+			{
+				title: __("Create credentials at the provider"),
+				field: "redirect_uri",
+				done: Boolean(doc.client_id),
+				text: __(
+					"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
+					[safe(doc.provider_name)]
+				),
+				addresses: [
+					[__("Redirect URI"), doc.redirect_uri],
+					[__("JavaScript Origin (only where it is asked for)"), form.redirect_uri.origin(frm)],
+				],
+			},
+			{
+				title: __("Paste Client ID and Client Secret"),
+				field: "client_id",
+				done: Boolean(doc.client_id && (doc.client_secret || doc.client_authentication === "None")),
+				text: __("The provider shows both when the client has been created, the secret often only once."),
+			},
+			{
+				title: __("Choose the scopes"),
+				field: "scopes",
+				done: (doc.scopes || []).some((row) => row.scope),
+				text: __(
+					"What this site may do there, one scope a row. With openid and email, the connected account is shown by name."
+				),
+			},
+			{
+				title: __("Save and check"),
+				field: "provider_name",
+				done: !frm.is_new() && !frm.is_dirty(),
+				text: __("Save. Check Configuration then tells, without connecting, whether anything is wrong."),
+			},
+			{
+				title: __("Connect"),
+				field: "connection_html",
+				done: form.is_in_use(state),
+				text: __("Connect your own account to try it. Every user connects an account of their own."),
+				button: state.connection?.may_connect && ["connect", __("Connect to {0}", [doc.provider_name])],
+			},
+		];
+	}
+
+	const ACTIONS = {
+		discover: (frm) => form.configuration.discover(frm),
+		connect: (frm) => form.connection.connect(frm),
+	};
+
+	function item(frm, step, is_next) {
+		const state = step.done ? __("Done") : is_next ? __("Next") : __("Later");
+		const $body = element(
+			"div",
+			{ class: "step-body" },
+			button(step.title, () => frm.scroll_to_field(step.field), { look: "btn-link step-title" }),
+			element("span", { class: "sr-only", text: ` (${state})` })
+		);
+		const mark = step.done ? "✓" : is_next ? "→" : "";
+		const $mark = element("span", { class: "step-mark", "aria-hidden": "true", text: mark });
+		const $item = element("li", {}, $mark, $body).toggleClass("done", step.done).toggleClass("next", is_next);
+		if (!is_next) return $item;
+		$item.attr("aria-current", "step");
+		$body.append(element("p", { html: step.text }));
+		for (const [label, address] of step.addresses || []) {
+			if (address) $body.append(address_row(label, address));
+		}
+		if (step.button) {
+			const [action, label] = step.button;
+			const $button = button(label, () => ACTIONS[action](frm), { look: "btn-primary btn-sm" });
+			$body.append(element("div", { class: "connected-app-buttons" }, $button));
+		}
+		return $item;
+	}
+
+	const address_row = (label, address) =>
+		element(
+			"div",
+			{ class: "connected-app-address" },
+			element("span", { text: label }),
+			element("code", { text: address }),
+			form.redirect_uri.copy_button(address, __("Copy {0}", [label]))
+		);
+})();
