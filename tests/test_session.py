@@ -255,6 +255,37 @@ def test_withheld(session: Session, server: Hostile) -> None:
 	assert "authorization" not in server.requests[0].headers
 
 
+def test_what_the_caller_says_in_its_place(session: Session, server: Hostile, clock: Clock) -> None:
+	"""A header or `auth` of the caller's own is sent as it is, and an answer to it says nothing of the token."""
+	url = server.script("/api", Answer(status=401))
+
+	def as_oauth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+		request.headers["Authorization"] = "OAuth " + session.token["access_token"]
+		return request
+
+	given: list[dict[str, Any]] = [
+		{"headers": {"Authorization": "Own 1"}},
+		{"headers": {"authorization": "Own 2"}},
+		{"auth": ("user", "password")},
+		{"auth": as_oauth},
+	]
+	for each in given:
+		assert session.get(url, **each).status_code == 401
+	session.headers["Authorization"] = "Own 3"
+	assert session.get(url, params={"a": "1"}).status_code == 401
+	sent = [request.headers["authorization"] for request in server.to("/api")]
+	assert sent == ["Own 1", "Own 2", "Basic dXNlcjpwYXNzd29yZA==", f"OAuth {ACCESS_TOKEN}", "Own 3"]
+	assert server.to("/token") == []
+	# Beside other headers, the token is sent as ever; what is due is renewed before it is shown in another way.
+	del session.headers["Authorization"]
+	server.script("/token", as_json({"access_token": "new"}))
+	clock.advance(3600)
+	session.get(url, auth=as_oauth, headers={"X-Mine": "1"})
+	assert server.to("/api")[-1].headers["authorization"] == "OAuth new"
+	server.script("/api", api("new"))
+	assert session.get(url, headers={"X-Mine": "1"}).ok
+
+
 def test_token_stays_at_its_server(session: Session, server: Hostile) -> None:
 	"""A redirect to another host does not take the token along, and a 401 from there refreshes nothing."""
 	other = server.script("/other", Answer(status=401)).replace("127.0.0.1", "localhost")

@@ -88,6 +88,10 @@ class Session(OAuth2Session):
 		"""As `requests.Session.request`, authorized (RFC 6750 2.1), with a default time-out of 10 s to connect
 		and 60 s to answer.
 
+		An `auth` or a header of the caller's own that stands where the token would is sent in its place. The token is
+		renewed all the same when it is due, so that an `auth` can show it in another way; what the API answers is the
+		caller's.
+
 		:param withhold_token: send the request without the token
 		:param client_id, client_secret: taken for compatibility, not used
 		:raises OAuthError: when a refresh was needed and failed
@@ -98,6 +102,8 @@ class Session(OAuth2Session):
 		with self.errors():
 			self._check(url)
 			grant = self._usable()
+		if self._is_callers_own(headers, kwargs):
+			return self._request(method, url, data, headers, kwargs)
 		response = self._send(method, url, data, headers, grant, kwargs)
 		if self._says_expired(response) and self._can_repeat(response, data, kwargs):
 			with self.errors():
@@ -145,10 +151,17 @@ class Session(OAuth2Session):
 	def _send(
 		self, method: str, url: str, data: Any, headers: Any, grant: Grant, kwargs: dict[str, Any]
 	) -> requests.Response:
+		template = self.refresher.provider.quirks.api_header
+		return self._request(
+			method, url, data, headers, {**kwargs, "auth": Presenter(grant.access_token, template)}
+		)
+
+	def _request(
+		self, method: str, url: str, data: Any, headers: Any, kwargs: dict[str, Any]
+	) -> requests.Response:
 		quirks = self.refresher.provider.quirks
-		kwargs = {**kwargs, "auth": Presenter(grant.access_token, quirks.api_header)}
 		if quirks.api_headers:
-			values = {**grant.extra, "client_id": self.refresher.client.client_id}
+			values = {**self._grant.extra, "client_id": self.refresher.client.client_id}
 			headers = {**wire.fields(quirks.api_headers, values), **(headers or {})}
 		proxy_for = getattr(self.refresher.http, "proxy_for", None)
 		if proxy_for and (proxy := proxy_for(url)):
@@ -175,6 +188,10 @@ class Session(OAuth2Session):
 		except ValueError:
 			return False
 		return any(dead_grants.matches(answer, word) for word in paths)
+
+	def _is_callers_own(self, headers: Any, kwargs: dict[str, Any]) -> bool:
+		name = self.refresher.provider.quirks.api_header.partition(":")[0].strip()
+		return bool(kwargs.get("auth") or name in self.headers or name in CaseInsensitiveDict(headers or {}))
 
 	def _check(self, url: str) -> None:
 		parts = urlsplit(url)
