@@ -210,7 +210,16 @@ def test_parameters_that_named_python_arguments(config: Settings, server: Hostil
 		({"error": "server_error", "code": "c"}, TemporaryFailure, "server_error"),
 		({"error": "invalid_scope"}, ConfigurationError, "invalid_scope"),
 		({"error": "unauthorized_client"}, ConfigurationError, "unauthorized_client"),
-		({"error": "login_required"}, ReconnectRequired, "grant_invalid"),
+		({"error": "login_required"}, ReconnectRequired, "interaction_required"),
+		({"error": "consent_required"}, ReconnectRequired, "interaction_required"),
+		(
+			{"error": "interaction_required", "error_description": ""},
+			ReconnectRequired,
+			"interaction_required",
+		),
+		({"error": "user_cancelled_login"}, ReconnectRequired, "consent_declined"),
+		({"error": "User_Cancelled_Authorize"}, ReconnectRequired, "consent_declined"),
+		({"error": "invalid_target"}, ConfigurationError, "invalid_target"),
 		({"error": "never_heard_of"}, TemporaryFailure, "provider_error"),
 		({}, ReconnectRequired, "code_missing"),
 		({"code": ""}, ReconnectRequired, "code_missing"),
@@ -231,6 +240,31 @@ def test_rejected_at_the_provider(
 		complete(*config, attempt, {"state": attempt.state, **parameters}, http)
 	assert caught.value.code == code
 	assert server.requests == []
+
+
+@pytest.mark.parametrize("error", ["login_required", "consent_required", "interaction_required"])
+def test_a_prompt_of_none(error: str, config: Settings, http: Http) -> None:
+	"""OIDC Core 3.1.2.6: what an admin has asked for cannot work at a first consent, and is theirs to correct."""
+	config = changed(config, authorization_parameters={"prompt": "none"})
+	_, attempt = begin(*config)
+	with pytest.raises(ConfigurationError) as caught:
+		complete(*config, attempt, {"state": attempt.state, "error": error}, http)
+	assert caught.value.code == "prompt_none"
+
+
+def test_an_error_without_the_promised_issuer(op: OpenIDProvider) -> None:
+	"""RFC 9207 2.4: it is missed in an answer that could be taken for another's; what the provider says is not lost."""
+	op.begin(metadata={"authorization_response_iss_parameter_supported": True})
+	for given, code in (
+		({"iss": None, "error": "access_denied"}, "consent_declined"),
+		({"iss": "", "error": "invalid_scope", "code": None}, "invalid_scope"),
+		({"iss": None}, "issuer_mismatch"),
+		({"iss": "https://mallory.example", "error": "access_denied"}, "issuer_mismatch"),
+	):
+		with pytest.raises(OAuthError) as caught:
+			complete(*op.config, op.attempt, op.callback(**given), op.http, clock=op.clock)
+		assert caught.value.code == code, given
+		assert ("promises" in caught.value.message) == (given == {"iss": None})
 
 
 def test_providers_words_are_cleaned(config: Settings, http: Http) -> None:

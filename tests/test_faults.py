@@ -278,7 +278,12 @@ def test_any_answer(body: bytes, status: int, extra: dict[str, str], openid: boo
 	try:
 		grant = refresher.current()
 	except OAuthError as error:
-		assert store.grant is before and store.failure and store.failure.code == error.code
+		assert store.grant and store.failure and store.failure.code == error.code
+		if store.grant is not before:
+			# Of a success that cannot be used the new refresh token is kept, and nothing else.
+			assert 200 <= status < 300 and not isinstance(error, ReconnectRequired)
+			assert b"refresh" in body.lower() and store.grant.refresh_token
+			assert replace(store.grant, refresh_token=before.refresh_token) == before
 		assert error.code and error.message and error.action
 		assert str(error).isprintable()
 		if isinstance(error, ReconnectRequired):

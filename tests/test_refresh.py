@@ -86,6 +86,25 @@ def test_thirty_two_threads(config: Settings, server: Hostile, http: Http, clock
 	assert store.saves == 1
 
 
+def test_a_provider_that_repeats_the_access_token(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""With a new expiry it is a new grant: those who waited take it, and ask nobody again."""
+	grant = a_grant(expires_at=EXPIRED)
+	same = {"access_token": str(grant.access_token), "expires_in": 3600}
+	server.script("/token", as_json(same, delay=0.1))
+	store, results = MemoryStore(grant), []
+	threads = [
+		threading.Thread(target=lambda: results.append(Refresher(*config, store, http, clock).current()))
+		for _ in range(8)
+	]
+	for thread in threads:
+		thread.start()
+	for thread in threads:
+		thread.join()
+	assert len(server.requests) == 1 and results == [store.grant] * 8
+
+
 def test_loser_reads_again(config: Settings, http: Http, clock: Clock, server: Hostile) -> None:
 	"""core-defects 25: whoever waited for the lock takes what the winner stored."""
 	newer = a_grant(access_token="newer")
@@ -208,6 +227,81 @@ def test_temporary_failure_cools_down(
 	clock.advance(1)
 	assert refresher.current().access_token == "new"
 	assert store.failure is None
+
+
+@pytest.mark.parametrize(
+	("answer", "first"),
+	[(Answer(status=400), 15), (Answer(status=503), 15), (as_json({"error": "invalid_client"}, 401), 60)],
+	ids=["nothing (Glewlwyd)", "down", "the admin's"],
+)
+def test_a_pause_that_grows(
+	answer: Answer, first: int, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""A failure that lasts costs ever fewer requests: each pause is twice the one before, and none is longer than four
+	hours. A success begins from the start."""
+	server.script("/token", answer)
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	refresher = Refresher(*config, store, http, clock)
+	pauses = []
+	for _ in range(16):
+		with pytest.raises(OAuthError):
+			refresher.current()
+		assert store.failure and store.failure.retry_at
+		pauses.append((store.failure.retry_at - clock()).total_seconds())
+		clock.now = store.failure.retry_at
+	assert pauses == [min(first * 2**n, 4 * 3600) for n in range(16)]
+	assert len(server.requests) == 16
+	server.script("/token", as_json({"access_token": "new", "expires_in": 1}), answer)
+	assert refresher.current().access_token == "new"
+	clock.advance(1)
+	with pytest.raises(OAuthError):
+		refresher.current()
+	assert store.failure and store.failure.attempts == 1
+	assert store.failure.retry_at == clock() + timedelta(seconds=first)
+
+
+def test_used_once_a_minute_for_a_day(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	"""A provider that does not say that a grant is dead is asked some fifteen times a day, not 1,440 times."""
+	server.script("/token", Answer(status=400))
+	refresher = Refresher(*config, MemoryStore(a_grant(expires_at=EXPIRED)), http, clock)
+	for _ in range(24 * 60):
+		with pytest.raises(TemporaryFailure):
+			refresher.current()
+		clock.advance(60)
+	assert len(server.requests) <= 20
+
+
+@pytest.mark.parametrize(
+	("asked_for", "attempts", "pause"), [(600, 0, 600), (1, 0, 15), (20, 3, 120), (600, 3, 600)]
+)
+def test_a_provider_that_asks_for_more(
+	asked_for: int, attempts: int, pause: int, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""RFC 9110 10.2.3: `Retry-After` makes a pause longer, never shorter."""
+	server.script("/token", Answer(status=503, headers={"Retry-After": str(asked_for)}))
+	before = Failure(code="server_error", message="…", attempts=attempts) if attempts else None
+	store = MemoryStore(a_grant(expires_at=EXPIRED), before)
+	with pytest.raises(TemporaryFailure):
+		Refresher(*config, store, http, clock).current()
+	assert store.failure and store.failure.retry_at == NOW + timedelta(seconds=pause)
+
+
+def test_after_some_failures_people_may_connect_again(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""An empty answer costs nobody the grant, and keeps nobody waiting who can consent again."""
+	server.script("/token", Answer(status=400))
+	store = MemoryStore(a_grant(expires_at=EXPIRED))
+	refresher = Refresher(*config, store, http, clock)
+	said = []
+	for _ in range(4):
+		for _ in ("asked", "cooling down"):
+			with pytest.raises(TemporaryFailure) as caught:
+				refresher.current()
+			said.append("connect again" in caught.value.action)
+		assert store.failure and store.failure.retry_at
+		clock.now = store.failure.retry_at
+	assert said == [False] * 4 + [True] * 4
 
 
 def test_dead_grant_is_not_tried_again(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:

@@ -58,6 +58,10 @@ FAULTS: list[tuple[str, Answer, type[OAuthError], str]] = [
 	("401 with nothing", Answer(status=401), ConfigurationError, "invalid_client"),
 	("unauthorized_client", as_json({"error": "unauthorized_client"}, 400), ConfigurationError, "unauthorized_client"),
 	("invalid_scope", as_json({"error": "invalid_scope"}, 400), ConfigurationError, "invalid_scope"),
+	("invalid_target", as_json({"error": "invalid_target"}, 400), ConfigurationError, "invalid_target"),
+	("invalid_resource", as_json({"error": "invalid_resource"}, 400), ConfigurationError, "invalid_resource"),
+	("access_denied", as_json({"error": "access_denied"}, 403), ConfigurationError, "access_denied"),
+	("Zoho, too many requests", as_json({"error": "Access Denied", "error_description": "You have made too many requests"}), TemporaryFailure, "provider_error"),
 	("temporarily_unavailable", as_json({"error": "temporarily_unavailable"}, 400), TemporaryFailure, "server_error"),
 	("error of an odd kind", as_json({"error": [1, 2]}, 400), TemporaryFailure, "provider_error"),
 	("404 page", Answer(b"<h1>no</h1>", 404, HTML), TemporaryFailure, "response_invalid"),
@@ -79,6 +83,24 @@ def test_fault(
 	assert time.monotonic() - began < 3
 	assert server.paths() == {"/token": 1}
 	assert config.client.client_secret and str(config.client.client_secret) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	("grant_type", "words"),
+	[
+		("authorization_code", "authorization code grant"),
+		("refresh_token", "refresh token grant"),
+		("client_credentials", "client credentials grant"),
+	],
+)
+def test_unauthorized_client(
+	grant_type: str, words: str, config: Settings, server: Hostile, http: Http
+) -> None:
+	"""RFC 6749 5.2: the client may not use *this* grant type; an admin reads which."""
+	server.script("/token", as_json({"error": "unauthorized_client"}, 400))
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(*config, {"grant_type": grant_type, "refresh_token": "r"}, http)
+	assert words in caught.value.action
 
 
 @pytest.mark.parametrize(

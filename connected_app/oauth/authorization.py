@@ -16,12 +16,12 @@ from urllib.parse import quote, urlencode, urlsplit
 from . import grant_types, id_token, paths, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
-from .errors import OAuthError, ReconnectRequired, Sentence
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence
 from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode
 from .net import check_web_address
-from .provider import STANDARD, Provider, Quirks, missing
-from .redact import Secret, constant_time_equal, printable
+from .provider import Provider, Quirks, missing
+from .redact import Secret, constant_time_equal, printable, redact
 
 if TYPE_CHECKING:
 	from .clock import Clock
@@ -143,7 +143,7 @@ def complete(
 		raise ReconnectRequired("attempt_expired", "This attempt took too long.")
 	check_issuer(provider, values)
 	if "error" in values:
-		raise declined(values, quirks)
+		raise declined(provider, client, values)
 	code = values.get(quirks.code_parameter)
 	if not code:
 		raise ReconnectRequired("code_missing", "The provider sent no authorization code.")
@@ -199,14 +199,13 @@ def single(parameters: Mapping[str, Any], names: Collection[str] = STANDARD_NAME
 	values: dict[str, str] = {}
 	for name in names:
 		value = parameters.get(name)
-		if isinstance(value, list | tuple):
-			if len(value) > 1:
-				del parameters, value
-				raise ReconnectRequired("parameter_repeated", "The provider's answer is ambiguous.")
-			value = value[0] if value else None
-		# A parameter without a value is as if it were omitted (RFC 6749 3.1).
-		if isinstance(value, str) and value:
-			values[name] = Secret(value)
+		given = [each for each in (value if isinstance(value, list | tuple) else [value]) if each]
+		if len(given) > 1:
+			del parameters, value, given
+			raise ReconnectRequired("parameter_repeated", "The provider's answer is ambiguous.")
+		# 3.1: without a value it is as if omitted.
+		if given and isinstance(given[0], str):
+			values[name] = Secret(given[0])
 	return values
 
 
@@ -216,9 +215,13 @@ def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
 	:raises ReconnectRequired: `issuer_mismatch`
 	"""
 	iss = values.get("iss")
-	if (iss is None and provider.promises_iss) or (
-		iss is not None and provider.issuer and iss != provider.issuer
-	):
+	if iss is None and provider.promises_iss and "error" not in values:
+		raise ReconnectRequired(
+			"issuer_mismatch",
+			"The answer does not say which provider it came from, though the provider promises to say it.",
+			"Please start again; if this happens twice, tell an administrator.",
+		)
+	if iss is not None and provider.issuer and iss != provider.issuer:
 		raise ReconnectRequired(
 			"issuer_mismatch",
 			"The answer came from another provider than the one that was asked.",
@@ -226,16 +229,30 @@ def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
 		)
 
 
-def declined(values: Mapping[str, str], quirks: Quirks = STANDARD) -> OAuthError:
-	"""The error of an authorization response (RFC 6749 4.1.2.1)."""
+def declined(provider: Provider, client: Client, values: Mapping[str, str]) -> OAuthError:
+	"""The error of an authorization response (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
+	error, quirks = values["error"], provider.quirks
+	sent = [values[name] for name in ("state", quirks.code_parameter) if name in values]
 	words = ("access_denied", *quirks.declined_errors)
-	if values["error"].casefold() in {word.casefold() for word in words}:
+	if error.casefold() in {word.casefold() for word in words}:
 		return ReconnectRequired(
 			"consent_declined",
 			"Access was not granted at the provider.",
 			"Nothing was changed. Connect again if you want to grant it after all.",
-			provider_error=printable(values["error"], 60),
+			provider_error=printable(redact(error, sent), 60),
 		)
-	return token_endpoint.error_from(
-		values, sent=[values[name] for name in ("state", "code") if name in values], quirks=quirks
-	)
+	if error in token_endpoint.NEEDS_THE_USER:
+		if "none" in client.authorization_parameters.get("prompt", "").split():
+			return ConfigurationError(
+				"prompt_none",
+				"The provider was asked to show nothing to the user, who has to log in or consent there.",
+				"Remove prompt=none from Query Parameters.",
+				provider_error=error,
+			)
+		return ReconnectRequired(
+			"interaction_required",
+			"The provider wants the user to log in, or an administrator to consent there.",
+			"Please connect again; if this happens twice, tell an administrator.",
+			provider_error=error,
+		)
+	return token_endpoint.error_from(values, sent=sent, quirks=provider.quirks)

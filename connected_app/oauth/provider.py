@@ -71,7 +71,7 @@ class Quirks:
 	:param reconnect_errors: words for a grant that is gone, besides `invalid_grant`; a template adds to these
 	:param later_errors: words for a failure that passes; a template adds to these
 	:param admin_errors: words for what an administrator must correct
-	:param declined_errors: words in a callback for a consent that the user has refused
+	:param declined_errors: words in a callback for a consent that the user has refused; a template adds to these
 	:param scope_aliases: scope → another name by which it may be granted
 	:param scope_prefixes: what long names of scopes have before the short ones
 	:param wider_scopes: pairs of prefixes: the scope with the second is enough for the one with the first
@@ -116,7 +116,7 @@ class Quirks:
 	)
 	later_errors: tuple[str, ...] = ("rate_limited", "ratelimited")
 	admin_errors: tuple[str, ...] = ()
-	declined_errors: tuple[str, ...] = ()
+	declined_errors: tuple[str, ...] = ("user_cancelled_authorize", "user_cancelled_login", "user_denied")
 	# Google grants these under other names than it was asked by.
 	scope_aliases: Mapping[str, str] = field(
 		default_factory=lambda: {"email": GOOGLE + "email", "profile": GOOGLE + "profile"}

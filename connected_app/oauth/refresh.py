@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import token_endpoint
+from . import token_endpoint, wire
 from .client import Client, Settings
 from .clock import Clock, utc_now
-from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .grant import Grant, refresh_token_of
 from .grant_types import REFRESH_TOKEN, GrantType, expired
 from .provider import Provider
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 	from .net import Transport
 	from .store import GrantStore, LockedGrant
 
+# Seconds after a first failure; each further one doubles them.
 COOL_DOWN = 15
 # An administrator is slower than a network; saving the settings ends this one at once.
 ADMIN_COOL_DOWN = 60
+LONGEST_COOL_DOWN = 4 * 3600
+# Failures in a row after which a person whose token has expired is offered to connect again, too: some providers never
+# say that a grant is dead (Glewlwyd's answer is empty).
+MANY = 3
 # An API that rejects a new token does so for a reason that yet another one does not remove.
 REJECTED_PAUSE = timedelta(seconds=300)
 
@@ -104,7 +109,20 @@ def last_failure(failure: Failure | None, now: datetime, needs_consent: bool = T
 	wait = (failure.retry_at - now).total_seconds()
 	if failure.configuration:
 		return ConfigurationError(failure.code, failure.message, retry_after=wait)
-	return TemporaryFailure("cooling_down", failure.message, retry_after=wait)
+	action = what_to_do(failure.attempts) if needs_consent else ""
+	return TemporaryFailure("cooling_down", failure.message, action, retry_after=wait)
+
+
+def what_to_do(attempts: int) -> str:
+	"""What a person can do about a passing failure that has cost them a usable token."""
+	return Sentence("Please try again later. If this goes on, connect again.") if attempts >= MANY else ""
+
+
+def cool_down(error: OAuthError, attempts: int) -> timedelta:
+	"""How long the provider is not asked after `error`, the last of so many `attempts`; at least what it asks for."""
+	first = ADMIN_COOL_DOWN if isinstance(error, ConfigurationError) else COOL_DOWN
+	grown = min(first * 2 ** min(attempts - 1, 20), LONGEST_COOL_DOWN)
+	return timedelta(seconds=max(grown, error.retry_after or 0))
 
 
 class Refresher:
@@ -179,7 +197,7 @@ class Refresher:
 					return decision.grant
 				if isinstance(decision, Raise):
 					if decision.is_new:
-						locked.fail(self._failure(decision.error))
+						locked.fail(self._failure(decision.error, locked.failure))
 					raise decision.error
 				try:
 					return self._ask(locked, locked.grant)
@@ -211,9 +229,10 @@ class Refresher:
 			answer = token_endpoint.request(provider, client, form, self.http, grant.extra if grant else None)
 			try:
 				fresh = self.grant_type.read(provider, client, answer, self.clock(), grant)
-			except ConfigurationError:
-				# The old refresh token may be spent; until the setting is corrected nothing else is used.
-				if (token := refresh_token_of(answer)) and grant and token != grant.refresh_token:
+			except (ConfigurationError, TemporaryFailure):
+				# The old refresh token may be spent, whatever else of the answer cannot be used.
+				token = refresh_token_of(wire.standard(answer, provider.quirks))
+				if token and grant and token != grant.refresh_token:
 					locked.save_refresh_token(token)
 				raise
 			answer.clear()
@@ -224,21 +243,22 @@ class Refresher:
 				latest = locked.reread()
 				if latest and latest.refresh_token != grant.refresh_token:
 					return self._ask(locked, latest) if latest.is_due(self.clock(), client.leeway) else latest
-			locked.fail(self._failure(error))
+			failure = self._failure(error, locked.failure)
+			locked.fail(failure)
+			if isinstance(error, TemporaryFailure) and self.grant_type.needs_consent:
+				error.action = what_to_do(failure.attempts) or error.action
 			raise
 
-	def _failure(self, error: OAuthError) -> Failure:
+	def _failure(self, error: OAuthError, before: Failure | None) -> Failure:
 		reconnect = isinstance(error, ReconnectRequired)
-		configuration = isinstance(error, ConfigurationError)
-		wait = error.retry_after
-		if wait is None:
-			wait = ADMIN_COOL_DOWN if configuration else COOL_DOWN
+		attempts = before.attempts + 1 if before and not before.reconnect else 1
 		return Failure(
 			code=error.code,
 			message=error.message,
 			reconnect=reconnect,
-			configuration=configuration,
-			retry_at=None if reconnect else self.clock() + timedelta(seconds=wait),
+			configuration=isinstance(error, ConfigurationError),
+			retry_at=None if reconnect else self.clock() + cool_down(error, attempts),
+			attempts=attempts,
 		)
 
 

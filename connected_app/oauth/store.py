@@ -21,6 +21,7 @@ class Failure:
 	:param reconnect: only the user's consent helps
 	:param configuration: an administrator must act
 	:param retry_at: UTC instant before which the provider is not asked again
+	:param attempts: how many have failed in a row, this one included; 0 where the store does not count
 	"""
 
 	code: str
@@ -28,6 +29,7 @@ class Failure:
 	reconnect: bool = False
 	configuration: bool = False
 	retry_at: datetime | None = None
+	attempts: int = 0
 
 
 class LockedGrant(Protocol):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_plus
 
 from . import dead_grants, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
+from .grant import refresh_token_of
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Secret, as_secrets, printable, redact
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 	from .net import Transport
 
 # RFC 6749 5.2; and the grant is there, but of no use without the user (OIDC Core 3.1.2.6).
-GRANT_IS_DEAD = frozenset({"invalid_grant", "interaction_required", "login_required", "consent_required"})
+NEEDS_THE_USER = frozenset({"interaction_required", "login_required", "consent_required"})
+GRANT_IS_DEAD = NEEDS_THE_USER | {"invalid_grant"}
 TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 ADMIN_MUST_ACT = {
 	"invalid_client": "Check Client ID, Client Secret and Client Authentication.",
@@ -34,6 +37,8 @@ ADMIN_MUST_ACT = {
 	"invalid_request": "Check the endpoints and settings of the Connected App.",
 	"unsupported_response_type": "Allow this client the authorization code flow at the provider.",
 	"invalid_target": "Check the Query Parameters.",
+	"invalid_resource": "Check the Query Parameters.",
+	"access_denied": "Allow this client the access at the provider.",
 }
 
 # What to do about `unauthorized_client` depends on what was asked for.
@@ -44,6 +49,11 @@ ALLOW_GRANT = {
 
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint"})
+
+
+# A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
+_IN_JSON = re.compile(r'"refresh_?token"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,8000}")', re.IGNORECASE)
+_IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +115,7 @@ def request(
 	"""Ask the token endpoint (RFC 6749 3.2, 5).
 
 	:param said: what the provider has said before, for an address with that in it
-	:returns: the token response, as the provider sent it
+	:returns: the token response, as the provider sent it; of a refresh that cannot be read, its refresh token alone
 	:raises ReconnectRequired: `grant_invalid`
 	:raises TemporaryFailure: `network`, `timeout`, `server_error`, `rate_limited`, `redirected`, `response_invalid`,
 		`response_too_large`
@@ -147,10 +157,20 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 	quirks, reply = provider.quirks, exchange.reply
 	if grant_type == "refresh_token" and (dead := _dead_grant(exchange, quirks)):
 		raise dead
-	answer: dict[str, Any] = as_secrets(read(reply))
+	# What a rotating provider has spent the old refresh token for is not lost with what cannot be read.
+	rest = salvaged(reply) if grant_type == "refresh_token" and not quirks.trade else None
+	try:
+		answer: dict[str, Any] = as_secrets(read(reply))
+	except TemporaryFailure:
+		if rest:
+			return {"refresh_token": rest}
+		raise
 	failed = bool(answer.get("error")) or reply.status >= 400 or answer.get("ok") is False
-	if failed or (not wire.standard(answer, quirks).get("access_token") and says_why(answer, quirks)):
+	unreadable = not wire.standard(answer, quirks).get("access_token")
+	if failed or (unreadable and says_why(answer, quirks)):
 		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
+	if rest and unreadable:
+		answer.setdefault("refresh_token", rest)
 	return answer
 
 
@@ -207,11 +227,8 @@ def read(reply: Reply) -> dict[str, Any]:
 	answer = reply.json_object()
 	if answer is None and not reply.complete:
 		raise TemporaryFailure("network", "The provider's answer broke off.")
-	if answer is None and reply.content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
-		try:
-			answer = dict(parse_qsl(reply.body.decode(), max_num_fields=100))
-		except ValueError:
-			answer = None
+	if answer is None:
+		answer = _form(reply)
 	if not answer and reply.status == 401:
 		return {}
 	if not answer:
@@ -219,6 +236,27 @@ def read(reply: Reply) -> dict[str, Any]:
 			"response_invalid", "The provider's answer could not be read.", retry_after=retry_after(reply)
 		)
 	return answer
+
+
+def _form(reply: Reply) -> dict[str, Any] | None:
+	"""The body as a form, which some providers send, whatever they call it. A page that is none has no such names."""
+	try:
+		found = dict(parse_qsl(reply.text.strip(), max_num_fields=100))
+	except ValueError:
+		return None
+	labelled = reply.content_type in ("application/x-www-form-urlencoded", "text/plain", "")
+	return found if labelled or {"access_token", "error"}.intersection(found) else None
+
+
+def salvaged(reply: Reply) -> Secret | None:
+	"""The one refresh token in a success that cannot be read. None in doubt: a wrong one costs the grant."""
+	if not 200 <= reply.status < 300:
+		return None
+	text = reply.text + ("&" if reply.complete else "")
+	found = {json.loads(quoted) for quoted in _IN_JSON.findall(text)} | {
+		unquote_plus(value) for value in _IN_FORM.findall(text)
+	}
+	return refresh_token_of({"refresh_token": found.pop()}) if len(found) == 1 else None
 
 
 def error_from(
