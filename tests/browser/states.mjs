@@ -112,7 +112,9 @@ export async function workspace(page) {
 	check("Desk's sidebar leads there, too", (await sidebar.count()) >= 1);
 	const words = ["Connected Apps", "Broken Connections", "2 Broken", "My Connections", "Guide", "All Connections"];
 	await page.waitForFunction(() => document.body.innerText.includes("Broken"));
-	await looks(page, "workspace", { words, pictures: { "light wide": "workspace" } });
+	const version = await page.evaluate(() => frappe.boot.versions.frappe.split(".")[0]);
+	const name = version === "15" ? "workspace-15" : "workspace";
+	await looks(page, "workspace", { words, pictures: { "light wide": name } });
 
 	await page.locator(".shortcut-widget-box", { hasText: "Broken Connections" }).click();
 	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length, null, { timeout: 30000 });
