@@ -235,7 +235,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"connected_on": token_cache.connected_on if connected else None,
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
-		**overview.reason(token_cache.last_error if connected else ""),
+		**overview.reason(token_cache if connected else {}),
 		"may_connect": access.may_connect(app),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,

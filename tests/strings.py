@@ -13,6 +13,8 @@ APP = ROOT / "connected_app"
 ERRORS = {"ReconnectRequired", "TemporaryFailure", "ConfigurationError"}
 # Titles and labels of hooks and dashboards, which Frappe translates where it shows them.
 HOOK_KEYS = {"title", "label"}
+# One that is only placeholders is the same in every language.
+HAS_WORDS = re.compile(r"[^\W\d_]")
 
 
 def python_files() -> Iterator[Path]:
@@ -58,7 +60,7 @@ def of_python(source: str) -> Iterator[tuple[str, int]]:
 		name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 		if name in ("_", "_lt", "Sentence"):
 			yield from literals(node.args[0])
-		elif name in ERRORS:
+		elif name in ERRORS or name == "Entry":
 			for argument in node.args[1:3]:
 				yield from literals(argument)
 		elif name == "refused":
@@ -70,7 +72,7 @@ def literals(node: ast.expr) -> Iterator[tuple[str, int]]:
 	if isinstance(node, ast.IfExp):
 		yield from literals(node.body)
 		yield from literals(node.orelse)
-	elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value:
+	elif isinstance(node, ast.Constant) and isinstance(node.value, str) and HAS_WORDS.search(node.value):
 		yield node.value, node.lineno
 
 

@@ -10,13 +10,13 @@ from frappe import _
 from frappe.query_builder import DocType
 from frappe.query_builder.functions import Count
 
-from connected_app.oauth import userinfo
+from connected_app.oauth import catalogue, userinfo
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.scopes import missing
 from connected_app.site import access, sessions, settings
-from connected_app.site.errors import localized, retold
+from connected_app.site.errors import localized
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_app, name_of
 from connected_app.site.settings import AppSettings
@@ -36,7 +36,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		filters={"user": user, "access_token": ("is", "set")},
 		fields=[
 			*("name", "connected_app", "status", "account_id", "account_name"),
-			*("connected_on", "failing_since", "last_error", "modified"),
+			*("connected_on", "failing_since", "error_code", "error_values", "modified"),
 		],
 	)
 	mine = by_app(caches, user)
@@ -61,7 +61,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 				"missing_scopes": missing(asked[app.name], scopes) if cache else [],
 				"connected_on": cache.connected_on if cache else None,
 				"failing_since": cache.failing_since if cache else None,
-				**reason(cache.last_error if cache else ""),
+				**reason(cache or {}),
 				"may_connect": may_connect,
 			}
 		)
@@ -86,7 +86,8 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 		.on(user.name == cache.user)
 		.select(
 			cache.name, cache.user, user.full_name, cache.status, cache.account_id, cache.account_name,
-			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since, cache.last_error,
+			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since,
+			cache.error_code, cache.error_values,
 		)
 		.where(connected)
 		.orderby(cache.failing_since.isnull())
@@ -98,17 +99,23 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 	for row in rows:
 		row.status = row.status or "Connected"
 		row.account_name = row.account_name or row.pop("account_id") or ""
-		row.update(reason(row.last_error))
+		row.update(reason(row))
+		del row["error_values"]
 	by_status: dict[str, int] = defaultdict(int)
 	for status, number in counts:
 		by_status[status or "Connected"] += number
 	return {"total": sum(by_status.values()), "counts": dict(by_status), "rows": rows}
 
 
-def reason(last_error: str | None) -> dict[str, str]:
-	"""A Token Cache's *Last Error*, taken apart: `error_code` for machines, `last_error` for people."""
-	code, _separator, message = (last_error or "").partition(": ")
-	return {"error_code": code, "last_error": retold(message)}
+def reason(row: Any) -> dict[str, str]:
+	"""Why a connection fails: `error_code` for machines, `last_error` for people, in their language.
+
+	:param row: of Token Cache, with `error_code` and `error_values`
+	"""
+	return {
+		"error_code": row.get("error_code") or "",
+		"last_error": localized(catalogue.from_json(row.get("error_values"))),
+	}
 
 
 def _children(

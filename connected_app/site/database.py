@@ -99,23 +99,6 @@ def keeps_snapshot() -> bool:
 	return frappe.db.sql("SHOW transaction_isolation")[0][0] == "repeatable read"  # nosemgrep
 
 
-def note_change(of: object) -> None:
-	"""The caller's transaction has changed `of`: until it ends, no other can write there."""
-	changed = _changed(frappe.local.db)
-	changed.add(of)
-	frappe.db.after_commit.add(changed.clear)
-	frappe.db.after_rollback.add(changed.clear)
-
-
-def has_changed(connection: object, of: object) -> bool:
-	"""Whether the open transaction of `connection` has changed `of`."""
-	return of in _changed(connection)
-
-
-def _changed(connection: object) -> set[object]:
-	return vars(connection).setdefault("connected_app_changed", set())
-
-
 def begin(wait: int) -> None:
 	"""In `own_transaction`: begin a transaction whose statements see the latest commits.
 
@@ -131,7 +114,17 @@ def begin(wait: int) -> None:
 		frappe.db.sql(f"SET LOCAL lock_timeout = '{int(wait)}s'")  # nosemgrep
 
 
-def before_writing() -> None:
+@contextmanager
+def writing() -> Iterator[None]:
+	"""Write in the body, in `own_transaction` or a job of its own, and commit. The only place that does both: what is
+	written outside it is rolled back.
+	"""
+	see_latest()
+	yield
+	frappe.db.commit()  # nosemgrep (a transaction of its own)
+
+
+def see_latest() -> None:
 	"""End what was read on SQLite: a transaction that began before another process wrote cannot write any more."""
 	if frappe.db.db_type == "sqlite":
 		frappe.db.rollback()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import frappe
 from frappe import _
 
-from connected_app.oauth import errors
+from connected_app.oauth import catalogue, errors
 from connected_app.oauth.errors import OAuthError, Sentence
 
 
@@ -26,34 +27,6 @@ class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
 	pass
 
 
-# The sentences with something filled in that a Token Cache may hold: what was filled in is looked for in them.
-STORED = (
-	"The provider answered with HTTP {0}.",
-	"The provider answered with an error: {0}",
-	"The provider is not available at the moment: {0}",
-	"The provider no longer accepts this connection: {0}",
-	"The provider refused the request: {0}",
-	"The provider did not accept the client's credentials: {0}",
-	"{0} could not be reached.",
-	"{0} did not answer in time.",
-	"{0} must be reached over https.",
-	"{0} is an internal address, which this site may not call.",
-	"The certificate of {0} could not be verified.",
-	"The answer of {0} is too large.",
-	"There are no trusted certificate authorities in {0}.",
-	"The proxy does not let this site reach {0}.",
-	"Correct connected_app_proxy, or what the proxy allows (HTTP {0}).",
-	"The proxy {0} could not be reached.",
-	"{0} asks for a client certificate, which this site does not have.",
-	"{0} ended the connection before it was secured.",
-	"{0} and this site could not agree on how to secure the connection.",
-	"Check the address: its port may not be one for https ({0}).",
-	"Ask the provider to correct its certificate ({0}).",
-	"The client authentication {0} is not supported.",
-	"{0} is not set.",
-)
-
-
 def localized(text: str) -> str:
 	"""A message or action of an error in the language of whoever is looking."""
 	if isinstance(text, Sentence):
@@ -62,15 +35,10 @@ def localized(text: str) -> str:
 	return _(text) if text else ""
 
 
-def retold(text: str) -> str:
-	"""A stored message, which is in English, in the language of whoever is looking."""
-	if (said := localized(text)) != text:
-		return said
-	for template in STORED:
-		before, _placeholder, after = template.partition("{0}")
-		if text.startswith(before) and text.endswith(after):
-			return _(template).format(text[len(before) : len(text) - len(after)])
-	return text
+def last_error(row: Any) -> str | None:
+	"""The virtual field *Last Error* of a document that holds `error_code` and `error_values`."""
+	code = row.get("error_code")
+	return f"{code}: {localized(catalogue.from_json(row.get('error_values')))}" if code else None
 
 
 def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthError:

@@ -16,7 +16,7 @@ import frappe
 from frappe import _
 from frappe.utils import cint, escape_html, get_url
 
-from connected_app.site.database import before_writing, own_transaction
+from connected_app.site.database import own_transaction, writing
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import find
 
@@ -56,32 +56,29 @@ def _guarded(event: Event, step: Callable[[Event], None]) -> None:
 		step(event)
 	except Exception as error:
 		try:
-			with own_transaction("events", 5):
+			with own_transaction("events", 5), writing():
 				# Without a traceback: it is another app's, and may hold anything.
 				frappe.log_error(
 					title="Connected App: an event could not be told",
 					message=f"{type(error).__name__} in {step.__name__} for {event}",
 				)
-				frappe.db.commit()  # nosemgrep (a transaction of its own)
 		except Exception:
 			frappe.logger("connected_app").error(f"{type(error).__name__} in {step.__name__} for {event}")
 
 
 def _write(event: Event) -> None:
 	with own_transaction("events", 5):
-		before_writing()
-		app = frappe.db.get_value(
-			"Connected App",
-			event.key.app,
-			["name", "provider_name", "owner", "email_when_broken"],
-			as_dict=True,
-		)
-		_audit(event, app)
-		frappe.db.commit()  # nosemgrep (a transaction of its own)
+		with writing():
+			app = frappe.db.get_value(
+				"Connected App",
+				event.key.app,
+				["name", "provider_name", "owner", "email_when_broken"],
+				as_dict=True,
+			)
+			_audit(event, app)
 		if app and event.event in NOTIFIED:
-			before_writing()
-			_notify(event, app)
-			frappe.db.commit()  # nosemgrep (a transaction of its own)
+			with writing():
+				_notify(event, app)
 
 
 # Audit

@@ -89,10 +89,19 @@ def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	with TokenCacheStore(
-		ConnectionKey.of_user(app.name, frappe.session.user), create=True
-	).exclusive() as slot:
-		return slot.connect(grant)
+	key = ConnectionKey.of_user(app.name, frappe.session.user)
+	with TokenCacheStore(key, create=True).exclusive() as locked:
+		return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+
+
+def _with_refresh_token(grant: Grant, before: Grant | None) -> Grant:
+	"""Some providers give a refresh token at the first consent only (Google): the same account keeps it."""
+	same = before and before.account and grant.account and before.account.id == grant.account.id
+	if before and same and not grant.refresh_token:
+		return replace(
+			grant, refresh_token=before.refresh_token, refresh_expires_at=before.refresh_expires_at
+		)
+	return grant
 
 
 def browser_session() -> str:

@@ -10,12 +10,12 @@ import frappe
 from frappe.utils import get_datetime, get_system_timezone
 from frappe.utils.password import decrypt
 
+from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
 from connected_app.site import revocation
-from connected_app.site.grants import LONGEST_NAME, aware, naive, unreadable
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
-from connected_app.site.rows import usual_name
+from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
 
 
 def after_install() -> None:
@@ -100,7 +100,10 @@ def hand_back_expiry() -> None:
 		"Token Cache", filters={"status": ("is", "set")}, fields=["name", "modified", "expires_at"]
 	)
 	for row in rows:
-		ours = ("status", "expires_at", "last_error", "retry_at", "failing_since", "idle_since")
+		ours = (
+			*("status", "expires_at", "refresh_expires_at", "error_code", "error_values", "retry_at"),
+			*("failing_since", "idle_since", "rejected_at"),
+		)
 		values: dict[str, Any] = dict.fromkeys(ours)
 		if row.expires_at:
 			left = aware(row.expires_at) - _to_utc(row.modified, fold=1)
@@ -160,10 +163,14 @@ def _readable(doctype: str) -> dict[str, bool]:
 
 def _mark(readable: dict[str, bool]) -> None:
 	error = unreadable()
-	text = f"{error.code}: {error.message}"
-	known = set(frappe.get_all("Token Cache", {"last_error": text}, pluck="name"))
-	lost = {"status": "Reconnect Required", "last_error": text, "failing_since": naive(utc_now())}
-	found = {"status": "Connected", "last_error": None, "failing_since": None}
+	known = set(frappe.get_all("Token Cache", {"error_code": error.code}, pluck="name"))
+	lost = {
+		"status": "Reconnect Required",
+		"error_code": error.code,
+		"error_values": catalogue.to_json(error.code, error.message),
+		"failing_since": naive(utc_now()),
+	}
+	found = {"status": "Connected", "error_code": None, "error_values": None, "failing_since": None}
 	for name, can_be_read in readable.items():
 		if can_be_read == (name in known):
 			values = found if can_be_read else lost

@@ -6,9 +6,9 @@ import frappe
 from frappe import _
 from frappe.model.document import Document
 
+from connected_app.site import recent
 from connected_app.site.database import allow_newer_rows, keeps_snapshot, own_connection
 from connected_app.site.events import announce
-from connected_app.site.grants import forget
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.revocation import revoke_after_commit
 
@@ -74,7 +74,7 @@ def end_connections(filters: dict[str, str]) -> None:
 			continue
 		names.setdefault(row.connected_app, []).append(row.name)
 		key = ConnectionKey.from_columns(row.connected_app, row.user)
-		forget(row.name, key)
+		recent.note_change(key)
 		ended.append(key)
 	for connected_app, ending in names.items():
 		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.

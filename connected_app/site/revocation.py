@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import frappe
@@ -19,17 +20,18 @@ from frappe.utils.password import (
 	set_encrypted_password,
 )
 
-from connected_app.oauth import revocation
+from connected_app.oauth import catalogue, revocation
 from connected_app.oauth.client import Settings
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
 from connected_app.site import settings
-from connected_app.site.database import before_writing, own_connection, own_transaction
-from connected_app.site.grants import LOCK_WAIT, TOKENS, TokenCacheStore, aware, naive, unreadable
+from connected_app.site.database import own_connection, own_transaction, writing
+from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import TOKENS, aware, naive, unreadable
 
 # By revocation endpoint and client: the failures of one go, in which nobody is asked again.
 Failures = dict[tuple[str, str], OAuthError]
@@ -49,14 +51,12 @@ def disconnect(key: ConnectionKey) -> bool:
 	store, answers = TokenCacheStore(key), []
 	client, failures = settings.for_revoking(key.app), Failures()
 	while True:
-		with store.exclusive() as slot:
-			if not slot.name:
+		with store.exclusive() as locked:
+			if not locked.name:
 				return bool(answers) and all(answers)
 			# More than once where renaming left several rows.
-			grant = slot.grant
-			before_writing()
-			waiting = _put(key, grant, client, FIRST_PAUSE) if grant else None
-			slot.delete()
+			grant = locked.grant
+			waiting = locked.delete(partial(_put, key, grant, client, FIRST_PAUSE))
 		answers.append(bool(waiting and _attempt(waiting, grant, client, failures)))
 
 
@@ -116,10 +116,10 @@ def _whose(client: Settings) -> tuple[str, str]:
 	return (client.provider.revocation_uri, client.client.client_id)
 
 
-def _put(key: ConnectionKey, grant: Grant, client: Settings, pause: timedelta) -> str | None:
-	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where the
-	provider cannot revoke."""
-	if not client.provider.revocation_uri:
+def _put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta) -> str | None:
+	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where there
+	are none, or the provider cannot revoke."""
+	if not grant or not client.provider.revocation_uri:
 		return None
 	now = utc_now()
 	doc = frappe.get_doc(
@@ -142,20 +142,19 @@ def _put(key: ConnectionKey, grant: Grant, client: Settings, pause: timedelta) -
 
 def _retry(name: str, failures: Failures) -> None:
 	with own_transaction(name, LOCK_WAIT):
-		before_writing()
-		row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
-		if not row or aware(row.retry_at) > utc_now():
-			return
-		grant, client = _stored(DOCTYPE, name), _kept(name)
-		failure = failures.get(_whose(client)) if grant and client else unreadable()
-		if failure:
-			_postpone(name, failure)
-		else:
-			# Before the attempt: should this process die in it, another follows.
-			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
-			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
-			frappe.db.set_value(DOCTYPE, name, values)
-		frappe.db.commit()  # nosemgrep (a transaction of its own)
+		with writing():
+			row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
+			if not row or aware(row.retry_at) > utc_now():
+				return
+			grant, client = _stored(DOCTYPE, name), _kept(name)
+			failure = failures.get(_whose(client)) if grant and client else unreadable()
+			if failure:
+				_postpone(name, failure)
+			else:
+				# Before the attempt: should this process die in it, another follows.
+				pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
+				values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
+				frappe.db.set_value(DOCTYPE, name, values)
 		if failure:
 			return
 		client = _present(client, row.connected_app)
@@ -213,13 +212,11 @@ def _attempt(name: str, grant: Grant, client: Settings, failures: Failures) -> b
 			confirmed = revocation.revoke(*client, grant, http())
 		except OAuthError as error:
 			failures[whose] = error
-	with own_transaction(name, LOCK_WAIT):
-		before_writing()
+	with own_transaction(name, LOCK_WAIT), writing():
 		if failure := failures.get(whose):
 			_postpone(name, failure)
 		else:
 			_drop(name)
-		frappe.db.commit()  # nosemgrep (a transaction of its own)
 	return confirmed
 
 
@@ -231,7 +228,11 @@ def _postpone(name: str, error: OAuthError) -> None:
 	if now - aware(row.requested_on) > GIVEN_UP_AFTER:
 		return _give_up(row, why)
 	earliest = now + timedelta(seconds=error.retry_after or 0)
-	values = {"last_error": why, "retry_at": naive(max(aware(row.retry_at), earliest))}
+	values = {
+		"error_code": error.code,
+		"error_values": catalogue.to_json(error.code, error.message),
+		"retry_at": naive(max(aware(row.retry_at), earliest)),
+	}
 	frappe.db.set_value(DOCTYPE, name, values)
 
 

@@ -1,4 +1,4 @@
-"""Which Token Cache row holds the grant of a user for a Connected App.
+"""Token Cache rows: which one is whose, and which column holds what of a grant.
 
 Renaming and merging users leaves rows with other names than the usual one, and several for one user (core-defects 33).
 The row with the usual name counts while it works. Else it is one that works, or has tokens at least, of several the
@@ -7,13 +7,29 @@ one written last.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import frappe
+from frappe.utils import cint
+from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
 
+from connected_app.oauth import catalogue
+from connected_app.oauth.clock import utc_now
+from connected_app.oauth.errors import ReconnectRequired
+from connected_app.oauth.grant import Account, Grant
+from connected_app.oauth.redact import Secret, as_secrets
+from connected_app.oauth.store import Failure
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.passwords import PLACEHOLDER
 
+DOCTYPE = "Token Cache"
+LONGEST_NAME = 140
+TOKENS = ("access_token", "refresh_token")
+SECRETS = (*TOKENS, "extra")
 # With no user: the row of the service principal.
 OF_USER = "c.`connected_app` = %s and c.`user` = %s"
 OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
@@ -23,6 +39,53 @@ BEST = f"""
 	order by case when {WORKS} then 0 when c.`access_token` <> '' then 1 else 2 end, c.`modified` desc
 	limit 1
 """
+# As text: every session comes this way, and building it would take longer than running it. No column more than a
+# session needs, for the same reason: what only a refresh has to know is read along with the lock.
+READ = """
+	select c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, c.`revision`, a.`password`
+	from `tabToken Cache` c
+	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
+		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
+"""
+STATE = (
+	"status",
+	"account_id",
+	"account_name",
+	"error_code",
+	"error_values",
+	"retry_at",
+	"attempts",
+	"failing_since",
+	"notified_on",
+	"admin_must_act",
+	"rejected_at",
+	"refresh_expires_at",
+	"connected_on",
+	"revision",
+	"modified",
+	"user",
+)
+READ_SECRET = """
+	select `password` from `__Auth`
+	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` = %s and `encrypted` = 1
+"""  # noqa: S105
+READ_SCOPES = (
+	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
+)
+# Of revisions: an Int column holds the seconds since then for 68 years.
+EPOCH = datetime(2025, 1, 1, tzinfo=timezone.utc)
+
+
+def naive(instant: datetime | None) -> datetime | None:
+	"""For a Datetime column, which knows no zone: these hold UTC."""
+	return instant.astimezone(timezone.utc).replace(tzinfo=None) if instant else None
+
+
+def aware(value: datetime | str | None) -> datetime | None:
+	return frappe.utils.get_datetime(value).replace(tzinfo=timezone.utc) if value else None
+
+
+# Which row
 
 
 def usual_name(key: ConnectionKey) -> str:
@@ -56,10 +119,141 @@ def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
 
 	def worth(row: Any) -> tuple[Any, ...]:
 		works = row.status in WORKING
-		return (
-			works,
-			works and row.name == usual_name(ConnectionKey.of_user(row.connected_app, user)),
-			row.modified,
-		)
+		usual = usual_name(ConnectionKey.of_user(row.connected_app, user))
+		return works, works and row.name == usual, row.modified
 
 	return {row.connected_app: row for row in sorted(rows, key=worth)}
+
+
+# What a row holds
+
+
+def read(key: ConnectionKey) -> Grant | None:
+	"""The grant as this transaction sees it, in one statement: all that a session needs.
+
+	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
+	"""
+	rows = find(READ, key)
+	return _grant(rows[0]) if rows else None
+
+
+def read_whole(name: str, state: Any) -> Grant | None:
+	"""The grant of the row `name`, with all that a session does without.
+
+	:param state: the row's columns `STATE`
+	:raises ReconnectRequired: `secret_unreadable`
+	"""
+	rows = frappe.db.sql(READ + "where c.`name` = %s", (name,))  # nosemgrep
+	grant = _grant(rows[0]) if rows else None
+	if grant is None:
+		return None
+	extra = _secret(name, "extra")
+	return replace(
+		grant,
+		refresh_token=_secret(name, "refresh_token"),
+		refresh_token_unread=False,
+		scopes=tuple(frappe.db.sql(READ_SCOPES, (name,), pluck=True)),  # nosemgrep
+		account=Account(id=state.account_id, name=state.account_name or "") if state.account_id else None,
+		rejected_at=aware(state.rejected_at),
+		refresh_expires_at=aware(state.refresh_expires_at),
+		extra=as_secrets(json.loads(extra)) if extra else {},
+	)
+
+
+def read_failure(state: Any, app_saved_on: datetime | None) -> Failure | None:
+	"""Why the last refresh failed. Saving the Connected App since then ends the pause, and begins the count again.
+
+	:param state: the row's columns `STATE`
+	:param app_saved_on: when the Connected App was last saved
+	"""
+	if not state.error_code:
+		return None
+	corrected = bool(app_saved_on and app_saved_on > state.modified)
+	return Failure(
+		code=state.error_code,
+		message=catalogue.from_json(state.error_values),
+		reconnect=state.status == "Reconnect Required",
+		configuration=bool(state.admin_must_act),
+		retry_at=None if corrected else aware(state.retry_at),
+		attempts=0 if corrected else cint(state.attempts),
+	)
+
+
+def columns(grant: Grant) -> dict[str, Any]:
+	"""The columns of a row in which `grant` is stored and works, without the secrets themselves."""
+	return {
+		**{field: PLACEHOLDER if secret else "" for field, secret in secrets(grant).items()},
+		"token_type": grant.token_type,
+		"expires_at": naive(grant.expires_at),
+		"expires_in": int((grant.expires_at - grant.issued_at).total_seconds())
+		if grant.expires_at and grant.issued_at
+		else 0,
+		"refresh_expires_at": naive(grant.refresh_expires_at),
+		"account_id": grant.account.id if grant.account else None,
+		"account_name": grant.account.name if grant.account else None,
+		"status": "Connected",
+		"error_code": None,
+		"error_values": None,
+		"retry_at": None,
+		"attempts": 0,
+		"failing_since": None,
+		"notified_on": None,
+		"admin_must_act": 0,
+		"rejected_at": None,
+		"idle_since": naive(utc_now()) if grant.refresh_token else None,
+	}
+
+
+def secrets(grant: Grant) -> dict[str, Secret | None]:
+	"""What of `grant` is encrypted, by field."""
+	return {
+		"access_token": grant.access_token,
+		"refresh_token": grant.refresh_token,
+		"extra": Secret(json.dumps(dict(grant.extra))) if grant.extra else None,
+	}
+
+
+def write_secret(name: str, field: str, secret: Secret | None) -> None:
+	if secret:
+		set_encrypted_password(DOCTYPE, name, secret, field)
+	else:
+		remove_encrypted_password(DOCTYPE, name, field)
+
+
+def next_revision(last: int | None) -> int:
+	"""Of a row that is stored: greater than its last one, and than those of a row that was deleted and recreated."""
+	return max(cint(last) + 1, int((utc_now() - EPOCH).total_seconds()))
+
+
+def unreadable() -> ReconnectRequired:
+	return ReconnectRequired(
+		"secret_unreadable", "The stored connection cannot be read with this site's encryption key."
+	)
+
+
+def _grant(row: Any) -> Grant | None:
+	token_type, expires_at, life, placeholder, revision, encrypted = row
+	if not encrypted:
+		return None
+	expires_at = aware(expires_at)
+	return Grant(
+		access_token=_decrypted(encrypted),
+		refresh_token_unread=bool(placeholder),
+		token_type=token_type or "Bearer",
+		expires_at=expires_at,
+		issued_at=expires_at - timedelta(seconds=life) if expires_at and life else None,
+		revision=cint(revision),
+	)
+
+
+def _secret(name: str, field: str) -> Secret | None:
+	encrypted = frappe.db.sql(READ_SECRET, (name, field), pluck=True)  # nosemgrep
+	return _decrypted(encrypted[0]) if encrypted else None
+
+
+def _decrypted(text: str) -> Secret:
+	try:
+		return Secret(decrypt(text))
+	except frappe.ValidationError:
+		frappe.clear_last_message()
+	raise unreadable()

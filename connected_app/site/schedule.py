@@ -16,10 +16,10 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import LEEWAY_SHARE
 from connected_app.site import sessions, settings
-from connected_app.site.database import before_writing
-from connected_app.site.grants import TokenCacheStore, naive
+from connected_app.site.database import writing
+from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.rows import WORKING, name_of
+from connected_app.site.rows import WORKING, naive, name_of
 from connected_app.site.settings import AppSettings
 
 # In one run, per Connected App. With a run every 5 minutes it is 28,800 grants a day.
@@ -85,9 +85,8 @@ def _refresh(app: AppSettings, row: Any) -> bool:
 		return True
 	if row.name != counts:
 		# Merging users has left it. Nobody uses it, and it would be due for ever.
-		before_writing()
-		frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
-		frappe.db.commit()  # nosemgrep (a job of its own)
+		with writing():
+			frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
 		return True
 	stale = TokenCacheStore(key).load()
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.

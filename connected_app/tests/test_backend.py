@@ -7,7 +7,7 @@ import requests
 
 from connected_app.oauth import ConfigurationError, TemporaryFailure
 from connected_app.oauth.clock import utc_now
-from connected_app.site.grants import naive
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	Case,
 	forget,
@@ -72,7 +72,7 @@ class TestBackend(Case):
 		frappe.db.commit()
 		self.assertNotEqual(self.token(), first)
 		# As `after_migrate` marks it.
-		self.set(status="Reconnect Required", last_error="secret_unreadable: …")
+		self.set(status="Reconnect Required", error_code="secret_unreadable")
 		frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", f"{self.app.name}-")
 		frappe.db.commit()
 		self.token()

@@ -420,7 +420,11 @@ class TestOverview(Case):
 		frappe.db.set_value(
 			"Token Cache",
 			f"{self.app.name}-{ALICE}",
-			{"status": "Reconnect Required", "last_error": "grant_invalid: It is over: really."},
+			{
+				"status": "Reconnect Required",
+				"error_code": "grant_invalid",
+				"error_values": '{"text": "It is over: really."}',
+			},
 		)
 		frappe.db.commit()
 		state = self.mine(self.alice)[self.app.name]
@@ -462,7 +466,8 @@ class TestOverview(Case):
 			f"{self.app.name}-{names[1]}",
 			{
 				"status": "Temporarily Failing",
-				"last_error": "network: No answer.",
+				"error_code": "network",
+				"error_values": '{"text": "No answer."}',
 				"failing_since": "2026-01-01 00:00:00",
 			},
 		)

@@ -13,8 +13,8 @@ import requests
 from connected_app.oauth import ReconnectRequired, TemporaryFailure
 from connected_app.oauth.clock import utc_now
 from connected_app.site import events
-from connected_app.site.grants import naive
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
 	Browser,

@@ -401,7 +401,7 @@ class TestAnotherServer(Case):
 		for field, password in frappe.db.sql("select fieldname, password from `__Auth` where name=%s", name):
 			where = f"where name='{name}' and fieldname='{field}'"
 			self.server.sql(f"update `__Auth` set password='{password}' {where}", self.database)
-		values = "status='Connected', last_error=null, retry_at=null, expires_at='2020-01-01'"
+		values = "status='Connected', error_code=null, retry_at=null, expires_at='2020-01-01'"
 		self.server.sql(f"update `tabToken Cache` set {values}", self.database)
 
 	def work(self, script: str) -> Any:

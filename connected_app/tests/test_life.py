@@ -22,7 +22,7 @@ from connected_app.connections.doctype.token_cache.token_cache import TokenCache
 from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
 from connected_app.site import install, settings
-from connected_app.site.grants import aware
+from connected_app.site.rows import aware
 from connected_app.tests.site import (
 	ALICE,
 	Browser,
@@ -220,13 +220,13 @@ class TestExpiry(Case):
 		name = f"{self.app.name}-{ALICE}"
 		for left in (timedelta(hours=5), timedelta(hours=-5)):
 			due = (utc_now() + left).replace(tzinfo=None, microsecond=0)
-			values = {"status": "Temporarily Failing", "expires_at": due, "last_error": "timeout: no answer"}
+			values = {"status": "Temporarily Failing", "expires_at": due, "error_code": "timeout"}
 			frappe.db.set_value("Token Cache", name, values)
 			install.hand_back_expiry()
 			handed = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 			core = install._to_utc(handed.modified) + timedelta(seconds=handed.expires_in)
 			self.assertAlmostEqual((core - aware(due)).total_seconds(), 0, delta=2)
-			self.assertEqual((handed.status, handed.last_error), (None, None))
+			self.assertEqual((handed.status, handed.error_code), (None, None))
 			install.give_expiry()
 			again = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 			self.assertEqual(again.status, "Connected")
@@ -251,7 +251,7 @@ class TestAnotherKey(Case):
 		self.assertEqual(row(self.app, ALICE).status, "Connected", "nothing is committed by the check itself")
 		install.after_migrate()
 		self.assertEqual(frappe.db.get_value("Token Cache", name, "status"), "Reconnect Required")
-		self.assertIn("secret_unreadable", frappe.db.get_value("Token Cache", name, "last_error"))
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "error_code"), "secret_unreadable")
 		log = frappe.get_last_doc("Error Log")
 		self.assertIn(f"Token Cache {name}: the tokens cannot be read", log.error)
 		self.assertIn(f"Connected App {self.app.name}: the client secret cannot be read", log.error)

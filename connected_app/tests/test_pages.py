@@ -8,6 +8,8 @@ import frappe
 from frappe import _
 
 from connected_app import api
+from connected_app.oauth import catalogue
+from connected_app.oauth.errors import Sentence
 from connected_app.site import cards
 from connected_app.tests.site import ALICE, VISITOR, Browser, Case, make_app, needs_providers, row
 
@@ -55,7 +57,8 @@ class TestMyConnections(Case):
 			token_cache.name,
 			{
 				"status": "Reconnect Required",
-				"last_error": "expired: The connection has expired and cannot be renewed.",
+				"error_code": "expired",
+				"error_values": '{"sentence": "expired", "values": []}',
 			},
 		)
 		frappe.db.commit()
@@ -120,16 +123,22 @@ class TestLanguages(Case):
 		self.assertIn("provider.invalid war nicht erreichbar.", answer.text)
 
 	def test_stored_reasons(self) -> None:
-		"""A Token Cache holds its reason in English; who looks reads it in their own language."""
+		"""A Token Cache holds a code and values; who looks reads it in their own language."""
 		self.connect(self.app)
 		name = row(self.app, ALICE).name
 		told = {
-			"timeout: login.example did not answer in time.": "login.example hat nicht rechtzeitig geantwortet.",
-			"expired: The connection has expired and cannot be renewed.": "Die Verbindung ist abgelaufen",
+			("timeout", "login.example"): "login.example hat nicht rechtzeitig geantwortet.",
+			("expired",): "Die Verbindung ist abgelaufen",
+			("endpoint_missing", Sentence("Token URI")): "Token-URI ist nicht angegeben.",
 		}
 		self.speak("de")
-		for stored, said in told.items():
-			values = {"status": "Temporarily Failing", "last_error": stored}
+		for (code, *filled_in), said in told.items():
+			message = catalogue.error(code, *filled_in).message
+			values = {
+				"status": "Temporarily Failing",
+				"error_code": code,
+				"error_values": catalogue.to_json(code, message),
+			}
 			frappe.db.set_value("Token Cache", name, values)
 			frappe.db.commit()
 			self.assertIn(said, self.alice.open(f"/connect?app={self.app.name}").text)

@@ -185,7 +185,7 @@ class TestRedaction(Case):
 
 	def expire(self) -> None:
 		frappe.db.rollback()
-		values = {"expires_at": "2020-01-01", "retry_at": None, "last_error": None, "status": "Connected"}
+		values = {"expires_at": "2020-01-01", "retry_at": None, "error_code": None, "status": "Connected"}
 		frappe.db.set_value("Token Cache", f"{self.app.name}-{ALICE}", values)
 		frappe.db.commit()
 

@@ -14,7 +14,7 @@ from frappe.utils import get_datetime
 from connected_app.oauth import ConfigurationError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.clock import utc_now
 from connected_app.site import grants
-from connected_app.site.grants import naive
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,
@@ -114,9 +114,9 @@ class TestRefresh(Connected):
 		for _ in range(3):
 			call()
 		self.assertEqual((self.authlib.stats()["refreshes"], len(server.requests)), (1, 4))
-		self.assertIsNotNone(row(self.app, ALICE).refused_at)
+		self.assertIsNotNone(row(self.app, ALICE).rejected_at)
 		self.assertEqual(self.hello(), {"hello": "Alice"})
-		self.set(refused_at=naive(utc_now() - timedelta(minutes=6)))
+		self.set(rejected_at=naive(utc_now() - timedelta(minutes=6)))
 		call()
 		self.assertEqual(self.authlib.stats()["refreshes"], 2)
 

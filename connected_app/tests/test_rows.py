@@ -10,7 +10,7 @@ import frappe
 
 from connected_app.oauth.clock import utc_now
 from connected_app.site import schedule
-from connected_app.site.grants import naive
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
 	Browser,
@@ -107,7 +107,7 @@ class TestRows(Case):
 		self.connect(self.app, Browser(self.kept))
 		values = {
 			"status": "Reconnect Required",
-			"last_error": "grant_invalid: x",
+			"error_code": "grant_invalid",
 			"expires_at": "2020-01-01",
 		}
 		frappe.db.set_value("Token Cache", f"{self.app.name}-{self.kept}", values)

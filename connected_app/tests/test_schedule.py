@@ -13,7 +13,7 @@ from frappe.utils.background_jobs import get_queue
 
 from connected_app.oauth.clock import utc_now
 from connected_app.site import schedule
-from connected_app.site.grants import naive
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,

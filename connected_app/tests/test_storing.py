@@ -15,7 +15,7 @@ from connected_app.oauth import ConfigurationError, TemporaryFailure
 from connected_app.oauth.clock import utc_now
 from connected_app.site import grants
 from connected_app.site.database import own_connection
-from connected_app.site.grants import naive
+from connected_app.site.rows import naive
 from connected_app.tests.site import ALICE, SCOPES, hostile, needs_providers, row, work
 from connected_app.tests.test_refreshing import Connected
 

@@ -1,4 +1,4 @@
-"""Lint, formatting, types, Frappe's semgrep rules, known vulnerabilities in the libraries that the app brings along, and
+"""Lint, formatting, types, circles of imports, Frappe's semgrep rules, known vulnerabilities in the libraries that the app brings along, and
 half a minute of fuzzing.
 
 scripts/check          look only
@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> int:
 		"lint": ["ruff", "check", "."],
 		"formatting": ["ruff", "format", "--check", "."],
 		"types": ["mypy"],
+		"import graph": ["tests.layers"],
 	}
 	good, bad = [], []
 	for name, command in steps.items():

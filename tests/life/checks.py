@@ -7,7 +7,7 @@ import re
 passed = failed = 0
 
 # This app's columns that are made from core's at each install.
-DERIVED = ("status", "expires_at", "last_error", "retry_at", "failing_since", "idle_since")
+DERIVED = ("status", "expires_at", "error_code", "error_values", "retry_at", "failing_since", "idle_since")
 # Core's own columns whose text this app replaces: stars, one for each character of the secret.
 STARS = ("client_secret", "access_token", "refresh_token")
 

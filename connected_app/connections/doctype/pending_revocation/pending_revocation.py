@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from frappe.model.document import Document
 
+from connected_app.site import errors
+
 
 class PendingRevocation(Document):
 	# begin: auto-generated types
@@ -18,9 +20,14 @@ class PendingRevocation(Document):
 		attempts: DF.Int
 		client: DF.Password | None
 		connected_app: DF.Data | None
-		last_error: DF.SmallText | None
+		error_code: DF.Data | None
+		error_values: DF.SmallText | None
 		refresh_token: DF.Password | None
 		requested_on: DF.Datetime | None
 		retry_at: DF.Datetime | None
 		user: DF.Data | None
 	# end: auto-generated types
+
+	@property
+	def last_error(self) -> str | None:
+		return errors.last_error(self)

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import frappe
 from jinja2.sandbox import unsafe
 
 from connected_app.oauth.clock import utc_now
+from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
+from connected_app.site import errors, recent, rows
 from connected_app.site.access import check_script
-from connected_app.site.database import has_changed, own_connection
+from connected_app.site.database import own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
-from connected_app.site.grants import (
-	STORED,
-	TOKENS,
-	LockedTokenCache,
-	TokenCacheStore,
-	aware,
-	columns,
-	forget,
-	locked,
-	naive,
-	stored_on,
-)
+from connected_app.site.grants import TokenCacheStore, latest_known
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.offboarding import make_changeable
 from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
@@ -47,19 +40,24 @@ class TokenCache(SecretKeeper):
 		account_id: DF.Data | None
 		account_name: DF.Data | None
 		admin_must_act: DF.Check
+		attempts: DF.Int
 		connected_app: DF.Link | None
 		connected_on: DF.Datetime | None
+		error_code: DF.Data | None
+		error_values: DF.SmallText | None
 		expires_at: DF.Datetime | None
 		expires_in: DF.Int
+		extra: DF.Password | None
 		failing_since: DF.Datetime | None
 		idle_since: DF.Datetime | None
-		last_error: DF.SmallText | None
 		last_refreshed_on: DF.Datetime | None
 		notified_on: DF.Datetime | None
 		provider_name: DF.Data | None
+		refresh_expires_at: DF.Datetime | None
 		refresh_token: DF.Password | None
-		refused_at: DF.Datetime | None
+		rejected_at: DF.Datetime | None
 		retry_at: DF.Datetime | None
+		revision: DF.Int
 		scopes: DF.Table[OAuthScope]
 		state: DF.Data | None
 		status: DF.Literal["Connected", "Reconnect Required", "Temporarily Failing"]
@@ -67,6 +65,13 @@ class TokenCache(SecretKeeper):
 		token_type: DF.Data | None
 		user: DF.Link | None
 	# end: auto-generated types
+
+	@property
+	def last_error(self) -> str | None:
+		return errors.last_error(self)
+
+	def validate(self) -> None:
+		self.revision = rows.next_revision(self.revision)
 
 	def on_update(self) -> None:
 		self._forget()
@@ -83,7 +88,7 @@ class TokenCache(SecretKeeper):
 			frappe.db.after_commit.add(lambda: announce("disconnected", key))
 
 	def _forget(self) -> None:
-		forget(self.name, self.key())
+		recent.note_change(self.key())
 
 	def key(self) -> ConnectionKey:
 		return ConnectionKey.from_columns(self.connected_app, self.user)
@@ -100,9 +105,9 @@ class TokenCache(SecretKeeper):
 			# From the database: a script can make a document up.
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
 			check_script(*whose)
-		if fieldname in TOKENS and (grant := self.latest_known()):
-			token = getattr(grant, fieldname)
-			return str(token) if token else None
+		if fieldname in rows.SECRETS and (grant := latest_known(self.name)):
+			secret = rows.secrets(grant)[fieldname]
+			return str(secret) if secret else None
 		return super().get_password(fieldname, raise_exception)
 
 	@unsafe
@@ -127,34 +132,35 @@ class TokenCache(SecretKeeper):
 		check_script(self.connected_app, self.user)
 		store = TokenCacheStore(self.key(), create=True)
 		with raises_frappe_errors():
-			if has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
-				return self._update_here(store, from_response(data, utc_now()))
-			with store.exclusive() as slot:
+			if recent.has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
+				return self._update_here(from_response(data, utc_now()))
+			with store.exclusive() as locked:
 				fresh = from_response(data, utc_now())
-				slot.save(slot.grant.renewed(fresh) if slot.grant else fresh)
+				locked.save(locked.grant.renewed(fresh) if locked.grant else fresh)
 		# This document may be new, and the caller's transaction older than the row.
-		self.name = slot.name
+		self.name = locked.name
 		for new in ("__islocal", "__unsaved"):
 			self.delete_key(new)
 		with own_connection():
 			return self.reload()
 
-	def _update_here(self, store: TokenCacheStore, fresh: Grant) -> TokenCache:
+	def _update_here(self, fresh: Grant) -> TokenCache:
 		"""Store `fresh` in the caller's transaction, which commits it."""
-		before = LockedTokenCache(store, self.name, self)
-		grant = before.grant.renewed(fresh) if before.grant else fresh
-		self.update({**columns(grant), "last_refreshed_on": naive(utc_now())})
-		self.access_token, self.refresh_token = grant.access_token, grant.refresh_token or ""
+		before = None
+		with suppress(ReconnectRequired):
+			before = rows.read_whole(self.name, self)
+		grant = before.renewed(fresh) if before else fresh
+		self.update({**rows.columns(grant), "last_refreshed_on": rows.naive(utc_now())})
+		self.update({field: str(secret or "") for field, secret in rows.secrets(grant).items()})
 		self.set("scopes", [{"scope": scope[:140]} for scope in grant.scopes])
 		self.save(ignore_permissions=True)
-		key = self.key()
-		event = "refreshed" if before.grant else "connected"
+		key, event = self.key(), "refreshed" if before else "connected"
 		frappe.db.after_commit.add(lambda: announce(event, key))
 		return self
 
 	def is_connected(self) -> bool:
 		"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
-		return bool(self.access_token or self.latest_known())
+		return bool(self.access_token or latest_known(self.name))
 
 	def get_expires_in(self) -> int:
 		"""Seconds until the access token expires, negative afterwards. A token that never expires has a year."""
@@ -168,19 +174,14 @@ class TokenCache(SecretKeeper):
 		return expires_at is not None and utc_now() >= expires_at
 
 	def _expires_at(self) -> Any:
-		grant = self.latest_known()
-		return grant.expires_at if grant else aware(self.expires_at)
+		grant = latest_known(self.name)
+		return grant.expires_at if grant else rows.aware(self.expires_at)
 
-	def latest_known(self) -> Grant | None:
-		"""What this request has stored, or read under the lock, unless the transaction sees something newer by now.
-
-		By the row's name, which is what permission is asked for: a script can make a document up.
-		"""
-		if self.name not in locked():
-			return None
-		stored, grant = locked()[self.name]
-		seen = frappe.db.get_value("Token Cache", self.name, STORED, as_dict=True)
-		return None if seen and stored_on(seen) > stored else grant
+	@unsafe
+	def get_extra(self) -> dict[str, str]:
+		"""What else the provider said with the tokens that an API call needs, by name. For code on the server."""
+		text = self.get_password("extra", raise_exception=False)
+		return json.loads(text) if text else {}
 
 	@unsafe
 	def get_json(self) -> dict[str, Any]:

@@ -1,0 +1,883 @@
+"""Every error: which branch it is, the sentence for a person, and what to do. docs/errors.md is made from it.
+
+	raise error("endpoint_missing", label)
+
+A key is an error's code; `code/variant` is another sentence of the same code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
+
+
+@dataclass(frozen=True)
+class Entry:
+	"""
+	:param sentence: with `{0}` for the values that an error is raised with
+	:param action: what to do next, with the same values; empty for that of the branch
+	:param happened, who, how: a row of docs/errors.md; a variant has none
+	"""
+
+	branch: type[OAuthError]
+	sentence: str
+	action: str = ""
+	happened: str = ""
+	who: str = ""
+	how: str = ""
+
+
+CATALOGUE = {
+	# Reconnect required
+	"interaction_required": Entry(
+		ReconnectRequired,
+		"The provider wants the user to log in, or an administrator to consent there.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"The provider says that the user has to log in, or an administrator to consent, there.",
+		"The person",
+		"Connect again; if it happens twice, an administrator allows this client at the provider.",
+	),
+	"consent_declined": Entry(
+		ReconnectRequired,
+		"Access was not granted at the provider.",
+		"Nothing was changed. Connect again if you want to grant it after all.",
+		"The person pressed *Cancel* at the provider.",
+		"The person",
+		"Connect again, if access is wanted after all.",
+	),
+	"not_connected": Entry(
+		ReconnectRequired,
+		"There is no connection yet.",
+		"Please connect first.",
+		"There is no connection yet, or it was disconnected.",
+		"The person",
+		"Connect.",
+	),
+	"scope_missing": Entry(
+		ReconnectRequired,
+		"This was not granted: {0}.",
+		"Please connect again, and allow it.",
+		"The person granted less than this needs.",
+		"The person",
+		"Connect again, and allow what is asked for.",
+	),
+	"expired": Entry(
+		ReconnectRequired,
+		"The connection has expired and cannot be renewed.",
+		"",
+		"The access token has expired and the provider gave no refresh token.",
+		"The person, then an administrator",
+		"Connect again. If it recurs, make the provider give refresh tokens: scope `offline_access`, or its own Query Parameters.",
+	),
+	"grant_invalid": Entry(
+		ReconnectRequired,
+		"The provider no longer accepts this connection: {0}",
+		"",
+		"The provider no longer accepts the connection: revoked, unused for too long, or its token used twice.",
+		"The person",
+		"Connect again.",
+	),
+	"attempt_expired": Entry(
+		ReconnectRequired,
+		"This attempt took too long.",
+		"",
+		"Too much time passed between *Connect* and the answer.",
+		"The person",
+		"Connect again.",
+	),
+	"attempt_unknown": Entry(
+		ReconnectRequired,
+		"This attempt has expired, or was finished already.",
+		"",
+		"The attempt has expired, or was finished already (page reloaded, link used twice).",
+		"The person",
+		"Connect again.",
+	),
+	"attempt_elsewhere": Entry(
+		ReconnectRequired,
+		"This attempt was begun in another browser or by another user.",
+		"Please connect again from the browser in which you are logged in.",
+		"The attempt was begun in another browser, or by another user.",
+		"The person",
+		"Connect again in the browser in which you are logged in.",
+	),
+	"link_invalid": Entry(
+		ReconnectRequired,
+		"This link is not valid, or has expired.",
+		"Please ask for a new one.",
+		"A link by which code on this site asked somebody to connect is older than a week, or was changed on its way.",
+		"The user",
+		"Ask for a new one, or connect from *My Connections*.",
+	),
+	"link_elsewhere": Entry(
+		ReconnectRequired,
+		"This link is for another user.",
+		"Log in as the user who was sent it, and open it again.",
+		"A link by which code on this site asked somebody to connect was opened by another user.",
+		"The user",
+		"Log in as the user who was sent it.",
+	),
+	"not_logged_in": Entry(
+		ReconnectRequired,
+		"You are not logged in to this site.",
+		"Please log in, and connect again.",
+		"The answer came to a browser that is not logged in to this site.",
+		"The person",
+		"Log in, and connect again.",
+	),
+	"state_missing": Entry(
+		ReconnectRequired,
+		"The answer belongs to no attempt.",
+		"",
+		"The answer belongs to no attempt: it has no `state`.",
+		"The person",
+		"Connect again from this site; do not follow links that others sent.",
+	),
+	"state_mismatch": Entry(
+		ReconnectRequired,
+		"The answer does not belong to this attempt.",
+		"",
+		"The answer belongs to another attempt. It may be an attack.",
+		"The person",
+		"Connect again from this site; if it happens twice, tell an administrator.",
+	),
+	"parameter_repeated": Entry(
+		ReconnectRequired,
+		"The provider's answer is ambiguous.",
+		"",
+		"The answer names a parameter twice.",
+		"The person",
+		"Connect again; if it happens twice, tell an administrator.",
+	),
+	"code_missing": Entry(
+		ReconnectRequired,
+		"The provider sent no authorization code.",
+		"",
+		"The provider's answer has no authorization code.",
+		"The person",
+		"Connect again; if it happens twice, tell an administrator.",
+	),
+	"issuer_mismatch": Entry(
+		ReconnectRequired,
+		"The answer came from another provider than the one that was asked.",
+		"Please start again; if this happens twice, tell an administrator.",
+		"The answer came from another provider than the one asked (RFC 9207).",
+		"The person, then an administrator",
+		"Connect again; if it happens twice, compare Issuer with the provider's documentation.",
+	),
+	"userinfo_subject_mismatch": Entry(
+		ReconnectRequired,
+		"The provider's statements about the account contradict each other.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"The ID token and the userinfo endpoint name different accounts.",
+		"The person, then an administrator",
+		"Connect again; if it happens twice, check Userinfo URI and Issuer.",
+	),
+	"token_rejected": Entry(
+		ReconnectRequired,
+		"The provider does not accept this connection's token.",
+		"",
+		"*Test Connection* found that the provider accepts neither the access token nor a new one.",
+		"The person",
+		"Connect again.",
+	),
+	"app_unknown": Entry(
+		ReconnectRequired,
+		"There is no such Connected App.",
+		"",
+		"There is no Connected App of this name.",
+		"The person",
+		"Start from the Connected App; check the redirect URI registered at the provider.",
+	),
+	"secret_unreadable": Entry(
+		ReconnectRequired,
+		"The stored connection cannot be read with this site's encryption key.",
+		"",
+		"What is stored cannot be read with the site's encryption key, for instance after a restore.",
+		"An administrator, or the person",
+		"Restore `encryption_key` in the site's configuration, or connect again.",
+	),
+	# ID token refused
+	"id_token_missing": Entry(
+		ReconnectRequired,
+		"The provider sent no ID token.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"The scope `openid` was asked for, and there is no ID token.",
+		"An administrator",
+		"Check the client's registration, or empty Issuer to do without.",
+	),
+	"id_token_invalid": Entry(
+		ReconnectRequired,
+		"The provider's ID token is malformed.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"The ID token is malformed.",
+		"An administrator",
+		"Report it to the provider.",
+	),
+	"id_token_algorithm": Entry(
+		ReconnectRequired,
+		"The provider's ID token is signed in a way that is not allowed.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It is signed by a method that is not allowed (`none`, HS256, or one that the provider does not announce).",
+		"An administrator",
+		"Set RS256 for the client at the provider, or use *Get OpenID Configuration*.",
+	),
+	"id_token_signature": Entry(
+		ReconnectRequired,
+		"The signature of the provider's ID token is wrong.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"Its signature is wrong.",
+		"An administrator",
+		"Check JWKS URI.",
+	),
+	"id_token_key_unknown": Entry(
+		ReconnectRequired,
+		"The provider's ID token was signed with an unknown key.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It was signed with a key that is not in the key set. Passing, when the provider changes its keys several times a minute.",
+		"The person",
+		"Connect again after a minute; then check JWKS URI.",
+	),
+	"id_token_issuer": Entry(
+		ReconnectRequired,
+		"The provider's ID token was made by another issuer.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It was made by another issuer.",
+		"An administrator",
+		"Set Issuer exactly as the provider writes it.",
+	),
+	"id_token_subject": Entry(
+		ReconnectRequired,
+		"The provider's ID token names another account.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It names nobody, or after a refresh another account than the one connected.",
+		"The person",
+		"Connect again.",
+	),
+	"id_token_subject/nobody": Entry(
+		ReconnectRequired,
+		"The provider's ID token names nobody.",
+		"Please connect again; if this happens twice, tell an administrator.",
+	),
+	"id_token_audience": Entry(
+		ReconnectRequired,
+		"The provider's ID token was made for another client.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It was made for another client, or for further ones.",
+		"An administrator",
+		"Check Client ID.",
+	),
+	"id_token_audience/others": Entry(
+		ReconnectRequired,
+		"The provider's ID token was made for further clients.",
+		"Please connect again; if this happens twice, tell an administrator.",
+	),
+	"id_token_expired": Entry(
+		ReconnectRequired,
+		"The provider's ID token has expired.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It has expired.",
+		"An administrator",
+		"Check the server's clock.",
+	),
+	"id_token_issued_at": Entry(
+		ReconnectRequired,
+		"The provider's ID token is dated in the future, or not at all.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"Its time of issue is missing, or lies in the future.",
+		"An administrator",
+		"Check the server's clock.",
+	),
+	"id_token_issued_at/not_yet": Entry(
+		ReconnectRequired,
+		"The provider's ID token is not valid yet.",
+		"Please connect again; if this happens twice, tell an administrator.",
+	),
+	"id_token_nonce": Entry(
+		ReconnectRequired,
+		"The provider's ID token belongs to another attempt.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It belongs to another attempt.",
+		"The person",
+		"Connect again.",
+	),
+	"id_token_at_hash": Entry(
+		ReconnectRequired,
+		"The provider's ID token belongs to another access token.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"It belongs to another access token.",
+		"The person",
+		"Connect again; if it happens twice, tell an administrator.",
+	),
+	# Temporary failure
+	"network": Entry(
+		TemporaryFailure,
+		"{0} could not be reached.",
+		"",
+		"The provider could not be reached.",
+		"Nobody",
+		"Try again later; check the server's network if it lasts.",
+	),
+	"network/broken_off": Entry(
+		TemporaryFailure,
+		"The provider's answer broke off.",
+	),
+	"tls_interrupted": Entry(
+		TemporaryFailure,
+		"{0} ended the connection before it was secured.",
+		"",
+		"The server ended the connection before it was secured.",
+		"Nobody",
+		"Try again later.",
+	),
+	"proxy_unreachable": Entry(
+		TemporaryFailure,
+		"The proxy {0} could not be reached.",
+		"Check connected_app_proxy in the site's configuration.",
+		"The egress proxy (`connected_app_proxy`) could not be reached.",
+		"An administrator of the server, if it lasts",
+		"Check the proxy and the setting.",
+	),
+	"timeout": Entry(
+		TemporaryFailure,
+		"{0} did not answer in time.",
+		"",
+		"The provider did not answer in time.",
+		"Nobody",
+		"Try again later.",
+	),
+	"server_error": Entry(
+		TemporaryFailure,
+		"The provider answered with HTTP {0}.",
+		"",
+		"The provider says that it is not available (HTTP 5xx).",
+		"Nobody",
+		"Try again later.",
+	),
+	"server_error/said": Entry(
+		TemporaryFailure,
+		"The provider is not available at the moment: {0}",
+	),
+	"rate_limited": Entry(
+		TemporaryFailure,
+		"The provider answered with HTTP {0}.",
+		"",
+		"The provider says: too many requests. `retry_after` says how long to wait.",
+		"Nobody",
+		"Try again after that.",
+	),
+	"rate_limited/said": Entry(
+		TemporaryFailure,
+		"The provider is not available at the moment: {0}",
+	),
+	"cooling_down": Entry(
+		TemporaryFailure,
+		"{0}",
+		"",
+		"A refresh failed a moment ago; the provider is left alone until `retry_after`.",
+		"Nobody",
+		"Try again after that.",
+	),
+	"busy": Entry(
+		TemporaryFailure,
+		"The connection is being renewed by someone else.",
+		"",
+		"Another process is renewing the connection.",
+		"Nobody",
+		"Try again.",
+	),
+	"store_unavailable": Entry(
+		TemporaryFailure,
+		"The site's database cannot be reached.",
+		"",
+		"The site's database, or the connection to it, was lost. A token that a provider has just given is tried to be stored for a quarter of a minute before this is raised.",
+		"An administrator, if it lasts",
+		"Check the database server.",
+	),
+	"provider_error": Entry(
+		TemporaryFailure,
+		"The provider answered with an error: {0}",
+		"",
+		"The provider answered with an error that is not known here; `provider_error` holds it.",
+		"Nobody, or an administrator",
+		"Try again; look the error up in the provider's documentation.",
+	),
+	"response_invalid": Entry(
+		TemporaryFailure,
+		"The provider's answer holds no access token.",
+		"",
+		"The provider's answer could not be read, or holds no usable token.",
+		"Nobody, or an administrator",
+		"Try again; if it lasts, check Token URI.",
+	),
+	"response_invalid/unreadable": Entry(
+		TemporaryFailure,
+		"The provider's answer could not be read.",
+	),
+	"response_too_large": Entry(
+		TemporaryFailure,
+		"The answer of {0} is too large.",
+		"",
+		"The answer is longer than any honest one.",
+		"An administrator",
+		"Check the endpoint's address.",
+	),
+	"redirected": Entry(
+		TemporaryFailure,
+		"The token endpoint redirects, which is not followed.",
+		"Check the Token URI.",
+		"The token endpoint redirects, which is not followed.",
+		"An administrator",
+		"Enter the address that it redirects to as Token URI, if you trust it.",
+	),
+	"keys_unavailable": Entry(
+		TemporaryFailure,
+		"The provider's signing keys could not be read.",
+		"",
+		"The provider's signing keys could not be read.",
+		"Nobody, or an administrator",
+		"Try again; if it lasts, check JWKS URI.",
+	),
+	"attempt_store_unavailable": Entry(
+		TemporaryFailure,
+		"The site's Redis cannot be reached.",
+		"",
+		"The site's Redis cannot be reached.",
+		"An administrator",
+		"Start Redis (`redis_cache`).",
+	),
+	"internal_error": Entry(
+		TemporaryFailure,
+		"Something went wrong on this site.",
+		"",
+		"Something went wrong on this site; the Error Log has an entry.",
+		"An administrator",
+		"Look at the Error Log.",
+	),
+	# Configuration error
+	"app_disabled": Entry(
+		ConfigurationError,
+		"This Connected App is disabled.",
+		"",
+		"The Connected App is disabled.",
+		"An administrator",
+		"Tick *Enabled*.",
+	),
+	"not_allowed": Entry(
+		ConfigurationError,
+		"You are not allowed to connect to this app.",
+		"",
+		"The user has none of the roles that may connect.",
+		"An administrator",
+		"Add a role to *Allowed Roles*, or tick *Everyone May Connect*.",
+	),
+	"success_uri_refused": Entry(
+		ConfigurationError,
+		"The address to return to is not on this site.",
+		"Pass a path such as /me.",
+		"The address to return to is not on this site.",
+		"A developer",
+		"Pass a path such as `/me`.",
+	),
+	"scope_not_asked": Entry(
+		ConfigurationError,
+		"This Connected App does not ask for the scope {0}.",
+		"Add it to Scopes; people then have to connect again.",
+		"Code needs a scope that the Connected App does not ask for.",
+		"An administrator",
+		"Add it to Scopes; people then connect again.",
+	),
+	"not_committed": Entry(
+		ConfigurationError,
+		"The connection was changed by a transaction that is still open.",
+		"Commit it, and then use the connection.",
+		"The Connected App or the user was made, or the Token Cache was saved or deleted, in a transaction that is still open: beside it, nothing can be stored there.",
+		"A developer",
+		"Commit first, and use the connection afterwards.",
+	),
+	"not_committed/app": Entry(
+		ConfigurationError,
+		"The Connected App, or the user, is not stored yet.",
+		"Commit the transaction that makes it, and then use the connection.",
+	),
+	"endpoint_missing": Entry(
+		ConfigurationError,
+		"{0} is not set.",
+		"Fill in {0}, or use Get OpenID Configuration.",
+		"An endpoint, or Client ID, is not set.",
+		"An administrator",
+		"Fill it in, or use *Get OpenID Configuration*.",
+	),
+	"openid_configuration_missing": Entry(
+		ConfigurationError,
+		"OpenID Configuration is not set.",
+		"Enter its URL and save.",
+		"OpenID Configuration is not set.",
+		"An administrator",
+		"Enter its URL and save.",
+	),
+	"client_id_missing": Entry(
+		ConfigurationError,
+		"Client ID is not set.",
+		"Fill in Client ID.",
+		"Client ID is not set.",
+		"An administrator",
+		"Fill it in.",
+	),
+	"client_secret_missing": Entry(
+		ConfigurationError,
+		"Client Secret is not set.",
+		"Fill in Client Secret, or set Client Authentication to None for a public client.",
+		"Client Secret is not set.",
+		"An administrator",
+		"Fill it in, or set *Client Authentication* to None for a public client.",
+	),
+	"client_authentication_unknown": Entry(
+		ConfigurationError,
+		"The client authentication {0} is not supported.",
+		"Set Client Authentication to Automatic, or to one that the provider supports.",
+		"The way in which the client should prove itself is not supported.",
+		"An administrator",
+		"Set *Client Authentication* to Automatic, or to one that the provider supports.",
+	),
+	"client_secret_unreadable": Entry(
+		ConfigurationError,
+		"Client Secret cannot be read with this site's encryption key.",
+		"Enter it again, or restore encryption_key in the site's configuration.",
+		"Client Secret cannot be read with the site's encryption key, for instance after a restore.",
+		"An administrator",
+		"Enter it again, or restore `encryption_key` in the site's configuration.",
+	),
+	"parameter_reserved": Entry(
+		ConfigurationError,
+		"Query Parameters may not contain {0}.",
+		"Remove the row: this parameter is set by the flow itself.",
+		"Query Parameters has a row that the flow itself sets.",
+		"An administrator",
+		"Remove the row.",
+	),
+	"invalid_client": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check Client ID, Client Secret and Client Authentication.",
+		"The provider does not accept the client's credentials.",
+		"An administrator",
+		"Check Client ID, Client Secret and *Client Authentication*.",
+	),
+	"invalid_client/http": Entry(
+		ConfigurationError,
+		"The provider did not accept the client's credentials: {0}",
+		"Check Client ID, Client Secret and Client Authentication.",
+	),
+	"unauthorized_client": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the authorization code grant at the provider.",
+		"The client may not use the authorization code flow or, for the service principal, the client credentials grant.",
+		"An administrator",
+		"Allow it at the provider.",
+	),
+	"unauthorized_client/client_credentials": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the client credentials grant at the provider.",
+	),
+	"unsupported_grant_type": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check the Token URI and what the provider supports.",
+		"The token endpoint does not know this kind of request.",
+		"An administrator",
+		"Check Token URI and what the provider supports.",
+	),
+	"unsupported_response_type": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the authorization code flow at the provider.",
+		"The provider does not offer this client the authorization code flow.",
+		"An administrator",
+		"Allow it at the provider.",
+	),
+	"invalid_scope": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check Scopes: the provider does not know one, or does not allow it to this client.",
+		"The provider does not know a scope, or does not allow it.",
+		"An administrator",
+		"Check Scopes.",
+	),
+	"invalid_request": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check the endpoints and settings of the Connected App.",
+		"The provider finds the request wrong.",
+		"An administrator",
+		"Check the endpoints and settings.",
+	),
+	"invalid_target": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check the Query Parameters.",
+		"The provider does not know the resource or audience asked for.",
+		"An administrator",
+		"Check Query Parameters.",
+	),
+	"invalid_resource": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check the Query Parameters.",
+		"The provider does not know the resource asked for.",
+		"An administrator",
+		"Check Query Parameters.",
+	),
+	"access_denied": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the access at the provider.",
+		"The provider does not give this client tokens.",
+		"An administrator",
+		"Allow this client the access at the provider.",
+	),
+	"prompt_none": Entry(
+		ConfigurationError,
+		"The provider was asked to show nothing to the user, who has to log in or consent there.",
+		"Remove prompt=none from Query Parameters.",
+		"Query Parameters ask the provider to show nothing, and the user has to log in or consent there.",
+		"An administrator",
+		"Remove `prompt=none` from *Query Parameters*.",
+	),
+	"redirect_uri_mismatch": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Register this Connected App's Redirect URI at the provider, exactly.",
+		"The redirect URI is not registered at the provider.",
+		"An administrator",
+		"Register the Connected App's Redirect URI there, exactly.",
+	),
+	"discovery_not_found": Entry(
+		ConfigurationError,
+		"There is no OpenID Configuration at this address (HTTP {0}).",
+		"Check the OpenID Configuration URL in the provider's documentation.",
+		"There is no OpenID Configuration at this address.",
+		"An administrator",
+		"Check the URL in the provider's documentation.",
+	),
+	"discovery_invalid": Entry(
+		ConfigurationError,
+		"The answer is not an OpenID Configuration document.",
+		"Check the OpenID Configuration URL: opened in a browser it shows JSON.",
+		"The answer is not an OpenID Configuration document.",
+		"An administrator",
+		"Check the URL: opened in a browser it shows JSON.",
+	),
+	"discovery_invalid/address": Entry(
+		ConfigurationError,
+		"{0} in the provider's document is not a web address.",
+	),
+	"discovery_issuer_mismatch": Entry(
+		ConfigurationError,
+		"The document names another issuer than the address it was fetched from.",
+		"Use the address that belongs to the issuer; for Microsoft, the one with your own tenant's ID.",
+		"The document names another issuer than its address.",
+		"An administrator",
+		"Use the address that belongs to the issuer; for Microsoft, the one with your tenant's ID.",
+	),
+	"uri_invalid": Entry(
+		ConfigurationError,
+		"An endpoint of the provider is not a valid web address.",
+		"",
+		"An endpoint is not a web address.",
+		"An administrator",
+		"Check the endpoints.",
+	),
+	"uri_insecure": Entry(
+		ConfigurationError,
+		"{0} must be reached over https.",
+		"Enter the endpoint's https address.",
+		"An endpoint, or an API that a token would be sent to, is not https.",
+		"An administrator, or a developer",
+		"Use the https address.",
+	),
+	"uri_insecure/api": Entry(
+		ConfigurationError,
+		"A token is sent over https only (RFC 6750 5.3).",
+		"Call the https address.",
+	),
+	"address_refused": Entry(
+		ConfigurationError,
+		"{0} is an internal address, which this site may not call.",
+		"Enter the provider's public address, or list the host in the site's configuration.",
+		"The host is an internal address, which the site may not call.",
+		"An administrator",
+		"Enter the public address, or list the host in the site's configuration.",
+	),
+	"certificate_invalid": Entry(
+		ConfigurationError,
+		"The certificate of {0} could not be verified.",
+		"",
+		"The provider's certificate could not be verified.",
+		"An administrator",
+		"Check the address; for an authority of your own, set `REQUESTS_CA_BUNDLE` ([guide](admin-guide.md#site-configuration)).",
+	),
+	"certificate_invalid/why": Entry(
+		ConfigurationError,
+		"The certificate of {0} could not be verified.",
+		"Ask the provider to correct its certificate ({1}).",
+	),
+	"client_certificate_required": Entry(
+		ConfigurationError,
+		"{0} asks for a client certificate, which this site does not have.",
+		"Use an address of the provider that takes a client secret.",
+		"The server asks for a client certificate.",
+		"An administrator",
+		"Use an address of the provider that takes a client secret.",
+	),
+	"tls_unsupported": Entry(
+		ConfigurationError,
+		"{0} and this site could not agree on how to secure the connection.",
+		"Check the address: its port may not be one for https ({1}).",
+		"The server and this site could not agree on how to secure the connection, or the port is not an https port.",
+		"An administrator",
+		"Check host and port of the address.",
+	),
+	"ca_bundle_unusable": Entry(
+		ConfigurationError,
+		"There are no trusted certificate authorities in {0}.",
+		"Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in this server's environment, or the file.",
+		"The file of trusted certificate authorities (`REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`) is missing or holds no certificate.",
+		"An administrator of the server",
+		"Correct the variable or the file.",
+	),
+	"proxy_refused": Entry(
+		ConfigurationError,
+		"The proxy does not let this site reach {0}.",
+		"Correct connected_app_proxy, or what the proxy allows (HTTP {1}).",
+		"The egress proxy does not let this site reach the provider, or wants other credentials.",
+		"An administrator of the server",
+		"Allow the host at the proxy, or correct `connected_app_proxy`.",
+	),
+	"host_not_allowed": Entry(
+		ConfigurationError,
+		"The provider named the host {0}, which its template does not allow.",
+		"Nothing was sent there. Check the provider's template.",
+		"The provider named a host that its template does not allow. Nothing was sent there.",
+		"An administrator",
+		"Check the provider's template.",
+	),
+	"template_invalid": Entry(
+		ConfigurationError,
+		"The provider template {0} is not valid: {1}.",
+		"Correct the file, or ask the authors of the app that it belongs to.",
+		"A provider template has something in it that is not known or not possible.",
+		"The authors of the app that brings it",
+		"Correct the file.",
+	),
+	"provider_input_missing": Entry(
+		ConfigurationError,
+		"{0} is missing.",
+		"Enter it, for example: {1}",
+		"The provider needs an input, such as a tenant or a shop.",
+		"An administrator",
+		"Enter it in the Connected App.",
+	),
+	"provider_input_invalid": Entry(
+		ConfigurationError,
+		"{0} has not the form that the provider uses.",
+		"Enter it, for example: {1}",
+		"An input has not the form that the provider uses, or would lead to another host.",
+		"An administrator",
+		"Enter it as in the example.",
+	),
+	"template_unknown": Entry(
+		ConfigurationError,
+		"There is no provider template called {0}.",
+		"Choose one of the list, or leave Provider empty and fill in the fields.",
+		"There is no provider template of that name.",
+		"An administrator",
+		"Choose one of the list, or leave *Provider* empty.",
+	),
+	"template_unsupported": Entry(
+		ConfigurationError,
+		"{0} cannot be connected.",
+		"{1}",
+		"The provider cannot be connected; the message says why.",
+		"Nobody",
+		"Use another way that the provider offers.",
+	),
+}
+
+
+def error(
+	key: str, *values: object, retry_after: float | None = None, provider_error: str = ""
+) -> OAuthError:
+	"""The error of this key, to be raised.
+
+	:param values: for the placeholders; no secrets
+	:param retry_after, provider_error: see `OAuthError`
+	"""
+	entry = CATALOGUE[key]
+	return entry.branch(
+		key.partition("/")[0],
+		Sentence(entry.sentence, *values),
+		Sentence(entry.action, *values) if entry.action else "",
+		retry_after=retry_after,
+		provider_error=provider_error,
+	)
+
+
+def to_json(code: str, message: str) -> str:
+	"""The message of an error as it is stored: which sentence of the code it is, and its values."""
+	template, values = _parts(message)
+	key = next((key for key in _keys(code) if CATALOGUE[key].sentence == template), None)
+	stored: dict[str, Any] = {"text": str(message)}
+	if key:
+		stored = {"sentence": key, "values": [_stored(value) for value in values]}
+	return json.dumps(stored, ensure_ascii=False)
+
+
+def from_json(text: str | None) -> str:
+	"""The inverse of `to_json`: a Sentence, which can be said in any language."""
+	try:
+		stored = json.loads(text or "{}")
+		if "sentence" in stored:
+			return Sentence(CATALOGUE[stored["sentence"]].sentence, *map(_value, stored["values"]))
+		return str(stored.get("text", ""))
+	except (ValueError, LookupError, TypeError, AttributeError):
+		# Of another version.
+		return ""
+
+
+def recognized(code: str, text: str) -> str:
+	"""A sentence that was stored as English text, as `to_json` gives it."""
+	for key in _keys(code):
+		literals = re.split(r"\{\d\}", CATALOGUE[key].sentence)
+		if len(literals) > 1 and not any(literals):
+			continue
+		if found := re.fullmatch("(.*)".join(map(re.escape, literals)), text, re.DOTALL):
+			return to_json(code, Sentence(CATALOGUE[key].sentence, *found.groups()))
+	return to_json(code, text)
+
+
+def _keys(code: str) -> Iterable[str]:
+	return (key for key in CATALOGUE if key.partition("/")[0] == code)
+
+
+def _parts(message: str) -> tuple[str, tuple[object, ...]]:
+	return (message.template, message.values) if isinstance(message, Sentence) else (message, ())
+
+
+def _stored(value: object) -> Any:
+	if isinstance(value, Sentence):
+		return {"template": value.template, "values": [_stored(each) for each in value.values]}
+	return value if isinstance(value, int) else str(value)
+
+
+def _value(stored: Any) -> object:
+	if isinstance(stored, dict):
+		return Sentence(stored["template"], *map(_value, stored["values"]))
+	return stored

@@ -1,0 +1,68 @@
+"""What this request or job knows of grants: the newest that it has read or stored.
+
+It lasts as long as the request. A row that the caller's own open transaction changes is forgotten.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import frappe
+
+from connected_app.oauth.grant import Grant
+from connected_app.site.identity import ConnectionKey
+
+
+@dataclass(frozen=True)
+class Known:
+	"""
+	:param row: the row's name, where the grant was stored, or read under the lock: then it is whole
+	"""
+
+	grant: Grant
+	row: str = ""
+
+
+def find(key: ConnectionKey) -> Grant | None:
+	known = _known().get(key)
+	return known.grant if known else None
+
+
+def of_row(name: str) -> Grant | None:
+	"""The grant of a row that was locked. A request may have an older view of that row."""
+	return next((known.grant for known in _known().values() if name and known.row == name), None)
+
+
+def note(key: ConnectionKey, grant: Grant, row: str = "") -> None:
+	_known()[key] = Known(grant, row)
+
+
+def forget(key: ConnectionKey) -> None:
+	_known().pop(key, None)
+
+
+def note_change(key: ConnectionKey) -> None:
+	"""The caller's open transaction has changed or deleted a row of `key`: until it ends, no other can write there."""
+	forget(key)
+	changed = _changed(frappe.local.db)
+	changed.add(key)
+	frappe.db.after_commit.add(changed.clear)
+	frappe.db.after_rollback.add(changed.clear)
+
+
+def has_changed(connection: object, key: ConnectionKey) -> bool:
+	"""Whether the open transaction of `connection` has changed a row of `key`."""
+	return key in _changed(connection)
+
+
+def _known() -> dict[ConnectionKey, Known]:
+	# By site: `frappe.init` for another one keeps them.
+	if not hasattr(frappe.local, "connected_app_grants"):
+		frappe.local.connected_app_grants = {}
+	known: dict[ConnectionKey, Known] = frappe.local.connected_app_grants.setdefault(frappe.local.site, {})
+	return known
+
+
+def _changed(connection: object) -> set[ConnectionKey]:
+	changed: set[ConnectionKey] = vars(connection).setdefault("connected_app_changed", set())
+	return changed

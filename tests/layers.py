@@ -1,0 +1,196 @@
+"""What imports what in the app, read from its code.
+
+	python -m tests.layers    print what breaks the layers; exit code 1 if anything does
+
+Imports count wherever they stand: at the top, in a function, under `TYPE_CHECKING`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# From the bottom up. What is in none of them stands above: controllers, endpoints, commands, pages, hooks.
+LAYERS = ("oauth", "site")
+
+
+@dataclass
+class Module:
+	"""One file.
+
+	:param imports: modules of the same package → the line of the first import
+	:param used: private names that are used of something that is not the module's own → the line
+	:param defined: private names that the module defines
+	:param overridden: for each class with a base from another module: its private methods → the line
+	"""
+
+	name: str
+	imports: dict[str, int] = field(default_factory=dict)
+	used: dict[str, int] = field(default_factory=dict)
+	defined: set[str] = field(default_factory=set)
+	overridden: dict[str, int] = field(default_factory=dict)
+
+
+def read(package: Path) -> dict[str, Module]:
+	"""The modules of a package by dotted name, without its tests."""
+	files = {
+		_dotted(path, package): path
+		for path in sorted(package.rglob("*.py"))
+		if "tests" not in path.relative_to(package).parts
+	}
+	return {name: _module(name, path, set(files)) for name, path in files.items()}
+
+
+def circles(modules: dict[str, Module]) -> list[list[str]]:
+	"""Modules that import each other, directly or through others: the strongly connected components (Tarjan)."""
+	index: dict[str, int] = {}
+	low: dict[str, int] = {}
+	stack: list[str] = []
+	found: list[list[str]] = []
+
+	def visit(name: str) -> None:
+		index[name] = low[name] = len(index)
+		stack.append(name)
+		for other in modules[name].imports:
+			if other not in index:
+				visit(other)
+				low[name] = min(low[name], low[other])
+			elif other in stack:
+				low[name] = min(low[name], index[other])
+		if low[name] == index[name]:
+			at = stack.index(name)
+			circle = sorted(stack[at:])
+			del stack[at:]
+			if len(circle) > 1 or name in modules[name].imports:
+				found.append(circle)
+
+	for name in modules:
+		if name not in index:
+			visit(name)
+	return found
+
+
+def upward(modules: dict[str, Module]) -> list[str]:
+	"""Imports of a higher layer."""
+	return [
+		f"{name}:{line} imports {other}, which is above it"
+		for name, module in modules.items()
+		for other, line in module.imports.items()
+		if _layer(other) > _layer(name)
+	]
+
+
+def private(modules: dict[str, Module]) -> list[str]:
+	"""Private names of one module that another uses or overrides."""
+	owners: dict[str, set[str]] = {}
+	for name, module in modules.items():
+		for defined in module.defined:
+			owners.setdefault(defined, set()).add(name)
+	found = []
+	for name, module in modules.items():
+		for what, line in module.used.items():
+			if what not in module.defined and (others := owners.get(what)):
+				found.append(f"{name}:{line} uses {what}, which is private to {', '.join(sorted(others))}")
+		for what, line in module.overridden.items():
+			if others := owners.get(what, set()).intersection(module.imports):
+				found.append(f"{name}:{line} overrides {what} of {', '.join(sorted(others))}")
+	return found
+
+
+def problems(package: Path) -> list[str]:
+	modules = read(package)
+	return [
+		*(f"circle: {' → '.join([*circle, circle[0]])}" for circle in circles(modules)),
+		*upward(modules),
+		*private(modules),
+	]
+
+
+def _dotted(path: Path, package: Path) -> str:
+	parts = path.relative_to(package.parent).with_suffix("").parts
+	return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _layer(name: str) -> int:
+	if "." not in name:
+		# The package itself, which holds the version only.
+		return -1
+	part = name.split(".")[1]
+	return LAYERS.index(part) if part in LAYERS else len(LAYERS)
+
+
+def _is_private(name: str) -> bool:
+	return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def _module(name: str, path: Path, known: set[str]) -> Module:
+	module = Module(name)
+	tree = ast.parse(path.read_text())
+	package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+	foreign: set[str] = set()
+	for node in ast.walk(tree):
+		if isinstance(node, ast.Import):
+			for alias in node.names:
+				_add(module, alias.name, node.lineno, known)
+		elif isinstance(node, ast.ImportFrom):
+			source = _source(node, package)
+			for alias in node.names:
+				# A name of a package may be a module of it.
+				target = f"{source}.{alias.name}"
+				if _add(module, target if target in known else source, node.lineno, known):
+					foreign.add(alias.asname or alias.name)
+					if _is_private(alias.name):
+						module.used.setdefault(alias.name, node.lineno)
+		elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+			if _is_private(node.name):
+				module.defined.add(node.name)
+		elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and _is_private(node.id):
+			module.defined.add(node.id)
+		elif isinstance(node, ast.Attribute) and _is_private(node.attr):
+			if (
+				isinstance(node.ctx, ast.Store)
+				and isinstance(node.value, ast.Name)
+				and node.value.id == "self"
+			):
+				module.defined.add(node.attr)
+			else:
+				module.used.setdefault(node.attr, node.lineno)
+	for node in ast.walk(tree):
+		if isinstance(node, ast.ClassDef) and any(_root(base) in foreign for base in node.bases):
+			for method in node.body:
+				if isinstance(method, ast.FunctionDef) and _is_private(method.name):
+					module.overridden.setdefault(method.name, method.lineno)
+	return module
+
+
+def _add(module: Module, target: str, line: int, known: set[str]) -> bool:
+	if target in known and target != module.name:
+		module.imports.setdefault(target, line)
+	return target in known
+
+
+def _source(node: ast.ImportFrom, package: str) -> str:
+	if not node.level:
+		return node.module or ""
+	base = package.split(".")
+	base = base[: len(base) - node.level + 1]
+	return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def _root(base: ast.expr) -> str:
+	while isinstance(base, ast.Attribute | ast.Subscript):
+		base = base.value
+	return base.id if isinstance(base, ast.Name) else ""
+
+
+if __name__ == "__main__":
+	app = ROOT / "connected_app"
+	read_modules = read(app)
+	count = sum(len(module.imports) for module in read_modules.values())
+	print(f"{len(read_modules)} modules, {count} imports among them")
+	wrong = problems(app)
+	print("\n".join(wrong or ["no circle, no import of a higher layer, no private name used elsewhere"]))
+	sys.exit(bool(wrong))
