@@ -13,6 +13,7 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth.errors import ConfigurationError
+from connected_app.site import callers
 
 
 class MayConnect(Protocol):
@@ -68,12 +69,15 @@ def check_is_me_or_admin(user: str) -> None:
 		frappe.throw(_("This is another user's connection."), frappe.PermissionError)
 
 
-def check_script(connected_app: str, user: str | None) -> None:
+def check_caller(connected_app: str, user: str | None) -> None:
 	"""
-	:raises frappe.PermissionError: to a Server Script that uses another user's connection, unless the user it runs
-		as has the Connected App's *Role for Server Scripts*
+	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's
+		connection, unless the user it runs as has the Connected App's *Role for Server Scripts*
 	"""
-	if not frappe.flags.in_safe_exec or not user or user == frappe.session.user or not _called_by_a_script():
+	asking = callers.caller()
+	if asking is callers.Caller.OTHER:
+		callers.refuse()
+	if asking is not callers.Caller.SCRIPT or not user or user == frappe.session.user:
 		return
 	# From the database: a script can make a document up.
 	role = frappe.db.get_value("Connected App", connected_app, "role_for_scripts")
@@ -84,22 +88,6 @@ def check_script(connected_app: str, user: str | None) -> None:
 			).format(_("Role for Server Scripts")),
 			frappe.PermissionError,
 		)
-
-
-def _called_by_a_script() -> bool:
-	"""Whether a script is nearer in the stack than any app but Frappe and this one: what other apps do, in a hook
-	of a document that a script saves for instance, is theirs to decide. So it is with Frappe's Email Queue, which
-	sends for everyone and shows no token."""
-	trusted = set(frappe.get_installed_apps()) - {"frappe", "connected_app"}
-	frame: FrameType | None = sys._getframe(1)
-	while frame:
-		if frame.f_code.co_filename.startswith("<serverscript>"):
-			return True
-		module = str(frame.f_globals.get("__name__"))
-		if module.partition(".")[0] in trusted or module == "frappe.email.doctype.email_queue.email_queue":
-			return False
-		frame = frame.f_back
-	return False
 
 
 def check_not_from_a_browser() -> None:

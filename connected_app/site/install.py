@@ -8,11 +8,10 @@ from zoneinfo import ZoneInfo
 
 import frappe
 from frappe.utils import get_datetime, get_system_timezone
-from frappe.utils.password import decrypt
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import revocation
+from connected_app.site import passwords, revocation
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
@@ -22,6 +21,7 @@ def after_install() -> None:
 	give_expiry()
 	give_owners()
 	hide_lengths()
+	passwords.take_over()
 	keep_admins_rights()
 	report_unreadable()
 
@@ -65,6 +65,7 @@ def before_uninstall() -> None:
 	hand_back_expiry()
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")
+	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
 	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
@@ -153,7 +154,7 @@ def _readable(doctype: str) -> dict[str, bool]:
 	found: dict[str, bool] = {}
 	for name, password in rows:
 		try:
-			decrypt(password)
+			passwords.decrypt(password)
 			found.setdefault(name, True)
 		except frappe.ValidationError:
 			frappe.clear_last_message()

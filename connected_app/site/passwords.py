@@ -1,54 +1,176 @@
-"""What every document with a secret has in common: its length is not kept, and templates cannot read it."""
+"""Secrets of documents, in Frappe's password store.
+
+They are encrypted with a key that is derived from the site's, so that Frappe's own functions read none of them:
+`Document.get_password` reads what its document's `doctype` and `name` say, and an expression can set both. Neither a
+document's fields nor the length of its stars hold a secret.
+"""
 
 from __future__ import annotations
 
-import sys
+import base64
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import frappe
-from frappe import _
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from frappe.model.document import Document
-from jinja2.sandbox import unsafe
+from frappe.query_builder import Table
+from frappe.utils import password as frappes
+
+from connected_app.site.callers import for_code
 
 # A fixed length: Frappe's own placeholder is as long as the secret (core-defects 14). Any number of stars means
 # "unchanged" to Frappe, so saving a form again keeps the secret.
 PLACEHOLDER = "*" * 8
+AUTH = Table("__Auth")
+DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation")
+
+
+class Unsaved(str):
+	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars."""
+
+	__slots__ = ("_unsaved",)
+
+	@classmethod
+	def of(cls, secret: str) -> Unsaved:
+		unsaved = cls(PLACEHOLDER)
+		unsaved._unsaved = secret
+		return unsaved
 
 
 class SecretKeeper(Document):
-	"""A document with Password fields."""
+	"""A document with Password fields, which are named in `SECRETS`."""
+
+	SECRETS: ClassVar[tuple[str, ...]] = ()
+
+	def insert(self, *args: Any, **kwargs: Any) -> Any:
+		self._hide()
+		return super().insert(*args, **kwargs)
+
+	def save(self, *args: Any, **kwargs: Any) -> Any:
+		self._hide()
+		return super().save(*args, **kwargs)
+
+	def _hide(self) -> None:
+		for field in self.SECRETS:
+			value = self.get(field)
+			if value and not isinstance(value, Unsaved) and not self.is_dummy_password(value):
+				self.set(field, Unsaved.of(value))
 
 	def _save_passwords(self) -> None:
-		super()._save_passwords()
-		for field in self.meta.get("fields", {"fieldtype": "Password"}):
-			if self.get(field.fieldname):
-				self.set(field.fieldname, PLACEHOLDER)
+		self._hide()
+		ignored = self.flags.ignore_save_passwords or ()
+		for field in self.SECRETS:
+			if ignored is True or field in ignored:
+				continue
+			value = self.get(field)
+			if isinstance(value, Unsaved):
+				store(self.doctype, self.name, field, value._unsaved)
+			if value:
+				self.set(field, PLACEHOLDER)
+			else:
+				frappes.remove_encrypted_password(self.doctype, self.name, field)
 
-	@unsafe
+	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
-		return super().get_password(fieldname, raise_exception)
+		"""As Frappe's.
+
+		:raises frappe.AuthenticationError: without one
+		:raises frappe.ValidationError: for one that cannot be read
+		:raises frappe.PermissionError: to browsers, expressions and templates
+		"""
+		value = self.get(fieldname)
+		if isinstance(value, Unsaved):
+			return value._unsaved
+		if value and not self.is_dummy_password(value):
+			return value
+		return read(self.doctype, self.name, fieldname, raise_exception)
+
+
+def store(doctype: str, name: str, fieldname: str, secret: str) -> None:
+	"""As `frappe.utils.password.set_encrypted_password`."""
+	# Frappe's function inserts or updates, as each database does; what it has encrypted is then replaced.
+	frappes.set_encrypted_password(doctype, name, PLACEHOLDER, fieldname)
+	frappe.qb.update(AUTH).set(AUTH.password, encrypt(secret)).where(_at(doctype, name, fieldname)).run()
+
+
+def read(doctype: str, name: str, fieldname: str, raise_exception: bool = True) -> str | None:
+	"""As `frappe.utils.password.get_decrypted_password`.
+
+	:raises frappe.AuthenticationError: without one
+	:raises frappe.ValidationError: for one that cannot be read
+	"""
+	found = frappe.qb.from_(AUTH).select(AUTH.password).where(_at(doctype, name, fieldname)).limit(1).run()
+	if not found and raise_exception:
+		raise frappe.AuthenticationError(f"{doctype} {name} has no {fieldname}")
+	try:
+		return decrypt(found[0][0]) if found else None
+	except frappe.ValidationError:
+		if raise_exception:
+			raise
+		frappe.clear_last_message()
+		return None
 
 
 def has_password(doctype: str, name: str, fieldname: str) -> bool:
 	"""Whether a password is stored, readable or not."""
-	auth = frappe.qb.Table("__Auth")
-	stored = (
-		frappe.qb.from_(auth)
-		.select(auth.name)
-		.where((auth.doctype == doctype) & (auth.name == name) & (auth.fieldname == fieldname))
-		.where(auth.encrypted == 1)
-		.limit(1)
+	return bool(frappe.qb.from_(AUTH).select(AUTH.name).where(_at(doctype, name, fieldname)).limit(1).run())
+
+
+def _at(doctype: str, name: str, fieldname: str) -> Any:
+	return (
+		(AUTH.doctype == doctype)
+		& (AUTH.name == name)
+		& (AUTH.fieldname == fieldname)
+		& (AUTH.encrypted == 1)
 	)
-	return bool(stored.run())
 
 
-def check_not_for_browsers() -> None:
-	"""For the `get_password` of a document whose secrets are for code on the server only.
+def encrypt(secret: str) -> str:
+	return _cipher(frappes.get_encryption_key()).encrypt(secret.encode()).decode()
 
-	`frappe.client.get_password` gives a System Manager any stored password. It can be reached by other names than
-	its own (`frappe.desk.treeview.get_all_nodes` calls what it is told to), so the caller is looked at, not the URL.
 
-	:raises frappe.PermissionError:
+def decrypt(stored: str) -> str:
 	"""
-	caller = sys._getframe(2)
-	if caller.f_globals.get("__name__") == "frappe.client":
-		frappe.throw(_("Tokens are not shown to anybody."), frappe.PermissionError)
+	:param stored: what `encrypt` gave, or Frappe's own function of that name: core's rows, and what other code stored
+	:raises frappe.ValidationError: for what neither key opens
+	"""
+	try:
+		return _cipher(frappes.get_encryption_key()).decrypt(stored).decode()
+	except InvalidToken:
+		return frappes.decrypt(stored)
+
+
+@lru_cache(maxsize=16)
+def _cipher(site_key: str) -> Fernet:
+	derived = HKDF(SHA256(), 32, salt=None, info=b"connected_app").derive(site_key.encode())
+	return Fernet(base64.urlsafe_b64encode(derived))
+
+
+def take_over() -> None:
+	"""Encrypt what core, or this app before it had a key of its own, has stored."""
+	_encrypt_again(encrypt)
+
+
+def hand_back() -> None:
+	"""The inverse: core is to read it."""
+	_encrypt_again(frappes.encrypt)
+
+
+def _encrypt_again(encrypt: Callable[[str], str]) -> None:
+	rows = (
+		frappe.qb.from_(AUTH)
+		.select(AUTH.doctype, AUTH.name, AUTH.fieldname, AUTH.password)
+		.where(AUTH.doctype.isin(DOCTYPES) & (AUTH.encrypted == 1))
+	).run()
+	for doctype, name, fieldname, stored in rows:
+		try:
+			again = encrypt(decrypt(stored))
+		except frappe.ValidationError:
+			# With another key of the site's, which may come back.
+			frappe.clear_last_message()
+			continue
+		frappe.qb.update(AUTH).set(AUTH.password, again).where(_at(doctype, name, fieldname)).run()

@@ -14,11 +14,7 @@ from functools import partial
 from typing import Any
 
 import frappe
-from frappe.utils.password import (
-	delete_all_passwords_for,
-	get_decrypted_password,
-	set_encrypted_password,
-)
+from frappe.utils.password import delete_all_passwords_for
 
 from connected_app.oauth import catalogue, revocation
 from connected_app.oauth.client import Settings
@@ -26,7 +22,7 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site import settings
+from connected_app.site import passwords, settings
 from connected_app.site.database import own_connection, own_transaction, writing
 from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
@@ -136,7 +132,7 @@ def _put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timed
 	secrets["client"] = settings.to_json(client)
 	for field, secret in secrets.items():
 		if secret:
-			set_encrypted_password(DOCTYPE, doc.name, secret, field)
+			passwords.store(DOCTYPE, doc.name, field, secret)
 	return doc.name
 
 
@@ -194,7 +190,7 @@ def _stored(doctype: str, name: str) -> Grant | None:
 def _secret(doctype: str, name: str, field: str) -> Secret | None:
 	"""None where there is none, or the site's encryption key does not open it."""
 	try:
-		return Secret(get_decrypted_password(doctype, name, field))
+		return Secret(passwords.read(doctype, name, field))
 	except (frappe.AuthenticationError, frappe.ValidationError):
 		# An admin who deletes it needs no word about the key, nor must that stand in the way.
 		frappe.clear_last_message()

@@ -15,7 +15,7 @@ from typing import Any
 
 import frappe
 from frappe.utils import cint
-from frappe.utils.password import decrypt, remove_encrypted_password, set_encrypted_password
+from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
@@ -23,6 +23,7 @@ from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.oauth.store import Failure
+from connected_app.site import passwords
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 
@@ -215,7 +216,7 @@ def secrets(grant: Grant) -> dict[str, Secret | None]:
 
 def write_secret(name: str, field: str, secret: Secret | None) -> None:
 	if secret:
-		set_encrypted_password(DOCTYPE, name, secret, field)
+		passwords.store(DOCTYPE, name, field, secret)
 	else:
 		remove_encrypted_password(DOCTYPE, name, field)
 
@@ -253,7 +254,7 @@ def _secret(name: str, field: str) -> Secret | None:
 
 def _decrypted(text: str) -> Secret:
 	try:
-		return Secret(decrypt(text))
+		return Secret(passwords.decrypt(text))
 	except frappe.ValidationError:
 		frappe.clear_last_message()
 	raise unreadable()

@@ -18,9 +18,9 @@ from connected_app.site.settings import AppSettings
 def refresher(app: AppSettings, key: ConnectionKey) -> Refresher:
 	"""
 	:param app: that of `key`; what only a refresh needs, the client secret above all, is read then
-	:raises frappe.PermissionError: to a script that may not use this connection
+	:raises frappe.PermissionError: as `access.check_caller`
 	"""
-	access.check_script(app.name, key.user)
+	access.check_caller(app.name, key.user)
 	own = key.owner == SERVICE_PRINCIPAL
 
 	def latest() -> Settings:

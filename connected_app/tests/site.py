@@ -12,12 +12,14 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import frappe
+import frappe.client
 import requests
 
 REPO = os.environ.get("CONNECTED_APP_REPO", "")
@@ -240,6 +242,28 @@ def row(app: Any, user: str) -> Any:
 def forget() -> None:
 	"""As at the start of a request."""
 	frappe.local.connected_app_grants = {}
+
+
+@contextmanager
+def other_app(source: str) -> Iterator[Any]:
+	"""A module of another installed app."""
+	module = types.ModuleType("somebodys_app.hooks_of_theirs")
+	exec(compile(source, "/apps/somebodys_app/somebodys_app/hooks_of_theirs.py", "exec"), vars(module))
+	sys.modules[module.__name__] = module
+	apps = [*frappe.get_installed_apps(), "somebodys_app"]
+	original, frappe.get_installed_apps = frappe.get_installed_apps, lambda *args, **kwargs: apps
+	try:
+		yield module
+	finally:
+		frappe.get_installed_apps = original
+		del sys.modules[module.__name__]
+
+
+def frappes_own(source: str) -> Any:
+	"""The function that `source` defines, as if it stood in a module of Frappe's."""
+	defined: dict[str, Any] = {}
+	exec(compile(source, frappe.client.__file__, "exec"), vars(frappe.client), defined)
+	return defined.popitem()[1]
 
 
 @contextmanager

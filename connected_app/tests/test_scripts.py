@@ -10,6 +10,7 @@ import frappe
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
+from connected_app.site import callers
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,
@@ -20,6 +21,7 @@ from connected_app.tests.site import (
 	make_app,
 	make_user,
 	needs_providers,
+	other_app,
 	row,
 )
 
@@ -191,29 +193,45 @@ class TestServerScripts(Case):
 
 	def test_code_beneath_a_script(self) -> None:
 		"""A script runs somebody's code, which uses a connection of its own choice: that is not the script's doing."""
-		from connected_app.site import access
+		asked: list[callers.Caller] = []
+		frappe.local.response.ask = lambda: asked.append(callers.caller())
+		with other_app("def hook(ask):\n\task()") as app:
+			frappe.local.response.hook = app.hook
+			self.run_script(
+				"frappe.response.hook(frappe.response.ask)\nfrappe.response.ask()", "Administrator"
+			)
+		self.assertEqual(asked, [callers.Caller.CODE, callers.Caller.SCRIPT])
 
-		asked: list[bool] = []
-		frappe.flags.in_safe_exec = 1
-		try:
-			trusted = {
-				"__name__": "erpnext.hooks_of_somebody",
-				"ask": access._called_by_a_script,
-				"asked": asked,
+	def test_what_a_script_passes_on(self) -> None:
+		"""A method that a script has looked up, and that others call for it, is still the script's call."""
+		for put in ("alice_session", "as_dict"):
+			frappe.local.response.target = target = frappe.get_doc("Connected App", self.app.name)
+			self.run_script(
+				f'frappe.response.target.set("{put}", frappe.get_doc("Token Cache", kept).get_json)', MALLORY
+			)
+			with other_app(f"def call(doc):\n\treturn doc.{put}()") as app:
+				frappe.set_user(MALLORY)
+				with self.assertRaises(frappe.PermissionError):
+					print(app.call(target))
+
+	def test_a_web_pages_script(self) -> None:
+		"""Anybody who edits the website can write one: it is no Server Script."""
+		page = frappe.get_doc(
+			{
+				"doctype": "Web Page",
+				"title": f"Page {frappe.generate_hash(length=8)}",
+				"published": 1,
+				"content_type": "HTML",
+				"main_section_html": "{{ found }}",
+				"dynamic_template": 1,
+				"context_script": f"context.found = {self.WAYS[2][21:]}".replace(
+					"kept", repr(f"{self.app.name}-{ALICE}")
+				),
 			}
-			apps = [*frappe.get_installed_apps(), "erpnext"]
-			original, frappe.get_installed_apps = frappe.get_installed_apps, lambda *args, **kwargs: apps
-			try:
-				exec(compile("def hook():\n\tasked.append(ask())", "hook.py", "exec"), trusted)
-				script = {
-					"__name__": "x",
-					"hook": trusted["hook"],
-					"ask": access._called_by_a_script,
-					"asked": asked,
-				}
-				exec(compile("hook()\nasked.append(ask())", "<serverscript>: x", "exec"), script)
-			finally:
-				frappe.get_installed_apps = original
-		finally:
-			frappe.flags.in_safe_exec = 0
-		self.assertEqual(asked, [False, True])
+		).insert()
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(page.delete)
+		shown = self.alice.open(f"/{page.route}")
+		self.assertNotIn(self.token, shown.text)
+		self.assertEqual(shown.status_code, 403, shown.text[:500])

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import frappe
 import requests
-from frappe.utils.password import get_decrypted_password
 
+from connected_app.site import passwords
 from connected_app.site.database import own_connection
 from connected_app.tests.site import (
 	ALICE,
@@ -68,7 +68,7 @@ class TestSnapshots(Case):
 		refresh()
 		self.assertEqual(self.authlib.stats()["refreshes"], before + 1)
 		with own_connection():
-			self.token = get_decrypted_password("Token Cache", f"{self.app.name}-{LEAVER}", "access_token")
+			self.token = passwords.read("Token Cache", f"{self.app.name}-{LEAVER}", "access_token")
 		self.assertEqual(self.hello(), 200)
 
 	def hello(self) -> int:

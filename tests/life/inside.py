@@ -155,6 +155,12 @@ def snapshot() -> dict:
 	"""All that is to be kept: columns, rows, passwords, customisations."""
 	from frappe.utils.password import decrypt
 
+	if "connected_app" in frappe.get_installed_apps():
+		from connected_app.site import passwords
+
+		# The last version used Frappe's.
+		decrypt = getattr(passwords, "decrypt", decrypt)
+
 	columns = {}
 	# On PostgreSQL Frappe itself writes defaults in another way, and drops NOT NULL, at the first migrate.
 	described = ("type",) if frappe.db.db_type == "postgres" else ("type", "default", "not_nullable")
@@ -179,7 +185,10 @@ def snapshot() -> dict:
 			opened = decrypt(sealed)
 		except frappe.ValidationError:
 			opened = None
-		passwords[f"{doctype}/{name}/{field}"] = {"sealed": sealed, "opened": opened}
+		passwords[f"{doctype}/{name}/{field}"] = {
+			"opened": opened,
+			"sealed": sealed if opened is None else None,
+		}
 	return {"columns": columns, "rows": rows, "passwords": passwords}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import frappe
 from frappe import _
 from frappe.utils import cint
-from jinja2.sandbox import unsafe
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import scopes
@@ -15,6 +15,7 @@ from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
 from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
+from connected_app.site.callers import for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
 from connected_app.site.identity import ConnectionKey
@@ -70,6 +71,13 @@ class ConnectedApp(SecretKeeper):
 		userinfo_uri: DF.Data | None
 	# end: auto-generated types
 
+	SECRETS = ("client_secret",)
+
+	@partial(for_code, also=("frappe.client", "get_password"))
+	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
+		"""As Frappe's. Admins may read the client secret, which one of them has entered."""
+		return super().get_password(fieldname, raise_exception)
+
 	def validate(self) -> None:
 		before = self.get_doc_before_save()
 		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
@@ -95,7 +103,7 @@ class ConnectedApp(SecretKeeper):
 	def on_trash(self) -> None:
 		offboarding.end_connections({"connected_app": self.name})
 
-	@unsafe
+	@for_code
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
 		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
 
@@ -125,7 +133,7 @@ class ConnectedApp(SecretKeeper):
 		"""
 		if user and user != frappe.session.user:
 			access.check_not_from_a_browser()
-			access.check_script(self.name, user)
+			access.check_caller(self.name, user)
 			with raises_frappe_errors():
 				settings.for_session(self).check_enabled()
 				return links.link_for(self.name, user, success_uri)
@@ -151,6 +159,7 @@ class ConnectedApp(SecretKeeper):
 			)
 			return dict(metadata.document)
 
+	@for_code
 	def get_user_token(self, user: str | None = None, success_uri: str | None = None) -> Any:
 		"""The user's Token Cache; without one, redirect the browser to the consent screen.
 
@@ -176,6 +185,7 @@ class ConnectedApp(SecretKeeper):
 		name = name_of(key)
 		return frappe.get_doc("Token Cache", name) if name else stored_since(key)
 
+	@for_code
 	def get_active_token(self, user: str | None = None) -> Any:
 		"""The Token Cache of `user` with an access token that is valid now, or None without a connection.
 
@@ -188,6 +198,7 @@ class ConnectedApp(SecretKeeper):
 		sessions.current(settings.for_session(self), ConnectionKey.of_user(self.name, user))
 		return self.get_token_cache(user)
 
+	@for_code
 	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:
 		"""The Token Cache of the service principal, from the client credentials grant (RFC 6749 4.4).
 
@@ -207,7 +218,7 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`
 		"""
 		user = user or frappe.session.user
-		access.check_script(self.name, user)
+		access.check_caller(self.name, user)
 		with raises_frappe_errors(self.connect_url):
 			if unasked := scopes.missing(wanted, self.get_scopes()):
 				raise ConfigurationError(

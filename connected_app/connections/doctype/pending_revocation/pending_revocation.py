@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from frappe.model.document import Document
-
 from connected_app.site import errors
+from connected_app.site.passwords import SecretKeeper
 
 
-class PendingRevocation(Document):
+class PendingRevocation(SecretKeeper):
 	# begin: auto-generated types
 	# This code is auto-generated. Do not modify anything in this block.
 
@@ -27,6 +26,8 @@ class PendingRevocation(Document):
 		retry_at: DF.Datetime | None
 		user: DF.Data | None
 	# end: auto-generated types
+
+	SECRETS = ("access_token", "refresh_token", "client")
 
 	@property
 	def last_error(self) -> str | None:

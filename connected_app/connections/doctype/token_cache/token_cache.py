@@ -8,21 +8,21 @@ from contextlib import suppress
 from typing import Any
 
 import frappe
-from jinja2.sandbox import unsafe
 
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
 from connected_app.site import errors, recent, rows
-from connected_app.site.access import check_script
+from connected_app.site.access import check_caller
+from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore, latest_known
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.offboarding import make_changeable
-from connected_app.site.passwords import SecretKeeper, check_not_for_browsers
+from connected_app.site.passwords import SecretKeeper
 from connected_app.site.revocation import revoke_after_commit
 
 
@@ -66,6 +66,8 @@ class TokenCache(SecretKeeper):
 		user: DF.Link | None
 	# end: auto-generated types
 
+	SECRETS = rows.SECRETS
+
 	@property
 	def last_error(self) -> str | None:
 		return errors.last_error(self)
@@ -93,24 +95,23 @@ class TokenCache(SecretKeeper):
 	def key(self) -> ConnectionKey:
 		return ConnectionKey.from_columns(self.connected_app, self.user)
 
-	@unsafe
+	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
 		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
 		transaction began before the refresh and cannot see it.
 
-		:raises frappe.PermissionError: to browsers, and to scripts that may not have it
+		:raises frappe.PermissionError: to browsers, to expressions and templates, and to scripts that may not have it
 		"""
-		check_not_for_browsers()
-		if frappe.flags.in_safe_exec:
+		if caller() is Caller.SCRIPT:
 			# From the database: a script can make a document up.
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
-			check_script(*whose)
+			check_caller(*whose)
 		if fieldname in rows.SECRETS and (grant := latest_known(self.name)):
 			secret = rows.secrets(grant)[fieldname]
 			return str(secret) if secret else None
 		return super().get_password(fieldname, raise_exception)
 
-	@unsafe
+	@for_code
 	def get_auth_header(self) -> dict[str, str]:
 		"""
 		:raises frappe.DoesNotExistError: without an access token
@@ -119,6 +120,7 @@ class TokenCache(SecretKeeper):
 			return header(token)
 		raise frappe.DoesNotExistError
 
+	@for_code
 	def update_data(self, data: Mapping[str, Any]) -> TokenCache:
 		"""Store a token response (RFC 6749 5.1), durably and at once.
 
@@ -129,7 +131,7 @@ class TokenCache(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `not_committed`, where the Connected App or the user is not
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
-		check_script(self.connected_app, self.user)
+		check_caller(self.connected_app, self.user)
 		store = TokenCacheStore(self.key(), create=True)
 		with raises_frappe_errors():
 			if recent.has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
@@ -177,13 +179,13 @@ class TokenCache(SecretKeeper):
 		grant = latest_known(self.name)
 		return grant.expires_at if grant else rows.aware(self.expires_at)
 
-	@unsafe
+	@for_code
 	def get_extra(self) -> dict[str, str]:
 		"""What else the provider said with the tokens that an API call needs, by name. For code on the server."""
 		text = self.get_password("extra", raise_exception=False)
 		return json.loads(text) if text else {}
 
-	@unsafe
+	@for_code
 	def get_json(self) -> dict[str, Any]:
 		"""The token as requests-oauthlib takes it. For code on the server: holds secrets."""
 		return {
