@@ -14,7 +14,7 @@ from frappe.model.document import Document
 
 from connected_app.oauth.net import is_loopback
 from connected_app.oauth.templates import Template
-from connected_app.site import providers
+from connected_app.site import templates
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
 
@@ -66,7 +66,7 @@ def is_allowed(app: frappe._dict, host: str) -> bool:
 		return True
 	if is_loopback(host) and any(is_loopback(each) for each in endpoints):
 		return True
-	for template in providers.all_templates().values():
+	for template in templates.all_templates().values():
 		known = {template["mail.imap"], template["mail.smtp"]}
 		if host in known and (template.key == app.provider or _is_of(template, endpoints)):
 			return True

@@ -245,14 +245,18 @@ def forget() -> None:
 
 
 @contextmanager
-def other_app(source: str) -> Iterator[Any]:
-	"""A module of another installed app."""
+def other_app(source: str, **names: Any) -> Iterator[Any]:
+	"""A module of another installed app, which is imported first.
+
+	:param names: what stands in it already
+	"""
 	module = types.ModuleType("somebodys_app.hooks_of_theirs")
-	exec(compile(source, "/apps/somebodys_app/somebodys_app/hooks_of_theirs.py", "exec"), vars(module))
+	vars(module).update(names)
 	sys.modules[module.__name__] = module
 	apps = [*frappe.get_installed_apps(), "somebodys_app"]
 	original, frappe.get_installed_apps = frappe.get_installed_apps, lambda *args, **kwargs: apps
 	try:
+		exec(compile(source, "/apps/somebodys_app/somebodys_app/hooks_of_theirs.py", "exec"), vars(module))
 		yield module
 	finally:
 		frappe.get_installed_apps = original

@@ -35,6 +35,7 @@ from connected_app.tests.site import (
 	make_app,
 	make_user,
 	needs_providers,
+	other_app,
 	provider,
 	row,
 	statements,
@@ -674,12 +675,8 @@ class TestGrants(Case):
 		self.addCleanup(setattr, frappe.local, "request", None)
 		frappe.local.request = frappe._dict(path="/app")
 		self.assertRaises(frappe.PermissionError, self.app.initiate_web_application_flow, MALLORY)
-		as_an_app = {"__name__": "another_app.tasks", "app": self.app, "user": MALLORY}
-		with patch.object(
-			frappe, "get_installed_apps", return_value=["frappe", "connected_app", "another_app"]
-		):
-			exec("link = app.initiate_web_application_flow(user)", as_an_app)
-		self.assertIn("connected_app.api.begin?", as_an_app["link"])
+		with other_app("def link(app, user):\n\treturn app.initiate_web_application_flow(user)") as module:
+			self.assertIn("connected_app.api.begin?", module.link(self.app, MALLORY))
 
 	def test_stored_since_the_transaction_began(self) -> None:
 		"""What a browser has stored meanwhile is found, by a transaction that does not see it."""

@@ -22,7 +22,16 @@ import frappe
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
-from connected_app.tests.site import ALICE, REPO, Case, forget, make_app, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	REPO,
+	Case,
+	forget,
+	make_app,
+	needs_providers,
+	other_app,
+	row,
+)
 from connected_app.tests.test_checks import hostile
 
 FENCE = re.compile(r"^(?:<!-- (not run|run): (.+?) -->\n)?( *)```([a-z]*)\n(.*?)^\3```$", re.M | re.S)
@@ -119,7 +128,8 @@ class TestDocs(Case):
 			getattr(self, "drive_" + block.about.replace(" ", "_"))(self.printed(block))
 		else:
 			names = {"frappe": frappe, "app": self.app, "name": self.app.name, "user": ALICE}
-			exec(compile(self.printed(block), block.where, "exec"), names)
+			with other_app(self.printed(block), **names):
+				pass
 		if "api.example.com" in block.text or "googleapis.com/calendar" in block.text:
 			self.assertEqual(len(self.api.requests), asked + 1)
 			token = row(self.app, ALICE).get_password("access_token")
@@ -166,14 +176,14 @@ class TestDocs(Case):
 			"user": ALICE,
 			"print": lambda *words: said.append(" ".join([str(word) for word in words])),
 		}
-		exec(compile(self.printed(block), block.where, "exec"), names)
+		with other_app(self.printed(block), **names):
+			pass
 		return "\n".join(said)
 
 	def drive_controller(self, text: str) -> None:
-		names: dict[str, Any] = {"__name__": "my_app.invoice"}
-		exec(compile(text, "controller", "exec"), names)
-		invoice = names["Invoice"]({"doctype": "ToDo", "connected_app": self.app.name, "title": "No. 1"})
-		invoice.on_submit()
+		with other_app(text) as module:
+			invoice = module.Invoice({"doctype": "ToDo", "connected_app": self.app.name, "title": "No. 1"})
+			invoice.on_submit()
 		self.assertEqual(json.loads(self.api.requests[-1].body), {"title": "No. 1"})
 
 	def drive_job(self, text: str) -> None:

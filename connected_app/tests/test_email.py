@@ -14,7 +14,7 @@ from frappe.email.doctype.email_account.email_account import pull
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY, safe_exec
 
-from connected_app.site import mail, providers
+from connected_app.site import mail, templates
 from connected_app.tests.site import (
 	ALICE,
 	CORE,
@@ -109,7 +109,7 @@ class TestEmail(Case):
 		)
 		google = {**app, "token_uri": "https://oauth2.googleapis.com/token"}
 		cases = (
-			(google, "imap.gmail.com", "google-mail" in providers.all_templates()),
+			(google, "imap.gmail.com", "google-mail" in templates.all_templates()),
 			(google, "imap.googleapis.com", True),
 			(google, "googleapis.com.evil.example", False),
 			(app, "imap.gmail.com", False),
