@@ -11,6 +11,7 @@ from frappe import _
 from frappe.utils import get_absolute_url
 
 from connected_app.oauth import scopes
+from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.redact import as_secrets
 from connected_app.site import (
@@ -172,7 +173,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	app = _app(connected_app)
 	with raises_frappe_errors():
 		metadata = discovery.fetch(app.openid_configuration, app.provider.issuer, any_issuer=app.any_issuer)
-	values = {field: getattr(metadata, name) for field, name in settings.ENDPOINT_FIELDS.items()}
+	values = {field: getattr(metadata, name) for field, name in ENDPOINTS.items()}
 	labels = {field: _(frappe.get_meta("Connected App").get_label(field)) for field in values}
 	found = {field: value for field, value in values.items() if value}
 	return {

@@ -34,14 +34,6 @@ class Entry:
 
 CATALOGUE = {
 	# Reconnect required
-	"interaction_required": Entry(
-		ReconnectRequired,
-		"The provider wants the user to log in, or an administrator to consent there.",
-		"Please connect again; if this happens twice, tell an administrator.",
-		"The provider says that the user has to log in, or an administrator to consent, there.",
-		"The person",
-		"Connect again; if it happens twice, an administrator allows this client at the provider.",
-	),
 	"consent_declined": Entry(
 		ReconnectRequired,
 		"Access was not granted at the provider.",
@@ -49,6 +41,14 @@ CATALOGUE = {
 		"The person pressed *Cancel* at the provider.",
 		"The person",
 		"Connect again, if access is wanted after all.",
+	),
+	"interaction_required": Entry(
+		ReconnectRequired,
+		"The provider wants the user to log in, or an administrator to consent there.",
+		"Please connect again; if this happens twice, tell an administrator.",
+		"The provider says that the user has to log in, or an administrator to consent, there.",
+		"The person",
+		"Connect again; if it happens twice, an administrator allows this client at the provider.",
 	),
 	"not_connected": Entry(
 		ReconnectRequired,
@@ -169,6 +169,11 @@ CATALOGUE = {
 		"The answer came from another provider than the one asked (RFC 9207).",
 		"The person, then an administrator",
 		"Connect again; if it happens twice, compare Issuer with the provider's documentation.",
+	),
+	"issuer_mismatch/unnamed": Entry(
+		ReconnectRequired,
+		"The answer does not say which provider it came from, though the provider promises to say it.",
+		"Please start again; if this happens twice, tell an administrator.",
 	),
 	"userinfo_subject_mismatch": Entry(
 		ReconnectRequired,
@@ -627,14 +632,6 @@ CATALOGUE = {
 		"An administrator",
 		"Check Query Parameters.",
 	),
-	"invalid_resource": Entry(
-		ConfigurationError,
-		"The provider refused the request: {0}",
-		"Check the Query Parameters.",
-		"The provider does not know the resource asked for.",
-		"An administrator",
-		"Check Query Parameters.",
-	),
 	"access_denied": Entry(
 		ConfigurationError,
 		"The provider refused the request: {0}",
@@ -642,6 +639,14 @@ CATALOGUE = {
 		"The provider does not give this client tokens.",
 		"An administrator",
 		"Allow this client the access at the provider.",
+	),
+	"invalid_resource": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Check the Query Parameters.",
+		"The provider does not know the resource asked for.",
+		"An administrator",
+		"Check Query Parameters.",
 	),
 	"prompt_none": Entry(
 		ConfigurationError,
@@ -761,14 +766,6 @@ CATALOGUE = {
 		"An administrator of the server",
 		"Allow the host at the proxy, or correct `connected_app_proxy`.",
 	),
-	"host_not_allowed": Entry(
-		ConfigurationError,
-		"The provider named the host {0}, which its template does not allow.",
-		"Nothing was sent there. Check the provider's template.",
-		"The provider named a host that its template does not allow. Nothing was sent there.",
-		"An administrator",
-		"Check the provider's template.",
-	),
 	"template_invalid": Entry(
 		ConfigurationError,
 		"The provider template {0} is not valid: {1}.",
@@ -808,6 +805,14 @@ CATALOGUE = {
 		"The provider cannot be connected; the message says why.",
 		"Nobody",
 		"Use another way that the provider offers.",
+	),
+	"host_not_allowed": Entry(
+		ConfigurationError,
+		"The provider named the host {0}, which its template does not allow.",
+		"Nothing was sent there. Check the provider's template.",
+		"The provider named a host that its template does not allow. Nothing was sent there.",
+		"An administrator",
+		"Check the provider's template.",
 	),
 }
 

@@ -21,8 +21,7 @@ class Failure:
 	:param reconnect: only the user's consent helps
 	:param configuration: an administrator must act
 	:param retry_at: UTC instant before which the provider is not asked again
-	:param attempts: how many refreshes in a row have failed. A store begins again at 0 when what failed may have been
-		corrected since.
+	:param attempts: how many have failed in a row, this one included; 0 where the store does not count
 	"""
 
 	code: str

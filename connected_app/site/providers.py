@@ -14,11 +14,11 @@ from typing import Any
 from frappe import _
 
 from connected_app.oauth import discovery
+from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import ConfigurationError, Sentence
 from connected_app.oauth.templates import Template
 from connected_app.site import templates
 from connected_app.site.http import http
-from connected_app.site.settings import ENDPOINT_FIELDS
 
 # Of a template: the field that an address fills.
 ADDRESSES = {
@@ -90,7 +90,7 @@ def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, An
 			values.get("issuer", ""),
 			any_issuer=template["identity.issuer"] == "any",
 		)
-		found = {field: getattr(metadata, name) for field, name in ENDPOINT_FIELDS.items()}
+		found = {field: getattr(metadata, name) for field, name in ENDPOINTS.items()}
 		document = json.dumps(metadata.document, indent=1, sort_keys=True)
 		# What the template says itself is what the provider's document may have wrong.
 		values = {

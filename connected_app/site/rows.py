@@ -73,7 +73,7 @@ READ_SECRET = """
 READ_SCOPES = (
 	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
 )
-# Of revisions: an Int column holds the seconds since then for 68 years.
+# Revisions begin at the milliseconds since then.
 EPOCH = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 
@@ -223,7 +223,7 @@ def write_secret(name: str, field: str, secret: Secret | None) -> None:
 
 def next_revision(last: int | None) -> int:
 	"""Of a row that is stored: greater than its last one, and than those of a row that was deleted and recreated."""
-	return max(cint(last) + 1, int((utc_now() - EPOCH).total_seconds()))
+	return max(cint(last) + 1, (utc_now() - EPOCH) // timedelta(milliseconds=1))
 
 
 def unreadable() -> ReconnectRequired:

@@ -28,15 +28,6 @@ CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
-ENDPOINT_FIELDS = {
-	"issuer": "issuer",
-	"authorization_uri": "authorization_endpoint",
-	"token_uri": "token_endpoint",
-	"revocation_uri": "revocation_endpoint",
-	"userinfo_uri": "userinfo_endpoint",
-	"introspection_uri": "introspection_endpoint",
-	"jwks_uri": "jwks_uri",
-}
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -48,6 +39,7 @@ class AppSettings:
 	:param provider: what the protocol needs to know of the provider
 	:param client: what the protocol needs to know of us
 	:param allowed_roles: who may connect, unless everyone may
+	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
 	"""
 
 	name: str
@@ -59,6 +51,8 @@ class AppSettings:
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
 	any_issuer: bool = False
+	refresh_in_background: bool = False
+	refresh_idle_after: int = 0
 
 	def check_enabled(self) -> None:
 		"""
@@ -133,6 +127,8 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
 		any_issuer=bool(row.accept_other_issuer),
+		refresh_in_background=bool(row.refresh_in_background),
+		refresh_idle_after=cint(row.refresh_idle_after),
 	)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import frappe
 import jwt
 
+from connected_app.oauth.clock import utc_now
 from connected_app.site import connections
 from connected_app.site.checks import check_configuration
+from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
 	VISITOR,
@@ -73,6 +76,23 @@ class TestSettings(Case):
 		)
 		self.assertEqual(self.authlib.stats()["revocations"], 0)
 		self.assertEqual(self.authlib.stats()["refreshes"], 0)
+
+	def test_what_the_last_user_was_given(self) -> None:
+		"""No refresh token, or one that ends before the background refreshes: said once somebody has connected."""
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		name = f"{self.app.name}-{ALICE}"
+		self.assertEqual(found(self.app), [])
+		ends = naive(utc_now() + timedelta(days=5))
+		frappe.db.set_value("Token Cache", name, "refresh_expires_at", ends)
+		frappe.db.commit()
+		self.assertEqual(found(self.app), [("warning", "refresh_token_ends", "refresh_idle_after")])
+		self.change(refresh_idle_after=3)
+		self.assertEqual(found(self.app), [])
+		self.change(refresh_in_background=0)
+		self.assertEqual(found(self.app), [("warning", "refresh_token_ends", "refresh_in_background")])
+		frappe.db.set_value("Token Cache", name, {"refresh_token": "", "refresh_expires_at": None})
+		frappe.db.commit()
+		self.assertEqual(found(self.app), [("warning", "no_refresh_token", "query_parameters")])
 
 	def test_over_http(self) -> None:
 		findings = self.admin.ask("check_configuration", connected_app=self.app.name)

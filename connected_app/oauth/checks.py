@@ -1,0 +1,589 @@
+"""What is wrong with settings, found out without connecting. Each check is small, and yields findings.
+
+The endpoints are asked with nobody's code and token: nothing is granted, changed or revoked at the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+from . import authorization, client_auth, discovery, id_token, token_endpoint
+from .client import Client
+from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
+from .net import Reply, Transport
+from .provider import Provider
+from .redact import printable
+
+Level = Literal["ok", "warning", "error"]
+# Fields of the settings → what metadata documents call them (RFC 8414 2, OIDC Discovery 3).
+ENDPOINTS = {
+	"issuer": "issuer",
+	"authorization_uri": "authorization_endpoint",
+	"token_uri": "token_endpoint",
+	"revocation_uri": "revocation_endpoint",
+	"userinfo_uri": "userinfo_endpoint",
+	"introspection_uri": "introspection_endpoint",
+	"jwks_uri": "jwks_uri",
+}
+LABELS = {
+	"issuer": "Issuer",
+	"authorization_uri": "Authorization URI",
+	"token_uri": "Token URI",
+	"revocation_uri": "Revocation URI",
+	"userinfo_uri": "Userinfo URI",
+	"introspection_uri": "Introspection URI",
+	"jwks_uri": "JWKS URI",
+}
+# Providers that give a refresh token only when these are sent along with the authorization request.
+OFFLINE_PARAMETERS = {
+	"accounts.google.com": {"access_type": "offline", "prompt": "consent"},
+	"www.dropbox.com": {"token_access_type": "offline"},
+	"www.reddit.com": {"duration": "permanent"},
+}
+# Providers that want this scope for the same purpose, whether or not their metadata name it.
+OFFLINE_SCOPE_HOSTS = ("login.microsoftonline.com", "auth.atlassian.com")
+# The field that an error of the provider is about.
+FIELDS = {
+	"invalid_client": "client_secret",
+	"unauthorized_client": "client_id",
+	"redirect_uri_mismatch": "redirect_uri",
+	"invalid_scope": "scopes",
+}
+# Belongs to nobody: an endpoint that works refuses it.
+NOBODYS = "connected-app-check"
+# What stands between this site and every provider: said once, and nobody is asked any more.
+IN_THE_WAY = ("ca_bundle_unusable", "proxy_unreachable")
+
+
+@dataclass(frozen=True)
+class Finding:
+	"""
+	:param check: a stable name
+	:param field: the setting that it is about; empty for none of them
+	:param action: what to do; empty where nothing has to be done
+	"""
+
+	level: Level
+	check: str
+	field: str
+	message: str
+	action: str = ""
+
+
+@dataclass
+class Subject:
+	"""What is checked.
+
+	:param provider: with the metadata that it publishes now, once `published` has run
+	:param client: with its secret
+	:param openid_configuration: where the metadata document is; empty for none
+	:param any_issuer: whether the document may name another issuer than its address
+	"""
+
+	provider: Provider
+	client: Client
+	http: Transport
+	openid_configuration: str = ""
+	any_issuer: bool = False
+	# Hosts that cannot be reached: asking each of their endpoints would only add up time-outs.
+	unreachable: dict[str, OAuthError] = field(default_factory=dict)
+	in_the_way: OAuthError | None = None
+
+	def supported(self, name: str) -> list[str]:
+		"""A list of the provider's metadata; empty where it says nothing."""
+		value = self.provider.metadata.get(name)
+		return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+	def ask(self, uri: str, request: Callable[[], Any]) -> Any:
+		"""What `request` gives.
+
+		:raises OAuthError: also where the same host could not be reached before
+		"""
+		host = urlsplit(uri).netloc
+		if error := self.in_the_way or self.unreachable.get(host):
+			raise error
+		try:
+			return request()
+		except OAuthError as error:
+			if error.code in IN_THE_WAY:
+				self.in_the_way = error
+			elif isinstance(error, TemporaryFailure) and error.code in ("network", "timeout"):
+				self.unreachable[host] = error
+			raise
+
+
+Check = Callable[[Subject], Iterator[Finding]]
+
+
+def run(subject: Subject) -> Iterator[Finding]:
+	"""All findings about `subject`."""
+	for check in CHECKS:
+		yield from check(subject)
+	if error := subject.in_the_way:
+		yield Finding("error", error.code, "", error.message, error.action)
+
+
+# What the metadata document says
+
+
+def published(subject: Subject) -> Iterator[Finding]:
+	"""The document as the provider publishes it now, against the settings."""
+	uri, issuer = subject.openid_configuration, subject.provider.issuer
+	if not uri:
+		return
+	chosen = issuer if "{tenantid}" in issuer else ""
+	try:
+		metadata = subject.ask(
+			uri, lambda: discovery.fetch(uri, subject.http, chosen, any_issuer=subject.any_issuer)
+		)
+	except OAuthError as error:
+		yield from _passed_on(subject, "discovery", "openid_configuration", error)
+		return
+	yield Finding(
+		"ok",
+		"discovery",
+		"openid_configuration",
+		Sentence("The provider's OpenID Configuration can be read."),
+	)
+	for name, key in ENDPOINTS.items():
+		ours, theirs = getattr(subject.provider, name).strip(), getattr(metadata, key)
+		# Tokens are not introspected where no address is set.
+		if not theirs or ours == theirs or (not ours and name == "introspection_uri"):
+			continue
+		shown = printable(theirs)
+		yield Finding(
+			"error" if name == "issuer" and ours else "warning",
+			"discovery_differs",
+			name,
+			Sentence("{0} is not the one that the provider publishes: {1}.", _label(name), shown)
+			if ours
+			else Sentence("{0} is empty, and the provider publishes one: {1}.", _label(name), shown),
+			Sentence("Use Get OpenID Configuration, and save."),
+		)
+	subject.provider = replace(subject.provider, metadata=metadata.document)
+
+
+def code_flow(subject: Subject) -> Iterator[Finding]:
+	"""RFC 8414 2: whether the provider offers the authorization code flow."""
+	for name, value in (
+		("response_types_supported", "code"),
+		("grant_types_supported", "authorization_code"),
+	):
+		if (supported := subject.supported(name)) and value not in supported:
+			yield Finding(
+				"error",
+				name,
+				"authorization_uri",
+				Sentence("The provider does not offer the authorization code flow."),
+				Sentence("Ask the provider which flow is meant for web applications."),
+			)
+
+
+def pushed_requests(subject: Subject) -> Iterator[Finding]:
+	"""RFC 9126 5."""
+	if subject.provider.metadata.get("require_pushed_authorization_requests") is True:
+		yield Finding(
+			"error",
+			"pushed_requests",
+			"authorization_uri",
+			Sentence(
+				"The provider takes only authorization requests that are pushed to it first, which this site cannot do."
+			),
+			Sentence("Ask the provider to allow this client requests through the browser."),
+		)
+
+
+def response_mode(subject: Subject) -> Iterator[Finding]:
+	"""The answer comes in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1): a fragment never
+	reaches this site, and a form that another site posts comes without the session."""
+	chosen = subject.client.authorization_parameters.get("response_mode", "query")
+	if chosen != "query":
+		yield Finding(
+			"error",
+			"response_mode",
+			"query_parameters",
+			Sentence(
+				"With response_mode = {0} the provider's answer cannot be read here.", printable(chosen)
+			),
+			Sentence("Remove the row response_mode from Query Parameters."),
+		)
+	if (supported := subject.supported("response_modes_supported")) and "query" not in supported:
+		yield Finding(
+			"error",
+			"response_mode",
+			"authorization_uri",
+			Sentence("The provider does not answer in the query of the Redirect URI."),
+			Sentence("Ask the provider to allow this client the response mode query."),
+		)
+
+
+def pkce(subject: Subject) -> Iterator[Finding]:
+	methods = subject.supported("code_challenge_methods_supported")
+	if methods and subject.client.use_pkce and "S256" not in methods:
+		yield Finding(
+			"error",
+			"pkce",
+			"use_pkce",
+			Sentence("The provider does not support PKCE with S256."),
+			Sentence("Turn off Use PKCE."),
+		)
+	elif "S256" in methods and not subject.client.use_pkce:
+		yield Finding(
+			"warning",
+			"pkce",
+			"use_pkce",
+			Sentence("The provider supports PKCE, and it is turned off here."),
+			Sentence("Turn on Use PKCE."),
+		)
+	elif "S256" in methods:
+		yield Finding("ok", "pkce", "use_pkce", Sentence("The provider supports PKCE."))
+
+
+# What the client is
+
+
+def client_id(subject: Subject) -> Iterator[Finding]:
+	if not subject.client.client_id:
+		yield Finding(
+			"error",
+			"client_id",
+			"client_id",
+			Sentence("Client ID is missing."),
+			Sentence("Create an OAuth client at the provider and enter its ID."),
+		)
+
+
+def authentication(subject: Subject) -> Iterator[Finding]:
+	"""Whether the client can prove itself, in a way that the provider supports."""
+	how = client_auth.method(subject.provider, subject.client)
+	if how != "none" and not subject.client.client_secret:
+		yield Finding(
+			"error",
+			"client_secret",
+			"client_secret",
+			Sentence("Client Secret is missing."),
+			Sentence("Enter it, or set Client Authentication to None for a public client."),
+		)
+	supported = subject.supported("token_endpoint_auth_methods_supported")
+	if not supported:
+		return
+	if how in supported:
+		yield Finding(
+			"ok",
+			"client_authentication",
+			"client_authentication",
+			Sentence("The provider supports this way of client authentication."),
+		)
+	elif how == "none" and subject.client.authentication == "automatic":
+		yield Finding(
+			"error",
+			"client_secret",
+			"client_secret",
+			Sentence("Client Secret is missing, and the provider does not take clients without one."),
+			Sentence("Enter it."),
+		)
+	else:
+		yield Finding(
+			"error",
+			"client_authentication",
+			"client_authentication",
+			Sentence(
+				"The provider does not support this way of client authentication; it supports: {0}.",
+				printable(", ".join(supported)),
+			),
+			Sentence("Set Client Authentication to Automatic, or to one that the provider supports."),
+		)
+
+
+def scopes(subject: Subject) -> Iterator[Finding]:
+	supported = subject.supported("scopes_supported")
+	unknown = [scope for scope in subject.client.scopes if supported and scope not in supported]
+	if unknown:
+		yield Finding(
+			"warning",
+			"scopes",
+			"scopes",
+			Sentence("The provider does not list these scopes: {0}.", ", ".join(unknown)),
+			Sentence("Check how the provider's documentation spells them."),
+		)
+	elif supported and subject.client.scopes:
+		yield Finding("ok", "scopes", "scopes", Sentence("The provider knows all of these scopes."))
+
+
+def identity(subject: Subject) -> Iterator[Finding]:
+	"""Whether ID tokens can be checked."""
+	if "openid" not in subject.client.scopes:
+		return
+	if not subject.provider.issuer:
+		yield Finding(
+			"warning",
+			"issuer",
+			"issuer",
+			Sentence("Without Issuer, the provider's statement about who was connected is not checked."),
+			Sentence("Use Get OpenID Configuration, or enter the Issuer."),
+		)
+		return
+	if not subject.provider.jwks_uri:
+		yield Finding(
+			"warning",
+			"jwks_uri",
+			"jwks_uri",
+			Sentence("Without JWKS URI, the signature of ID tokens is not checked."),
+			Sentence("Use Get OpenID Configuration, or enter the JWKS URI."),
+		)
+	supported = subject.supported("id_token_signing_alg_values_supported")
+	allowed = id_token.ASYMMETRIC + (id_token.SYMMETRIC if subject.client.client_secret else ())
+	if supported and not set(supported).intersection(allowed):
+		yield Finding(
+			"error",
+			"id_token_algorithm",
+			"issuer",
+			Sentence(
+				"The provider signs ID tokens only in ways that are not accepted here: {0}.",
+				printable(", ".join(supported)),
+			),
+			Sentence("Set RS256 for this client at the provider, or remove the scope openid."),
+		)
+
+
+def offline(subject: Subject) -> Iterator[Finding]:
+	"""Whether there will be a refresh token: without one, a connection ends with its first access token."""
+	host = urlsplit(subject.provider.authorization_uri).hostname or ""
+	needed, sent = OFFLINE_PARAMETERS.get(host, {}), subject.client.authorization_parameters
+	missing = [f"{key} = {value}" for key, value in needed.items() if sent.get(key) != value]
+	if missing:
+		yield Finding(
+			"warning",
+			"offline",
+			"query_parameters",
+			Sentence("This provider gives no refresh token without the parameters {0}.", ", ".join(missing)),
+			Sentence(
+				"Add them to Query Parameters, or the connection ends when its first access token expires."
+			),
+		)
+	wanted = host in OFFLINE_SCOPE_HOSTS or (
+		"offline_access" in subject.supported("scopes_supported") and not needed
+	)
+	if wanted and "offline_access" not in subject.client.scopes:
+		yield Finding(
+			"warning",
+			"offline",
+			"scopes",
+			Sentence("Without the scope offline_access this provider may give no refresh token."),
+			Sentence(
+				"Add offline_access to Scopes, or the connection ends when its first access token expires."
+			),
+		)
+
+
+def offline_consent(subject: Subject) -> Iterator[Finding]:
+	"""OIDC Core 11: offline_access may be ignored unless the person is asked. Providers that say which prompts they know
+	(Initiating User Registration 1.0, 5) follow the letter."""
+	asked = subject.client.authorization_parameters.get("prompt", "").split()
+	if (
+		"offline_access" in subject.client.scopes
+		and "consent" in subject.supported("prompt_values_supported")
+		and "consent" not in asked
+	):
+		yield Finding(
+			"warning",
+			"offline_consent",
+			"query_parameters",
+			Sentence("This provider may ignore offline_access unless prompt = consent is sent along."),
+			Sentence(
+				"Add prompt = consent to Query Parameters, or the connection may end when its first access token expires."
+			),
+		)
+
+
+# What the endpoints answer
+
+
+def endpoints(subject: Subject) -> Iterator[Finding]:
+	for name in ("authorization_uri", "token_uri"):
+		if not getattr(subject.provider, name):
+			yield Finding(
+				"error",
+				"endpoint_missing",
+				name,
+				Sentence("{0} is missing.", _label(name)),
+				Sentence("Use Get OpenID Configuration, or take it from the provider's documentation."),
+			)
+
+
+def consent_page(subject: Subject) -> Iterator[Finding]:
+	provider, client = subject.provider, subject.client
+	if not (provider.authorization_uri and client.client_id and provider.token_uri):
+		return
+	try:
+		reply: Reply = subject.ask(
+			provider.authorization_uri,
+			lambda: subject.http.get(authorization.begin(provider, client)[0], {"Accept": "text/html"}),
+		)
+	except OAuthError as error:
+		yield from _passed_on(subject, "endpoint", "authorization_uri", error)
+		return
+	location = reply.headers.get("location", "")
+	if client.redirect_uri and location.startswith(client.redirect_uri):
+		claims = {key: values[0] for key, values in parse_qs(urlsplit(location).query).items()}
+		if "error" in claims and claims["error"] not in ("login_required", "interaction_required"):
+			refusal = token_endpoint.error_from(claims)
+			about = FIELDS.get(refusal.code, "authorization_uri")
+			yield from _passed_on(subject, "authorization", about, refusal)
+			return
+	elif reply.status in (400, 401, 403):
+		yield Finding(
+			"warning",
+			"authorization",
+			"authorization_uri",
+			Sentence("The provider's consent page refuses this client (HTTP {0}).", reply.status),
+			Sentence("Check Client ID, and that exactly this Redirect URI is registered at the provider."),
+		)
+		return
+	elif reply.status >= 400:
+		yield _of_another_kind("authorization_uri", reply)
+		return
+	yield Finding(
+		"ok", "authorization", "authorization_uri", Sentence("The provider's consent page answers.")
+	)
+
+
+def tokens(subject: Subject) -> Iterator[Finding]:
+	"""Whether Token URI answers a request without credentials with an OAuth error (RFC 6749 5.2), and takes ours."""
+	uri = subject.provider.token_uri
+	if not uri:
+		return
+	try:
+		reply: Reply = subject.ask(uri, lambda: subject.http.post(uri, {"grant_type": "authorization_code"}))
+	except OAuthError as error:
+		yield from _passed_on(subject, "endpoint", "token_uri", error)
+		return
+	if _is_elsewhere(reply) or not reply.json_object():
+		yield _of_another_kind("token_uri", reply)
+		return
+	yield Finding("ok", "token", "token_uri", Sentence("The token endpoint answers."))
+	yield from credentials(subject)
+
+
+def credentials(subject: Subject) -> Iterator[Finding]:
+	"""Offer nobody's code: a provider that knows the client says so by refusing the code (RFC 6749 5.2)."""
+	provider, client = subject.provider, subject.client
+	try:
+		client_auth.authenticate(provider, client, {}, {})
+	except ConfigurationError:
+		return
+	form = {"grant_type": "authorization_code", "code": NOBODYS, "redirect_uri": client.redirect_uri}
+	if client.use_pkce:
+		form["code_verifier"] = NOBODYS * 3
+	try:
+		token_endpoint.request(provider, client, form, subject.http)
+	except ReconnectRequired:
+		yield Finding(
+			"ok",
+			"credentials",
+			"client_secret",
+			Sentence("The provider accepts Client ID and Client Secret."),
+		)
+	except ConfigurationError as error:
+		# What else there is may be about the code, which is nobody's.
+		if error.code in FIELDS:
+			yield from _passed_on(subject, "credentials", FIELDS[error.code], error)
+	except TemporaryFailure:
+		pass
+
+
+def keys(subject: Subject) -> Iterator[Finding]:
+	uri, key_sets = subject.provider.jwks_uri, id_token.KeySets()
+	if not uri:
+		return
+	try:
+		found = subject.ask(
+			uri,
+			lambda: [
+				key
+				for algorithm in ("RS256", "ES256", "EdDSA")
+				for key in key_sets.find(uri, None, algorithm, subject.http)
+			],
+		)
+	except OAuthError as error:
+		yield from _passed_on(subject, "endpoint", "jwks_uri", error)
+		return
+	if found:
+		yield Finding("ok", "jwks", "jwks_uri", Sentence("The provider's signing keys can be read."))
+	else:
+		yield Finding(
+			"error",
+			"jwks",
+			"jwks_uri",
+			Sentence("There is no key at JWKS URI that can be used."),
+			Sentence("Check JWKS URI in the provider's documentation."),
+		)
+
+
+def other_endpoints(subject: Subject) -> Iterator[Finding]:
+	"""Whether an endpoint is there: it refuses a request without a usable token, but not as a page would."""
+	for name in ("userinfo_uri", "revocation_uri", "introspection_uri"):
+		uri: str = getattr(subject.provider, name)
+		if not uri:
+			continue
+		try:
+			reply: Reply = subject.ask(uri, partial(_knock, subject.http, name, uri))
+		except OAuthError as error:
+			yield from _passed_on(subject, "endpoint", name, error)
+			continue
+		page = reply.status < 400 and reply.content_type in ("text/html", "application/xhtml+xml")
+		if _is_elsewhere(reply) or page:
+			yield _of_another_kind(name, reply, "warning")
+		else:
+			yield Finding("ok", "endpoint", name, Sentence("{0} answers.", _label(name)))
+
+
+CHECKS: tuple[Check, ...] = (
+	published,
+	client_id,
+	authentication,
+	scopes,
+	code_flow,
+	pushed_requests,
+	response_mode,
+	pkce,
+	identity,
+	endpoints,
+	consent_page,
+	tokens,
+	keys,
+	other_endpoints,
+	offline,
+	offline_consent,
+)
+
+
+def _knock(http: Transport, name: str, uri: str) -> Reply:
+	return http.get(uri) if name == "userinfo_uri" else http.post(uri, {"token": NOBODYS})
+
+
+def _label(name: str) -> Sentence:
+	return Sentence(LABELS[name])
+
+
+def _is_elsewhere(reply: Reply) -> bool:
+	return reply.status in (404, 405) or reply.status >= 500 or 300 <= reply.status < 400
+
+
+def _passed_on(subject: Subject, check: str, name: str, error: OAuthError) -> Iterator[Finding]:
+	if error is not subject.in_the_way:
+		yield Finding("error", check, name, error.message, error.action)
+
+
+def _of_another_kind(name: str, reply: Reply, level: Level = "error") -> Finding:
+	return Finding(
+		level,
+		"endpoint",
+		name,
+		Sentence("{0} did not respond like this kind of endpoint (HTTP {1}).", _label(name), reply.status),
+		Sentence("Compare it with the provider's documentation, or use Get OpenID Configuration."),
+	)

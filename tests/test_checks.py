@@ -1,0 +1,231 @@
+"""Check Configuration's findings that need no Frappe."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connected_app.oauth import Http, checks
+from connected_app.oauth.checks import CHECKS, LABELS, Finding, Subject
+from connected_app.oauth.client import Client
+from connected_app.oauth.errors import Sentence
+from connected_app.oauth.provider import Provider
+from connected_app.oauth.redact import Secret
+
+from .hostile import Answer, Hostile, as_json
+
+DOCTYPE = "connected_app/connections/doctype/connected_app/connected_app.json"
+CLIENT = Client(
+	client_id="c", client_secret=Secret("s"), redirect_uri="https://site.example/cb", scopes=("mail",)
+)
+
+
+def subject(
+	http: Http, provider: Provider | None = None, client: Client = CLIENT, **metadata: Any
+) -> Subject:
+	provider = provider or Provider(authorization_uri="https://p.example/a", token_uri="https://p.example/t")
+	return Subject(replace(provider, metadata=metadata), client, http)
+
+
+def shown(findings: Any) -> list[tuple[str, str, str]]:
+	return [(each.level, each.check, each.field) for each in findings]
+
+
+def test_fields_and_labels() -> None:
+	"""Each field that a finding may be about is one of the form, by its label there."""
+	fields = {
+		each["fieldname"]: each.get("label") for each in json.loads(Path(DOCTYPE).read_text())["fields"]
+	}
+	assert all(fields[name] == label for name, label in LABELS.items())
+	assert set(checks.FIELDS.values()) <= set(fields)
+	assert set(checks.ENDPOINTS) == set(LABELS)
+
+
+@pytest.mark.parametrize(
+	("check", "metadata", "changes", "expected"),
+	[
+		(
+			checks.pushed_requests,
+			{"require_pushed_authorization_requests": True},
+			{},
+			"error authorization_uri",
+		),
+		(checks.pushed_requests, {"require_pushed_authorization_requests": False}, {}, ""),
+		(checks.pushed_requests, {"require_pushed_authorization_requests": "true"}, {}, ""),
+		(
+			checks.response_mode,
+			{},
+			{"authorization_parameters": {"response_mode": "form_post"}},
+			"error query_parameters",
+		),
+		(
+			checks.response_mode,
+			{},
+			{"authorization_parameters": {"response_mode": "fragment"}},
+			"error query_parameters",
+		),
+		(
+			checks.response_mode,
+			{},
+			{"authorization_parameters": {"response_mode": "jwt"}},
+			"error query_parameters",
+		),
+		(checks.response_mode, {}, {"authorization_parameters": {"response_mode": "query"}}, ""),
+		(checks.response_mode, {}, {}, ""),
+		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error authorization_uri"),
+		(checks.response_mode, {"response_modes_supported": ["fragment", "query"]}, {}, ""),
+		(checks.offline_consent, {"prompt_values_supported": ["none", "consent"]}, {}, ""),
+		(
+			checks.offline_consent,
+			{"prompt_values_supported": ["none", "consent"]},
+			{"scopes": ("openid", "offline_access")},
+			"warning query_parameters",
+		),
+		(
+			checks.offline_consent,
+			{"prompt_values_supported": ["none", "consent"]},
+			{"scopes": ("offline_access",), "authorization_parameters": {"prompt": "login consent"}},
+			"",
+		),
+		(checks.offline_consent, {}, {"scopes": ("offline_access",)}, ""),
+		(checks.code_flow, {"response_types_supported": ["id_token"]}, {}, "error authorization_uri"),
+		(checks.code_flow, {"grant_types_supported": ["authorization_code"]}, {}, ""),
+		(checks.pkce, {"code_challenge_methods_supported": ["plain"]}, {}, "error use_pkce"),
+		(
+			checks.pkce,
+			{"code_challenge_methods_supported": ["S256"]},
+			{"use_pkce": False},
+			"warning use_pkce",
+		),
+		(checks.pkce, {"code_challenge_methods_supported": "S256"}, {}, ""),
+		(checks.client_id, {}, {"client_id": ""}, "error client_id"),
+		(
+			checks.authentication,
+			{},
+			{"client_secret": None, "authentication": "client_secret_post"},
+			"error client_secret",
+		),
+		(
+			checks.authentication,
+			{"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
+			{"authentication": "client_secret_post"},
+			"error client_authentication",
+		),
+		(checks.scopes, {"scopes_supported": ["openid"]}, {}, "warning scopes"),
+		(checks.identity, {}, {"scopes": ("openid",)}, "warning issuer"),
+		(checks.offline, {"scopes_supported": ["offline_access"]}, {}, "warning scopes"),
+	],
+)
+def test_without_asking(check: Any, metadata: Any, changes: Any, expected: str, http: Http) -> None:
+	findings = list(check(subject(http, client=replace(CLIENT, **changes), **metadata)))
+	about = [f"{each.level} {each.field}" for each in findings if each.level != "ok"]
+	assert about == ([expected] if expected else [])
+	for each in findings:
+		assert isinstance(each.message, Sentence) and bool(each.action) == (each.level != "ok")
+
+
+def test_a_provider_of_one_host_needs_parameters(http: Http) -> None:
+	google = Provider(authorization_uri="https://accounts.google.com/o/oauth2/v2/auth")
+	assert shown(checks.offline(subject(http, google))) == [("warning", "offline", "query_parameters")]
+
+
+def test_a_host_that_cannot_be_reached_is_asked_once(http: Http) -> None:
+	with socket.socket() as closed:
+		closed.bind(("127.0.0.1", 0))
+		base = f"http://127.0.0.1:{closed.getsockname()[1]}"
+	provider = Provider(
+		authorization_uri=f"{base}/a", token_uri=f"{base}/t", jwks_uri=f"{base}/j", userinfo_uri=f"{base}/u"
+	)
+	asked = subject(http, provider)
+	found = [each for each in checks.run(asked) if each.level == "error"]
+	assert [each.field for each in found] == ["authorization_uri", "token_uri", "jwks_uri", "userinfo_uri"]
+	assert len({each.message for each in found}) == 1
+	assert len(asked.unreachable) == 1
+
+
+def test_no_certificate_authorities(tmp_path: Path, server: Hostile, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Said once, of no field: it stands between this site and every provider."""
+	monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+	provider = Provider(
+		authorization_uri="https://127.0.0.1:9/a",
+		token_uri="https://127.0.0.1:9/t",
+		jwks_uri="https://127.0.0.1:9/j",
+	)
+	http = Http(allow_http_loopback=True, allowed_hosts=frozenset({"127.0.0.1"}))
+	findings = list(checks.run(subject(http, provider)))
+	assert shown(each for each in findings if each.level != "ok") == [("error", "ca_bundle_unusable", "")]
+
+
+def test_a_proxy_that_does_not_answer() -> None:
+	provider = Provider(authorization_uri="https://p.example/a", token_uri="https://p.example/t")
+	http = Http(proxy="http://127.0.0.1:9")
+	findings = list(checks.run(subject(http, provider)))
+	assert shown(each for each in findings if each.level != "ok") == [("error", "proxy_unreachable", "")]
+
+
+def test_the_endpoints_of_a_provider(http: Http, server: Hostile) -> None:
+	refused = as_json({"error": "invalid_grant"}, status=400)
+	provider = Provider(
+		authorization_uri=server.script("/a", Answer(status=200, body=b"<html>")),
+		token_uri=server.script("/t", refused, refused),
+		jwks_uri=server.script("/j", *[as_json({"keys": []})] * 3),
+		userinfo_uri=server.script("/u", Answer(status=404)),
+		revocation_uri=server.script("/r", Answer(status=200)),
+	)
+	assert sorted(shown(checks.run(subject(http, provider)))) == [
+		("error", "jwks", "jwks_uri"),
+		("ok", "authorization", "authorization_uri"),
+		("ok", "credentials", "client_secret"),
+		("ok", "endpoint", "revocation_uri"),
+		("ok", "token", "token_uri"),
+		("warning", "endpoint", "userinfo_uri"),
+	]
+
+
+def test_what_the_consent_page_says(http: Http, server: Hostile) -> None:
+	back = {"Location": "https://site.example/cb?error=unauthorized_client"}
+	provider = Provider(
+		authorization_uri=server.script("/a", Answer(status=302, headers=back), Answer(status=403)),
+		token_uri="https://p.example/t",
+	)
+	assert shown(checks.consent_page(subject(http, provider))) == [("error", "authorization", "client_id")]
+	assert shown(checks.consent_page(subject(http, provider))) == [
+		("warning", "authorization", "authorization_uri")
+	]
+
+
+def test_the_document_against_the_settings(http: Http, server: Hostile) -> None:
+	document = {
+		"issuer": server.url,
+		"authorization_endpoint": f"{server.url}/a",
+		"token_endpoint": f"{server.url}/t",
+		"response_modes_supported": ["form_post"],
+	}
+	uri = server.script("/.well-known/openid-configuration", *[as_json(document)] * 2)
+	asked = subject(http, Provider(issuer=server.url, authorization_uri=f"{server.url}/a"))
+	asked.openid_configuration = uri
+	assert shown(checks.published(asked)) == [
+		("ok", "discovery", "openid_configuration"),
+		("warning", "discovery_differs", "token_uri"),
+	]
+	assert asked.supported("response_modes_supported") == [
+		"form_post"
+	], "the checks after it read this document"
+
+
+def test_every_check_is_in_the_list() -> None:
+	"""What yields findings is run."""
+	public = {
+		value
+		for name, value in vars(checks).items()
+		if not name.startswith("_")
+		and getattr(value, "__module__", "") == checks.__name__
+		and getattr(value, "__annotations__", {}).get("return") == "Iterator[Finding]"
+	}
+	assert public - {checks.run} - {checks.credentials} == set(CHECKS)
+	assert Finding("ok", "c", "f", "m").action == ""
