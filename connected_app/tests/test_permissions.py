@@ -39,7 +39,11 @@ TABLE = (
 	("test_connection", "POST", {}, 403, 200, 200, 200),
 	("my_connections", "GET", {}, 403, 200, 200, 200),
 	("connections", "GET", {}, 403, 403, 403, 200),
+	("provider_templates", "GET", {}, 403, 403, 403, 200),
+	("provider_settings", "POST", {"provider": "google"}, 403, 403, 403, 200),
+	("provider_differences", "GET", {}, 403, 403, 403, 200),
 )
+OF_NO_APP = ("my_connections", "provider_templates", "provider_settings")
 POST_ONLY = (
 	"authorize",
 	"disconnect",
@@ -48,6 +52,7 @@ POST_ONLY = (
 	"take_message",
 	"check_configuration",
 	"test_connection",
+	"provider_settings",
 )
 # Methods of the two documents that are not for browsers.
 NOT_FOR_BROWSERS = {
@@ -134,7 +139,7 @@ class TestEndpoints(Permissions):
 	def test_unknown_and_disabled(self) -> None:
 		"""One answer for what is not there; a disabled app says so, also to a controller."""
 		for method, http, *_rest in TABLE:
-			if method == "my_connections":
+			if method in OF_NO_APP:
 				continue
 			answer = self.manager.call(method, http, connected_app="nöpe")
 			self.assertEqual(answer.status_code, 404, f"{method}: {answer.text[:200]}")
