@@ -139,7 +139,8 @@ def refresh_tokens(app: AppSettings) -> Iterator[Finding]:
 	"""What the provider gave to those who connected: no refresh token, or one that ends before it is used."""
 	latest = frappe.get_all(
 		"Token Cache",
-		{"connected_app": app.name, "access_token": ("is", "set"), "connected_on": ("is", "set")},
+		# Not by "is set": Frappe 15 compares a time with an empty text then, which PostgreSQL refuses.
+		{"connected_app": app.name, "access_token": ("is", "set"), "connected_on": (">", "2000-01-01")},
 		["refresh_token", "refresh_expires_at", "last_refreshed_on", "connected_on"],
 		order_by="connected_on desc",
 		limit=1,
