@@ -544,7 +544,7 @@ step("is", callback(state))
 say("is", len(begin()) > 20)
 frappe.cache.config_set("maxmemory", 1)
 say("is", begin())
-pages.land(app, Grant(access_token=Secret("a")), "/me")
+pages.land(settings.of(app), Grant(access_token=Secret("a")), "/me")
 say("is", frappe.local.response["location"], len(frappe.local.cookie_manager.cookies))
 """
 		self.redis.start()

@@ -182,7 +182,7 @@ class TestStore(Connected):
 		self.not_on_sqlite("a column cannot be added in a transaction")
 		is_there = frappe.db.has_column("Token Cache", "refused_at")
 		if not is_there:
-			frappe.db.sql_ddl("alter table `tabToken Cache` add column `refused_at` datetime")
+			frappe.db.sql_ddl("alter table `tabToken Cache` add column `refused_at` timestamp null")
 			frappe.cache.delete_value("table_columns")
 		try:
 			moment = datetime(2026, 1, 2, 3, 4, 5)
