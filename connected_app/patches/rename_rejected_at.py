@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import frappe
-from frappe.model.utils.rename_field import rename_field
 
 
 def execute() -> None:
+	# Not by Frappe's `rename_field`, which PostgreSQL does not understand.
 	if frappe.db.has_column("Token Cache", "refused_at"):
-		rename_field("Token Cache", "refused_at", "rejected_at")
+		cache = frappe.qb.DocType("Token Cache")
+		frappe.qb.update(cache).set(cache.rejected_at, cache.refused_at).where(
+			cache.refused_at.notnull()
+		).run()
