@@ -17,7 +17,7 @@ from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
-from connected_app.site import grants, links, rows, settings
+from connected_app.site import grants, links, passwords, settings
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
@@ -875,7 +875,7 @@ class TestGrants(Case):
 		stored = row(self.app, ALICE).get_password("refresh_token")
 		self.assertTrue(stored)
 		forget()
-		with patch.object(rows, "decrypt", side_effect=rows.decrypt) as decrypt:
+		with patch.object(passwords, "decrypt", side_effect=passwords.decrypt) as decrypt:
 			self.app.get_oauth2_session(ALICE)
 			self.assertEqual(decrypt.call_count, 1)
 		kept = self.app.get_token_cache(ALICE)
