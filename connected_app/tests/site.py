@@ -72,7 +72,7 @@ class Provider:
 
 	def __init__(self, *options: str) -> None:
 		command = [PYTHON, "-m", "demo.provider", *options]
-		clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+		clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 		self.process = subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True)
 		self.issuer = json.loads(self.process.stdout.readline())["issuer"]
 

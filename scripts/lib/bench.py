@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from scripts.lib.checkout import APP, CHECKOUT, VENVS
 from scripts.lib.console import Problem, say
-from scripts.lib.processes import process_runs, run, signals_wait
+from scripts.lib.processes import environment, process_runs, run, signals_wait
 
 HOW_TO_GET_A_BENCH = (
 	"no bench found. Frappe comes from its git repository: with Frappe's bench tool, "
@@ -67,13 +67,11 @@ class Bench:
 	@property
 	def environment(self) -> dict[str, str]:
 		"""For each process on this bench: `connected_app` is imported from the checkout, not from what is installed."""
-		own = {
-			**os.environ,
-			"PYTHONPATH": os.pathsep.join(dict.fromkeys((str(self.app), str(CHECKOUT)))),
-			"PYTHONDONTWRITEBYTECODE": "1",
-			"FRAPPE_BENCH_ROOT": str(self.path),
-			"CONNECTED_APP_REPO": str(CHECKOUT),
-		}
+		own = environment(
+			PYTHONPATH=os.pathsep.join(dict.fromkeys((str(self.app), str(CHECKOUT)))),
+			FRAPPE_BENCH_ROOT=str(self.path),
+			CONNECTED_APP_REPO=str(CHECKOUT),
+		)
 		python = VENVS / "newest" / "bin" / "python"
 		if python.exists():
 			own["CONNECTED_APP_TEST_PYTHON"] = str(python)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
 import re
 import sys
@@ -12,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 
 from scripts.lib.checkout import CHECKOUT
 from scripts.lib.parts import Counts, Part
-from scripts.lib.processes import run
+from scripts.lib.processes import environment, run
 from scripts.lib.virtualenvs import install_npm_packages, venv_python
 
 # Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: what it was found to.
@@ -46,7 +45,7 @@ def _lane1(counts: Counts, venv: str) -> None:
 		if venv == "newest":
 			command += ["--cov", f"--cov-fail-under={COVERED}"]
 		data = pathlib.Path(folder) / "coverage"
-		code, output = run(command, show=True, cwd=CHECKOUT, env={**os.environ, "COVERAGE_FILE": str(data)})
+		code, output = run(command, show=True, cwd=CHECKOUT, env=environment(COVERAGE_FILE=str(data)))
 		suites = list(ElementTree.parse(report).getroot().iter("testsuite")) if report.exists() else []
 	for suite in suites:
 		number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}

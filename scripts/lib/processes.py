@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from scripts.lib.checkout import CHECKOUT
+from scripts.lib.checkout import CHECKOUT, VENVS
 from scripts.lib.console import Problem, say
 
 
@@ -95,9 +95,14 @@ def run(command, show=False, **options) -> tuple[int, str]:
 	return code, "".join(lines)
 
 
-def environment() -> dict[str, str]:
-	"""For processes that import from the checkout."""
-	return {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
+def environment(**own: str) -> dict[str, str]:
+	"""For processes that import from the checkout.
+
+	Python keeps its bytecode, in a folder of the checkout's own: a bench is not written to, and hundreds of processes do
+	not compile Frappe each.
+	"""
+	kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+	return {**kept, "PYTHONPATH": str(CHECKOUT), "PYTHONPYCACHEPREFIX": str(VENVS / "bytecode"), **own}
 
 
 @contextlib.contextmanager
