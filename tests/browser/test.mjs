@@ -33,8 +33,8 @@ try {
 	const { context, page, name } = await setUp(browser, provider);
 	const visitor = await makeVisitor(page);
 	await offerAccountDeletion(page);
-	const names = await makeStates(page, provider);
-	await workspace(page);
+	const { names, brokenBefore } = await makeStates(page, provider);
+	await workspace(page, brokenBefore);
 	await deskStates(page, names);
 	await myConnections(page);
 	await onePage(page, names.reconnect);
