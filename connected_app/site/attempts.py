@@ -35,7 +35,7 @@ class RedisAttemptStore:
 	def take(self, state: str) -> Attempt | None:
 		return self._opened(_answered(lambda: frappe.cache.getdel(self._key(state))))
 
-	def _key(self, state: str) -> bytes:
+	def _key(self, state: str) -> Any:
 		return frappe.cache.make_key("connected_app_attempt:" + hashlib.sha256(state.encode()).hexdigest())
 
 	def _opened(self, sealed: bytes | None) -> Attempt | None:

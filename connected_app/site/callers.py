@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from functools import wraps
 from types import CodeType, FrameType, MethodType
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import frappe
 from frappe import _
@@ -19,6 +19,8 @@ from frappe.utils.safe_exec import SERVER_SCRIPT_FILE_PREFIX
 from frappe.utils.safe_exec import safe_exec as run_script
 from jinja2.sandbox import unsafe
 
+P = ParamSpec("P")
+R = TypeVar("R")
 # A module of Frappe's, and a function in it.
 FrappeFunction = tuple[str, str]
 
@@ -66,7 +68,9 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 	called, from_script = "", False
 	while frame:
 		code, name = frame.f_code, frame.f_globals.get("__name__")
-		module = sys.modules.get(name) if isinstance(name, str) else None
+		if not isinstance(name, str):
+			name = ""
+		module = sys.modules.get(name)
 		if getattr(module, "__dict__", None) is not frame.f_globals:
 			if by_frappe and not _names(code, called):
 				return Caller.OTHER
@@ -107,9 +111,10 @@ def _names(code: CodeType, function: str) -> bool:
 	return function in code.co_names or function in code.co_consts
 
 
-def _of_text(frame: FrameType | None) -> Caller:
-	if not frame.f_code.co_filename.startswith(SERVER_SCRIPT_FILE_PREFIX):
+def _of_text(text: FrameType) -> Caller:
+	if not text.f_code.co_filename.startswith(SERVER_SCRIPT_FILE_PREFIX):
 		return Caller.OTHER
+	frame: FrameType | None = text
 	while frame and frame.f_code is not run_script.__code__:
 		frame = frame.f_back
 	runner = frame and frame.f_back and frame.f_back.f_globals.get("__name__")
@@ -125,7 +130,7 @@ def refuse() -> None:
 	)
 
 
-class for_code:
+class for_code(Generic[P, R]):
 	"""A decorator for methods of documents that give a secret, or act with one.
 
 	Neither are they called by an expression, nor looked up, to be called by somebody else later. What a script looks
@@ -134,9 +139,13 @@ class for_code:
 	:param also: a function of Frappe's that may call the method, beside `CONSUMERS`
 	"""
 
-	def __init__(self, method: Callable[..., Any], also: FrappeFunction | None = None) -> None:
+	def __init__(self, method: Callable[Concatenate[Any, P], R], also: FrappeFunction | None = None) -> None:
 		self.method = unsafe(_door(method, also))
 
+	@overload
+	def __get__(self, document: None, kind: type) -> Callable[Concatenate[Any, P], R]: ...
+	@overload
+	def __get__(self, document: object, kind: type | None = None) -> Callable[P, R]: ...
 	def __get__(self, document: Any, kind: type | None = None) -> Any:
 		if document is None:
 			return self.method

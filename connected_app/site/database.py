@@ -96,7 +96,7 @@ def keeps_snapshot() -> bool:
 	which is how Frappe begins there until its first commit or rollback."""
 	if frappe.db.db_type != "postgres":
 		return False
-	return frappe.db.sql("SHOW transaction_isolation")[0][0] == "repeatable read"  # nosemgrep
+	return bool(frappe.db.sql("SHOW transaction_isolation")[0][0] == "repeatable read")  # nosemgrep
 
 
 def begin(wait: int) -> None:

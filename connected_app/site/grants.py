@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -221,6 +221,8 @@ class LockedTokenCache:
 		:returns: the grant that is stored: with its revision, or a newer one that someone else has stored
 		:raises TemporaryFailure: `store_unavailable`
 		"""
+		again: Callable[[], AbstractContextManager[LockedTokenCache]] = self.store.exclusive
+		pauses: Sequence[int] = SAVE_PAUSES
 		try:
 			return self._save(grant, consented)
 		except BUSY:
@@ -228,7 +230,6 @@ class LockedTokenCache:
 		except Exception as error:
 			if not is_lost(error):
 				raise
-			again, pauses = self.store.exclusive, SAVE_PAUSES
 		for pause in pauses:
 			time.sleep(pause)
 			with suppress(TemporaryFailure, *BUSY), again() as locked:
@@ -320,7 +321,12 @@ class LockedTokenCache:
 
 	def _write(self, values: dict[str, Any], secrets: Mapping[str, Secret | None] | None = None) -> bool:
 		"""Write to the row, and commit. Returns False, and writes nothing, where someone else has stored a grant since:
-		the commit before, if there was one, gave the lock up."""
+		the commit before, if there was one, gave the lock up.
+
+		:raises TemporaryFailure: `busy`, where there is no row
+		"""
+		if not self.name:
+			raise being_renewed()
 		with writing():
 			held = frappe.db.get_value(DOCTYPE, self.name, "revision", for_update=True)
 			if held != self.state.revision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import frappe
 from frappe import _
 from frappe.model.document import Document
@@ -82,4 +84,5 @@ def end_connections(filters: dict[str, str]) -> None:
 		revoke_after_commit(connected_app, ending)
 		frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", ending)})
 		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", ending)})
-	frappe.db.after_commit.add(lambda: [announce("disconnected", key) for key in ended])
+	for key in ended:
+		frappe.db.after_commit.add(partial(announce, "disconnected", key))

@@ -52,7 +52,7 @@ def leave_message(message: dict[str, str]) -> None:
 
 def take_message() -> dict[str, str] | None:
 	with suppress(redis.exceptions.RedisError):
-		message = frappe.cache.get_value(_message_key(), expires=True)
+		message: dict[str, str] | None = frappe.cache.get_value(_message_key(), expires=True)
 		frappe.cache.delete_value(_message_key())
 		return message
 	return None

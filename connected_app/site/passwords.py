@@ -33,6 +33,7 @@ class Unsaved(str):
 	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars."""
 
 	__slots__ = ("_unsaved",)
+	_unsaved: str
 
 	@classmethod
 	def of(cls, secret: str) -> Unsaved:
@@ -86,7 +87,7 @@ class SecretKeeper(Document):
 		if isinstance(value, Unsaved):
 			return value._unsaved
 		if value and not self.is_dummy_password(value):
-			return value
+			return str(value)
 		return read(self.doctype, self.name, fieldname, raise_exception)
 
 

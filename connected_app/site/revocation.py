@@ -44,7 +44,8 @@ RUN = 200
 
 def disconnect(key: ConnectionKey) -> bool:
 	"""Forget a grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store, answers = TokenCacheStore(key), []
+	store = TokenCacheStore(key)
+	answers: list[bool] = []
 	client, failures = settings.for_revoking(key.app), Failures()
 	while True:
 		with store.exclusive() as locked:
@@ -53,7 +54,7 @@ def disconnect(key: ConnectionKey) -> bool:
 			# More than once where renaming left several rows.
 			grant = locked.grant
 			waiting = locked.delete(partial(_put, key, grant, client, FIRST_PAUSE))
-		answers.append(bool(waiting and _attempt(waiting, grant, client, failures)))
+		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)))
 
 
 def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
@@ -71,11 +72,11 @@ def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
 		]
 	at_once = len(names) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
-	waiting = [
-		(_put(ConnectionKey.from_columns(connected_app, user), grant, client, pause), grant)
-		for user, grant in grants
-		if grant
-	]
+	waiting: list[tuple[str, Grant]] = []
+	for user, grant in grants:
+		key = ConnectionKey.from_columns(connected_app, user)
+		if grant and (name := _put(key, grant, client, pause)):
+			waiting.append((name, grant))
 	if at_once:
 		failures = Failures()
 		frappe.db.after_commit.add(
@@ -133,7 +134,7 @@ def _put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timed
 	for field, secret in secrets.items():
 		if secret:
 			passwords.store(DOCTYPE, doc.name, field, secret)
-	return doc.name
+	return str(doc.name)
 
 
 def _retry(name: str, failures: Failures) -> None:
@@ -143,16 +144,14 @@ def _retry(name: str, failures: Failures) -> None:
 			if not row or aware(row.retry_at) > utc_now():
 				return
 			grant, client = _stored(DOCTYPE, name), _kept(name)
-			failure = failures.get(_whose(client)) if grant and client else unreadable()
-			if failure:
-				_postpone(name, failure)
-			else:
-				# Before the attempt: should this process die in it, another follows.
-				pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
-				values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
-				frappe.db.set_value(DOCTYPE, name, values)
-		if failure:
-			return
+			if not grant or not client:
+				return _postpone(name, unreadable())
+			if failure := failures.get(_whose(client)):
+				return _postpone(name, failure)
+			# Before the attempt: should this process die in it, another follows.
+			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
+			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
+			frappe.db.set_value(DOCTYPE, name, values)
 		client = _present(client, row.connected_app)
 	_attempt(name, grant, client, failures)
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, overload
 
 import frappe
 from frappe.utils import cint
@@ -82,6 +82,10 @@ def naive(instant: datetime | None) -> datetime | None:
 	return instant.astimezone(timezone.utc).replace(tzinfo=None) if instant else None
 
 
+@overload
+def aware(value: datetime | str) -> datetime: ...
+@overload
+def aware(value: None) -> None: ...
 def aware(value: datetime | str | None) -> datetime | None:
 	return frappe.utils.get_datetime(value).replace(tzinfo=timezone.utc) if value else None
 

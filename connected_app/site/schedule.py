@@ -92,7 +92,7 @@ def _refresh(app: AppSettings, row: Any) -> bool:
 	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
 	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
 		return True
-	return bool(stale) and sessions.refresher(app, key).renew(stale).differs_from(stale)
+	return stale is not None and sessions.refresher(app, key).renew(stale).differs_from(stale)
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:
@@ -105,7 +105,7 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 def _due(app: Any, limit: int) -> list[Any]:
 	"""Each query reads one range of an index of Token Cache, that of what is due."""
 	now = utc_now()
-	ranges = []
+	ranges: list[tuple[str, datetime | None, datetime]] = []
 	if app.refresh_idle_after:
 		ranges.append(("idle_since", None, now - timedelta(days=app.refresh_idle_after)))
 	if app.refresh_ahead:
@@ -152,4 +152,5 @@ def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit:
 		query = query.where(cache.retry_at.isnull() | (cache.retry_at <= naive(utc_now()))).orderby(
 			cache.retry_at
 		)
-	return query.run(as_dict=True)
+	rows: list[Any] = query.run(as_dict=True)
+	return rows

@@ -85,15 +85,15 @@ class TokenCache(SecretKeeper):
 	def on_trash(self) -> None:
 		self._forget()
 		if not self.flags.keep_at_provider:
-			revoke_after_commit(self.connected_app, [self.name])
 			key = self.key()
+			revoke_after_commit(key.app, [self.name])
 			frappe.db.after_commit.add(lambda: announce("disconnected", key))
 
 	def _forget(self) -> None:
 		recent.note_change(self.key())
 
 	def key(self) -> ConnectionKey:
-		return ConnectionKey.from_columns(self.connected_app, self.user)
+		return ConnectionKey.from_columns(self.connected_app or "", self.user)
 
 	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -131,8 +131,9 @@ class TokenCache(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `not_committed`, where the Connected App or the user is not
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
-		check_caller(self.connected_app, self.user)
-		store = TokenCacheStore(self.key(), create=True)
+		key = self.key()
+		check_caller(*key.columns)
+		store = TokenCacheStore(key, create=True)
 		with raises_frappe_errors():
 			if recent.has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
 				return self._update_here(from_response(data, utc_now()))
@@ -140,7 +141,7 @@ class TokenCache(SecretKeeper):
 				fresh = from_response(data, utc_now())
 				locked.save(locked.grant.renewed(fresh) if locked.grant else fresh)
 		# This document may be new, and the caller's transaction older than the row.
-		self.name = locked.name
+		self.name = locked.name or self.name
 		for new in ("__islocal", "__unsaved"):
 			self.delete_key(new)
 		with own_connection():
