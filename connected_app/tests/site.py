@@ -42,7 +42,7 @@ class Browser(requests.Session):
 		self.base = frappe.utils.get_url()
 		if user:
 			self.post(f"{self.base}/api/method/login", data={"usr": user, "pwd": password}).raise_for_status()
-			self.open("/app")
+			self.open("/me")
 
 	def open(self, path: str) -> requests.Response:
 		"""Open a page, and take the session's CSRF token from it, as the page's own scripts do."""
