@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import string
 
 import pytest
@@ -31,6 +32,13 @@ def test_an_error_is_stored_and_read(key: str) -> None:
 	read = from_json(to_json(raised.code, raised.message))
 	assert isinstance(read, Sentence) and isinstance(raised.message, Sentence)
 	assert (read, read.template) == (raised.message, entry.sentence)
+
+
+def test_a_sentence_that_is_pickled() -> None:
+	"""By a queue, or a cache: it can still be said in another language."""
+	read = pickle.loads(pickle.dumps(error("endpoint_missing", Sentence("Token URI")).message))
+	assert read == "Token URI is not set." and read.template == "{0} is not set."
+	assert read.values == ("Token URI",) and isinstance(read.values[0], Sentence)
 
 
 def test_a_sentence_within_a_sentence() -> None:

@@ -17,6 +17,7 @@ from connected_app.oauth.errors import Sentence
 from connected_app.oauth.provider import Provider
 from connected_app.oauth.redact import Secret
 
+from .helpers import as_jwk
 from .hostile import Answer, Hostile, as_json
 
 DOCTYPE = "connected_app/connections/doctype/connected_app/connected_app.json"
@@ -103,6 +104,7 @@ def test_fields_and_labels() -> None:
 			"warning use_pkce",
 		),
 		(checks.pkce, {"code_challenge_methods_supported": "S256"}, {}, ""),
+		(checks.pkce, {"code_challenge_methods_supported": ["S256", "plain"]}, {}, ""),
 		(checks.client_id, {}, {"client_id": ""}, "error client_id"),
 		(
 			checks.authentication,
@@ -116,7 +118,15 @@ def test_fields_and_labels() -> None:
 			{"authentication": "client_secret_post"},
 			"error client_authentication",
 		),
+		(checks.authentication, {"token_endpoint_auth_methods_supported": ["client_secret_post"]}, {}, ""),
+		(
+			checks.authentication,
+			{"token_endpoint_auth_methods_supported": ["client_secret_basic"]},
+			{"client_secret": None},
+			"error client_secret",
+		),
 		(checks.scopes, {"scopes_supported": ["openid"]}, {}, "warning scopes"),
+		(checks.scopes, {"scopes_supported": ["openid", "mail"]}, {}, ""),
 		(checks.identity, {}, {"scopes": ("openid",)}, "warning issuer"),
 		(checks.offline, {"scopes_supported": ["offline_access"]}, {}, "warning scopes"),
 	],
@@ -127,6 +137,36 @@ def test_without_asking(check: Any, metadata: Any, changes: Any, expected: str, 
 	assert about == ([expected] if expected else [])
 	for each in findings:
 		assert isinstance(each.message, Sentence) and bool(each.action) == (each.level != "ok")
+
+
+@pytest.mark.parametrize(
+	("jwks_uri", "algorithms", "secret", "expected"),
+	[
+		("", [], "s", [("warning", "jwks_uri", "jwks_uri")]),
+		("https://p.example/j", [], "s", []),
+		("https://p.example/j", ["none", "RS256"], None, []),
+		("https://p.example/j", ["HS256"], "s", []),
+		("https://p.example/j", ["HS256"], None, [("error", "id_token_algorithm", "issuer")]),
+		("https://p.example/j", ["none"], "s", [("error", "id_token_algorithm", "issuer")]),
+	],
+)
+def test_whether_id_tokens_can_be_checked(
+	jwks_uri: str, algorithms: list[str], secret: str | None, expected: Any, http: Http
+) -> None:
+	client = replace(CLIENT, scopes=("openid",), client_secret=secret and Secret(secret))
+	provider = Provider(issuer="https://p.example", jwks_uri=jwks_uri)
+	about = subject(http, provider, client, id_token_signing_alg_values_supported=algorithms)
+	assert shown(checks.identity(about)) == expected
+
+
+def test_endpoints_that_are_missing(http: Http) -> None:
+	"""Said once for each, and nobody is asked."""
+	about = subject(http, Provider(issuer="https://p.example"))
+	assert shown(checks.endpoints(about)) == [
+		("error", "endpoint_missing", "authorization_uri"),
+		("error", "endpoint_missing", "token_uri"),
+	]
+	assert not [*checks.consent_page(about), *checks.tokens(about), *checks.keys(about)]
 
 
 def test_a_provider_of_one_host_needs_parameters(http: Http) -> None:
@@ -189,14 +229,65 @@ def test_the_endpoints_of_a_provider(http: Http, server: Hostile) -> None:
 
 def test_what_the_consent_page_says(http: Http, server: Hostile) -> None:
 	back = {"Location": "https://site.example/cb?error=unauthorized_client"}
+	login = {"Location": "https://site.example/cb?error=login_required"}
+	answers = [
+		(Answer(status=302, headers=back), ("error", "authorization", "client_id")),
+		(Answer(status=403), ("warning", "authorization", "authorization_uri")),
+		(Answer(status=302, headers=login), ("ok", "authorization", "authorization_uri")),
+		(Answer(status=500), ("error", "endpoint", "authorization_uri")),
+	]
 	provider = Provider(
-		authorization_uri=server.script("/a", Answer(status=302, headers=back), Answer(status=403)),
+		authorization_uri=server.script("/a", *[answer for answer, _expected in answers]),
 		token_uri="https://p.example/t",
 	)
-	assert shown(checks.consent_page(subject(http, provider))) == [("error", "authorization", "client_id")]
-	assert shown(checks.consent_page(subject(http, provider))) == [
-		("warning", "authorization", "authorization_uri")
+	for _answer, expected in answers:
+		assert shown(checks.consent_page(subject(http, provider))) == [expected]
+
+
+@pytest.mark.parametrize(
+	("second", "expected"),
+	[
+		(as_json({"error": "invalid_client"}, 401), [("error", "credentials", "client_secret")]),
+		(as_json({"error": "unauthorized_client"}, 400), [("error", "credentials", "client_id")]),
+		(as_json({"error": "invalid_request"}, 400), []),
+		(as_json({"error": "what"}, 400), []),
+		(as_json({"error": "invalid_grant"}, 400), [("ok", "credentials", "client_secret")]),
+	],
+)
+def test_what_the_token_endpoint_says_of_the_client(
+	second: Answer, expected: Any, http: Http, server: Hostile
+) -> None:
+	uri = server.script("/t", as_json({"error": "invalid_request"}, 400), second)
+	found = shown(checks.tokens(subject(http, Provider(token_uri=uri))))
+	assert found == [("ok", "token", "token_uri"), *expected]
+	assert server.requests[-1].form["code"] == checks.NOBODYS
+
+
+def test_a_client_that_cannot_prove_itself_is_not_sent(http: Http, server: Hostile) -> None:
+	uri = server.script("/t", as_json({"error": "invalid_request"}, 400))
+	client = replace(CLIENT, client_secret=None, authentication="client_secret_basic")
+	assert shown(checks.tokens(subject(http, Provider(token_uri=uri), client))) == [
+		("ok", "token", "token_uri")
 	]
+	assert len(server.requests) == 1
+
+
+def test_a_page_at_the_token_endpoint(http: Http, server: Hostile) -> None:
+	uri = server.script("/t", Answer(b"<html>", headers={"Content-Type": "text/html"}))
+	assert shown(checks.tokens(subject(http, Provider(token_uri=uri)))) == [
+		("error", "endpoint", "token_uri")
+	]
+
+
+def test_keys_that_can_be_read(http: Http, server: Hostile) -> None:
+	uri = server.script("/j", as_json({"keys": [as_jwk("a", "kid-a")]}))
+	assert shown(checks.keys(subject(http, Provider(jwks_uri=uri)))) == [("ok", "jwks", "jwks_uri")]
+
+
+def test_a_document_that_cannot_be_read(http: Http, server: Hostile) -> None:
+	about = subject(http)
+	about.openid_configuration = server.script("/.well-known/openid-configuration", Answer(b"no", 404))
+	assert shown(checks.published(about)) == [("error", "discovery", "openid_configuration")]
 
 
 def test_the_document_against_the_settings(http: Http, server: Hostile) -> None:

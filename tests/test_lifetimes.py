@@ -66,6 +66,7 @@ EPOCH = int(NOW.timestamp())
 		({"expires_at": "9999-01-01T00:00:00Z"}, None),
 		({"expires_at": {"a": 1}}, None),
 		({"expires_at": 3600}, None),
+		({"expires_at": "1e999"}, None),
 	],
 )
 def test_access(response: dict[str, Any], seconds: float | None) -> None:

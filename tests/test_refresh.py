@@ -20,6 +20,7 @@ from connected_app.oauth import (
 	OAuthError,
 	ReconnectRequired,
 	Refresher,
+	Secret,
 	Settings,
 	TemporaryFailure,
 )
@@ -112,6 +113,20 @@ def test_loser_reads_again(config: Settings, http: Http, clock: Clock, server: H
 	assert refresher.renew(a_grant(expires_at=EXPIRED)) is newer
 	assert refresher.renew(a_grant(expires_at=EXPIRED), rejected=True) is newer
 	assert server.requests == []
+
+
+def test_settings_that_were_changed_since(
+	config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""A refresher that has waited for the lock asks as the latest settings say."""
+	server.script("/token", as_json({"access_token": "new"}))
+	latest = changed(config, client_secret=Secret("changed"))
+	refresher = Refresher(
+		*config, MemoryStore(a_grant(expires_at=EXPIRED)), http, clock, latest=lambda: latest
+	)
+	refresher.current()
+	assert server.requests[0].form["client_secret"] == "changed"
+	assert refresher.client == latest.client
 
 
 def test_request_and_result(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:

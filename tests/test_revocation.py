@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from connected_app.oauth import Http, OAuthError, Secret, Settings, revoke
+from connected_app.oauth.provider import Quirks, Revocation
+from connected_app.oauth.shape import Shape
 
 from .helpers import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, a_grant, changed
 from .hostile import Answer, Hostile, as_json
@@ -92,3 +94,47 @@ def test_only_what_there_is(config: Settings, server: Hostile, http: Http) -> No
 def test_no_endpoint(config: Settings, server: Hostile, http: Http) -> None:
 	assert revoke(*config, a_grant(), http) is False
 	assert server.requests == []
+
+
+def test_in_the_providers_own_way(config: Settings, server: Hostile, http: Http) -> None:
+	"""The token in the address, and by itself the proof of who asks: nothing of the client is sent."""
+	how = Revocation(shape=Shape(method="DELETE", body="none"), authentication="bearer", tokens=("access",))
+	server.script(f"/tokens/{ACCESS_TOKEN}", Answer(status=204))
+	config = changed(config, revocation_uri=server.url + "/tokens/{token}", quirks=Quirks(revocation=how))
+	assert revoke(*config, a_grant(), http) is True
+	(request,) = server.requests
+	assert (request.method, request.target, request.body) == ("DELETE", f"/tokens/{ACCESS_TOKEN}", b"")
+	assert request.headers["authorization"] == f"Bearer {ACCESS_TOKEN}"
+
+
+@pytest.mark.parametrize(("authentication", "proof"), [("basic", "Basic "), ("none", "")])
+def test_how_the_client_proves_itself(
+	authentication: str, proof: str, config: Settings, server: Hostile, http: Http
+) -> None:
+	how = Revocation(token="access_token", authentication=authentication, tokens=("access",))
+	config = changed(config, revocation_uri=server.script("/revoke", Answer()), quirks=Quirks(revocation=how))
+	assert revoke(*config, a_grant(), http) is True
+	(request,) = server.requests
+	assert request.form == {"access_token": ACCESS_TOKEN}
+	assert request.headers.get("authorization", "").startswith(proof)
+	assert bool(proof) == ("authorization" in request.headers)
+
+
+@pytest.mark.parametrize(
+	("answer", "confirmed"), [({"success": "true"}, True), ({"data": "error"}, False), ({}, False)]
+)
+def test_what_a_confirmation_has(
+	answer: dict[str, str], confirmed: bool, config: Settings, server: Hostile, http: Http
+) -> None:
+	"""HTTP 200 says nothing where the template knows a confirmation by its words."""
+	how = Revocation(success="success=true")
+	config = changed(
+		config, revocation_uri=server.script("/revoke", as_json(answer)), quirks=Quirks(revocation=how)
+	)
+	assert revoke(*config, a_grant(), http) is confirmed
+
+
+def test_a_token_that_is_both_is_given_back_once(config: Settings, server: Hostile, http: Http) -> None:
+	config = changed(config, revocation_uri=server.script("/revoke", Answer()))
+	assert revoke(*config, a_grant(refresh_token=Secret(ACCESS_TOKEN)), http) is True
+	assert len(server.requests) == 1

@@ -15,12 +15,14 @@ from connected_app.oauth import (
 	Http,
 	ReconnectRequired,
 	Refresher,
+	Secret,
 	Session,
 	Settings,
 	TemporaryFailure,
 )
+from connected_app.oauth.provider import Quirks
 
-from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant
+from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant, changed
 from .hostile import Answer, Hostile, Request, as_json
 from .stores import MemoryStore
 
@@ -319,3 +321,84 @@ def test_refresh_token_method(session: Session, server: Hostile) -> None:
 	token = session.refresh_token("https://elsewhere.example/token", refresh_token="other", client_secret="x")
 	assert token["access_token"] == "new"
 	assert "other" not in server.requests[0].form.values()
+
+
+def api_session(config: Settings, http: Http, clock: Clock, quirks: Quirks, **grant: Any) -> Session:
+	store = MemoryStore(a_grant(**grant))
+	return Session(Refresher(*changed(config, quirks=quirks), store, http, clock))
+
+
+@pytest.mark.parametrize(
+	("answer", "expired"),
+	[
+		(Answer(status=401), True),
+		(Answer(status=419), True),
+		(as_json({"error": {"code": "190"}}, 400), True),
+		(as_json({"error": {"code": 190}}, 200), True),
+		(as_json({"error": {"code": 10}}, 400), False),
+		(Answer(status=403), False),
+		(Answer(b"error.code=190", 400), False),
+		(as_json({"error": {"code": 190}, "more": "x" * 70_000}, 400), False),
+	],
+	ids=["401", "status", "text", "number", "another code", "another status", "no JSON", "long"],
+)
+def test_what_means_expired(
+	answer: Answer, expired: bool, config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""As the provider's template says, beside 401: some say it by another status, some only in the body."""
+	session = api_session(config, http, clock, Quirks(api_expired=("419", "error.code=190")))
+	url = server.script("/api", answer, api("new"))
+	server.script("/token", as_json({"access_token": "new"}))
+	response = session.get(url)
+	assert response.status_code == (200 if expired else answer.status)
+	assert server.paths() == ({"/api": 2, "/token": 1} if expired else {"/api": 1})
+
+
+def test_a_body_that_the_caller_reads_is_the_callers(
+	config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	session = api_session(config, http, clock, Quirks(api_expired=("error.code=190",)))
+	url = server.script("/api", as_json({"error": {"code": 190}}))
+	with session.get(url, stream=True) as response:
+		assert response.raw.read(decode_content=True) == b'{"error": {"code": 190}}'
+	assert server.paths() == {"/api": 1}
+
+
+def test_what_a_provider_wants_beside_the_token(
+	config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""Headers of the template, filled with what the provider said; the caller's own come first. None of them, nor the
+	token in its own header, goes to another host."""
+	quirks = Quirks(
+		api_header="X-Token: {token}",
+		api_headers={"Client-Id": "{client_id}", "X-Account": "{account}", "X-Unknown": "{unknown}"},
+	)
+	session = api_session(config, http, clock, quirks, extra={"account": Secret("account-7")})
+	other = server.script("/other", as_json({})).replace("127.0.0.1", "localhost")
+	url = server.script("/api", as_json({}), as_json({}), Answer(status=302, headers={"Location": other}))
+	session.get(url)
+	session.get(url, headers={"Client-Id": "mine"})
+	session.get(url)
+	first, second, third = server.to("/api")
+	assert (first.headers["client-id"], first.headers["x-account"]) == ("client", "account-7")
+	assert first.headers["x-token"] == ACCESS_TOKEN and not {"x-unknown", "authorization"} & set(
+		first.headers
+	)
+	assert (second.headers["client-id"], second.headers["x-account"]) == ("mine", "account-7")
+	assert "x-token" in third.headers
+	assert not {"x-token", "client-id", "x-account"} & set(server.to("/other")[0].headers)
+
+
+def test_what_requests_oauthlib_offers_besides(session: Session, server: Hostile) -> None:
+	"""A token that is set shows, also in the oauthlib client, and is not sent: the refresher has the grant."""
+	assert session.authorized and session.access_token == ACCESS_TOKEN
+	session.token = {"access_token": "set", "token_type": "Bearer"}
+	assert session.token["access_token"] == session.access_token == "set"
+	assert session.get(server.script("/api", api(ACCESS_TOKEN))).ok
+
+
+def test_the_token_names_what_was_granted(config: Settings, http: Http, clock: Clock) -> None:
+	token = api_session(config, http, clock, Quirks(), scopes=("read", "write")).token
+	assert (
+		token["scope"] == ["read", "write"] and token["expires_at"] == (NOW + timedelta(hours=1)).timestamp()
+	)

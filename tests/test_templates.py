@@ -72,6 +72,9 @@ def said(template: Template, path: str) -> Any:
 		("like = 'nobody'", "leads to no template"),
 		("like = 'acme'", "leads to no template"),
 		("answer = 1", "answer must be a table"),
+		("ask = 1", "ask must be a table"),
+		("keep = 1", "keep must be a table"),
+		("jwks = 1", "jwks must be an address"),
 		("name = 'twice'", "Cannot overwrite"),
 		("= 1", "Invalid"),
 	],
@@ -206,6 +209,16 @@ def test_no_way_up_the_path(value: str, tmp_path: Path) -> None:
 	acme = loaded(tmp_path, acme=SHOP)["acme"]
 	with pytest.raises(ConfigurationError):
 		acme.checked({"shop": "a", "tenant": value})
+
+
+def test_inputs_in_scopes_and_what_only_the_provider_knows(tmp_path: Path) -> None:
+	"""What is no input stays in the address until the provider has said it."""
+	more = "scopes = ['{shop}:read']\nhosts = ['*.acme.example']\n[account]\nurl = 'https://{region}.acme.example/{id}/{shop}'"
+	said = "\n[keep]\nregion = 'answer:region'\nid = 'answer:id'\n[ask.shop]\nlabel = 'Shop'"
+	acme = loaded(tmp_path, acme=GOOD + more + said)["acme"]
+	inputs = acme.checked({"shop": "my-shop"})
+	assert acme.scopes(inputs) == ["my-shop:read"]
+	assert acme.address("account.url", inputs) == "https://{region}.acme.example/{id}/my-shop"
 
 
 def test_missing_and_chosen_inputs(tmp_path: Path) -> None:

@@ -78,12 +78,12 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 		what `net.Http.get` raises
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and what `net.Http.get` raises
 	"""
-	for address in (candidates := addresses(url)):
-		reply = http.get(address, redirects=3)
-		if reply.status not in (404, 405, 410) or address == candidates[-1]:
+	first, *others = addresses(url)
+	reply = http.get(first, redirects=3)
+	for address in others:
+		if reply.status not in (404, 405, 410):
 			break
-	else:
-		raise AssertionError
+		reply = http.get(address, redirects=3)
 	document = _read(reply)
 	expected = issuer or issuer_of(url)
 	found = document.get("issuer")

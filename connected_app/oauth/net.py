@@ -20,6 +20,7 @@ import threading
 import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -207,10 +208,8 @@ class Deadline:
 
 	def _cut(self, sock: socket.socket) -> None:
 		self.expired = True
-		try:
+		with suppress(OSError):
 			socket.socket.shutdown(sock, socket.SHUT_RDWR)
-		except OSError:
-			pass
 
 	def disarm(self) -> None:
 		if self.timer:

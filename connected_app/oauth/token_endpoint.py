@@ -190,7 +190,7 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if answer is None and (reply.content_type == "text/html" or "<" in text):
 		return None
 	if answer is None:
-		answer = dict(parse_qsl(text, max_num_fields=100)) if reply.status < 300 else {}
+		answer = (_pairs(text) or {}) if reply.status < 300 else {}
 	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
@@ -240,12 +240,17 @@ def read(reply: Reply) -> dict[str, Any]:
 
 def _form(reply: Reply) -> dict[str, Any] | None:
 	"""The body as a form, which some providers send, whatever they call it. A page that is none has no such names."""
-	try:
-		found = dict(parse_qsl(reply.text.strip(), max_num_fields=100))
-	except ValueError:
-		return None
+	found = _pairs(reply.text.strip())
 	labelled = reply.content_type in ("application/x-www-form-urlencoded", "text/plain", "")
-	return found if labelled or {"access_token", "error"}.intersection(found) else None
+	return found if found and (labelled or {"access_token", "error"}.intersection(found)) else None
+
+
+def _pairs(text: str) -> dict[str, Any] | None:
+	try:
+		return dict(parse_qsl(text, max_num_fields=100))
+	except ValueError:
+		# No answer of a token endpoint has so many.
+		return None
 
 
 def salvaged(reply: Reply) -> Secret | None:
