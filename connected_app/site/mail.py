@@ -40,7 +40,7 @@ def before_validate(account: Document, _event: str) -> None:
 		if account.get(used) and host and not is_allowed(app, host):
 			frappe.throw(
 				_(
-					"{0} does not belong to the provider of this Connected App, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
+					"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
 				).format(frappe.bold(frappe.utils.escape_html(host))),
 				title=_("Mail Servers"),
 			)
@@ -58,11 +58,14 @@ def on_update(account: Document, _event: str) -> None:
 
 
 def is_allowed(app: frappe._dict, host: str) -> bool:
-	"""Whether `host` belongs to the provider of `app`: its own domain, what is known of the provider, or what an
-	administrator has listed."""
+	"""Whether `host` belongs to the provider of `app`: it is one of its endpoints' hosts, or what is known of the provider,
+	or what an administrator has listed.
+
+	A domain that two hosts share says nothing: without a list of public suffixes, `a.co.uk` and `b.co.uk` share one.
+	"""
 	endpoints = {urlsplit(app.get(field) or "").hostname or "" for field in ENDPOINTS} - {""}
 	listed = {line.strip().lower() for line in (app.mail_servers or "").splitlines()}
-	if host in endpoints or host in listed or any(_are_of_one_domain(host, each) for each in endpoints):
+	if host in endpoints or host in listed:
 		return True
 	if is_loopback(host) and any(is_loopback(each) for each in endpoints):
 		return True
@@ -71,12 +74,6 @@ def is_allowed(app: frappe._dict, host: str) -> bool:
 		if host in known and (template.key == app.provider or _is_of(template, endpoints)):
 			return True
 	return False
-
-
-def _are_of_one_domain(host: str, endpoint: str) -> bool:
-	"""`imap.example.com` and `auth.example.com`."""
-	domain = endpoint.partition(".")[2]
-	return domain.count(".") >= 1 and not domain.replace(".", "").isdigit() and host.endswith("." + domain)
 
 
 def _is_of(template: Template, endpoints: set[str]) -> bool:

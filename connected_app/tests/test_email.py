@@ -110,13 +110,15 @@ class TestEmail(Case):
 		google = {**app, "token_uri": "https://oauth2.googleapis.com/token"}
 		cases = (
 			(google, "imap.gmail.com", "google-mail" in templates.all_templates()),
-			(google, "imap.googleapis.com", True),
+			(google, "imap.googleapis.com", False),
 			(google, "googleapis.com.evil.example", False),
 			(app, "imap.gmail.com", False),
 			({**app, "mail_servers": "a.example\n mail.other.example \n"}, "mail.other.example", True),
 			({**app, "mail_servers": "a.example"}, "mail.a.example", False),
-			({**app, "token_uri": "https://auth.example.com/t"}, "imap.example.com", True),
-			({**app, "token_uri": "https://example.com/t"}, "evil.com", False),
+			({**app, "token_uri": "https://mail.example.com/t"}, "mail.example.com", True),
+			({**app, "token_uri": "https://auth.example.com/t"}, "imap.example.com", False),
+			({**app, "token_uri": "https://a.co.uk/t"}, "evil.co.uk", False),
+			({**app, "token_uri": "https://auth.a.co.uk/t"}, "evil.co.uk", False),
 			({**app, "token_uri": "https://10.0.0.1/t"}, "9.0.0.1", False),
 		)
 		for settings, host, allowed in cases:
