@@ -37,7 +37,9 @@ def test_an_error_is_stored_and_read(key: str) -> None:
 def test_a_sentence_that_is_pickled() -> None:
 	"""By a queue, or a cache: it can still be said in another language."""
 	read = pickle.loads(pickle.dumps(error("endpoint_missing", "{x} URI").message))
-	assert read == "{x} URI is not set." and read.template == "{0} is not set." and read.values == ("{x} URI",)
+	assert (
+		read == "{x} URI is not set." and read.template == "{0} is not set." and read.values == ("{x} URI",)
+	)
 
 
 def test_a_sentence_within_a_sentence() -> None:

@@ -32,13 +32,13 @@ SCRIPT_RUNNERS = frozenset(
 )
 # Sends for everyone, a script or a template that queues a mail included, and shows no token.
 MAIL_SENDER = "frappe.email.doctype.email_queue.email_queue"
-_EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
+EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
 # Those functions of Frappe's that may have a token because they use it themselves and return none.
 CONSUMERS = frozenset(
 	{
-		(_EMAIL_ACCOUNT, "validate"),
-		(_EMAIL_ACCOUNT, "get_inbound_mails"),
-		(_EMAIL_ACCOUNT, "append_email_to_sent_folder"),
+		(EMAIL_ACCOUNT, "validate"),
+		(EMAIL_ACCOUNT, "get_inbound_mails"),
+		(EMAIL_ACCOUNT, "append_email_to_sent_folder"),
 		("frappe.integrations.doctype.connected_app.connected_app", "has_token"),
 	}
 )

@@ -11,7 +11,7 @@ from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import passwords, revocation
+from connected_app.site import mail, passwords, revocation
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
@@ -23,6 +23,7 @@ def after_install() -> None:
 	hide_lengths()
 	passwords.take_over()
 	keep_admins_rights()
+	mail.keep_servers_in_use()
 	report_unreadable()
 
 

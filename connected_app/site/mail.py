@@ -6,6 +6,9 @@ could name anybody's connection and a server of their own.
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 import frappe
@@ -15,6 +18,7 @@ from frappe.model.document import Document
 from connected_app.oauth.net import is_loopback
 from connected_app.oauth.templates import Template
 from connected_app.site import templates
+from connected_app.site.callers import EMAIL_ACCOUNT
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
 
@@ -28,22 +32,63 @@ def before_validate(account: Document, _event: str) -> None:
 
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
+	if app := _app_of(account):
+		for host in _servers(account):
+			if not is_allowed(app, host):
+				_refuse(host)
+
+
+def check_asker(app: Any) -> None:
+	"""As `before_validate`, where Frappe asks for the token: a text that an admin wrote can change an Email Account without
+	saving it (`doc.db_set`).
+
+	:param app: the Connected App's document
+	:raises frappe.ValidationError: for a server that does not belong to the provider
+	"""
+	frame: FrameType | None = sys._getframe(1)
+	while frame and (frame.f_globals.get("__name__"), frame.f_code.co_name) != (
+		EMAIL_ACCOUNT,
+		"get_oauth_token",
+	):
+		frame = frame.f_back
+	for host in _servers(frame.f_locals["self"]) if frame else ():
+		if not is_allowed(app, host):
+			_refuse(host)
+
+
+def keep_servers_in_use() -> None:
+	"""What Email Accounts use when this rule begins to hold is listed in *Mail Servers*, so that their mail goes on."""
+	fields = ["connected_app", *SERVERS, *SERVERS.values()]
+	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
+	for account in frappe.get_all("Email Account", filters, [*fields, "auth_method"]):
+		if not (app := _app_of(account)):
+			continue
+		if added := [host for host in _servers(account) if not is_allowed(app, host)]:
+			servers = "\n".join([*filter(None, [app.mail_servers]), *dict.fromkeys(added)])
+			frappe.db.set_value("Connected App", app.name, "mail_servers", servers, update_modified=False)
+
+
+def _app_of(account: Any) -> Any:
 	if account.get("auth_method") != "OAuth" or not account.get("connected_app"):
-		return
-	app = frappe.db.get_value(
-		"Connected App", account.connected_app, ["name", "provider", "mail_servers", *ENDPOINTS], as_dict=True
+		return None
+	fields = ["name", "provider", "mail_servers", *ENDPOINTS]
+	return frappe.db.get_value("Connected App", account.connected_app, fields, as_dict=True)
+
+
+def _servers(account: Any) -> list[str]:
+	hosts = [
+		(account.get(field) or "").strip().lower() for field, used in SERVERS.items() if account.get(used)
+	]
+	return [host for host in hosts if host]
+
+
+def _refuse(host: str) -> None:
+	frappe.throw(
+		_(
+			"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
+		).format(frappe.bold(frappe.utils.escape_html(host))),
+		title=_("Mail Servers"),
 	)
-	if not app:
-		return
-	for field, used in SERVERS.items():
-		host = (account.get(field) or "").strip().lower()
-		if account.get(used) and host and not is_allowed(app, host):
-			frappe.throw(
-				_(
-					"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
-				).format(frappe.bold(frappe.utils.escape_html(host))),
-				title=_("Mail Servers"),
-			)
 
 
 def on_update(account: Document, _event: str) -> None:
@@ -57,7 +102,7 @@ def on_update(account: Document, _event: str) -> None:
 		frappe.db.after_commit.add(lambda: announce("used_for_mail", key))
 
 
-def is_allowed(app: frappe._dict, host: str) -> bool:
+def is_allowed(app: Any, host: str) -> bool:
 	"""Whether `host` belongs to the provider of `app`: it is one of its endpoints' hosts, or what is known of the provider,
 	or what an administrator has listed.
 

@@ -124,6 +124,30 @@ class TestEmail(Case):
 		for settings, host, allowed in cases:
 			self.assertEqual(mail.is_allowed(frappe._dict(settings), host), allowed, (settings, host))
 
+	def test_a_server_that_was_changed_without_saving(self) -> None:
+		"""`doc.db_set` in a template that an admin wrote: the token is not handed to Frappe's mail code."""
+		self.set_up()
+		for field in ("email_server", "smtp_server"):
+			with self.subTest(field):
+				frappe.db.set_value("Email Account", "Mail", field, "mail.evil.example")
+				account = frappe.get_doc("Email Account", "Mail")
+				with self.assertRaisesRegex(frappe.ValidationError, "mail.evil.example"):
+					account.get_oauth_token()
+				frappe.db.rollback()
+		self.assertTrue(frappe.get_doc("Email Account", "Mail").get_oauth_token())
+
+	def test_servers_that_were_in_use_before_the_rule(self) -> None:
+		"""When the app takes core's place, mail goes on."""
+		self.set_up()
+		frappe.db.set_value("Email Account", "Mail", "smtp_server", "relay.corp.example")
+		mail.keep_servers_in_use()
+		mail.keep_servers_in_use()
+		self.assertEqual(
+			frappe.db.get_value("Connected App", self.app.name, "mail_servers"), "relay.corp.example"
+		)
+		self.assertTrue(frappe.get_doc("Email Account", "Mail").get_oauth_token())
+		frappe.db.rollback()
+
 	def test_the_owner_hears_of_it(self) -> None:
 		"""Somebody else has put the connection into an Email Account."""
 		self.set_up()

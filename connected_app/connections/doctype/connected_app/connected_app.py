@@ -14,7 +14,7 @@ from connected_app.oauth import scopes
 from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
-from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
+from connected_app.site import access, discovery, flow, links, mail, offboarding, sessions, settings
 from connected_app.site.callers import for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
@@ -195,6 +195,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self.get_token_cache(user)
 		if not token_cache or not token_cache.is_connected():
 			return None
+		mail.check_asker(self)
 		sessions.current(settings.for_session(self), ConnectionKey.of_user(self.name, user))
 		return self.get_token_cache(user)
 
