@@ -10,9 +10,9 @@ import frappe
 from frappe import _
 from frappe.utils import get_absolute_url
 
-from connected_app.oauth import scopes
+from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.checks import ENDPOINTS
-from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.redact import as_secrets
 from connected_app.site import (
 	access,
@@ -92,9 +92,7 @@ def callback() -> None:
 	again = "/connect?app=" + quote(name, safe="")
 	if frappe.session.user == "Guest":
 		# Nothing of this request goes into a login redirect: it holds a code and a state.
-		error: OAuthError = ReconnectRequired(
-			"not_logged_in", _("You are not logged in to this site."), _("Please log in, and connect again.")
-		)
+		error: OAuthError = catalogue.error("not_logged_in")
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
 	known = False
 	try:
@@ -105,18 +103,18 @@ def callback() -> None:
 		again = attempt.context["return_address"] or "/connect?app=" + quote(name, safe="")
 		known = bool(frappe.db.exists("Connected App", name))
 		if not known:
-			raise ReconnectRequired("app_unknown", _("There is no such Connected App."))
+			raise catalogue.error("app_unknown")
 		app = settings.read(name)
 		grant = flow.finish(app, attempt, parameters)
 		return pages.land(app, grant, attempt.context["return_address"] or _home(app))
 	except OAuthError as exc:
 		error = exc
 	except frappe.PermissionError:
-		error = ConfigurationError("not_allowed", _("You are not allowed to connect to this app."))
+		error = catalogue.error("not_allowed")
 	except Exception as exc:
 		# A traceback with locals would hold the code.
 		frappe.log_error(title="Connected App: callback failed", message=f"{type(exc).__name__} for {name!r}")
-		error = TemporaryFailure("internal_error", _("Something went wrong on this site."))
+		error = catalogue.error("internal_error")
 	# Not for Guests (above), nor for made-up addresses: anybody could fill the log with those.
 	if known:
 		announce("connect_failed", ConnectionKey.of_user(name, frappe.session.user), error.code)

@@ -52,9 +52,6 @@ def of_python(source: str) -> Iterator[tuple[str, int]]:
 			}
 			if names & {"default_action"} and node.value:
 				yield from literals(node.value)
-			if names & {"ADMIN_MUST_ACT", "ALLOW_GRANT"} and isinstance(node.value, ast.Dict):
-				for value in node.value.values:
-					yield from literals(value)
 		if not isinstance(node, ast.Call):
 			continue
 		name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -62,9 +59,6 @@ def of_python(source: str) -> Iterator[tuple[str, int]]:
 			yield from literals(node.args[0])
 		elif name in ERRORS or name == "Entry":
 			for argument in node.args[1:3]:
-				yield from literals(argument)
-		elif name == "refused":
-			for argument in node.args[1:2]:
 				yield from literals(argument)
 
 

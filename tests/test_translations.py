@@ -94,7 +94,7 @@ def test_the_collector_collects() -> None:
 		"{0} could not be reached.",
 		"Please connect again.",
 		"The provider's ID token has expired.",
-		"Check Client ID and Client Secret.",
+		"Allow this client the refresh token grant at the provider.",
 	):
 		assert text in found, text
 	assert strings.assembled('__("Hello " + name)', "__") and strings.assembled("__(`Hello ${name}`)", "__")

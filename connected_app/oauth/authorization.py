@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import grant_types, id_token, paths, token_endpoint, userinfo, wire
+from . import catalogue, grant_types, id_token, paths, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
-from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence
+from .errors import OAuthError, Sentence
 from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode
 from .net import check_web_address
@@ -138,15 +138,15 @@ def complete(
 	values = single(parameters, callback_names(quirks))
 	del parameters  # plain strings, which a traceback with locals would show
 	if not constant_time_equal(values.get("state", ""), attempt.state):
-		raise ReconnectRequired("state_mismatch", "The answer does not belong to this attempt.")
+		raise catalogue.error("state_mismatch")
 	if clock() >= attempt.expires_at:
-		raise ReconnectRequired("attempt_expired", "This attempt took too long.")
+		raise catalogue.error("attempt_expired")
 	check_issuer(provider, values)
 	if "error" in values:
 		raise declined(provider, client, values)
 	code = values.get(quirks.code_parameter)
 	if not code:
-		raise ReconnectRequired("code_missing", "The provider sent no authorization code.")
+		raise catalogue.error("code_missing")
 	grant_type = AuthorizationCode(
 		Secret(code), quirks.redirect_uri or attempt.redirect_uri, attempt.code_verifier, values
 	)
@@ -202,7 +202,7 @@ def single(parameters: Mapping[str, Any], names: Collection[str] = STANDARD_NAME
 		given = [each for each in (value if isinstance(value, list | tuple) else [value]) if each]
 		if len(given) > 1:
 			del parameters, value, given
-			raise ReconnectRequired("parameter_repeated", "The provider's answer is ambiguous.")
+			raise catalogue.error("parameter_repeated")
 		# 3.1: without a value it is as if omitted.
 		if given and isinstance(given[0], str):
 			values[name] = Secret(given[0])
@@ -216,17 +216,9 @@ def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
 	"""
 	iss = values.get("iss")
 	if iss is None and provider.promises_iss and "error" not in values:
-		raise ReconnectRequired(
-			"issuer_mismatch",
-			"The answer does not say which provider it came from, though the provider promises to say it.",
-			"Please start again; if this happens twice, tell an administrator.",
-		)
+		raise catalogue.error("issuer_mismatch/unnamed")
 	if iss is not None and provider.issuer and iss != provider.issuer:
-		raise ReconnectRequired(
-			"issuer_mismatch",
-			"The answer came from another provider than the one that was asked.",
-			"Please start again; if this happens twice, tell an administrator.",
-		)
+		raise catalogue.error("issuer_mismatch")
 
 
 def declined(provider: Provider, client: Client, values: Mapping[str, str]) -> OAuthError:
@@ -235,24 +227,9 @@ def declined(provider: Provider, client: Client, values: Mapping[str, str]) -> O
 	sent = [values[name] for name in ("state", quirks.code_parameter) if name in values]
 	words = ("access_denied", *quirks.declined_errors)
 	if error.casefold() in {word.casefold() for word in words}:
-		return ReconnectRequired(
-			"consent_declined",
-			"Access was not granted at the provider.",
-			"Nothing was changed. Connect again if you want to grant it after all.",
-			provider_error=printable(redact(error, sent), 60),
-		)
+		return catalogue.error("consent_declined", provider_error=printable(redact(error, sent), 60))
 	if error in token_endpoint.NEEDS_THE_USER:
 		if "none" in client.authorization_parameters.get("prompt", "").split():
-			return ConfigurationError(
-				"prompt_none",
-				"The provider was asked to show nothing to the user, who has to log in or consent there.",
-				"Remove prompt=none from Query Parameters.",
-				provider_error=error,
-			)
-		return ReconnectRequired(
-			"interaction_required",
-			"The provider wants the user to log in, or an administrator to consent there.",
-			"Please connect again; if this happens twice, tell an administrator.",
-			provider_error=error,
-		)
+			return catalogue.error("prompt_none", provider_error=error)
+		return catalogue.error("interaction_required", provider_error=error)
 	return token_endpoint.error_from(values, sent=sent, quirks=provider.quirks)

@@ -587,6 +587,11 @@ CATALOGUE = {
 		"An administrator",
 		"Allow it at the provider.",
 	),
+	"unauthorized_client/refresh_token": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the refresh token grant at the provider.",
+	),
 	"unauthorized_client/client_credentials": Entry(
 		ConfigurationError,
 		"The provider refused the request: {0}",

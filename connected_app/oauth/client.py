@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .errors import ConfigurationError, Sentence
+from . import catalogue
 from .provider import Provider
 from .redact import Secret
 
@@ -56,11 +56,7 @@ class Client:
 		:raises ConfigurationError: `parameter_reserved`
 		"""
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.authorization_parameters)):
-			raise ConfigurationError(
-				"parameter_reserved",
-				Sentence("Query Parameters may not contain {0}.", ", ".join(reserved)),
-				"Remove the row: this parameter is set by the flow itself.",
-			)
+			raise catalogue.error("parameter_reserved", ", ".join(reserved))
 
 
 class Settings(NamedTuple):

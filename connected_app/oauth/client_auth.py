@@ -6,8 +6,8 @@ import base64
 from collections.abc import Callable
 from urllib.parse import quote
 
+from . import catalogue
 from .client import Client
-from .errors import ConfigurationError, Sentence
 from .provider import Provider
 from .redact import Secret
 
@@ -88,14 +88,10 @@ def authenticate(provider: Provider, client: Client, form: dict[str, str], heade
 	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`
 	"""
 	if not client.client_id:
-		raise ConfigurationError("client_id_missing", "Client ID is not set.", "Fill in Client ID.")
+		raise catalogue.error("client_id_missing")
 	name = method(provider, client)
 	if name not in METHODS:
-		raise ConfigurationError(
-			"client_authentication_unknown",
-			Sentence("The client authentication {0} is not supported.", name),
-			"Set Client Authentication to Automatic, or to one that the provider supports.",
-		)
+		raise catalogue.error("client_authentication_unknown", name)
 	METHODS[name](client, provider, form, headers)
 
 
@@ -104,9 +100,5 @@ def secret_of(client: Client) -> Secret:
 	:raises ConfigurationError: `client_secret_missing`
 	"""
 	if not client.client_secret:
-		raise ConfigurationError(
-			"client_secret_missing",
-			"Client Secret is not set.",
-			"Fill in Client Secret, or set Client Authentication to None for a public client.",
-		)
+		raise catalogue.error("client_secret_missing")
 	return client.client_secret

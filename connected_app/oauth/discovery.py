@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from .errors import ConfigurationError, OAuthError, Sentence, TemporaryFailure
+from . import catalogue
+from .errors import OAuthError
 
 if TYPE_CHECKING:
 	from .net import Reply, Transport
@@ -91,11 +92,7 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 	if not isinstance(found, str) or not (
 		any_issuer or found == expected or (not issuer and found.rstrip("/") == expected.rstrip("/"))
 	):
-		raise ConfigurationError(
-			"discovery_issuer_mismatch",
-			"The document names another issuer than the address it was fetched from.",
-			"Use the address that belongs to the issuer; for Microsoft, the one with your own tenant's ID.",
-		)
+		raise catalogue.error("discovery_issuer_mismatch")
 	if "openid" in urlsplit(reply.url).path.rpartition("/.well-known/")[2]:
 		document = {**_oauth_document(found, document, http), **document}
 	return Metadata(issuer=found, document=document, **_endpoints(document))
@@ -104,20 +101,12 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 def _read(reply: Reply) -> dict[str, Any]:
 	if reply.status == 429 or reply.status >= 500:
 		code = "rate_limited" if reply.status == 429 else "server_error"
-		raise TemporaryFailure(code, Sentence("The provider answered with HTTP {0}.", reply.status))
+		raise catalogue.error(code, reply.status)
 	if reply.status != 200:
-		raise ConfigurationError(
-			"discovery_not_found",
-			Sentence("There is no OpenID Configuration at this address (HTTP {0}).", reply.status),
-			"Check the OpenID Configuration URL in the provider's documentation.",
-		)
+		raise catalogue.error("discovery_not_found", reply.status)
 	document = reply.json_object()
 	if document is None or reply.content_type in ("text/html", "application/xhtml+xml"):
-		raise ConfigurationError(
-			"discovery_invalid",
-			"The answer is not an OpenID Configuration document.",
-			"Check the OpenID Configuration URL: opened in a browser it shows JSON.",
-		)
+		raise catalogue.error("discovery_invalid")
 	# A member that is null or empty is as if it were not there.
 	return {name: value for name, value in document.items() if value not in (None, "")}
 
@@ -127,9 +116,7 @@ def _endpoints(document: Mapping[str, Any]) -> dict[str, str]:
 	for name in ENDPOINTS:
 		value = document.get(name, "")
 		if not isinstance(value, str) or (value and not value.startswith(("https://", "http://"))):
-			raise ConfigurationError(
-				"discovery_invalid", Sentence("{0} in the provider's document is not a web address.", name)
-			)
+			raise catalogue.error("discovery_invalid/address", name)
 		endpoints[name] = value
 	return endpoints
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import lifetimes
-from .errors import TemporaryFailure
+from . import catalogue, lifetimes
 from .redact import Secret
 
 # A leeway longer than this part of a token's life would refresh it all the time.
@@ -121,7 +120,7 @@ def from_response(
 	access_token = response.get("access_token")
 	# RFC 6749 A.12; anything else cannot be sent in a header.
 	if not isinstance(access_token, str) or not access_token.strip() or _UNUSABLE.search(access_token):
-		raise TemporaryFailure("response_invalid", "The provider's answer holds no access token.")
+		raise catalogue.error("response_invalid")
 	token_type = response.get("token_type")
 	if (
 		not isinstance(token_type, str)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from . import id_token, wire
+from . import catalogue, id_token, wire
 from .client import Client
-from .errors import ReconnectRequired
+from .errors import OAuthError
 from .grant import Grant, from_response
 from .provider import Provider
 from .redact import Secret
@@ -161,8 +161,8 @@ def read(provider: Provider, answer: Mapping[str, Any], now: datetime, asked: tu
 	return replace(grant, extra=wire.kept(quirks, "answer", answer))
 
 
-def expired() -> ReconnectRequired:
-	return ReconnectRequired("expired", "The connection has expired and cannot be renewed.")
+def expired() -> OAuthError:
+	return catalogue.error("expired")
 
 
 REFRESH_TOKEN = RefreshToken()

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 
+from . import catalogue
 from .client import Client
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import LONGEST_SUBJECT, Grant
@@ -90,7 +91,7 @@ class KeySets:
 		document = reply.json_object() if reply.status == 200 else None
 		entries = document.get("keys") if document else None
 		if not isinstance(entries, list):
-			raise TemporaryFailure("keys_unavailable", "The provider's signing keys could not be read.")
+			raise catalogue.error("keys_unavailable")
 		keys = []
 		for entry in entries[:100]:
 			if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
@@ -116,14 +117,6 @@ def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jw
 	return [key for key in family_keys if key.key_id == kid] if kid is not None else family_keys
 
 
-def refused(code: str, why: str) -> ReconnectRequired:
-	return ReconnectRequired(
-		f"id_token_{code}",
-		why,
-		"Please connect again; if this happens twice, tell an administrator.",
-	)
-
-
 def verify(
 	provider: Provider,
 	client: Client,
@@ -146,7 +139,7 @@ def verify(
 	:raises TemporaryFailure: when the keys cannot be had
 	"""
 	if not isinstance(token, str) or not token:
-		raise refused("missing", "The provider sent no ID token.")
+		raise catalogue.error("id_token_missing")
 	claims, hashes = _opened(provider, client, token, "id_token_signing_alg_values_supported", http)
 	_check(provider, client, claims, now, nonce)
 	if grant is not None and claims.get("at_hash"):
@@ -173,7 +166,7 @@ def check_refreshed(provider: Provider, client: Client, token: object, account_i
 		return
 	sub = subject_of(claims)
 	if sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
-		raise refused("subject", "The provider's ID token names another account.")
+		raise catalogue.error("id_token_subject")
 	try:
 		_check_parties(provider, client, claims)
 	except ReconnectRequired as error:
@@ -192,9 +185,9 @@ def signed_userinfo(provider: Provider, client: Client, token: str, http: Transp
 	claims, _ = _opened(provider, client, token, "userinfo_signing_alg_values_supported", http)
 	audience = claims.get("aud", client.client_id)
 	if claims.get("iss", provider.issuer) != provider.issuer:
-		raise refused("issuer", "The provider's ID token was made by another issuer.")
+		raise catalogue.error("id_token_issuer")
 	if client.client_id not in (audience if isinstance(audience, list) else [audience]):
-		raise refused("audience", "The provider's ID token was made for another client.")
+		raise catalogue.error("id_token_audience")
 	return claims
 
 
@@ -216,11 +209,7 @@ def _opened(
 		return claims, hashes
 	except _MALFORMED as exc:
 		signature = isinstance(exc, jwt.InvalidSignatureError)
-		error = (
-			refused("signature", "The signature of the provider's ID token is wrong.")
-			if signature
-			else refused("invalid", "The provider's ID token is malformed.")
-		)
+		error = catalogue.error("id_token_signature") if signature else catalogue.error("id_token_invalid")
 		cause = strip_chain(exc)
 	raise error from cause
 
@@ -237,7 +226,7 @@ def _algorithm(provider: Provider, client: Client, header: dict[str, Any], membe
 		allowed += EDWARDS
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
-		raise refused("algorithm", "The provider's ID token is signed in a way that is not allowed.")
+		raise catalogue.error("id_token_algorithm")
 	return algorithm
 
 
@@ -272,7 +261,7 @@ def _decoded(
 				continue
 			curves = [name for name in ("Ed25519", "Ed448") if isinstance(key.key, EDWARDS[name])]
 			return claims, curves or hashes
-	raise wrong or refused("key_unknown", "The provider's ID token was signed with an unknown key.")
+	raise wrong or catalogue.error("id_token_key_unknown")
 
 
 def _claims(token: str, key: Any = None, algorithm: str = "") -> dict[str, Any]:
@@ -305,19 +294,19 @@ def _check(
 ) -> None:
 	_check_parties(provider, client, claims)
 	if not subject_of(claims):
-		raise refused("subject", "The provider's ID token names nobody.")
+		raise catalogue.error("id_token_subject/nobody")
 	instant = now.timestamp()
 	expires, issued = claims.get("exp"), claims.get("iat")
 	if not _is_number(expires) or instant >= expires + CLOCK_SKEW:
-		raise refused("expired", "The provider's ID token has expired.")
+		raise catalogue.error("id_token_expired")
 	if not _is_number(issued) or issued > instant + CLOCK_SKEW:
-		raise refused("issued_at", "The provider's ID token is dated in the future, or not at all.")
+		raise catalogue.error("id_token_issued_at")
 	if "nbf" in claims and (not _is_number(claims["nbf"]) or claims["nbf"] > instant + CLOCK_SKEW):
-		raise refused("issued_at", "The provider's ID token is not valid yet.")
+		raise catalogue.error("id_token_issued_at/not_yet")
 	if nonce is not None and (provider.quirks.nonce_is_required or claims.get("nonce")):
 		given = claims.get("nonce")
 		if not isinstance(given, str) or not constant_time_equal(given, nonce):
-			raise refused("nonce", "The provider's ID token belongs to another attempt.")
+			raise catalogue.error("id_token_nonce")
 
 
 def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -> None:
@@ -327,16 +316,16 @@ def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -
 		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
 		issuer = issuer.replace("{tenantid}", claims["tid"])
 	if claims.get("iss") != issuer:
-		raise refused("issuer", "The provider's ID token was made by another issuer.")
+		raise catalogue.error("id_token_issuer")
 	audience = claims.get("aud")
 	audiences = [audience] if isinstance(audience, str) else audience
 	if not isinstance(audiences, list) or client.client_id not in audiences:
-		raise refused("audience", "The provider's ID token was made for another client.")
+		raise catalogue.error("id_token_audience")
 	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
 	# By explicit choice, others may be named beside this client, as long as it is the one that asked (`azp`).
 	others = len(audiences) > 1 and not (provider.quirks.other_audiences and claims.get("azp"))
 	if others or claims.get("azp", client.client_id) != client.client_id:
-		raise refused("audience", "The provider's ID token was made for further clients.")
+		raise catalogue.error("id_token_audience/others")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -354,4 +343,4 @@ def _check_at_hash(given: object, access_token: Secret, hashes: list[str]) -> No
 		half = base64.urlsafe_b64encode(hashed[: len(hashed) // 2]).rstrip(b"=").decode()
 		if isinstance(given, str) and constant_time_equal(given, half):
 			return
-	raise refused("at_hash", "The provider's ID token belongs to another access token.")
+	raise catalogue.error("id_token_at_hash")

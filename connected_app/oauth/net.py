@@ -32,7 +32,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from .errors import ConfigurationError, OAuthError, Sentence, TemporaryFailure
+from . import catalogue
+from .errors import OAuthError
 from .redact import printable, strip_chain
 
 _current = threading.local()
@@ -139,11 +140,7 @@ class Policy:
 		"""
 		scheme, host = check_web_address(url)
 		if scheme == "http" and not (self.allow_http_loopback and is_loopback(host)):
-			raise ConfigurationError(
-				"uri_insecure",
-				Sentence("{0} must be reached over https.", host),
-				"Enter the endpoint's https address.",
-			)
+			raise catalogue.error("uri_insecure", host)
 
 	def check_address(self, host: str, address: str) -> None:
 		"""
@@ -179,7 +176,7 @@ def check_web_address(url: str) -> tuple[str, str]:
 	except ValueError:
 		scheme, host, user = "", None, None
 	if not host or scheme not in ("http", "https") or user is not None:
-		raise ConfigurationError("uri_invalid", "An endpoint of the provider is not a valid web address.")
+		raise catalogue.error("uri_invalid")
 	return scheme, host
 
 
@@ -413,9 +410,7 @@ class Http:
 					url=url,
 					complete=complete,
 				)
-			error: Exception = TemporaryFailure(
-				"response_too_large", Sentence("The answer of {0} is too large.", host)
-			)
+			error: Exception = catalogue.error("response_too_large", host)
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
 			error = self._translated(exc, host, proxy, watch.expired)
@@ -479,19 +474,15 @@ class Http:
 		if any(isinstance(link, AddressRefused) for link in chain):
 			return _address_refused(host)
 		if isinstance(self.verify, str) and not is_usable_bundle(self.verify):
-			return ConfigurationError(
-				"ca_bundle_unusable",
-				Sentence("There are no trusted certificate authorities in {0}.", self.verify),
-				"Correct REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE in this server's environment, or the file.",
-			)
+			return catalogue.error("ca_bundle_unusable", self.verify)
 		if cut or isinstance(exc, requests.Timeout):
-			return TemporaryFailure("timeout", Sentence("{0} did not answer in time.", host))
+			return catalogue.error("timeout", host)
 		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
 			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
 		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
 		if tls or isinstance(exc, requests.exceptions.SSLError):
 			return _tls_error(tls, chain, host)
-		return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
+		return catalogue.error("network", host)
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:
@@ -517,12 +508,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 		link = link.__cause__ or link.__context__ or reason
 
 
-def _address_refused(host: str) -> ConfigurationError:
-	return ConfigurationError(
-		"address_refused",
-		Sentence("{0} is an internal address, which this site may not call.", host),
-		"Enter the provider's public address, or list the host in the site's configuration.",
-	)
+def _address_refused(host: str) -> OAuthError:
+	return catalogue.error("address_refused", host)
 
 
 def is_usable_bundle(path: str) -> bool:
@@ -537,45 +524,23 @@ def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthErro
 	# The status is in the text only: `Tunnel connection failed: 403 Forbidden`.
 	status = next((found[1] for link in chain if (found := _TUNNEL.search(str(link)))), "")
 	if status and status[0] == "4":
-		return ConfigurationError(
-			"proxy_refused",
-			Sentence("The proxy does not let this site reach {0}.", host),
-			Sentence("Correct connected_app_proxy, or what the proxy allows (HTTP {0}).", status),
-		)
+		return catalogue.error("proxy_refused", host, status)
 	if status:
-		return TemporaryFailure("network", Sentence("{0} could not be reached.", host))
-	return TemporaryFailure(
-		"proxy_unreachable",
-		Sentence("The proxy {0} could not be reached.", proxy),
-		"Check connected_app_proxy in the site's configuration.",
-	)
+		return catalogue.error("network", host)
+	return catalogue.error("proxy_unreachable", proxy)
 
 
 def _tls_error(error: ssl.SSLError | None, chain: list[BaseException], host: str) -> OAuthError:
 	"""Why no secure connection was established: certificates are only one of the causes."""
 	if isinstance(error, ssl.SSLCertVerificationError) or error is None:
 		why = printable(getattr(error, "verify_message", "") or "")
-		return ConfigurationError(
-			"certificate_invalid",
-			Sentence("The certificate of {0} could not be verified.", host),
-			Sentence("Ask the provider to correct its certificate ({0}).", why) if why else "",
-		)
+		return catalogue.error("certificate_invalid/why" if why else "certificate_invalid", host, why)
 	reason = error.reason or ""
 	if "CERTIFICATE_REQUIRED" in reason or "ALERT_BAD_CERTIFICATE" in reason:
-		return ConfigurationError(
-			"client_certificate_required",
-			Sentence("{0} asks for a client certificate, which this site does not have.", host),
-			"Use an address of the provider that takes a client secret.",
-		)
+		return catalogue.error("client_certificate_required", host)
 	if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) or "EOF" in reason:
-		return TemporaryFailure(
-			"tls_interrupted", Sentence("{0} ended the connection before it was secured.", host)
-		)
-	return ConfigurationError(
-		"tls_unsupported",
-		Sentence("{0} and this site could not agree on how to secure the connection.", host),
-		Sentence("Check the address: its port may not be one for https ({0}).", printable(reason)),
-	)
+		return catalogue.error("tls_interrupted", host)
+	return catalogue.error("tls_unsupported", host, printable(reason))
 
 
 _api_adapter = HTTPAdapter(pool_connections=20, pool_maxsize=20)

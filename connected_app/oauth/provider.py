@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ConfigurationError, Sentence
+from . import catalogue
+from .errors import OAuthError, Sentence
 from .presenting import BEARER
 from .shape import FORM, GET, QUERY, Shape
 
@@ -188,10 +189,6 @@ class Provider:
 		return self.metadata.get("authorization_response_iss_parameter_supported") is True
 
 
-def missing(label: Sentence) -> ConfigurationError:
+def missing(label: Sentence) -> OAuthError:
 	"""A field of the form, called `label`, is empty."""
-	return ConfigurationError(
-		"endpoint_missing",
-		Sentence("{0} is not set.", label),
-		Sentence("Fill in {0}, or use Get OpenID Configuration.", label),
-	)
+	return catalogue.error("endpoint_missing", label)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import token_endpoint, wire
+from . import catalogue, token_endpoint, wire
 from .client import Client, Settings
 from .clock import Clock, utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
@@ -262,5 +262,5 @@ class Refresher:
 		)
 
 
-def not_connected() -> ReconnectRequired:
-	return ReconnectRequired("not_connected", "There is no connection yet.", "Please connect first.")
+def not_connected() -> OAuthError:
+	return catalogue.error("not_connected")

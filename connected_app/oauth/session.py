@@ -14,8 +14,8 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
-from . import dead_grants, wire
-from .errors import ConfigurationError, OAuthError
+from . import catalogue, dead_grants, wire
+from .errors import OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
 from .presenting import Presenter, header
@@ -205,9 +205,7 @@ class Session(OAuth2Session):
 			and is_loopback(parts.hostname or "")
 		):
 			return
-		raise ConfigurationError(
-			"uri_insecure", "A token is sent over https only (RFC 6750 5.3).", "Call the https address."
-		)
+		raise catalogue.error("uri_insecure/api")
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
 		# A redirect may have led to another server.

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from .errors import ConfigurationError, Sentence
+from . import catalogue
+from .errors import OAuthError
 from .provider import STANDARD, Provider, Quirks, Revocation, Trade
 from .shape import FORM, QUERY, Shape
 
@@ -262,22 +263,16 @@ class Input:
 		"""
 		value = value.strip() or self.default
 		if not value:
-			raise ConfigurationError(
-				"provider_input_missing",
-				Sentence("{0} is missing.", self.label),
-				Sentence("Enter it, for example: {0}", self.example or next(iter(self.choices), "")),
+			raise catalogue.error(
+				"provider_input_missing", self.label, self.example or next(iter(self.choices), "")
 			)
 		allowed = value in self.choices if self.choices else re.fullmatch(self.pattern or ".+", value)
 		if not allowed or not value.isprintable():
 			raise self.invalid()
 		return value
 
-	def invalid(self) -> ConfigurationError:
-		return ConfigurationError(
-			"provider_input_invalid",
-			Sentence("{0} has not the form that the provider uses.", self.label),
-			Sentence("Enter it, for example: {0}", self.example or ", ".join(self.choices)),
-		)
+	def invalid(self) -> OAuthError:
+		return catalogue.error("provider_input_invalid", self.label, self.example or ", ".join(self.choices))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -574,9 +569,5 @@ def _check_whole(key: str, values: Mapping[str, Any]) -> None:
 				raise invalid(key, f"{path} has the placeholder {{{name}}}, for which nothing is asked")
 
 
-def invalid(key: str, why: str) -> ConfigurationError:
-	return ConfigurationError(
-		"template_invalid",
-		Sentence("The provider template {0} is not valid: {1}.", key, why),
-		"Correct the file, or ask the authors of the app that it belongs to.",
-	)
+def invalid(key: str, why: str) -> OAuthError:
+	return catalogue.error("template_invalid", key, why)

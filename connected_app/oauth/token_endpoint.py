@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from . import dead_grants, wire
+from . import catalogue, dead_grants, wire
 from .client import Client
 from .client_auth import authenticate
-from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
+from .errors import OAuthError, Sentence, TemporaryFailure
 from .grant import refresh_token_of
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 NEEDS_THE_USER = frozenset({"interaction_required", "login_required", "consent_required"})
 GRANT_IS_DEAD = NEEDS_THE_USER | {"invalid_grant"}
 TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
-ADMIN_MUST_ACT = {
-	"invalid_client": "Check Client ID, Client Secret and Client Authentication.",
-	"incorrect_client_credentials": "Check Client ID and Client Secret.",
-	"unauthorized_client": "Allow this client the authorization code grant at the provider.",
-	"unsupported_grant_type": "Check the Token URI and what the provider supports.",
-	"invalid_scope": "Check Scopes: the provider does not know one, or does not allow it to this client.",
-	"redirect_uri_mismatch": "Register this Connected App's Redirect URI at the provider, exactly.",
-	"invalid_request": "Check the endpoints and settings of the Connected App.",
-	"unsupported_response_type": "Allow this client the authorization code flow at the provider.",
-	"invalid_target": "Check the Query Parameters.",
-	"invalid_resource": "Check the Query Parameters.",
-	"access_denied": "Allow this client the access at the provider.",
+ADMIN_MUST_ACT = frozenset(
+	{
+		"invalid_client",
+		"unauthorized_client",
+		"unsupported_grant_type",
+		"invalid_scope",
+		"redirect_uri_mismatch",
+		"invalid_request",
+		"unsupported_response_type",
+		"invalid_target",
+		"invalid_resource",
+		"access_denied",
+	}
+)
+# What an administrator has to allow depends on what was asked for.
+NOT_ALLOWED = {
+	"refresh_token": "unauthorized_client/refresh_token",
+	"client_credentials": "unauthorized_client/client_credentials",
 }
-
-# What to do about `unauthorized_client` depends on what was asked for.
-ALLOW_GRANT = {
-	"refresh_token": "Allow this client the refresh token grant at the provider.",
-	"client_credentials": "Allow this client the client credentials grant at the provider.",
-}
-
+# GitHub's word for `invalid_client`.
+INVALID_CLIENT = "incorrect_client_credentials"
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint"})
 
@@ -200,11 +201,7 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	):
 		return None
 	name, words = _words(answer, sent)
-	return ReconnectRequired(
-		"grant_invalid",
-		Sentence("The provider no longer accepts this connection: {0}", words or printable(text)),
-		provider_error=name,
-	)
+	return catalogue.error("grant_invalid", words or printable(text), provider_error=name)
 
 
 def read(reply: Reply) -> dict[str, Any]:
@@ -214,27 +211,21 @@ def read(reply: Reply) -> dict[str, Any]:
 	"""
 	if reply.status == 429 or reply.status >= 500:
 		limited = reply.status == 429
-		raise TemporaryFailure(
-			"rate_limited" if limited else "server_error",
-			Sentence("The provider answered with HTTP {0}.", reply.status),
-			retry_after=retry_after(reply),
+		raise catalogue.error(
+			"rate_limited" if limited else "server_error", reply.status, retry_after=retry_after(reply)
 		)
 	if 300 <= reply.status < 400:
 		# RFC 9700 2.1: credentials do not follow a redirect.
-		raise TemporaryFailure(
-			"redirected", "The token endpoint redirects, which is not followed.", "Check the Token URI."
-		)
+		raise catalogue.error("redirected")
 	answer = reply.json_object()
 	if answer is None and not reply.complete:
-		raise TemporaryFailure("network", "The provider's answer broke off.")
+		raise catalogue.error("network/broken_off")
 	if answer is None:
 		answer = _form(reply)
 	if not answer and reply.status == 401:
 		return {}
 	if not answer:
-		raise TemporaryFailure(
-			"response_invalid", "The provider's answer could not be read.", retry_after=retry_after(reply)
-		)
+		raise catalogue.error("response_invalid/unreadable", retry_after=retry_after(reply))
 	return answer
 
 
@@ -281,49 +272,31 @@ def error_from(
 	key = name.lower()
 	wait = retry_after(reply) if reply else None
 	if key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
-		return TemporaryFailure(
-			"rate_limited" if "rate" in key or key == "slow_down" else "server_error",
-			Sentence("The provider is not available at the moment: {0}", words),
+		return catalogue.error(
+			"rate_limited/said" if "rate" in key or key == "slow_down" else "server_error/said",
+			words,
 			retry_after=wait,
 			provider_error=name,
 		)
 	if key in GRANT_IS_DEAD or _is_one_of(key, answer, quirks.reconnect_errors):
 		if grant_type != "client_credentials":
-			return ReconnectRequired(
-				"grant_invalid",
-				Sentence("The provider no longer accepts this connection: {0}", words),
-				provider_error=name,
-			)
+			return catalogue.error("grant_invalid", words, provider_error=name)
 		# Nobody's consent is missing: the provider does not allow this client the grant type.
 		key = "unauthorized_client"
+	if key == INVALID_CLIENT:
+		key = "invalid_client"
 	if key not in ADMIN_MUST_ACT and _is_one_of(key, answer, quirks.admin_errors):
 		key = "invalid_request"
 	if key in ADMIN_MUST_ACT:
-		code = "invalid_client" if key == "incorrect_client_credentials" else key
-		return ConfigurationError(
-			code,
-			Sentence("The provider refused the request: {0}", words),
-			ALLOW_GRANT.get(grant_type, ADMIN_MUST_ACT[key])
-			if key == "unauthorized_client"
-			else ADMIN_MUST_ACT[key],
-			retry_after=wait,
-			provider_error=name,
-		)
+		if key == "unauthorized_client":
+			key = NOT_ALLOWED.get(grant_type, key)
+		return catalogue.error(key, words, retry_after=wait, provider_error=name)
 	if reply is not None and reply.status == 401:
-		return ConfigurationError(
-			"invalid_client",
-			Sentence("The provider did not accept the client's credentials: {0}", words or "HTTP 401"),
-			ADMIN_MUST_ACT["invalid_client"],
-			retry_after=wait,
-			provider_error=name,
+		return catalogue.error(
+			"invalid_client/http", words or "HTTP 401", retry_after=wait, provider_error=name
 		)
 	# Only a definite answer may cost a user the grant: what is not understood is taken as passing.
-	return TemporaryFailure(
-		"provider_error",
-		Sentence("The provider answered with an error: {0}", words or "?"),
-		retry_after=wait,
-		provider_error=name,
-	)
+	return catalogue.error("provider_error", words or "?", retry_after=wait, provider_error=name)
 
 
 def _is_one_of(error: str, answer: Mapping[str, Any], words: Iterable[str]) -> bool:

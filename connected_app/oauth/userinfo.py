@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import id_token, paths, wire
+from . import catalogue, id_token, paths, wire
 from .client import Client
-from .errors import OAuthError, ReconnectRequired, Sentence
+from .errors import OAuthError, Sentence
 from .grant import LONGEST_SUBJECT, Account, Grant
 from .presenting import header
 from .provider import Provider, missing
@@ -46,11 +46,7 @@ def account(
 			# It does not say whom it is about (OIDC Core 5.3.2 wants that), so that nothing is taken from it.
 			said = {}
 		if claims and said and id_token.subject_of(said) != id_token.subject_of(claims):
-			raise ReconnectRequired(
-				"userinfo_subject_mismatch",
-				"The provider's statements about the account contradict each other.",
-				"Please connect again; if this happens twice, tell an administrator.",
-			)
+			raise catalogue.error("userinfo_subject_mismatch")
 		told = {**said, **told}
 	said = {**told, "answer:": answer}
 	ids = (_at(said, path) for path in provider.quirks.account_id)

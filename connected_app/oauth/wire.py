@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from .errors import ConfigurationError, Sentence
+from . import catalogue
 from .paths import at
 from .provider import Quirks
 from .redact import Secret, printable
@@ -80,14 +80,7 @@ def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str
 	if _PLACEHOLDER.search(urlsplit(text).netloc):
 		netloc = urlsplit(done).netloc.lower()
 		if not any(fnmatchcase(netloc, pattern.lower()) for pattern in hosts):
-			raise ConfigurationError(
-				"host_not_allowed",
-				Sentence(
-					"The provider named the host {0}, which its template does not allow.",
-					printable(netloc, 100),
-				),
-				"Nothing was sent there. Check the provider's template.",
-			)
+			raise catalogue.error("host_not_allowed", printable(netloc, 100))
 	return done
 
 

@@ -12,7 +12,7 @@ import frappe
 from frappe import _
 from frappe.utils import get_url
 
-from connected_app.oauth.errors import ConfigurationError
+from connected_app.oauth import catalogue
 from connected_app.site import callers
 
 
@@ -48,7 +48,7 @@ def check_may_connect(app: MayConnect) -> None:
 	:raises ConfigurationError: `app_disabled`
 	"""
 	if frappe.session.user != "Guest" and not app.enabled:
-		raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
+		raise catalogue.error("app_disabled")
 	if not may_connect(app):
 		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
 
@@ -144,6 +144,4 @@ def return_address(success_uri: str | None) -> str | None:
 		return success_uri
 	if clean and origin in [site.rstrip("/"), *allowed]:
 		return success_uri
-	raise ConfigurationError(
-		"success_uri_refused", "The address to return to is not on this site.", "Pass a path such as /me."
-	)
+	raise catalogue.error("success_uri_refused")

@@ -11,8 +11,8 @@ import frappe
 import redis
 from frappe.utils.password import decrypt, encrypt
 
+from connected_app.oauth import catalogue
 from connected_app.oauth.authorization import LIFETIME, Attempt
-from connected_app.oauth.errors import TemporaryFailure
 from connected_app.oauth.redact import strip_chain
 
 # Kept a while longer than they are valid, to tell "expired" from "unknown".
@@ -48,4 +48,4 @@ def _answered(ask: Callable[[], Any]) -> Any:
 	except redis.exceptions.RedisError as error:
 		cause = strip_chain(error)
 	# Outside the handler: the library's frames hold what was to be stored.
-	raise TemporaryFailure("attempt_store_unavailable", "The site's Redis cannot be reached.") from cause
+	raise catalogue.error("attempt_store_unavailable") from cause

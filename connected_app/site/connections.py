@@ -11,7 +11,7 @@ from frappe.query_builder import DocType
 from frappe.query_builder.functions import Count
 
 from connected_app.oauth import catalogue, userinfo
-from connected_app.oauth.errors import OAuthError, ReconnectRequired
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.scopes import missing
@@ -178,12 +178,8 @@ def _ask_userinfo(app: AppSettings, refresher: Refresher, grant: Grant, subject:
 		grant = refresher.renew(grant, rejected=True)
 		reply = userinfo.ask(app.provider, app.client, grant, refresher.http)
 	if reply.status == 401:
-		raise ReconnectRequired("token_rejected", "The provider does not accept this connection's token.")
+		raise catalogue.error("token_rejected")
 	said = userinfo.read(app.provider, app.client, reply, refresher.http) or {}
 	if reply.status == 200 and subject and said.get("sub", subject) != subject:
-		raise ReconnectRequired(
-			"userinfo_subject_mismatch",
-			"The provider's statements about the account contradict each other.",
-			"Please connect again; if this happens twice, tell an administrator.",
-		)
+		raise catalogue.error("userinfo_subject_mismatch")
 	return reply.status

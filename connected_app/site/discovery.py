@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from frappe import _
-
-from connected_app.oauth import discovery
+from connected_app.oauth import catalogue, discovery
 from connected_app.oauth.discovery import Metadata
-from connected_app.oauth.errors import ConfigurationError
 from connected_app.site.http import http
 
 
@@ -20,10 +17,6 @@ def fetch(openid_configuration: str | None, issuer: str | None, *, any_issuer: b
 	:raises TemporaryFailure: as `oauth.discovery.fetch`
 	"""
 	if not openid_configuration:
-		raise ConfigurationError(
-			"openid_configuration_missing",
-			_("OpenID Configuration is not set."),
-			_("Enter its URL and save."),
-		)
+		raise catalogue.error("openid_configuration_missing")
 	chosen = issuer if issuer and "{tenantid}" in issuer else ""
 	return discovery.fetch(openid_configuration, http(), chosen, any_issuer=any_issuer)

@@ -10,8 +10,7 @@ from urllib.parse import unquote
 
 import frappe
 
-from connected_app.oauth import authorization
-from connected_app.oauth.errors import ReconnectRequired
+from connected_app.oauth import authorization, catalogue
 from connected_app.oauth.grant import Grant
 from connected_app.site import settings
 from connected_app.site.access import check_may_connect, return_address
@@ -64,19 +63,15 @@ def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Att
 	"""
 	state = authorization.single(parameters).get("state")
 	if not state:
-		raise ReconnectRequired("state_missing", "The answer belongs to no attempt.")
+		raise catalogue.error("state_missing")
 	attempt = attempts.peek(state)
 	if attempt is None or unquote(attempt.redirect_uri.partition(CALLBACK)[2]) != name:
-		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
+		raise catalogue.error("attempt_unknown")
 	context = attempt.context
 	if context["user"] != frappe.session.user or context["session"] != browser_session():
-		raise ReconnectRequired(
-			"attempt_elsewhere",
-			"This attempt was begun in another browser or by another user.",
-			"Please connect again from the browser in which you are logged in.",
-		)
+		raise catalogue.error("attempt_elsewhere")
 	if attempts.take(state) is None:
-		raise ReconnectRequired("attempt_unknown", "This attempt has expired, or was finished already.")
+		raise catalogue.error("attempt_unknown")
 	return attempt
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, TemporaryFailure
+from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.oauth.store import Failure
@@ -112,11 +112,7 @@ class TokenCacheStore:
 			with own_transaction(usual_name(self.key), LOCK_WAIT):
 				if recent.has_changed(callers, self.key):
 					# The caller would wait for itself.
-					raise ConfigurationError(
-						"not_committed",
-						"The connection was changed by a transaction that is still open.",
-						"Commit it, and then use the connection.",
-					)
+					raise catalogue.error("not_committed")
 				name, state = self.lock()
 				if self.create and not name:
 					self._create()
@@ -157,11 +153,7 @@ class TokenCacheStore:
 		# Frappe's own check may ask its caches, where the caller's open work is, too.
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
-			raise ConfigurationError(
-				"not_committed",
-				"The Connected App, or the user, is not stored yet.",
-				"Commit the transaction that makes it, and then use the connection.",
-			)
+			raise catalogue.error("not_committed/app")
 		# Fallbacks where the usual name is too long, or taken by somebody else since a renaming. The second is
 		# deterministic, so that concurrent creators collide.
 		usual, digest = usual_name(self.key), frappe.utils.sha256_hash("\n".join((app, user)))[:8]
@@ -409,9 +401,9 @@ def _write_list(name: str | None, scopes: Sequence[str], wait: int) -> None:
 			row.db_insert()
 
 
-def being_renewed() -> TemporaryFailure:
-	return TemporaryFailure("busy", "The connection is being renewed by someone else.")
+def being_renewed() -> OAuthError:
+	return catalogue.error("busy")
 
 
-def store_unavailable() -> TemporaryFailure:
-	return TemporaryFailure("store_unavailable", "The site's database cannot be reached.")
+def store_unavailable() -> OAuthError:
+	return catalogue.error("store_unavailable")

@@ -6,11 +6,10 @@ import time
 from typing import Any
 
 import frappe
-from frappe import _
 from frappe.utils import get_url
 from frappe.utils.verified_command import get_signed_params, verify_request
 
-from connected_app.oauth.errors import ReconnectRequired
+from connected_app.oauth import catalogue
 from connected_app.site.access import return_address
 
 PATH = "/api/method/connected_app.api.begin"
@@ -42,9 +41,7 @@ def opened() -> dict[str, Any]:
 	# Frappe's check makes a page of its own where it fails; the caller's replaces it.
 	parameters = frappe.request.args.to_dict() if verify_request() else {}
 	if int(parameters.get("until", 0)) < time.time():
-		raise ReconnectRequired(
-			"link_invalid", _("This link is not valid, or has expired."), _("Please ask for a new one.")
-		)
+		raise catalogue.error("link_invalid")
 	return parameters
 
 
@@ -53,8 +50,4 @@ def check_is_for_me(parameters: dict[str, Any]) -> None:
 	:raises ReconnectRequired: `link_elsewhere`
 	"""
 	if parameters["user"] != frappe.session.user:
-		raise ReconnectRequired(
-			"link_elsewhere",
-			_("This link is for another user."),
-			_("Log in as the user who was sent it, and open it again."),
-		)
+		raise catalogue.error("link_elsewhere")

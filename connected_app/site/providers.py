@@ -13,9 +13,9 @@ from typing import Any
 
 from frappe import _
 
-from connected_app.oauth import discovery
+from connected_app.oauth import catalogue, discovery
 from connected_app.oauth.checks import ENDPOINTS
-from connected_app.oauth.errors import ConfigurationError, Sentence
+from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.templates import Template
 from connected_app.site import templates
 from connected_app.site.http import http
@@ -45,11 +45,7 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 	:raises ConfigurationError: `template_unsupported`, `provider_input_missing`, `provider_input_invalid`
 	"""
 	if template["unsupported"]:
-		raise ConfigurationError(
-			"template_unsupported",
-			Sentence("{0} cannot be connected.", template.name),
-			template["unsupported"],
-		)
+		raise catalogue.error("template_unsupported", template.name, template["unsupported"])
 	given = template.checked(inputs)
 	values: dict[str, Any] = {
 		field: template.address(path, given) for path, field in ADDRESSES.items() if template[path]

@@ -19,7 +19,7 @@ from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.oauth.errors import ReconnectRequired
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.oauth.store import Failure
@@ -230,10 +230,8 @@ def next_revision(last: int | None) -> int:
 	return max(cint(last) + 1, (utc_now() - EPOCH) // timedelta(milliseconds=1))
 
 
-def unreadable() -> ReconnectRequired:
-	return ReconnectRequired(
-		"secret_unreadable", "The stored connection cannot be read with this site's encryption key."
-	)
+def unreadable() -> OAuthError:
+	return catalogue.error("secret_unreadable")
 
 
 def _grant(row: Any) -> Grant | None:

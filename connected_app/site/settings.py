@@ -8,13 +8,12 @@ from typing import Any
 from urllib.parse import quote
 
 import frappe
-from frappe import _
 from frappe.model.document import Document
 from frappe.utils import cint, get_url
 
-from connected_app.oauth import client_auth
+from connected_app.oauth import catalogue, client_auth
 from connected_app.oauth.client import Client, Settings
-from connected_app.oauth.errors import ConfigurationError, OAuthError
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.provider import STANDARD, Provider, Revocation
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.oauth.shape import Shape
@@ -59,7 +58,7 @@ class AppSettings:
 		:raises ConfigurationError: `app_disabled`
 		"""
 		if not self.enabled:
-			raise ConfigurationError("app_disabled", _("This Connected App is disabled."))
+			raise catalogue.error("app_disabled")
 
 	def connect_url(self) -> str:
 		return connect_url(self.name)
@@ -242,8 +241,4 @@ def _client_secret(row: Document) -> Secret | None:
 	# Frappe's versions raise different exceptions for a password that is missing; the row itself is asked for.
 	if not has_password(DOCTYPE, row.name, "client_secret"):
 		return None
-	raise ConfigurationError(
-		"client_secret_unreadable",
-		_("Client Secret cannot be read with this site's encryption key."),
-		_("Enter it again, or restore encryption_key in the site's configuration."),
-	)
+	raise catalogue.error("client_secret_unreadable")

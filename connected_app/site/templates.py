@@ -11,8 +11,8 @@ from typing import Any
 import frappe
 from frappe import _
 
-from connected_app.oauth import templates
-from connected_app.oauth.errors import ConfigurationError, Sentence
+from connected_app.oauth import catalogue, templates
+from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.provider import STANDARD, Quirks
 from connected_app.oauth.templates import Template
 
@@ -48,11 +48,7 @@ def find(key: str) -> Template:
 	"""
 	template = all_templates().get(key)
 	if template is None or not template.is_offered:
-		raise ConfigurationError(
-			"template_unknown",
-			Sentence("There is no provider template called {0}.", key),
-			"Choose one of the list, or leave Provider empty and fill in the fields.",
-		)
+		raise catalogue.error("template_unknown", key)
 	return template
 
 

@@ -10,9 +10,8 @@ from frappe import _
 from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import scopes
+from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.client import RESERVED_PARAMETERS
-from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
 from connected_app.site import access, discovery, flow, links, mail, offboarding, sessions, settings
 from connected_app.site.callers import for_code
@@ -222,20 +221,12 @@ class ConnectedApp(SecretKeeper):
 		access.check_caller(self.name, user)
 		with raises_frappe_errors(self.connect_url):
 			if unasked := scopes.missing(wanted, self.get_scopes()):
-				raise ConfigurationError(
-					"scope_not_asked",
-					Sentence("This Connected App does not ask for the scope {0}.", ", ".join(unasked)),
-					"Add it to Scopes; people then have to connect again.",
-				)
+				raise catalogue.error("scope_not_asked", ", ".join(unasked))
 			token_cache = self.get_token_cache(user)
 			if not token_cache or not token_cache.is_connected():
 				raise not_connected()
 			if lacking := scopes.missing(wanted, [row.scope for row in token_cache.scopes]):
-				raise ReconnectRequired(
-					"scope_missing",
-					Sentence("This was not granted: {0}.", ", ".join(lacking)),
-					"Please connect again, and allow it.",
-				)
+				raise catalogue.error("scope_missing", ", ".join(lacking))
 
 	def get_scopes(self) -> list[str]:
 		return list(settings.scopes(self))
