@@ -27,7 +27,7 @@ from connected_app.site import (
 	templates,
 )
 from connected_app.site import connections as overview
-from connected_app.site.errors import raises_frappe_errors
+from connected_app.site.errors import in_words, raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
@@ -198,12 +198,16 @@ def provider_settings(provider: str, inputs: str | dict[str, str] | None = None)
 	"""What a provider template puts into the fields of a Connected App, for the form to fill in. Saves nothing.
 
 	:param inputs: what the provider needs, by name, as a JSON object
-	:returns: values by fieldname; those of child tables are lists of rows
+	:returns: values by fieldname, those of child tables as lists of rows; or only `wrong_inputs`: `message` and `action`
+		by the name of the input
 	"""
 	access.check_is_admin()
 	given = frappe.parse_json(inputs or "{}")
+	given = given if isinstance(given, dict) else {}
 	with raises_frappe_errors():
-		return providers.settings_with_endpoints(provider, given if isinstance(given, dict) else {})
+		if wrong := providers.wrong_inputs(templates.find(provider), given):
+			return {"wrong_inputs": {name: in_words(error) for name, error in wrong.items()}}
+		return providers.settings_with_endpoints(provider, given)
 
 
 @frappe.whitelist()

@@ -19,7 +19,19 @@ app_include_css = f"/assets/connected_app/css/connected_app_desk.css?v={_version
 doctype_js = {
 	"Connected App": [
 		f"public/js/connected_app_form/{part}.js"
-		for part in ("steps", "configuration", "findings", "connection", "people", "redirect_uri")
+		for part in (
+			*(
+				"provider",
+				"differences",
+				"scopes",
+				"steps",
+				"configuration",
+				"findings",
+				"connection",
+				"people",
+			),
+			"redirect_uri",
+		)
 	]
 }
 web_include_js = [

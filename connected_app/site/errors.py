@@ -35,6 +35,11 @@ def localized(text: str) -> str:
 	return _(text) if text else ""
 
 
+def in_words(error: OAuthError) -> dict[str, str]:
+	"""`message` and `action` of an error in the language of whoever is looking."""
+	return {"message": localized(error.message), "action": localized(error.action)}
+
+
 def last_error(row: Any) -> str | None:
 	"""The virtual field *Last Error* of a document that holds `error_code` and `error_values`."""
 	code = row.get("error_code")

@@ -44,8 +44,7 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 	:returns: by fieldname; child tables as lists of their rows' values
 	:raises ConfigurationError: `template_unsupported`, `provider_input_missing`, `provider_input_invalid`
 	"""
-	if template["unsupported"]:
-		raise catalogue.error("template_unsupported", template.name, template["unsupported"])
+	_check_is_supported(template)
 	given = template.checked(inputs)
 	values: dict[str, Any] = {
 		field: template.address(path, given) for path, field in ADDRESSES.items() if template[path]
@@ -70,9 +69,44 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 	return values
 
 
+def _check_is_supported(template: Template) -> None:
+	if template["unsupported"]:
+		raise catalogue.error("template_unsupported", template.name, template["unsupported"])
+
+
+def wrong_inputs(template: Template, inputs: Mapping[str, str]) -> dict[str, ConfigurationError]:
+	"""What is wrong with the inputs that are there, by name. One that is still missing is not wrong: some are known
+	only once the client is registered."""
+	usual = {
+		each.name: each.default or each.example or next(iter(each.choices), "") for each in template.inputs
+	}
+	found = {}
+	for each in template.inputs:
+		if not str(inputs.get(each.name) or "").strip():
+			continue
+		try:
+			template.checked({**usual, each.name: inputs[each.name]})
+		except ConfigurationError as error:
+			found[each.name] = error
+	return found
+
+
+def checked_inputs(key: str, inputs: Mapping[str, str]) -> str:
+	"""What is stored as `provider_inputs`.
+
+	:raises ConfigurationError: `template_unknown`, `template_unsupported`, `provider_input_invalid`
+	"""
+	template = templates.find(key)
+	_check_is_supported(template)
+	for error in wrong_inputs(template, inputs).values():
+		raise error
+	given = {each.name: inputs[each.name].strip() for each in template.inputs if inputs.get(each.name)}
+	return json.dumps(given, sort_keys=True)
+
+
 def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, Any]:
 	"""As `settings`, with `provider` and `provider_inputs`, and with the endpoints of the provider's metadata where the
-	template relies on those.
+	template relies on those. What the provider does not have is emptied: it would be another one's.
 
 	:raises ConfigurationError: as `settings`, `find` and `oauth.discovery.fetch`
 	:raises TemporaryFailure: as `oauth.discovery.fetch`
@@ -95,7 +129,8 @@ def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, An
 			**values,
 		}
 	given = json.dumps(template.checked(inputs), sort_keys=True)
-	return {**values, "provider": key, "provider_inputs": given}
+	empty = dict.fromkeys((*ADDRESSES.values(), "introspection_uri", "provider_metadata"), "")
+	return {**empty, **values, "provider": key, "provider_inputs": given}
 
 
 def apply(app: Any, key: str, inputs: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from connected_app.oauth import catalogue, templates
 from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.provider import STANDARD, Quirks
 from connected_app.oauth.templates import Template
+from connected_app.site.cards import scope_words
 
 OWN = Path(__file__).resolve().parents[1] / "providers"
 
@@ -67,10 +68,13 @@ def search(text: str = "") -> list[Template]:
 def about(template: Template) -> dict[str, Any]:
 	"""What the picker, the steps and the command line say of a template. English words of the data are translated."""
 	checked = template.values.get("checked", {})
+	words = {scope: _(text) for scope, text in (template["scope_words"] or {}).items()}
+	usual = {} if words.keys() >= set(template["scopes"]) else scope_words()
 	return {
 		"key": template.key,
 		"name": template.name,
 		"category": template["category"],
+		"category_name": category_name(template["category"]),
 		"register": template["register"] or "",
 		"guide": template["guide"] or "",
 		"notes": [_(note) for note in template["notes"] or []],
@@ -80,17 +84,51 @@ def about(template: Template) -> dict[str, Any]:
 				"name": each.name,
 				"label": _(each.label),
 				"example": each.example,
+				"pattern": each.pattern,
 				"choices": {value: _(words) for value, words in each.choices.items()},
 				"default": each.default,
 			}
 			for each in template.inputs
 		],
 		"scopes": template["scopes"],
-		"scope_words": {scope: _(words) for scope, words in (template["scope_words"] or {}).items()},
+		"scope_words": {scope: usual[scope] for scope in template["scopes"] if scope in usual} | words,
 		"checked_on": str(checked.get("on") or ""),
 		"checked_by": checked.get("by", []),
 		"confidence": checked.get("confidence", ""),
 	}
+
+
+def category_name(category: str) -> str:
+	"""A category in the language of the reader."""
+	names = {
+		"mail": _("Mail"),
+		"files": _("Files"),
+		"calendar": _("Calendar"),
+		"office": _("Office"),
+		"crm": _("CRM"),
+		"accounting": _("Accounting"),
+		"payments": _("Payments"),
+		"commerce": _("Shops"),
+		"marketplace": _("Marketplaces"),
+		"marketing": _("Marketing"),
+		"advertising": _("Advertising"),
+		"social": _("Social Media"),
+		"messaging": _("Messaging"),
+		"meetings": _("Meetings"),
+		"project": _("Projects"),
+		"developer": _("Development"),
+		"identity": _("Identity"),
+		"hr": _("Human Resources"),
+		"support": _("Support"),
+		"logistics": _("Logistics"),
+		"health": _("Health"),
+		"banking": _("Banking"),
+		"analytics": _("Analytics"),
+		"cms": _("Websites"),
+		"signing": _("Signatures"),
+		"education": _("Education"),
+	}
+	return names.get(category, _("Other"))
 
 
 def inputs_of(row: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ frappe.provide("connected_app.form");
 
 (() => {
 	const { form, call } = connected_app;
-	const PARTS = ["steps", "connection", "people", "redirect_uri"];
+	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri"];
 	const ADDRESSES = [
 		"openid_configuration",
 		"authorization_uri",
@@ -21,10 +21,23 @@ frappe.provide("connected_app.form");
 	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication"];
 
 	Object.assign(form, {
-		// `connection`: of the person looking. `people`: who is connected, for System Managers. Both null until they are
-		// loaded.
+		// `connection`: of the person looking. `people`: who is connected, and `differences` from the provider's template,
+		// for System Managers. All null until they are loaded. `provider`: the template that was picked last, by its key;
+		// `filled_for`: the one that has filled in the form, `filled`: with what.
 		state(frm) {
-			frm.connected_app ??= { connection: null, people: null, question: 0, was_enabled: 0, drawn: {} };
+			frm.connected_app ??= {
+				connection: null,
+				people: null,
+				differences: null,
+				name: "",
+				provider: "",
+				filled_for: "",
+				filled: null,
+				question: 0,
+				filling: 0,
+				was_enabled: 0,
+				drawn: {},
+			};
 			return frm.connected_app;
 		},
 
@@ -53,10 +66,15 @@ frappe.provide("connected_app.form");
 			const asked = [call("connection", { connected_app: name }, { type: "GET" })];
 			if (frappe.user.has_role("System Manager")) {
 				asked.push(call("connections", { connected_app: name }, { type: "GET" }));
+				if (frm.doc.provider) {
+					asked.push(call("provider_differences", { connected_app: name }, { type: "GET" }));
+				}
 			}
-			const [connection, people] = await Promise.all(asked);
+			const [connection, people, differences] = await Promise.all(asked);
 			if (!connection || frm.doc.name !== name || state.question !== question) return;
 			Object.assign(state, { connection, people: people || null });
+			// They are of the saved document.
+			if (!frm.is_dirty()) state.differences = differences || null;
 			form.render(frm);
 		},
 
@@ -75,9 +93,14 @@ frappe.provide("connected_app.form");
 			const state = form.state(frm);
 			if (!frm.is_dirty()) state.was_enabled = frm.doc.enabled;
 			// Frappe has emptied what was drawn.
-			Object.assign(state, { connection: null, people: null, drawn: {} });
+			Object.assign(state, { connection: null, people: null, drawn: {}, provider: frm.doc.provider || "" });
+			if (!frm.is_dirty() || state.name !== frm.doc.name) {
+				const filled_for = frm.doc.authorization_uri ? state.provider : "";
+				Object.assign(state, { name: frm.doc.name, differences: null, filled: null, filled_for });
+			}
 			form.render(frm);
 			form.configuration.add_buttons(frm);
+			if (form.may_write(frm)) form.provider.load(frm);
 			if (!frm.is_new()) form.load(frm);
 		},
 
@@ -88,6 +111,7 @@ frappe.provide("connected_app.form");
 			}
 		},
 
+		provider: (frm) => form.provider.choose(frm),
 		after_save: (frm) => form.findings.clear_all(frm),
 		scopes_add: (frm) => form.render(frm),
 		scopes_remove: (frm) => form.render(frm),
@@ -100,6 +124,10 @@ frappe.provide("connected_app.form");
 		};
 	}
 	frappe.ui.form.on("Connected App", handlers);
+	// The table has rows in other forms, too.
+	frappe.ui.form.on("OAuth Scope", {
+		scope: (frm) => frm.doctype === "Connected App" && form.render(frm),
+	});
 
 	// Consent happens in another tab, which tells when it has landed. Where it cannot, the form looks when the user
 	// comes back.

@@ -13,7 +13,18 @@ from requests_oauthlib import OAuth2Session
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.refresh import not_connected
-from connected_app.site import access, discovery, flow, links, mail, offboarding, sessions, settings
+from connected_app.site import (
+	access,
+	discovery,
+	flow,
+	links,
+	mail,
+	offboarding,
+	providers,
+	sessions,
+	settings,
+	templates,
+)
 from connected_app.site.callers import for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
@@ -89,6 +100,17 @@ class ConnectedApp(SecretKeeper):
 				)
 		for field in ("leeway", "refresh_ahead", "refresh_idle_after"):
 			self.set(field, max(cint(self.get(field)), 0))
+		self.check_provider(before)
+
+	def check_provider(self, before: ConnectedApp | None) -> None:
+		"""A template that was chosen earlier may since have gone with its app: the fields go on working."""
+		if not self.provider:
+			self.provider_inputs = None
+		elif not before or any(
+			before.get(field) != self.get(field) for field in ("provider", "provider_inputs")
+		):
+			with raises_frappe_errors():
+				self.provider_inputs = providers.checked_inputs(self.provider, templates.inputs_of(self))
 
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()

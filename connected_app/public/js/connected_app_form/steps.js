@@ -1,6 +1,7 @@
 // The steps of the set-up, until somebody is connected: what is done, and what is next.
 (() => {
 	const { form, safe, element, button } = connected_app;
+	const outside = { target: "_blank", rel: "noopener noreferrer" };
 
 	form.steps = {
 		// Null: hidden until it is known that nobody is connected yet, and again once somebody is.
@@ -25,33 +26,10 @@
 	// `button`: the name of an action in `ACTIONS`.
 	function steps(frm, state) {
 		const { doc } = frm;
-		const described = Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
-		const discover = !frm.is_new() && doc.openid_configuration && !described;
+		const template = form.provider.template(frm);
 		return [
-			{
-				title: __("Describe the provider"),
-				field: "provider_name",
-				done: described && !frm.is_new(),
-				text: discover
-					? __("Let this site read the provider's endpoints from its OpenID Configuration.")
-					: __(
-							"Enter Provider Name and, where the provider has one, the address of its OpenID Configuration; otherwise Authorization URI and Token URI under Endpoints. Then save."
-					  ),
-				button: discover && ["discover", __("Get OpenID Configuration")],
-			},
-			{
-				title: __("Create credentials at the provider"),
-				field: "redirect_uri",
-				done: Boolean(doc.client_id),
-				text: __(
-					"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
-					[safe(doc.provider_name)]
-				),
-				addresses: [
-					[__("Redirect URI"), doc.redirect_uri],
-					[__("JavaScript Origin (only where it is asked for)"), form.redirect_uri.origin(frm)],
-				],
-			},
+			template ? filled_in(frm, template) : described(frm),
+			register(frm, template),
 			{
 				title: __("Paste Client ID and Client Secret"),
 				field: "client_id",
@@ -61,10 +39,12 @@
 			{
 				title: __("Choose the scopes"),
 				field: "scopes",
-				done: (doc.scopes || []).some((row) => row.scope),
-				text: __(
-					"What this site may do there, one scope a row. With openid and email, the connected account is shown by name."
-				),
+				done: (doc.scopes || []).some((row) => row.scope) || Boolean(template && !template.scopes.length),
+				text: template
+					? __("Tick what this site may do there.")
+					: __(
+							"What this site may do there, one scope a row. With openid and email, the connected account is shown by name."
+					  ),
 			},
 			{
 				title: __("Save and check"),
@@ -82,7 +62,65 @@
 		];
 	}
 
+	const is_described = ({ doc }) => Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
+
+	function filled_in(frm, template) {
+		const is_complete = form.provider.is_complete(frm);
+		const fill = is_complete && !is_described(frm);
+		return {
+			title: __("Pick the provider"),
+			field: "provider",
+			done: is_complete && is_described(frm) && !frm.is_new(),
+			text: is_complete
+				? __("The endpoints of {0} are filled in from its template. Save, to go on.", [safe(template.name)])
+				: __("Enter below Provider what {0} has to know. The template then fills in the rest.", [
+						safe(template.name),
+				  ]),
+			button: fill && ["fill", __("Fill In from the Template")],
+		};
+	}
+
+	function described(frm) {
+		const done = is_described(frm);
+		const discover = !frm.is_new() && frm.doc.openid_configuration && !done;
+		return {
+			title: __("Describe the provider"),
+			field: "provider",
+			done: done && !frm.is_new(),
+			text: discover
+				? __("Let this site read the provider's endpoints from its OpenID Configuration.")
+				: __(
+						"Pick it under Provider. If it is not in the list, enter Provider Name and, under Endpoints, the address of its OpenID Configuration, or Authorization URI and Token URI. Then save."
+				  ),
+			button: discover && ["discover", __("Get OpenID Configuration")],
+		};
+	}
+
+	function register(frm, template) {
+		const { doc } = frm;
+		const address = template?.register ? form.provider.address(frm, template.register) : "";
+		return {
+			title: __("Create credentials at the provider"),
+			field: "redirect_uri",
+			done: Boolean(doc.client_id),
+			text: __(
+				"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
+				[safe(doc.provider_name)]
+			),
+			links: [
+				[__("Open the developer console"), address],
+				[__("The provider's documentation"), template?.guide ? form.provider.address(frm, template.guide) : ""],
+			].filter(([, href]) => href),
+			notes: template?.notes || [],
+			addresses: [
+				[__("Redirect URI"), doc.redirect_uri],
+				[__("JavaScript Origin (only where it is asked for)"), form.redirect_uri.origin(frm)],
+			],
+		};
+	}
+
 	const ACTIONS = {
+		fill: (frm) => form.provider.fill(frm),
 		discover: (frm) => form.configuration.discover(frm),
 		connect: (frm) => form.connection.connect(frm),
 	};
@@ -103,6 +141,11 @@
 		$body.append(element("p", { html: step.text }));
 		for (const [label, address] of step.addresses || []) {
 			if (address) $body.append(address_row(label, address));
+		}
+		for (const text of step.notes || []) $body.append(element("p", { class: "text-muted", text }));
+		if (step.links?.length) {
+			const links = step.links.map(([text, href]) => element("a", { href, text, ...outside }));
+			$body.append(element("p", { class: "connected-app-links" }, ...links));
 		}
 		if (step.button) {
 			const [action, label] = step.button;
