@@ -1,6 +1,6 @@
 // Desk's scripts without a browser: what newer Frappe does with them, as far as no bench here has that Frappe.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import vm from "node:vm";
 
@@ -8,26 +8,51 @@ const app = path.resolve(import.meta.dirname, "../../connected_app");
 
 // Run one of the app's scripts. `boot` is what Desk has been given; events that are registered on the document are kept.
 export function run(script, { boot = {}, calls = {} } = {}) {
+	const { frappe, events } = run_all(script ? [script] : [], { boot, calls });
+	return { frappe, events };
+}
+
+const FORM = "public/js/connected_app_form";
+
+// The form of a Connected App: its parts, by name, for what they say. Nothing is drawn.
+export function run_form({ calls = {} } = {}) {
+	const parts = readdirSync(path.join(app, FORM)).map((file) => `${FORM}/${file}`);
+	const scripts = ["connections/doctype/connected_app/connected_app.js", ...parts];
+	const { frappe, context } = run_all(scripts, { calls });
+	const { form } = context.connected_app;
+	form.render = () => {};
+	return { frappe, form };
+}
+
+function run_all(scripts, { boot = {}, calls = {} }) {
 	const events = {};
+	const alerts = [];
 	const frappe = {
 		boot,
+		alerts,
 		listview_settings: {},
 		provide(name) {
-			context[name] ??= {};
+			name.split(".").reduce((at, key) => (at[key] ??= {}), context);
 		},
 		utils: { escape_html: String },
-		call: async ({ method }) => ({ message: calls[method] }),
+		show_alert: ({ message }) => alerts.push(message),
+		ui: { form: { on() {} } },
+		call: async ({ method, args }) => {
+			const answer = calls[method];
+			return { message: typeof answer === "function" ? answer(args) : answer };
+		},
 	};
 	const context = vm.createContext({
 		frappe,
-		window: {},
+		URL,
+		window: { location: { origin: "https://site.example" } },
 		document: {},
 		CSS: { escape: String },
 		__: (text, values = []) => text.replace(/\{(\d)\}/g, (_all, index) => values[index]),
 		$: () => ({ on: (event, handler) => (events[event] = handler) }),
 	});
-	for (const file of ["public/js/connected_app_desk.js", script]) {
-		if (file) vm.runInContext(readFileSync(path.join(app, file), "utf8"), context, { filename: file });
+	for (const file of ["public/js/connected_app_desk.js", ...scripts]) {
+		vm.runInContext(readFileSync(path.join(app, file), "utf8"), context, { filename: file });
 	}
-	return { frappe, events };
+	return { frappe, events, context };
 }

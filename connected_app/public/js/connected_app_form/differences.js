@@ -36,7 +36,11 @@
 			const $table = element(
 				"table",
 				{ class: "table table-sm mb-2" },
-				element("thead", {}, element("tr", {}, ...titles.map((text) => element("th", { scope: "col", text })))),
+				element(
+					"thead",
+					{},
+					element("tr", {}, ...titles.map((text) => element("th", { scope: "col", text })))
+				),
 				element("tbody", {}, ...rows.map((row) => difference(frm, row)))
 			);
 			const $details = element(

@@ -102,7 +102,8 @@
 			}
 			form.render(frm);
 			if (form.provider.is_complete(frm)) await form.provider.fill(frm);
-			else if (template) frm.get_field("provider_html").$wrapper.find("input, select").first().trigger("focus");
+			else if (template)
+				frm.get_field("provider_html").$wrapper.find("input, select").first().trigger("focus");
 		},
 
 		// Fill in the form from the template.
@@ -177,7 +178,8 @@
 	}
 
 	function is_match(template, text) {
-		const about = `${template.name} ${template.key} ${template.category} ${template.category_name}`.toLowerCase();
+		const about =
+			`${template.name} ${template.key} ${template.category} ${template.category_name}`.toLowerCase();
 		return text
 			.toLowerCase()
 			.split(/\s+/)
@@ -215,13 +217,18 @@
 
 	function input_row(frm, template, input, value, editable) {
 		const id = `connected-app-input-${input.name}`;
-		const $input = control(input, value).attr({ id, "data-input": input.name, "aria-describedby": `${id}-help` });
+		const $input = control(input, value).attr({
+			id,
+			"data-input": input.name,
+			"aria-describedby": `${id}-help`,
+		});
 		$input.prop("disabled", !editable).addClass("form-control");
 		$input.on("input", () => {
 			if (!mistake_in(input, entered($input))) clear_finding(frm, input.name);
 		});
 		$input.on("change", () => changed(frm, template));
-		const help = input.example && !Object.keys(input.choices).length ? __("For example: {0}", [input.example]) : "";
+		const help =
+			input.example && !Object.keys(input.choices).length ? __("For example: {0}", [input.example]) : "";
 		return element(
 			"div",
 			{ class: "form-group connected-app-input" },
@@ -234,7 +241,9 @@
 	function control({ choices }, value) {
 		const options = Object.entries(choices);
 		if (!options.length) {
-			return element("input", { type: "text", autocomplete: "off", spellcheck: "false", dir: "ltr" }).val(value);
+			return element("input", { type: "text", autocomplete: "off", spellcheck: "false", dir: "ltr" }).val(
+				value
+			);
 		}
 		const $select = element("select", {}, element("option", { value: "" }));
 		for (const [key, text] of options) $select.append(element("option", { value: key, text }));
@@ -276,6 +285,10 @@
 
 	function clear_finding(frm, name) {
 		const $input = input_of(frm, name).removeAttr("aria-invalid");
-		$input.closest(".connected-app-input").removeClass("has-error").children(".connected-app-finding").remove();
+		$input
+			.closest(".connected-app-input")
+			.removeClass("has-error")
+			.children(".connected-app-finding")
+			.remove();
 	}
 })();

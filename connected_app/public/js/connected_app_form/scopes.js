@@ -56,7 +56,10 @@
 			{ class: "connected-app-scopes" },
 			element("legend", { class: "control-label", text: __("What this site may do there") }),
 			...offered.map((each) => box(frm, each)),
-			element("p", { class: "help-box small text-muted", text: __("Other scopes can be added to the table.") })
+			element("p", {
+				class: "help-box small text-muted",
+				text: __("Other scopes can be added to the table."),
+			})
 		);
 
 	function box(frm, { scope, words }) {

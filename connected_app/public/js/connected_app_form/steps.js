@@ -109,7 +109,10 @@
 			),
 			links: [
 				[__("Open the developer console"), address],
-				[__("The provider's documentation"), template?.guide ? form.provider.address(frm, template.guide) : ""],
+				[
+					__("The provider's documentation"),
+					template?.guide ? form.provider.address(frm, template.guide) : "",
+				],
 			].filter(([, href]) => href),
 			notes: template?.notes || [],
 			addresses: [
