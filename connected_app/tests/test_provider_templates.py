@@ -113,6 +113,128 @@ class TestProviderTemplates(Case):
 			self.assertEqual(caught.exception.code, code)
 			self.assertFalse(app.token_uri)
 
+	def test_another_provider_leaves_nothing_behind(self) -> None:
+		app = frappe.new_doc("Connected App")
+		app.update(
+			{"issuer": "https://old.example", "jwks_uri": "https://old.example/k", "provider_metadata": "{}"}
+		)
+		with known(PLAIN):
+			providers.apply(app, "acme", {"region": "eu"})
+		self.assertEqual((app.issuer, app.jwks_uri, app.provider_metadata), ("", "", ""))
+
+	def test_inputs_are_checked_when_saved(self) -> None:
+		"""What is missing may be known only once the client is registered; what is wrong is not stored."""
+		with known(PLAIN, SIGNED):
+			for provider, inputs, code in (
+				("acme", '{"region": "evil.example/"}', "provider_input_invalid"),
+				("acme", '{"region": "..", "more": "x"}', "provider_input_invalid"),
+				("signed", "", "template_unsupported"),
+				("nobody", "", "template_unknown"),
+			):
+				app = frappe.new_doc("Connected App", provider_name="Acme", provider=provider)
+				app.provider_inputs = inputs
+				with self.assertRaises(ConfigurationError) as caught:
+					app.insert()
+				self.assertEqual(caught.exception.code, code)
+			for inputs, stored in (
+				(None, "{}"),
+				('{"region": ""}', "{}"),
+				("not JSON", "{}"),
+				('["region"]', "{}"),
+				('{"region": " eu ", "more": "x"}', '{"region": "eu"}'),
+			):
+				app = frappe.new_doc("Connected App", provider_name="Acme", provider="acme")
+				app.provider_inputs = inputs
+				app.insert()
+				self.assertEqual(app.provider_inputs, stored, inputs)
+			app.provider = ""
+			app.save()
+			self.assertIsNone(app.provider_inputs)
+
+	def test_a_template_that_is_gone_stops_nobody(self) -> None:
+		with known(PLAIN):
+			app = frappe.new_doc("Connected App")
+			providers.apply(app, "acme", {"region": "eu"})
+			app.insert()
+		with known():
+			app.client_id = "changed"
+			app.save()
+			self.assertEqual((app.provider, app.provider_inputs), ("acme", '{"region": "eu"}'))
+			app.provider_inputs = "{}"
+			self.assertRaises(ConfigurationError, app.save)
+
+	def test_bad_inputs_over_http(self) -> None:
+		"""Each is an error of its own input, and nothing is stored."""
+		admin = Browser(make_user("template-admin@site.example", "System Manager"))
+		before = frappe.db.count("Connected App")
+		for provider, name, value in (
+			("shopify", "shop", "evil.example/"),
+			("shopify", "shop", "shop.example@evil"),
+			("shopify", "shop", "acme.evil.example"),
+			("shopify", "shop", "-acme"),
+			("shopify", "shop", "{shop}"),
+			("keycloak", "host", "sso.example.com/realms"),
+			("keycloak", "host", "user:secret@sso.example.com"),
+			("keycloak", "host", "sso..example.com"),
+			("keycloak", "host", "sso.example.com?x="),
+			("keycloak", "host", "sso.example.com#"),
+			("keycloak", "host", "sso.example.com\\@evil.example"),
+			("keycloak", "realm", ".."),
+			("keycloak", "realm", "a/b"),
+			("zoho-crm", "domain", "zoho.evil"),
+			("microsoft-tenant", "tenant", "contoso.example\r\nx"),
+		):
+			inputs = json.dumps({name: value})
+			answer = admin.ask("provider_settings", provider=provider, inputs=inputs)
+			self.assertEqual(list(answer), ["wrong_inputs"], value)
+			self.assertEqual(list(answer["wrong_inputs"]), [name])
+			self.assertIn("has not the form", answer["wrong_inputs"][name]["message"])
+			saved = admin.post(
+				f"{admin.base}/api/resource/Connected App",
+				json={"provider_name": "x", "provider": provider, "provider_inputs": inputs},
+			)
+			self.assertEqual(saved.status_code, 417, value)
+			self.assertIn("has not the form", saved.text)
+		frappe.db.rollback()
+		self.assertEqual(frappe.db.count("Connected App"), before)
+
+	def test_other_bad_questions_over_http(self) -> None:
+		admin = Browser(make_user("template-admin@site.example", "System Manager"))
+		for inputs in ("", "[]", "7", '"shop"', '{"shop": null}', '{"shop": {}}', '{"shop": ""}'):
+			answer = admin.call("provider_settings", provider="shopify", inputs=inputs)
+			self.assertIn(answer.status_code, (200, 417), inputs)
+			self.assertNotIn("token_uri", answer.text)
+		for provider in ("apple", "nobody", "", "../shopify", "shopify.toml"):
+			answer = admin.call("provider_settings", provider=provider, inputs='{"shop": "acme"}')
+			self.assertEqual(answer.status_code, 417, provider)
+
+	def test_good_inputs_over_http(self) -> None:
+		admin = Browser(make_user("template-admin@site.example", "System Manager"))
+		values = admin.ask("provider_settings", provider="shopify", inputs='{"shop": " acme-2 "}')
+		self.assertEqual(values["token_uri"], "https://acme-2.myshopify.com/admin/oauth/access_token")
+		saved = admin.post(
+			f"{admin.base}/api/resource/Connected App", json={"doctype": "Connected App", **values}
+		).json()["data"]
+		self.assertEqual(
+			(saved["provider_inputs"], saved["scope_separator"]), ('{"shop": "acme-2"}', "Comma")
+		)
+		self.assertEqual(admin.ask("provider_differences", http="GET", connected_app=saved["name"]), [])
+
+	def test_what_the_picker_is_given(self) -> None:
+		"""For every template: a category in words, examples that are right, words for the usual scopes."""
+		for template in templates.search():
+			about = templates.about(template)
+			self.assertTrue(about["category_name"], template.key)
+			self.assertEqual(about["category_name"] == "Other", about["category"] == "other", template.key)
+			self.assertTrue(
+				about["checked_on"] and about["confidence"] in ("high", "medium", "low"), template.key
+			)
+			for each in about["inputs"]:
+				usual = each["default"] or each["example"] or next(iter(each["choices"]))
+				self.assertFalse(providers.wrong_inputs(template, {each["name"]: usual}), template.key)
+		words = templates.about(templates.find("google"))["scope_words"]
+		self.assertEqual(words["openid"], "Know who you are")
+
 	def test_over_http(self) -> None:
 		admin = Browser(make_user("template-admin@site.example", "System Manager"))
 		found = admin.ask("provider_templates", http="GET", search="google")
