@@ -11,16 +11,18 @@ from connected_app.oauth import (
 	Http,
 	OAuthError,
 	Refresher,
+	Secret,
 	Session,
 	Settings,
 	client_auth,
+	keys,
 	revoke,
 	token_endpoint,
 )
 from connected_app.oauth.presenting import header
 from connected_app.oauth.provider import Quirks
 
-from .helpers import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Clock, a_grant, changed
+from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, Clock, a_grant, changed
 from .hostile import Answer, Hostile, Request, as_json
 from .stores import MemoryStore
 
@@ -42,16 +44,19 @@ def test_what_an_answer_echoes(authentication: str, config: Settings, server: Ho
 
 	def echo(request: Request) -> Answer:
 		sent = " ".join([*request.form.values(), request.headers.get("authorization", "")])
-		return as_json({"error": "invalid_scope", "error_description": sent[:180]}, 400)
+		return as_json({"error": "invalid_scope", "error_description": sent}, 400)
 
-	config = changed(config, authentication=authentication)
+	key = keys.generate("ES256", "test", NOW)
+	secret_of_ours = Secret(CLIENT_SECRET * 3)
+	config = changed(config, authentication=authentication, signing_key=key, client_secret=secret_of_ours)
 	for name, secret in SECRETS.items():
 		server.script("/token", echo)
 		with pytest.raises(OAuthError) as caught:
 			token_endpoint.request(*config, {"grant_type": "x", name: secret}, http)
 		said = f"{caught.value} {caught.value.provider_error}"
 		credentials = server.requests[-1].headers.get("authorization", "none").split()[-1]
-		for hidden in (secret, CLIENT_SECRET, credentials):
+		assertion = server.requests[-1].form.get("client_assertion", "none").split(".")[0]
+		for hidden in (secret, CLIENT_SECRET, credentials, assertion):
 			assert hidden not in said
 		assert "client" in said or authentication == "client_secret_basic", "nothing was echoed at all"
 

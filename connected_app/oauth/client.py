@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import catalogue
+from .keys import SigningKey
 from .provider import Provider
 from .redact import Secret
 
 # Parameters that the protocol itself sets: an admin's row must not replace them (core-defects 7).
 RESERVED_PARAMETERS = frozenset(
 	{
+		"client_assertion",
+		"client_assertion_type",
 		"client_id",
 		"client_secret",
 		"code",
@@ -37,6 +40,7 @@ class Client:
 
 	:param scopes: asked for at authorization
 	:param use_pkce: RFC 7636, always S256
+	:param signing_key: that of this client at the provider, by which it signs assertions
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
 	:param leeway: seconds before expiry at which a token is refreshed
@@ -44,6 +48,7 @@ class Client:
 
 	client_id: str
 	client_secret: Secret | None = None
+	signing_key: SigningKey | None = None
 	redirect_uri: str = ""
 	scopes: tuple[str, ...] = ()
 	use_pkce: bool = True

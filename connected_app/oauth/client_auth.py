@@ -1,4 +1,4 @@
-"""How the client proves itself at the token endpoint (RFC 6749 2.3.1, OIDC Core 9)."""
+"""How the client proves itself at the token endpoint (RFC 6749 2.3.1, OIDC Core 9, RFC 7523 2.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import base64
 from collections.abc import Callable
 from urllib.parse import quote
 
-from . import catalogue
+import jwt
+
+from . import catalogue, keys
 from .client import Client
+from .clock import utc_now
 from .provider import Provider
 from .redact import Secret
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+# RFC 7518 3.1: with a secret that both sides know.
+SYMMETRIC = ("HS256", "HS384", "HS512")
+# In the order in which Automatic chooses among those that a provider offers.
+BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+# Those that sign with the client's key.
+BY_KEY = ("private_key_jwt", "signed_client_secret")
 
 
 def client_secret_basic(
@@ -52,40 +63,116 @@ def none(client: Client, provider: Provider, form: dict[str, str], headers: dict
 	form["client_id"] = client.client_id
 
 
+def client_secret_jwt(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""OIDC Core 9: the secret signs an assertion, and is not sent itself."""
+	supported = signing_algorithms(provider)
+	algorithm = next((each for each in SYMMETRIC if each in supported), SYMMETRIC[0])
+	claims = keys.claims(client.client_id, client.client_id, audience(provider), utc_now())
+	_assert(client, form, Secret(jwt.encode(claims, secret_of(client), algorithm)))
+
+
+def private_key_jwt(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""OIDC Core 9, FAPI 2.0 5.3.2.1"""
+	key = key_of(client)
+	algorithm = keys.algorithm_for(key, signing_algorithms(provider))
+	claims = keys.claims(client.client_id, client.client_id, audience(provider), utc_now())
+	_assert(client, form, key.sign(claims, algorithm))
+
+
+def signed_client_secret(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""A client secret that the client signs itself, for each request (Apple)."""
+	about = provider.quirks.secret_claims
+	claims = keys.claims(
+		about.get("iss") or client.client_id,
+		client.client_id,
+		about.get("aud") or audience(provider),
+		utc_now(),
+	)
+	form["client_id"] = client.client_id
+	form["client_secret"] = key_of(client).sign(claims)
+
+
+def _assert(client: Client, form: dict[str, str], assertion: Secret) -> None:
+	form["client_id"] = client.client_id
+	form["client_assertion_type"] = ASSERTION_TYPE
+	form["client_assertion"] = assertion
+
+
 # By the name that IANA's registry of token endpoint authentication methods has (RFC 7591 2).
 METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], None]] = {
 	"client_secret_basic": client_secret_basic,
 	"client_secret_post": client_secret_post,
+	"client_secret_jwt": client_secret_jwt,
+	"private_key_jwt": private_key_jwt,
 	"none": none,
 	# Not in the registry: what single providers want.
 	"client_secret_basic_raw": client_secret_basic_raw,
 	"secret_as_user": secret_as_user,
+	"signed_client_secret": signed_client_secret,
 }
 
 
 def method(provider: Provider, client: Client) -> str:
 	"""The name of the method to use.
 
-	Automatic follows the provider's metadata, Basic first; without metadata it is Post, which is what Frappe's
-	own Connected App always sent, so that existing registrations go on working.
+	Automatic follows the provider's metadata: the client's key if there is one, then its secret by Basic. Metadata say
+	what a provider can do, not what it expects of this client: a secret signs nothing unless there is no other way to use
+	it. Without metadata it is Post, which is what Frappe's own Connected App always sent, so that existing registrations
+	go on working.
 	"""
 	if client.authentication != "automatic":
 		return client.authentication
-	if not client.client_secret:
-		return "none"
-	if not provider.metadata.get("token_endpoint"):
-		return "client_secret_post"
+	has_metadata = bool(provider.metadata.get("token_endpoint"))
 	supported = provider.metadata.get("token_endpoint_auth_methods_supported")
 	# RFC 8414 2: if omitted, the default is client_secret_basic.
-	if not isinstance(supported, list) or "client_secret_basic" in supported:
-		return "client_secret_basic"
-	return "client_secret_post"
+	offered = supported if isinstance(supported, list) else ["client_secret_basic"]
+	if client.signing_key and ("private_key_jwt" in offered or not client.client_secret):
+		return "private_key_jwt"
+	if not client.client_secret:
+		return "none"
+	if not has_metadata:
+		return "client_secret_post"
+	by_secret = [each for each in BY_SECRET if each in offered]
+	if "client_secret_post" in by_secret and _changes_when_encoded(client):
+		return "client_secret_post"
+	return by_secret[0] if by_secret else "client_secret_post"
+
+
+def _changes_when_encoded(client: Client) -> bool:
+	"""Whether Basic, with the form encoding of RFC 6749 2.3.1, sends something else than the ID and the secret: not every
+	provider decodes it."""
+	return any(quote(each, safe="") != each for each in (client.client_id, client.client_secret or ""))
+
+
+def may_need_key(authentication: str) -> bool:
+	"""Whether a client of this authentication may sign with a key."""
+	return authentication in ("automatic", *BY_KEY)
+
+
+def audience(provider: Provider) -> str:
+	"""Whom an assertion is for: the issuer (FAPI 2.0 5.3.2.1), or the token endpoint (RFC 7523 3)."""
+	if provider.issuer and provider.quirks.assertion_audience == "issuer":
+		return provider.issuer
+	return provider.endpoint("token_uri")
+
+
+def signing_algorithms(provider: Provider) -> list[str]:
+	"""By which algorithms the provider takes assertions; empty where it does not say (RFC 8414 2)."""
+	found = provider.metadata.get("token_endpoint_auth_signing_alg_values_supported")
+	return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def authenticate(provider: Provider, client: Client, form: dict[str, str], headers: dict[str, str]) -> None:
 	"""Add the client's authentication to a request, one method only.
 
-	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`
+	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`,
+		`signing_key_missing`, `key_algorithm`
 	"""
 	if not client.client_id:
 		raise catalogue.error("client_id_missing")
@@ -102,3 +189,12 @@ def secret_of(client: Client) -> Secret:
 	if not client.client_secret:
 		raise catalogue.error("client_secret_missing")
 	return client.client_secret
+
+
+def key_of(client: Client) -> keys.SigningKey:
+	"""
+	:raises ConfigurationError: `signing_key_missing`
+	"""
+	if not client.signing_key:
+		raise catalogue.error("signing_key_missing")
+	return client.signing_key

@@ -61,6 +61,8 @@ class Quirks:
 		`{client_id}`. `renewal_fields` and `client_fields` are the same for refresh and client credentials; they may have
 		what is kept, by its name
 	:param renewal_authentication: how the client proves itself at a refresh, if otherwise than else
+	:param assertion_audience: whom an assertion of the client is for: "issuer", where that is known, or "token", the Token URI
+	:param secret_claims: `iss` and `aud` of a client secret that the client signs itself
 	:param token_request: how token requests are sent
 	:param headers: of token, userinfo and revocation requests
 	:param answer: where token responses have `access_token`, `refresh_token`, `token_type`, `scope` and `expires`, if not
@@ -99,6 +101,8 @@ class Quirks:
 	renewal_fields: Mapping[str, str] = field(default_factory=dict)
 	client_fields: Mapping[str, str] = field(default_factory=dict)
 	renewal_authentication: str = ""
+	assertion_audience: str = "issuer"
+	secret_claims: Mapping[str, str] = field(default_factory=dict)
 	token_request: Shape = FORM
 	headers: Mapping[str, str] = field(default_factory=dict)
 	answer: Mapping[str, Any] = field(default_factory=dict)

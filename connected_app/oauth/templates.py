@@ -33,7 +33,7 @@ CATEGORIES = (
 )  # fmt: skip
 AUTHENTICATION = (
 	"automatic", "client_secret_basic", "client_secret_post", "client_secret_basic_raw", "secret_as_user", "none",
-	"client_secret_jwt", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth",
+	"client_secret_jwt", "private_key_jwt", "signed_client_secret", "tls_client_auth", "self_signed_tls_client_auth",
 )  # fmt: skip
 UNITS = ("seconds", "milliseconds", "epoch", "epoch_milliseconds", "iso")
 
@@ -134,6 +134,8 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	# Token request
 	"client_authentication": _one_of(*AUTHENTICATION),
 	"renewal_authentication": _one_of(*AUTHENTICATION),
+	"assertion_audience": _one_of("issuer", "token"),
+	"secret_claims": _table,
 	"body": _one_of("form", "json"),
 	"method": _one_of("POST", "GET"),
 	"exchange": _table,
@@ -212,6 +214,7 @@ DEFAULTS: dict[str, Any] = {
 	"pkce": True,
 	"code_parameter": "code",
 	"client_authentication": "automatic",
+	"assertion_audience": "issuer",
 	"body": "form",
 	"method": "POST",
 	"scope_on_refresh": "omit",
@@ -358,6 +361,8 @@ class Template:
 			renewal_fields=self._fields("renew", inputs),
 			client_fields=self._fields("client", inputs),
 			renewal_authentication=self["renewal_authentication"] or "",
+			assertion_audience=self["assertion_audience"],
+			secret_claims=self._fields("secret_claims", inputs),
 			token_request=Shape(
 				method=self["method"], body="query" if self["method"] == "GET" else self["body"]
 			),
