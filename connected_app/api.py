@@ -9,11 +9,12 @@ from urllib.parse import quote, urlencode
 import frappe
 from frappe import _
 from frappe.utils import get_absolute_url
+from werkzeug.wrappers import Response
 
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import OAuthError
-from connected_app.oauth.redact import as_secrets
+from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
 	checks,
@@ -27,6 +28,7 @@ from connected_app.site import (
 	templates,
 )
 from connected_app.site import connections as overview
+from connected_app.site import keys as signing_keys
 from connected_app.site.errors import in_words, raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
@@ -297,3 +299,48 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 	"""
 	access.check_is_admin()
 	return overview.of_app(_app(connected_app).name, int(start), int(page_length))
+
+
+@frappe.whitelist(methods=["POST"])
+def make_key(connected_app: str, algorithm: str = "ES256") -> None:
+	"""Make a new signing key, which is published and not used yet.
+
+	:param algorithm: one of `oauth.keys.MAKERS`
+	"""
+	access.check_is_admin()
+	with raises_frappe_errors():
+		signing_keys.make(_app(connected_app).name, algorithm)
+
+
+@frappe.whitelist(methods=["POST"])
+def bring_key(connected_app: str, private_key: str = "", algorithm: str = "", key_id: str = "") -> None:
+	"""Take a key that the admin has as the new signing key.
+
+	:param private_key: in PEM, without a passphrase; its certificate may stand beside it
+	:param algorithm: by which it signs; by default what fits it
+	:param key_id: what the provider calls it; by default its thumbprint
+	"""
+	access.check_is_admin()
+	# Of what was sent, nothing stays for a traceback or a log to show.
+	private_key = Secret(private_key)
+	frappe.form_dict.pop("private_key", None)
+	with raises_frappe_errors():
+		signing_keys.bring(_app(connected_app).name, private_key, algorithm, key_id)
+
+
+@frappe.whitelist(methods=["POST"])
+def use_new_key(connected_app: str) -> None:
+	"""Sign with the new key from now on. It must be registered at the provider by then."""
+	access.check_is_admin()
+	with raises_frappe_errors():
+		signing_keys.use_new(_app(connected_app).name)
+
+
+@frappe.whitelist(methods=["GET"], allow_guest=True)
+def keys() -> Response:
+	"""The public keys of a Connected App (RFC 7517 5), for its provider. The path ends with what they are found by."""
+	found = signing_keys.key_set(frappe.request.path.partition(signing_keys.PATH)[2])
+	if found is None:
+		return Response('{"error": "not found"}', 404, mimetype="application/json")
+	headers = {"Cache-Control": f"public, max-age={signing_keys.CACHED}"}
+	return Response(json.dumps(found), headers=headers, mimetype="application/jwk-set+json")

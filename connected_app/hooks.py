@@ -20,17 +20,8 @@ doctype_js = {
 	"Connected App": [
 		f"public/js/connected_app_form/{part}.js"
 		for part in (
-			*(
-				"provider",
-				"differences",
-				"scopes",
-				"steps",
-				"configuration",
-				"findings",
-				"connection",
-				"people",
-			),
-			"redirect_uri",
+			*("provider", "differences", "scopes", "steps", "configuration", "findings"),
+			*("connection", "people", "redirect_uri", "keys"),
 		)
 	]
 }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connected_app.oauth import Http, checks
+from connected_app.oauth import Http, checks, keys
 from connected_app.oauth.checks import CHECKS, LABELS, Finding, Subject
 from connected_app.oauth.client import Client
 from connected_app.oauth.errors import Sentence
@@ -320,3 +321,26 @@ def test_every_check_is_in_the_list() -> None:
 	}
 	assert public - {checks.run} - {checks.credentials} == set(CHECKS)
 	assert Finding("ok", "c", "f", "m").action == ""
+
+
+def test_signing_keys(http: Http) -> None:
+	"""Whether there is one, whether it fits, and whether its certificate ends soon."""
+	now = datetime.now(timezone.utc)
+	key = keys.generate("ES256", "test", now)
+	client = replace(CLIENT, client_secret=None, authentication="private_key_jwt")
+	about = {"token_endpoint_auth_signing_alg_values_supported": ["ES256"]}
+
+	def found(client: Client, **metadata: Any) -> list[str]:
+		return [each.level for each in checks.signing_key(subject(http, client=client, **metadata))]
+
+	assert found(CLIENT) == []
+	assert found(client) == ["error"]
+	assert found(replace(client, signing_key=key), **about) == []
+	assert found(
+		replace(client, signing_key=key), token_endpoint_auth_signing_alg_values_supported=["PS256"]
+	) == ["error"]
+	old = keys.generate("ES256", "test", now - keys.CERTIFICATE_LIFETIME + timedelta(days=20))
+	assert found(replace(client, signing_key=old), **about) == ["warning"]
+	assert [
+		each.level for each in checks.authentication(subject(http, client=replace(client, signing_key=key)))
+	] == []

@@ -593,7 +593,7 @@ CATALOGUE = {
 	"certificate_expired": Entry(
 		ConfigurationError,
 		"The certificate is not valid now; it ends on {0}.",
-		"Renew the certificate, or leave it away.",
+		"Renew the certificate, or leave it out.",
 		"The certificate beside a private key has expired, or is not valid yet.",
 		"An administrator",
 		"Renew it, or paste the key without it.",

@@ -12,7 +12,9 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from . import authorization, client_auth, discovery, id_token, token_endpoint
+from . import keys as signing
 from .client import Client
+from .clock import utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply, Transport
 from .provider import Provider
@@ -55,6 +57,8 @@ FIELDS = {
 }
 # Belongs to nobody: an endpoint that works refuses it.
 NOBODYS = "connected-app-check"
+# Days before a certificate ends at which it is time to make another.
+SOON = 30
 # What stands between this site and every provider: said once, and nobody is asked any more.
 IN_THE_WAY = ("ca_bundle_unusable", "proxy_unreachable")
 
@@ -260,7 +264,7 @@ def client_id(subject: Subject) -> Iterator[Finding]:
 def authentication(subject: Subject) -> Iterator[Finding]:
 	"""Whether the client can prove itself, in a way that the provider supports."""
 	how = client_auth.method(subject.provider, subject.client)
-	if how != "none" and not subject.client.client_secret:
+	if how not in ("none", *client_auth.BY_KEY) and not subject.client.client_secret:
 		yield Finding(
 			"error",
 			"client_secret",
@@ -271,7 +275,8 @@ def authentication(subject: Subject) -> Iterator[Finding]:
 	supported = subject.supported("token_endpoint_auth_methods_supported")
 	if not supported:
 		return
-	if how in supported:
+	# Such a secret is sent as any other.
+	if how in supported or (how == "signed_client_secret" and "client_secret_post" in supported):
 		yield Finding(
 			"ok",
 			"client_authentication",
@@ -296,6 +301,34 @@ def authentication(subject: Subject) -> Iterator[Finding]:
 				printable(", ".join(supported)),
 			),
 			Sentence("Set Client Authentication to Automatic, or to one that the provider supports."),
+		)
+
+
+def signing_key(subject: Subject) -> Iterator[Finding]:
+	"""Whether there is a key by which the provider takes signatures."""
+	if client_auth.method(subject.provider, subject.client) not in client_auth.BY_KEY:
+		return
+	key = subject.client.signing_key
+	if not key:
+		yield Finding(
+			"error",
+			"signing_key",
+			"keys_html",
+			Sentence("There is no signing key in use."),
+			Sentence("Make one under Keys, register it at the provider, and click Use New Key."),
+		)
+		return
+	try:
+		signing.algorithm_for(key, client_auth.signing_algorithms(subject.provider))
+	except ConfigurationError as error:
+		yield Finding("error", "signing_key", "keys_html", error.message, error.action)
+	if key.certificate and (key.expires_at() - utc_now()).days < SOON:
+		yield Finding(
+			"warning",
+			"signing_key",
+			"keys_html",
+			Sentence("The certificate of the signing key ends on {0}.", key.expires_at().date().isoformat()),
+			Sentence("Make a new key, register it at the provider, and click Use New Key."),
 		)
 
 
@@ -546,6 +579,7 @@ CHECKS: tuple[Check, ...] = (
 	published,
 	client_id,
 	authentication,
+	signing_key,
 	scopes,
 	code_flow,
 	pushed_requests,

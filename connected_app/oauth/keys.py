@@ -70,6 +70,10 @@ class SigningKey:
 			x509.load_pem_x509_certificate(self.certificate.encode()).fingerprint(hashes.SHA256())
 		)
 
+	def expires_at(self) -> datetime:
+		"""When the certificate ends (UTC)."""
+		return x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
+
 	def public(self) -> dict[str, Any]:
 		"""What may be published: a JWK (RFC 7517 4)."""
 		jwk = _jwk(_loaded(self.pem))

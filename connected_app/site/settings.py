@@ -14,10 +14,11 @@ from frappe.utils import cint, get_url
 from connected_app.oauth import catalogue, client_auth
 from connected_app.oauth.client import Client, Settings
 from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.keys import SigningKey
 from connected_app.oauth.provider import STANDARD, Provider, Revocation
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.oauth.shape import Shape
-from connected_app.site import templates
+from connected_app.site import passwords, templates
 from connected_app.site.passwords import has_password
 
 DOCTYPE = "Connected App"
@@ -25,8 +26,9 @@ DOCTYPE = "Connected App"
 # this app. Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 # What revoking a token later needs of the client (see `site/revocation.py`).
-REVOKING_QUIRKS = ("rename", "headers", "api_header")
+REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
+REVOKING_METADATA = "token_endpoint_auth_signing_alg_values_supported"
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -89,8 +91,8 @@ def usable(connected_app: str) -> AppSettings:
 def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 	"""The settings in `row`, a Connected App.
 
-	:param with_secret: also read the client secret, which costs a query and a decrypt
-	:raises ConfigurationError: `client_secret_unreadable`
+	:param with_secret: also read the client secret, and the signing key if there is one: each costs a query and a decrypt
+	:raises ConfigurationError: `client_secret_unreadable`, `signing_key_unreadable`
 	"""
 	provider = Provider(
 		authorization_uri=(row.authorization_uri or "").strip(),
@@ -109,6 +111,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 	client = Client(
 		client_id=row.client_id or "",
 		client_secret=_client_secret(row) if with_secret else None,
+		signing_key=_signing_key(row) if with_secret else None,
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
 		use_pkce=bool(row.use_pkce),
@@ -155,10 +158,18 @@ def for_revoking(connected_app: str) -> Settings:
 	client = Client(
 		client_id=app.client.client_id,
 		client_secret=app.client.client_secret,
+		signing_key=app.client.signing_key,
 		# What Automatic means is in the provider's metadata.
 		authentication=client_auth.method(app.provider, app.client),
 	)
-	return Settings(Provider(revocation_uri=app.provider.revocation_uri, quirks=app.provider.quirks), client)
+	provider = Provider(
+		revocation_uri=app.provider.revocation_uri,
+		token_uri=app.provider.token_uri,
+		issuer=app.provider.issuer,
+		metadata={REVOKING_METADATA: client_auth.signing_algorithms(app.provider)},
+		quirks=app.provider.quirks,
+	)
+	return Settings(provider, client)
 
 
 def to_json(revoking: Settings) -> Secret:
@@ -167,22 +178,39 @@ def to_json(revoking: Settings) -> Secret:
 	values = (client.client_id, client.client_secret, client.authentication, provider.revocation_uri)
 	how = asdict(provider.quirks.revocation)
 	quirks = {name: getattr(provider.quirks, name) for name in REVOKING_QUIRKS}
-	return Secret(json.dumps({**dict(zip(REVOKING, values, strict=True)), **quirks, "revocation": how}))
+	signing = {
+		"key": client.signing_key.to_json() if client.signing_key else "",
+		"issuer": provider.issuer,
+		"token_uri": provider.token_uri,
+		"algorithms": client_auth.signing_algorithms(provider),
+	}
+	kept = {**dict(zip(REVOKING, values, strict=True)), **quirks, "revocation": how, "signing": signing}
+	return Secret(json.dumps(kept))
 
 
 def from_json(text: Secret) -> Settings:
 	"""The inverse of `to_json`."""
 	values = as_secrets(json.loads(text))
+	signing = values.get("signing") or {}
 	client = Client(
 		client_id=values["client_id"],
 		client_secret=values["client_secret"],
+		signing_key=SigningKey.from_json(signing["key"]) if signing.get("key") else None,
 		authentication=authentication(values["client_authentication"]),
 	)
 	quirks = STANDARD
 	if how := values.get("revocation"):
 		revocation = Revocation(**{**how, "shape": Shape(**how["shape"]), "tokens": tuple(how["tokens"])})
-		quirks = replace(STANDARD, revocation=revocation, **{name: values[name] for name in REVOKING_QUIRKS})
-	return Settings(Provider(revocation_uri=values["revocation_uri"], quirks=quirks), client)
+		known = {name: values[name] for name in REVOKING_QUIRKS if name in values}
+		quirks = replace(STANDARD, revocation=revocation, **known)
+	provider = Provider(
+		revocation_uri=values["revocation_uri"],
+		token_uri=signing.get("token_uri", ""),
+		issuer=signing.get("issuer", ""),
+		metadata={REVOKING_METADATA: signing.get("algorithms", [])},
+		quirks=quirks,
+	)
+	return Settings(provider, client)
 
 
 def authentication(choice: str) -> str:
@@ -242,3 +270,15 @@ def _client_secret(row: Document) -> Secret | None:
 	if not has_password(DOCTYPE, row.name, "client_secret"):
 		return None
 	raise catalogue.error("client_secret_unreadable")
+
+
+def _signing_key(row: Document) -> SigningKey | None:
+	if not row.signing_key or not client_auth.may_need_key(_authentication(row)):
+		return None
+	try:
+		return SigningKey.from_json(passwords.read(DOCTYPE, row.name, "signing_key") or "")
+	except (frappe.AuthenticationError, frappe.ValidationError):
+		frappe.clear_last_message()
+	except ValueError:
+		pass
+	raise catalogue.error("signing_key_unreadable")

@@ -42,6 +42,9 @@ TABLE = (
 	("provider_templates", "GET", {}, 403, 403, 403, 200),
 	("provider_settings", "POST", {"provider": "google"}, 403, 403, 403, 200),
 	("provider_differences", "GET", {}, 403, 403, 403, 200),
+	("make_key", "POST", {}, 403, 403, 403, 200),
+	("use_new_key", "POST", {}, 403, 403, 403, 200),
+	("bring_key", "POST", {"private_key": "x"}, 403, 403, 403, 417),
 )
 OF_NO_APP = ("my_connections", "provider_templates", "provider_settings")
 POST_ONLY = (
@@ -53,6 +56,9 @@ POST_ONLY = (
 	"check_configuration",
 	"test_connection",
 	"provider_settings",
+	"make_key",
+	"use_new_key",
+	"bring_key",
 )
 # Methods of the two documents that are not for browsers.
 NOT_FOR_BROWSERS = {
@@ -100,7 +106,7 @@ class TestEndpoints(Permissions):
 			for function in frappe.whitelisted
 			if getattr(function, "__module__", "") == api.__name__
 		}
-		covered = {row[0].rpartition(".")[2] for row in TABLE} | {"begin", "callback", "take_message"}
+		covered = {row[0].rpartition(".")[2] for row in TABLE} | {"begin", "callback", "take_message", "keys"}
 		self.assertEqual({getattr(api, name).__name__ for name in covered}, covered)
 		self.assertEqual(ours - covered, set())
 

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
@@ -69,8 +70,14 @@ def start(
 	client_authentication: str = "",
 	expires_in: int = 3600,
 	port: int = 0,
+	client: dict[str, Any] | None = None,
+	features: dict[str, Any] | None = None,
 ) -> Iterator[Provider]:
-	"""Run the provider as long as the `with` block lasts. No secret: a public client."""
+	"""Run the provider as long as the `with` block lasts. No secret: a public client.
+
+	:param client: more of the client's metadata
+	:param features: more of the provider's features
+	"""
 	settings = {
 		"PORT": str(port),
 		"CLIENT_ID": client_id,
@@ -78,6 +85,8 @@ def start(
 		"CLIENT_AUTHENTICATION": client_authentication,
 		"REDIRECT_URI": redirect_uri,
 		"EXPIRES_IN": str(expires_in),
+		"CLIENT": json.dumps(client or {}),
+		"FEATURES": json.dumps(features or {}),
 	}
 	complaints = tempfile.TemporaryFile("w+")
 	process = subprocess.Popen(

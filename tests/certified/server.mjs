@@ -1,7 +1,8 @@
 // A certified OpenID provider on the loopback address, for the tests. Development logins: any name, any password.
 //
 // PORT (0 or absent: any free port), CLIENT_ID, CLIENT_SECRET (empty: a public client), REDIRECT_URI,
-// CLIENT_AUTHENTICATION (client_secret_basic by default, or client_secret_post), EXPIRES_IN (seconds).
+// CLIENT_AUTHENTICATION (client_secret_basic by default with a secret), EXPIRES_IN (seconds), CLIENT (JSON: more of the
+// client's metadata, such as its key set), FEATURES (JSON: more features).
 
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { createServer } from "node:http";
@@ -20,10 +21,11 @@ const configuration = {
 		{
 			client_id: env.CLIENT_ID || "client",
 			client_secret: secret,
-			token_endpoint_auth_method: secret ? env.CLIENT_AUTHENTICATION || "client_secret_basic" : "none",
+			token_endpoint_auth_method: env.CLIENT_AUTHENTICATION || (secret ? "client_secret_basic" : "none"),
 			redirect_uris: [env.REDIRECT_URI || "http://127.0.0.1/callback"],
 			grant_types: ["authorization_code", "refresh_token"],
 			response_types: ["code"],
+			...JSON.parse(env.CLIENT || "{}"),
 		},
 	],
 	scopes: ["openid", "profile", "email", "offline_access"],
@@ -32,7 +34,9 @@ const configuration = {
 		devInteractions: { enabled: true },
 		introspection: { enabled: true },
 		revocation: { enabled: true },
+		...JSON.parse(env.FEATURES || "{}"),
 	},
+	clientAuthMethods: ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"],
 	pkce: { required: () => true },
 	rotateRefreshToken: true,
 	issueRefreshToken: (ctx, client, source) => source.scopes.has("offline_access"),
@@ -47,6 +51,8 @@ const configuration = {
 	},
 	jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
 	cookies: { keys: [randomBytes(32).toString("hex")] },
+	// The library refuses internal addresses, and that of a key set is on loopback here.
+	fetch: (url, { dispatcher, ...options }) => fetch(url, options),
 	findAccount: (ctx, id) => ({
 		accountId: id,
 		claims: () => ({ sub: id, name: id, email: `${id}@example.com`, email_verified: true }),

@@ -17,6 +17,7 @@ from connected_app.site import (
 	access,
 	discovery,
 	flow,
+	keys,
 	links,
 	mail,
 	offboarding,
@@ -50,7 +51,9 @@ class ConnectedApp(SecretKeeper):
 		accept_other_issuer: DF.Check
 		allowed_roles: DF.TableMultiSelect[HasRole]
 		authorization_uri: DF.SmallText | None
-		client_authentication: DF.Literal["Automatic", "Basic", "Post", "None"]
+		client_authentication: DF.Literal[
+			"Automatic", "Basic", "Post", "client_secret_jwt", "private_key_jwt", "None"
+		]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
 		email_when_broken: DF.Check
@@ -59,13 +62,16 @@ class ConnectedApp(SecretKeeper):
 		introspection_uri: DF.Data | None
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
+		key_set_uri: DF.Data | None
 		leeway: DF.Int
 		mail_servers: DF.SmallText | None
+		next_signing_key: DF.Password | None
 		openid_configuration: DF.Data | None
 		provider: DF.Autocomplete | None
 		provider_inputs: DF.Code | None
 		provider_metadata: DF.Code | None
 		provider_name: DF.Data
+		published_keys: DF.Code | None
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
 		refresh_ahead: DF.Int
@@ -76,16 +82,19 @@ class ConnectedApp(SecretKeeper):
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
+		signing_key: DF.Password | None
 		token_uri: DF.Data | None
 		use_pkce: DF.Check
 		userinfo_uri: DF.Data | None
 	# end: auto-generated types
 
-	SECRETS = ("client_secret",)
+	SECRETS = ("client_secret", *keys.FIELDS)
 
 	@partial(for_code, also=("frappe.client", "get_password"))
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
-		"""As Frappe's. Admins may read the client secret, which one of them has entered."""
+		"""As Frappe's. Admins may read the client secret, which one of them has entered. Nobody reads a key."""
+		if fieldname in keys.FIELDS:
+			raise frappe.PermissionError(_("Keys do not leave this site."))
 		return super().get_password(fieldname, raise_exception)
 
 	def validate(self) -> None:

@@ -1,0 +1,103 @@
+"""The certified provider, over sockets, in the ways to prove and to ask that the other tests have no counterpart for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from connected_app.oauth import (
+	Client,
+	ConfigurationError,
+	Grant,
+	Http,
+	Provider,
+	Refresher,
+	Secret,
+	Session,
+	begin,
+	complete,
+	discovery,
+	keys,
+)
+
+from . import certified
+from .stores import MemoryStore
+
+pytestmark = pytest.mark.skipif(not certified.AVAILABLE, reason="needs Node.js and npm")
+REDIRECT_URI = "http://127.0.0.1/callback"
+SECRET = Secret("a secret that is as long as HS256 wants it to be")
+
+
+@contextmanager
+def settings(**start: Any) -> Iterator[tuple[certified.Provider, Provider, Client]]:
+	"""A provider that runs, and what its metadata say to a client with the scopes that give a refresh token."""
+	with certified.start("client", redirect_uri=REDIRECT_URI, **start) as running:
+		found = discovery.fetch(running.discovery_url, Http(allow_http_loopback=True))
+		provider = Provider(
+			issuer=found.issuer,
+			authorization_uri=found.authorization_endpoint,
+			token_uri=found.token_endpoint,
+			userinfo_uri=found.userinfo_endpoint,
+			revocation_uri=found.revocation_endpoint,
+			jwks_uri=found.jwks_uri,
+			metadata=found.document,
+		)
+		client = Client(
+			client_id="client",
+			redirect_uri=REDIRECT_URI,
+			scopes=("openid", "email", "offline_access"),
+			authorization_parameters={"prompt": "consent"},
+		)
+		yield running, provider, client
+
+
+def connect(running: certified.Provider, provider: Provider, client: Client, http: Http) -> Grant:
+	url, attempt = begin(provider, client)
+	landed = running.consent(url)
+	return complete(provider, client, attempt, dict(parse_qsl(urlsplit(landed).query)), http)
+
+
+def renewed(provider: Provider, client: Client, grant: Grant, http: Http) -> Session:
+	"""A session whose token was due, and has been refreshed."""
+	expired = replace(grant, expires_at=datetime.now(timezone.utc) - timedelta(seconds=1))
+	session = Session(Refresher(provider, client, MemoryStore(expired), http))
+	assert session.token["access_token"] != grant.access_token
+	return session
+
+
+def public(*made: keys.SigningKey) -> dict[str, Any]:
+	return {"jwks": {"keys": [key.public() for key in made]}}
+
+
+@pytest.mark.parametrize("algorithm", keys.MAKERS)
+def test_private_key_jwt(algorithm: str, http: Http) -> None:
+	"""Automatic takes the key, for the code and for the refresh; the old key works until it is no longer in the set."""
+	old, new, unknown = (keys.generate(algorithm, "test", datetime.now(timezone.utc)) for _ in range(3))
+	registered = {**public(old, new), "token_endpoint_auth_signing_alg": algorithm}
+	with settings(client_authentication="private_key_jwt", client=registered) as (running, provider, client):
+		grant = connect(running, provider, replace(client, signing_key=old), http)
+		assert grant.account and grant.account.id == "alice"
+		assert renewed(provider, replace(client, signing_key=new), grant, http).get(provider.userinfo_uri).ok
+		with pytest.raises(ConfigurationError) as caught:
+			connect(running, provider, replace(client, signing_key=unknown), http)
+		assert caught.value.code == "invalid_client"
+
+
+def test_client_secret_jwt(http: Http) -> None:
+	with settings(client_secret=str(SECRET), client_authentication="client_secret_jwt") as (
+		running,
+		provider,
+		client,
+	):
+		client = replace(client, client_secret=SECRET, authentication="client_secret_jwt")
+		grant = connect(running, provider, client, http)
+		assert renewed(provider, client, grant, http).get(provider.userinfo_uri).json()["sub"] == "alice"
+		with pytest.raises(ConfigurationError) as caught:
+			connect(running, provider, replace(client, client_secret=Secret(SECRET + "!")), http)
+		assert caught.value.code == "invalid_client"
