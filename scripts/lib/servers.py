@@ -61,6 +61,9 @@ def borrowed(bench: Bench, db_type: str = "", snapshot_isolation: bool | None = 
 			config |= mariadb(bench, stack, snapshot_isolation)
 		elif db_type == "postgres":
 			config |= postgres(bench, stack)
+		else:
+			# Not used, but Frappe looks for it where no site is named.
+			config["db_user"] = "nobody"
 		yield stack.enter_context(beside(bench, **config, db_type=db_type))
 
 
