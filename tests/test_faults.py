@@ -261,7 +261,7 @@ def _named(body: bytes) -> set[str]:
 	return {name for name in GRANT_IS_DEAD if name in text}
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(bodies, statuses, headers, st.booleans())
 def test_any_answer(body: bytes, status: int, extra: dict[str, str], openid: bool) -> None:
 	"""core-defects 21: always a Grant that can be sent and stored, or an error of the tree; a definite answer of the

@@ -32,7 +32,9 @@ from .stores import MemoryStore
 
 EXPIRED = NOW - timedelta(seconds=1)
 TOKENS = {"access_token": "new", "refresh_token": "r2", "expires_in": 3600}
-SHARED = profile(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+SHARED = profile(
+	suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60
+)
 
 
 def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | None, MemoryStore]:

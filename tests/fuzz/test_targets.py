@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .targets import ATTEMPT, ISSUER, SEEDS, TARGETS
@@ -17,7 +17,7 @@ JSON = st.recursive(
 	lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
 	max_leaves=6,
 )
-FAST = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=150)
 
 
 def document(names: tuple[str, ...], likely: dict[str, Any]) -> st.SearchStrategy[bytes]:
