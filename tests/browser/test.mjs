@@ -7,6 +7,7 @@ import path from "node:path";
 import { chromium } from "playwright-core";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
+import { pickProvider } from "./provider.mjs";
 import { setUp } from "./setup.mjs";
 import { deskStates, disabling, makeStates, myConnections, onePage, workspace } from "./states.mjs";
 import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
@@ -31,6 +32,7 @@ try {
 		],
 	});
 	const { context, page, name } = await setUp(browser, provider);
+	await pickProvider(page);
 	const visitor = await makeVisitor(page);
 	await offerAccountDeletion(page);
 	const { names, brokenBefore } = await makeStates(page, provider);

@@ -104,6 +104,19 @@ test("a provider whose app is gone is like none", async () => {
 	assert.deepEqual([form.provider.view(frm).template, step(0).title], [null, "Describe the provider"]);
 });
 
+test("it is found by name and category, names that begin so first", async () => {
+	const { form } = await open();
+	const template = { name: "Zoho CRM", key: "zoho-crm", category: "commerce", category_name: "Shops" };
+	for (const text of ["zoho", "CRM", "crm zo", "shop", "commerce z", "", " "]) {
+		assert.ok(form.provider.is_match(template, text), text);
+	}
+	assert.ok(!form.provider.is_match(template, "zoho mail"));
+	assert.deepEqual(
+		["Zoho", "CRM zoho", "Other"].map((name) => form.provider.rank(name, "ZO")),
+		[0, 1, 2]
+	);
+});
+
 test("one that needs nothing is filled in at once", async () => {
 	const { frm, pick, asked, alerts } = await open(
 		{ client_id: "mine", client_secret: "***" },

@@ -77,6 +77,21 @@
 
 		mistake_in: (input, value) => mistake_in(input, value),
 
+		is_match(template, text) {
+			const { name, key, category, category_name } = template;
+			const about = `${name} ${key} ${category} ${category_name}`.toLowerCase();
+			return text
+				.toLowerCase()
+				.split(/\s+/)
+				.every((word) => about.includes(word));
+		},
+
+		// What begins with the text comes first, what only has it in its category last.
+		rank(name, text) {
+			const at = name.toLowerCase().indexOf(text.trim().toLowerCase());
+			return at < 0 ? 2 : Math.min(at, 1);
+		},
+
 		// A provider was picked, or taken away.
 		async choose(frm) {
 			const state = form.state(frm);
@@ -168,22 +183,16 @@
 		picker.connected_app_size = templates.size;
 		const { awesomplete } = picker;
 		awesomplete.maxItems = templates.size;
-		awesomplete.filter = ({ value }, text) => is_match(templates.get(value), text);
+		awesomplete.filter = ({ value }, text) => form.provider.is_match(templates.get(value), text);
+		const text = () => picker.$input.val();
+		awesomplete.sort = (one, other) =>
+			form.provider.rank(one.label, text()) - form.provider.rank(other.label, text());
 		// Whoever only passes through the field has picked nothing.
 		const set_first = () => (awesomplete.autoFirst = Boolean(picker.$input.val().trim()));
 		picker.$input[0].addEventListener("input", set_first, true);
 		set_first();
 		picker.set_data([...templates.values()].map(option));
 		picker.set_formatted_input(frm.doc.provider);
-	}
-
-	function is_match(template, text) {
-		const about =
-			`${template.name} ${template.key} ${template.category} ${template.category_name}`.toLowerCase();
-		return text
-			.toLowerCase()
-			.split(/\s+/)
-			.every((word) => about.includes(word));
 	}
 
 	function option(template) {

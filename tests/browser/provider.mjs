@@ -1,0 +1,130 @@
+// An admin picks a provider by name: search, an input, what is filled in, and where the settings differ later.
+
+import { LOOKS, WIDE, base, check, field, looks, picture, save, settle, shot } from "./kit.mjs";
+
+const suggestions = (page) => field(page, "provider").locator("[role=listbox] li:visible");
+const doc = (page, ...names) => page.evaluate((names) => names.map((name) => cur_frm.doc[name]), names);
+// Milliseconds from the click to a list that can be seen, as the page itself counts them.
+const openingTime = (page) =>
+	page.evaluate(() => {
+		const input = document.querySelector('.frappe-control[data-fieldname="provider"] input');
+		const began = performance.now();
+		input.focus();
+		const { height } = input.closest(".awesomplete").querySelector("ul").getBoundingClientRect();
+		return { height, time: performance.now() - began };
+	});
+
+export async function pickProvider(page) {
+	await page.goto(`${base}/app/connected-app/new`);
+	await page.waitForFunction(() => window.cur_frm?.fields_dict?.provider?.connected_app_size > 200, null, {
+		timeout: 30000,
+	});
+	const picker = field(page, "provider").locator("input");
+
+	const { height, time } = await openingTime(page);
+	const count = await suggestions(page).count();
+	check(
+		"the picker opens in under 200 ms, with all templates",
+		height > 0 && time < 200 && count > 200,
+		`${time} ms, ${count}`
+	);
+	await page.keyboard.press("Tab");
+	check("who only passes through picks nothing", !(await doc(page, "provider"))[0]);
+	await picker.fill("shops");
+	const found = await suggestions(page).allInnerTexts();
+	check(
+		"it searches names and categories, and says how sure a template is",
+		found.length > 1 &&
+			found.some((text) => text.startsWith("Shopify")) &&
+			found.every((text) => /confidence: |Cannot be connected: /.test(text)),
+		found.join(" | ")
+	);
+	await settle(page);
+	await picker.click();
+	await picture(page, "provider-picker");
+
+	await picker.fill("apple");
+	await page.keyboard.press("Enter");
+	await field(page, "provider").locator(".connected-app-finding.error").waitFor();
+	const reason = await field(page, "provider").innerText();
+	const [refused, addresses] = await doc(page, "provider", "token_uri");
+	check(
+		"one that cannot be connected says why, and is not picked",
+		reason.includes("cannot be connected") && !refused && !addresses,
+		reason
+	);
+
+	await picker.fill("shopify");
+	await page.keyboard.press("Enter");
+	const shop = page.getByLabel("Shop", { exact: true });
+	await shop.waitFor();
+	await shop.fill("evil.example/");
+	await shop.blur();
+	const input = page.locator(".connected-app-input", { has: shop });
+	await input.locator(".connected-app-finding.error").waitFor();
+	const [inputs, token] = await doc(page, "provider_inputs", "token_uri");
+	check(
+		"an input that leaves the host is wrong beside its field, and fills in nothing",
+		!token,
+		`${inputs} ${token}`
+	);
+	await looks(page, "provider input", {
+		selectors: [".connected-app-input", ".connected-app-steps"],
+		words: ["has not the form that the provider uses", "confidence: high"],
+		pictures: { "light wide": "provider-input" },
+	});
+	await field(page, "client_id").locator("input").fill("mine");
+	await shop.fill("acme");
+	await shop.blur();
+	await page.waitForFunction(() => cur_frm.doc.token_uri?.startsWith("https://acme."), null, {
+		timeout: 20000,
+	});
+	check("what is right is no longer marked", (await input.locator(".connected-app-finding").count()) === 0);
+	check("the rest is folded away", !(await field(page, "token_uri").isVisible()));
+	const filled = (await doc(page, "provider_name", "scope_separator", "client_id", "provider_inputs")).join(
+		" "
+	);
+	check(
+		"the fields are filled in from the template",
+		filled === 'Shopify Comma mine {"shop": "acme"}',
+		filled
+	);
+
+	await page.getByLabel("Read customers").check();
+	const scopes = await page.evaluate(() => cur_frm.doc.scopes.map((row) => row.scope).join(" "));
+	check("a scope that is ticked is in the table", scopes === "read_products read_customers", scopes);
+	await page.getByLabel("Read customers").scrollIntoViewIfNeeded();
+	await shot(page, "provider-scopes");
+	await save(page);
+	await page.waitForFunction(() => cur_frm.connected_app.differences);
+	const sections = await page.locator(".connected-app-origin:visible").allInnerTexts();
+	check(
+		"each section says that it comes from the template",
+		sections.length > 3 && sections.every((text) => text === "from the template"),
+		sections.join(" | ")
+	);
+
+	await page.evaluate(() => cur_frm.set_value("leeway", 60));
+	await save(page);
+	const differences = page.locator(".connected-app-differences");
+	await differences.locator("summary").click({ timeout: 20000 });
+	const words = await differences.innerText();
+	check(
+		"what an admin has changed stays, and is shown",
+		words.includes("1 setting differs") && /60\s+30/.test(words),
+		words
+	);
+	await page.setViewportSize(WIDE);
+	await settle(page);
+	await looks(page, "provider differences", {
+		selectors: [".connected-app-differences", ".connected-app-scopes"],
+		words: ["The template's", "from the template, 1 changed"],
+		pictures: { "light wide": "provider-differences" },
+		only: [LOOKS[0]],
+	});
+	await differences.getByRole("button", { name: "Use the Template's Values" }).click();
+	await page.waitForFunction(() => cur_frm.doc.leeway === 30);
+	await save(page);
+	await page.waitForFunction(() => cur_frm.connected_app.differences?.length === 0, null, { timeout: 20000 });
+	check("the template's values are taken over when asked for", (await differences.count()) === 0);
+}
