@@ -19,6 +19,7 @@ from connected_app.site import (
 	access,
 	checks,
 	discovery,
+	email_accounts,
 	flow,
 	links,
 	pages,
@@ -242,9 +243,35 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
 		"may_connect": access.may_connect(app),
+		"may_set_up_email": connected and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
 	}
+
+
+@frappe.whitelist()
+def email_account_offer(connected_app: str) -> dict[str, str]:
+	"""What *Set Up E-mail* would make of the connection of the session's user.
+
+	:returns: `email_id` (empty: not known), the servers for `incoming` and `outgoing` mail, and the `email_account` that
+		has this address already
+	"""
+	frappe.has_permission("Email Account", "create", throw=True)
+	with raises_frappe_errors():
+		return email_accounts.offer(_app(connected_app).name)
+
+
+@frappe.whitelist(methods=["POST"])
+def set_up_email(connected_app: str, email_id: str = "", update: bool = False) -> dict[str, str]:
+	"""Make an Email Account that uses the connection of the session's user.
+
+	:param email_id: the account's own address by default
+	:param update: where an Email Account has this address already, change its OAuth settings
+	:returns: its `name`, and what it `became`: "created", "updated", or "exists", where nothing was changed
+	"""
+	frappe.has_permission("Email Account", "create", throw=True)
+	with raises_frappe_errors():
+		return email_accounts.set_up(_app(connected_app).name, email_id, update)
 
 
 @frappe.whitelist(methods=["POST"])

@@ -2,7 +2,7 @@
 
 	python -m tests.mail_server ISSUER
 
-Prints `{"smtp": PORT, "imap": PORT}` and runs until it is told to stop. Whether a token is good it asks the
+Prints `{"smtp": PORT, "imap": PORT, "imaps": PORT, "certificate": PEM}` and runs until it is told to stop. Whether a token is good it asks the
 provider at ISSUER (RFC 7662): one of a user opens that user's mailbox, one of the client itself opens any.
 """
 
@@ -107,20 +107,27 @@ class Delivery:
 		return "250 OK"
 
 
-def self_signed() -> ssl.SSLContext:
-	"""smtplib authenticates only after EHLO, which Frappe sends only for STARTTLS."""
+def self_signed() -> tuple[ssl.SSLContext, str]:
+	"""smtplib authenticates only after EHLO, which Frappe sends only for STARTTLS.
+
+	:returns: also the certificate, to be trusted
+	"""
 	key = ec.generate_private_key(ec.SECP256R1())
 	name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
 	now = datetime.now(timezone.utc)
 	builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-	certificate = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, SHA256())
+	builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
+	certificate = builder.add_extension(
+		x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
+	).sign(key, SHA256())
+	pem = certificate.public_bytes(Encoding.PEM)
 	secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 	context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 	with tempfile.NamedTemporaryFile() as file:
-		file.write(secret + certificate.public_bytes(Encoding.PEM))
+		file.write(secret + pem)
 		file.flush()
 		context.load_cert_chain(file.name)
-	return context
+	return context, pem.decode()
 
 
 async def serve(issuer: str) -> None:
@@ -137,10 +144,11 @@ async def serve(issuer: str) -> None:
 	config.apply_context()
 	mailboxes = Mailboxes(config, provider)
 	connected = ProxyProtocolReader(config.proxy_protocol).get_callback(IMAPServer(mailboxes, config))
-	loop, tls = asyncio.get_running_loop(), self_signed()
+	loop, (tls, certificate) = asyncio.get_running_loop(), self_signed()
 	delivery = Delivery(mailboxes, provider)
 	servers = {
 		"imap": await asyncio.start_server(connected, "127.0.0.1", 0),
+		"imaps": await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls),
 		"smtp": await loop.create_server(
 			lambda: SMTP(
 				delivery,
@@ -154,7 +162,7 @@ async def serve(issuer: str) -> None:
 		),
 	}
 	ports = {name: server.sockets[0].getsockname()[1] for name, server in servers.items()}
-	print(json.dumps(ports), flush=True)
+	print(json.dumps({**ports, "certificate": certificate}), flush=True)
 	await asyncio.Event().wait()
 
 

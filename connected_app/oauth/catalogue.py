@@ -851,6 +851,22 @@ CATALOGUE = {
 		"Nobody",
 		"Use another way that the provider offers.",
 	),
+	"mail_unsupported": Entry(
+		ConfigurationError,
+		"The mail servers of {0} are not known.",
+		"Choose a Provider that has mail, or fill in an Email Account by hand.",
+		"*Set Up E-mail* was asked for a provider whose template names no mail servers.",
+		"An administrator",
+		"Choose a *Provider* that has mail, such as Gmail, or fill in an Email Account by hand.",
+	),
+	"mail_address_unknown": Entry(
+		ConfigurationError,
+		"The e-mail address of this connection is not known.",
+		"Enter the address.",
+		"*Set Up E-mail* was asked for an account of which the provider has not said the address, or what was entered is none.",
+		"An administrator",
+		"Enter the address.",
+	),
 	"host_not_allowed": Entry(
 		ConfigurationError,
 		"The provider named the host {0}, which its template does not allow.",

@@ -121,6 +121,28 @@ def is_allowed(app: Any, host: str) -> bool:
 	return False
 
 
+def template_of(app: Any) -> Template | None:
+	"""The template that knows the mail servers of a Connected App: its own, or, where an administrator has filled in the
+	fields by hand, one of the same provider, if its scopes for mail are asked for.
+
+	:param app: the document
+	"""
+	known = templates.all_templates()
+	own = known.get(app.provider or "")
+	if own and own["mail.imap"]:
+		return own
+	endpoints = {urlsplit(app.get(field) or "").hostname or "" for field in ENDPOINTS}
+	asked = {row.scope for row in app.scopes}
+	return next(
+		(
+			each
+			for each in known.values()
+			if each["mail.imap"] and asked.issuperset(each["mail.scopes"] or [""]) and _is_of(each, endpoints)
+		),
+		None,
+	)
+
+
 def _is_of(template: Template, endpoints: set[str]) -> bool:
 	hosts = {
 		urlsplit(template[path] or "").hostname for path in ("authorize", "token", "discovery", "issuer")

@@ -17,10 +17,14 @@ import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import frappe.client
 import requests
+
+from connected_app.oauth.templates import Template
+from connected_app.site import templates
 
 REPO = os.environ.get("CONNECTED_APP_REPO", "")
 PYTHON = os.environ.get("CONNECTED_APP_TEST_PYTHON", "")
@@ -230,6 +234,15 @@ def make_app(issuer: str = "", **values: Any) -> Any:
 	app.insert(ignore_permissions=True)
 	frappe.db.commit()
 	return app
+
+
+@contextmanager
+def known(*given: Template) -> Iterator[None]:
+	"""These provider templates, and no others."""
+	templates._quirks.cache_clear()
+	with patch.object(templates, "_loaded", lambda _folders: {each.key: each for each in given}):
+		yield
+	templates._quirks.cache_clear()
 
 
 def row(app: Any, user: str) -> Any:

@@ -7,13 +7,19 @@ import json
 import os
 import smtplib
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 from frappe.email.doctype.email_account.email_account import pull
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY, safe_exec
 
+from connected_app import api
+from connected_app.oauth.templates import Template
 from connected_app.site import mail, templates
 from connected_app.tests.site import (
 	ALICE,
@@ -24,6 +30,7 @@ from connected_app.tests.site import (
 	Browser,
 	Case,
 	forget,
+	known,
 	make_app,
 	make_user,
 	needs_providers,
@@ -175,9 +182,9 @@ class TestEmail(Case):
 			smtp.auth("XOAUTH2", lambda _challenge=None: said, initial_response_ok=False)
 			smtp.sendmail(BOBS_MAIL, ALICES_MAIL, f"From: {BOBS_MAIL}\r\nSubject: {subject}\r\n\r\nHello")
 
-	def mailbox(self) -> str:
-		"""The subjects in Alice's mailbox, read with her own token."""
-		token = row(self.app, ALICE).get_password("access_token")
+	def mailbox(self, user: str = ALICE) -> str:
+		"""The subjects in Alice's mailbox, read with her own token, which `user` has."""
+		token = row(self.app, user).get_password("access_token")
 		with imaplib.IMAP4("localhost", self.ports["imap"]) as imap:
 			imap.authenticate(
 				"XOAUTH2", lambda _challenge: f"user={ALICES_MAIL}\1auth=Bearer {token}\1\1".encode()
@@ -203,12 +210,12 @@ class TestEmail(Case):
 			frappe.clear_messages()
 		return frappe.get_doc("Email Queue", queue.name)
 
-	def pull(self) -> list[str]:
+	def pull(self, account: str = "Mail") -> list[str]:
 		"""As the scheduler does; returns the subjects that came in."""
 		forget()
 		pull(now=True)
 		return frappe.get_all(
-			"Communication", {"email_account": "Mail"}, pluck="subject", order_by="creation"
+			"Communication", {"email_account": account}, pluck="subject", order_by="creation"
 		)
 
 	def logs(self) -> str:
@@ -381,6 +388,104 @@ class TestEmail(Case):
 		status, text = self.save(backend_app_flow=1, connected_user=None)
 		self.assertEqual(status, 417, text[:500])
 		self.assertIn("Check Client ID, Client Secret", text)
+
+	@contextmanager
+	def as_provider(self, **values: Any) -> Iterator[None]:
+		"""The provider has a template that knows its mail servers; their certificate is trusted, as Frappe demands."""
+		servers = {"imap": "localhost", "imap_port": self.ports["imaps"], "scopes": ["read"]}
+		servers |= {"smtp": "localhost", "smtp_port": self.ports["smtp"], **values}
+		template = Template(key="demo", values={"name": "Demo", "category": "mail", "mail": servers})
+		frappe.db.set_value("Connected App", self.app.name, "provider", "demo")
+		frappe.db.commit()
+		frappe.clear_document_cache("Connected App", self.app.name)
+		with tempfile.NamedTemporaryFile("w") as pem:
+			pem.write(self.ports["certificate"])
+			pem.flush()
+			trusted = {"SSL_CERT_FILE": pem.name}
+			with (
+				known(template),
+				patch.dict(os.environ, trusted),
+				patch.dict(frappe.local.flags, in_test=False),
+			):
+				yield
+
+	def test_set_up_by_a_click(self) -> None:
+		"""*Set Up E-mail* makes an account that Frappe logs in with, sends and receives, over TLS both ways."""
+		self.connect(self.app, self.admin)
+		with self.as_provider():
+			self.assertEqual(
+				api.email_account_offer(self.app.name),
+				{
+					"email_id": ALICES_MAIL,
+					"incoming": f"localhost:{self.ports['imaps']}",
+					"outgoing": f"localhost:{self.ports['smtp']}",
+					"email_account": "",
+				},
+			)
+			self.assertEqual(api.set_up_email(self.app.name), {"name": "Alice", "became": "created"})
+			queue = self.send("Set up")
+			self.assertEqual((queue.status, queue.error), ("Sent", None))
+			self.bob_writes("Received")
+			self.assertIn("Received", self.pull("Alice"))
+		self.assertIn("Subject: Set up", self.mailbox("Administrator"))
+
+	def test_an_account_with_that_address(self) -> None:
+		"""It is said, and on demand gets what OAuth needs: nothing else of it changes."""
+		self.connect(self.app, self.admin)
+		account = frappe.get_doc(
+			{**self.account(auth_method="Basic", footer="Ours"), "doctype": "Email Account"}
+		)
+		account.update({"connected_app": None, "connected_user": None, "password": "x"})
+		before = account.insert().reload().as_dict()
+		with self.as_provider():
+			self.assertEqual(api.email_account_offer(self.app.name)["email_account"], "Mail")
+			self.assertEqual(api.set_up_email(self.app.name), {"name": "Mail", "became": "exists"})
+			self.assertEqual(frappe.db.get_value("Email Account", "Mail", "auth_method"), "Basic")
+			self.assertEqual(
+				api.set_up_email(self.app.name, update=True), {"name": "Mail", "became": "updated"}
+			)
+			other = api.set_up_email(self.app.name, email_id="alias@example.com")
+		account.reload()
+		changed = {
+			field for field, value in before.items() if field != "imap_folder" and account.get(field) != value
+		}
+		wanted = {"auth_method", "connected_app", "connected_user", "password", "modified"}
+		self.assertEqual(changed, wanted)
+		login = frappe.db.get_value("Email Account", other["name"], ["login_id_is_different", "login_id"])
+		self.assertEqual(login, (1, ALICES_MAIL))
+
+	def test_what_stands_in_the_way(self) -> None:
+		"""Each with a name of its own; nothing is made."""
+		frappe.set_user("Administrator")
+
+		def refusal(**args: Any) -> tuple[str, str]:
+			with self.assertRaises(frappe.ValidationError) as caught:
+				api.set_up_email(self.app.name, **args)
+			return caught.exception.code, caught.exception.message
+
+		self.assertEqual(refusal(), ("mail_unsupported", "The mail servers of Demo are not known."))
+		with self.as_provider():
+			self.assertEqual(refusal()[0], "not_connected")
+		self.connect(self.app, self.admin, scopes=["openid", "email"])
+		with self.as_provider():
+			self.assertEqual(refusal(), ("scope_missing", "This was not granted: read."))
+		with self.as_provider(scopes=["imap", "smtp"]):
+			self.assertEqual(
+				refusal(), ("scope_not_asked", "This Connected App does not ask for the scope imap, smtp.")
+			)
+		with self.as_provider(scopes=["openid"]):
+			self.assertEqual(refusal(email_id="alice")[0], "mail_address_unknown")
+		self.assertFalse(frappe.db.count("Email Account", {"connected_app": self.app.name}))
+
+	def test_tls_at_once(self) -> None:
+		"""Frappe cannot show a token to a server that wants TLS at once: what is made receives, and does not send."""
+		self.connect(self.app, self.admin)
+		with self.as_provider(smtp_tls="ssl"):
+			self.assertEqual(api.email_account_offer(self.app.name)["outgoing"], "")
+			name = api.set_up_email(self.app.name)["name"]
+		self.assertEqual(
+			frappe.db.get_value("Email Account", name, ["enable_incoming", "enable_outgoing"]), (1, 0)
+		)
 
 	def test_a_server_script_sends(self) -> None:
 		"""Sending through an Email Account hands the script no token: it needs no role (`check_script`)."""

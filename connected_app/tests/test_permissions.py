@@ -45,6 +45,8 @@ TABLE = (
 	("make_key", "POST", {}, 403, 403, 403, 200),
 	("use_new_key", "POST", {}, 403, 403, 403, 200),
 	("bring_key", "POST", {"private_key": "x"}, 403, 403, 403, 417),
+	("email_account_offer", "GET", {}, 403, 403, 403, 417),
+	("set_up_email", "POST", {}, 403, 403, 403, 417),
 )
 OF_NO_APP = ("my_connections", "provider_templates", "provider_settings")
 POST_ONLY = (
@@ -59,6 +61,7 @@ POST_ONLY = (
 	"make_key",
 	"use_new_key",
 	"bring_key",
+	"set_up_email",
 )
 # Methods of the two documents that are not for browsers.
 NOT_FOR_BROWSERS = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 from unittest.mock import patch
 
 import frappe
@@ -11,7 +10,7 @@ import frappe
 from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.templates import Template
 from connected_app.site import providers, templates
-from connected_app.tests.site import Browser, Case, make_user, needs_providers
+from connected_app.tests.site import Browser, Case, known, make_user, needs_providers
 
 PLAIN = Template(
 	key="acme",
@@ -35,10 +34,6 @@ SIGNED = Template(
 	key="signed",
 	values={"name": "Signed", "category": "other", "unsupported": "Each request has to be signed."},
 )
-
-
-def known(*given: Template) -> Any:
-	return patch.object(templates, "all_templates", lambda: {each.key: each for each in given})
 
 
 class TestProviderTemplates(Case):

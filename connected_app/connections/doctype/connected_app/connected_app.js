@@ -7,7 +7,7 @@ frappe.provide("connected_app.form");
 
 (() => {
 	const { form, call } = connected_app;
-	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "keys"];
+	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "keys", "email"];
 	const ADDRESSES = [
 		"openid_configuration",
 		"authorization_uri",

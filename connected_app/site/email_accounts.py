@@ -1,0 +1,134 @@
+"""*Set Up E-mail*: the Email Account of a connection, from what the provider's template knows of its mail servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import frappe
+from frappe.utils import validate_email_address
+
+from connected_app.oauth import catalogue, scopes
+from connected_app.oauth.refresh import not_connected
+from connected_app.oauth.templates import Template
+from connected_app.site import mail, templates
+from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import name_of
+
+# Of IMAP without TLS from the start (RFC 8314 3.2).
+STARTTLS_PORT = 143
+
+
+def is_offered(connected_app: str) -> bool:
+	"""Whether the session's user may create Email Accounts, and the app's provider is known to have mail."""
+	if not frappe.has_permission("Email Account", "create"):
+		return False
+	return mail.template_of(frappe.get_cached_doc("Connected App", connected_app)) is not None
+
+
+def offer(connected_app: str) -> dict[str, Any]:
+	"""What `set_up` would make of the connection of the session's user.
+
+	:returns: `email_id`, empty where the provider has not named it; `incoming` and `outgoing`, server and port, the
+		latter empty where Frappe cannot send there; `email_account`, one that has this address already, or empty
+	:raises OAuthError: as `_check`
+	"""
+	template, address = _check(connected_app)
+	fields = _servers(template)
+	outgoing = fields.get("smtp_server")
+	return {
+		"email_id": address,
+		"incoming": f"{fields['email_server']}:{fields['incoming_port']}",
+		"outgoing": f"{outgoing}:{fields['smtp_port']}" if outgoing else "",
+		"email_account": _existing(address) if address else "",
+	}
+
+
+def set_up(connected_app: str, email_id: str = "", update: bool = False) -> dict[str, str]:
+	"""Make the Email Account, or give the one that has this address already what OAuth needs, and nothing else.
+	Frappe logs in to both servers first.
+
+	:param email_id: the account's own address by default; another one that mail for it is sent to
+	:param update: change the Email Account that has this address already
+	:returns: `name`, and what became of it: `created`, `updated`, or `exists` (nothing was changed)
+	:raises frappe.PermissionError: to those who may not create, or change, Email Accounts
+	:raises frappe.ValidationError: when Frappe cannot log in
+	:raises OAuthError: as `_check`, and `mail_address_unknown`
+	"""
+	template, login = _check(connected_app)
+	address = email_id.strip() or login
+	if not validate_email_address(address):
+		raise catalogue.error("mail_address_unknown")
+	oauth = {
+		"auth_method": "OAuth",
+		"connected_app": connected_app,
+		"connected_user": frappe.session.user,
+		"backend_app_flow": 0,
+		"login_id_is_different": int(bool(login) and login != address),
+		"login_id": login,
+	}
+	if name := _existing(address):
+		if not update:
+			return {"name": name, "became": "exists"}
+		account = frappe.get_doc("Email Account", name)
+		account.update(oauth)
+		account.save()
+		return {"name": name, "became": "updated"}
+	account = frappe.new_doc("Email Account")
+	account.update({"email_id": address, **_servers(template), **oauth})
+	account.autoname()
+	if frappe.db.exists("Email Account", account.name):
+		account.email_account_name = address
+	account.insert()
+	return {"name": account.name, "became": "created"}
+
+
+def _check(connected_app: str) -> tuple[Template, str]:
+	"""The template, and the address of the account that the session's user has connected; empty where it is not known.
+
+	:raises ConfigurationError: `mail_unsupported`, `scope_not_asked`
+	:raises ReconnectRequired: `not_connected`, `scope_missing`
+	"""
+	app = frappe.get_doc("Connected App", connected_app)
+	template = mail.template_of(app)
+	if not template:
+		raise catalogue.error("mail_unsupported", app.provider_name)
+	wanted, quirks = template["mail.scopes"] or [], templates.quirks_of(app)
+	if unasked := scopes.missing(wanted, app.get_scopes(), quirks):
+		raise catalogue.error("scope_not_asked", ", ".join(unasked))
+	name = name_of(ConnectionKey.of_user(app.name, frappe.session.user))
+	connection = frappe.get_doc("Token Cache", name) if name else None
+	if not connection or not connection.is_connected():
+		raise not_connected()
+	if lacking := scopes.missing(wanted, [row.scope for row in connection.scopes], quirks):
+		raise catalogue.error("scope_missing", ", ".join(lacking))
+	known = (connection.account_name, connection.account_id)
+	return template, next((each for each in known if each and validate_email_address(each)), "")
+
+
+def _servers(template: Template) -> dict[str, Any]:
+	"""The fields of an Email Account that say where mail is received and sent.
+
+	Frappe sends no EHLO where TLS comes first (port 465), and servers then take no token: it only receives there.
+	"""
+	at_once = template["mail.imap_port"] != STARTTLS_PORT
+	fields = {
+		"enable_incoming": 1,
+		"use_imap": 1,
+		"email_server": template["mail.imap"],
+		"incoming_port": str(template["mail.imap_port"]),
+		"use_ssl": int(at_once),
+		"use_starttls": int(not at_once),
+		"imap_folder": [{"folder_name": "INBOX"}],
+	}
+	if template["mail.smtp"] and template["mail.smtp_tls"] == "starttls":
+		fields |= {
+			"enable_outgoing": 1,
+			"smtp_server": template["mail.smtp"],
+			"smtp_port": str(template["mail.smtp_port"]),
+			"use_tls": 1,
+		}
+	return fields
+
+
+def _existing(address: str) -> str:
+	return frappe.db.get_value("Email Account", {"email_id": address}) or ""
