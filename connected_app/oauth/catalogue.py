@@ -356,6 +356,14 @@ CATALOGUE = {
 		"Nobody",
 		"Try again later.",
 	),
+	"mail_server_unreachable": Entry(
+		TemporaryFailure,
+		"The mail server {0} could not be reached.",
+		"",
+		"*Set Up E-mail* could not reach the provider's server for incoming mail. Nothing was stored.",
+		"An administrator",
+		"Try again later; if it lasts, see whether this server may reach that one (firewall, port).",
+	),
 	"server_error": Entry(
 		TemporaryFailure,
 		"The provider answered with HTTP {0}.",

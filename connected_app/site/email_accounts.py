@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import frappe
@@ -52,7 +54,7 @@ def set_up(connected_app: str, email_id: str = "", update: bool = False) -> dict
 	:returns: `name`, and what became of it: `created`, `updated`, or `exists` (nothing was changed)
 	:raises frappe.PermissionError: to those who may not create, or change, Email Accounts
 	:raises frappe.ValidationError: when Frappe cannot log in
-	:raises OAuthError: as `_check`, and `mail_address_unknown`
+	:raises OAuthError: as `_check`, and `mail_address_unknown`, `mail_server_unreachable`
 	"""
 	template, login = _check(connected_app)
 	address = email_id.strip() or login
@@ -71,15 +73,30 @@ def set_up(connected_app: str, email_id: str = "", update: bool = False) -> dict
 			return {"name": name, "became": "exists"}
 		account = frappe.get_doc("Email Account", name)
 		account.update(oauth)
-		account.save()
+		with _logging_in(account):
+			account.save()
 		return {"name": name, "became": "updated"}
 	account = frappe.new_doc("Email Account")
 	account.update({"email_id": address, **_servers(template), **oauth})
 	account.autoname()
 	if frappe.db.exists("Email Account", account.name):
 		account.email_account_name = address
-	account.insert()
+	with _logging_in(account):
+		account.insert()
 	return {"name": account.name, "became": "created"}
+
+
+@contextmanager
+def _logging_in(account: Any) -> Iterator[None]:
+	"""Frappe lets pass what the socket to the incoming server says.
+
+	:raises TemporaryFailure: `mail_server_unreachable`
+	"""
+	try:
+		yield
+	except OSError as error:
+		frappe.clear_messages()
+		raise catalogue.error("mail_server_unreachable", account.email_server) from error
 
 
 def _check(connected_app: str) -> tuple[Template, str]:

@@ -475,6 +475,10 @@ class TestEmail(Case):
 			)
 		with self.as_provider(scopes=["openid"]):
 			self.assertEqual(refusal(email_id="alice")[0], "mail_address_unknown")
+		with self.as_provider(scopes=["openid"], imap_port=1):
+			self.assertEqual(
+				refusal(), ("mail_server_unreachable", "The mail server localhost could not be reached.")
+			)
 		self.assertFalse(frappe.db.count("Email Account", {"connected_app": self.app.name}))
 
 	def test_tls_at_once(self) -> None:
