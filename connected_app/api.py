@@ -21,6 +21,7 @@ from connected_app.site import (
 	discovery,
 	email_accounts,
 	flow,
+	gallery,
 	links,
 	pages,
 	providers,
@@ -194,6 +195,17 @@ def provider_templates(search: str = "") -> list[dict[str, Any]]:
 	"""
 	access.check_is_admin()
 	return [templates.about(template) for template in templates.search(search)]
+
+
+@frappe.whitelist()
+def provider_gallery() -> dict[str, list[dict[str, Any]]]:
+	"""What the gallery in Desk shows, to those who may create Connected Apps.
+
+	:returns: `providers` that can be chosen, and the `apps` of this site with how many are connected, what is broken and
+		what ends soon; see `site/gallery.py`
+	"""
+	frappe.has_permission("Connected App", "create", throw=True)
+	return gallery.gallery()
 
 
 @frappe.whitelist(methods=["POST"])

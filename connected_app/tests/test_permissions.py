@@ -40,6 +40,7 @@ TABLE = (
 	("my_connections", "GET", {}, 403, 200, 200, 200),
 	("connections", "GET", {}, 403, 403, 403, 200),
 	("provider_templates", "GET", {}, 403, 403, 403, 200),
+	("provider_gallery", "GET", {}, 403, 403, 403, 200),
 	("provider_settings", "POST", {"provider": "google"}, 403, 403, 403, 200),
 	("provider_differences", "GET", {}, 403, 403, 403, 200),
 	("make_key", "POST", {}, 403, 403, 403, 200),

@@ -1,0 +1,188 @@
+// The gallery: the Connected Apps of this site and how they are doing, and all providers that can be connected by name.
+(() => {
+	const { element, call } = connected_app;
+
+	// In the order in which they are shown.
+	const CATEGORIES = () => ({
+		mail: __("Mail"),
+		files: __("Files"),
+		calendar: __("Calendars"),
+		office: __("Office"),
+		crm: __("Customers (CRM)"),
+		accounting: __("Accounting"),
+		payments: __("Payments"),
+		commerce: __("Shops"),
+		marketplace: __("Marketplaces"),
+		marketing: __("Marketing"),
+		advertising: __("Advertising"),
+		social: __("Social Media"),
+		messaging: __("Messaging"),
+		meetings: __("Meetings"),
+		project: __("Projects"),
+		developer: __("Developer Tools"),
+		identity: __("Sign-In"),
+		hr: __("Human Resources"),
+		support: __("Customer Support"),
+		logistics: __("Logistics"),
+		health: __("Health and Fitness"),
+		banking: __("Banking"),
+		analytics: __("Analytics"),
+		cms: __("Websites (CMS)"),
+		signing: __("Signatures"),
+		education: __("Education"),
+		other: __("Others"),
+	});
+
+	const CONFIDENCE = () => ({
+		high: __("well documented"),
+		medium: __("from several sources"),
+		low: __("uncertain"),
+	});
+
+	frappe.pages["connections-gallery"].on_page_load = (wrapper) => {
+		const page = frappe.ui.make_app_page({ parent: wrapper, title: __("Providers"), single_column: true });
+		wrapper.gallery = new Gallery(page);
+	};
+
+	// What has been connected meanwhile is seen without a reload.
+	frappe.pages["connections-gallery"].on_page_show = (wrapper) => wrapper.gallery.load();
+
+	class Gallery {
+		constructor(page) {
+			page.set_primary_action(__("New Connected App"), () => frappe.new_doc("Connected App"), "add");
+			this.$apps = element("div");
+			this.$search = element("input", {
+				type: "search",
+				class: "form-control",
+				placeholder: __("Search by name"),
+				"aria-label": __("Search by name"),
+			}).on("input", () => this.show_providers());
+			this.$category = element("select", {
+				class: "form-control",
+				"aria-label": __("Category"),
+			}).on("change", () => this.show_providers());
+			this.$number = element("p", { class: "text-muted small mt-2", role: "status" });
+			this.$providers = element("div");
+			element(
+				"div",
+				{ class: "connections-gallery" },
+				this.$apps,
+				element("div", { class: "gallery-filters" }, this.$search, this.$category),
+				this.$number,
+				this.$providers
+			).appendTo(page.main);
+		}
+
+		async load() {
+			const found = await call("provider_gallery", {}, { type: "GET" });
+			if (!found) return;
+			Object.assign(this, found);
+			this.show_apps();
+			this.show_categories();
+			this.show_providers();
+		}
+
+		show_apps() {
+			this.$apps.empty();
+			if (!this.apps.length) return;
+			const cards = this.apps.map((app) => app_card(app));
+			this.$apps.append(
+				element("h4", { text: __("On this site") }),
+				element("ul", { class: "gallery-cards" }, ...cards)
+			);
+		}
+
+		show_categories() {
+			const chosen = this.$category.val();
+			const numbers = {};
+			for (const { category } of this.providers) numbers[category] = (numbers[category] || 0) + 1;
+			this.$category.empty().append(element("option", { value: "", text: __("All categories") }));
+			for (const [category, words] of Object.entries(CATEGORIES())) {
+				if (!numbers[category]) continue;
+				const text = `${words} (${numbers[category]})`;
+				this.$category.append(element("option", { value: category, text }));
+			}
+			this.$category.val(chosen || "");
+		}
+
+		show_providers() {
+			const categories = CATEGORIES();
+			const words = this.$search.val().toLocaleLowerCase().split(/\s+/).filter(Boolean);
+			const category = this.$category.val();
+			const found = this.providers.filter((provider) => {
+				if (category && provider.category !== category) return false;
+				const text = `${provider.name} ${provider.key} ${categories[provider.category]}`.toLocaleLowerCase();
+				return words.every((word) => text.includes(word));
+			});
+			this.$number.text(found.length === 1 ? __("1 provider") : __("{0} providers", [found.length]));
+			this.$providers.empty();
+			if (!found.length) this.$providers.append(nothing_found());
+			const of_site = {};
+			for (const { provider } of this.apps) of_site[provider] = (of_site[provider] || 0) + 1;
+			for (const [key, title] of Object.entries(categories)) {
+				const cards = found.filter((provider) => provider.category === key);
+				if (!cards.length) continue;
+				this.$providers.append(
+					element("h4", { text: title }),
+					element("ul", { class: "gallery-cards" }, ...cards.map((each) => provider_card(each, of_site)))
+				);
+			}
+		}
+	}
+
+	const nothing_found = () =>
+		element("p", {
+			text: __(
+				"No provider of that name is known. Any service with OAuth 2.0 can be connected: choose New Connected App, and fill in its addresses."
+			),
+		});
+
+	function app_card({ name, provider_name, enabled, total, broken, failing, ends_on }) {
+		const facts = [];
+		if (!enabled) facts.push(["gray", __("Disabled")]);
+		else if (!total) facts.push(["gray", __("Nobody is connected")]);
+		const working = total - broken - failing;
+		if (working) facts.push(["green", __("{0} connected", [working])]);
+		if (broken) facts.push(["red", __("{0} to reconnect", [broken])]);
+		if (failing) facts.push(["orange", __("{0} failing", [failing])]);
+		if (ends_on) facts.push(["orange", __("The first ends on {0}", [day(ends_on)])]);
+		const href = frappe.utils.get_form_link("Connected App", name);
+		const pills = facts.map(([colour, text]) =>
+			element("span", { class: `indicator-pill ${colour} connected-app-pill` }, element("span", { text }))
+		);
+		return element(
+			"li",
+			{},
+			element(
+				"a",
+				{ href, class: "gallery-card" },
+				element("span", { class: "gallery-name", text: provider_name }),
+				element("span", { class: "gallery-facts" }, ...pills)
+			)
+		);
+	}
+
+	function provider_card({ key, name, checked_on, checked_by, confidence, unsupported }, of_site) {
+		const parts = [element("span", { class: "gallery-name", text: name })];
+		if (of_site[key]) {
+			parts.push(element("span", { class: "small", text: __("Apps on this site: {0}", [of_site[key]]) }));
+		}
+		if (checked_on) {
+			const text = __("Checked {0}, {1}", [day(checked_on), CONFIDENCE()[confidence] || confidence]);
+			parts.push(element("span", { class: "small text-muted", text, title: checked_by.join(", ") }));
+		}
+		if (unsupported) {
+			parts.push(element("span", { class: "small", text: __("Cannot be connected: {0}", [unsupported]) }));
+			return element("li", {}, element("div", { class: "gallery-card unsupported" }, ...parts));
+		}
+		const click = () => frappe.new_doc("Connected App", { provider: key });
+		return element("li", {}, element("button", { type: "button", class: "gallery-card", click }, ...parts));
+	}
+
+	function day(date) {
+		const language = (frappe.boot.lang || "en").replace("_", "-");
+		return new Date(`${String(date).slice(0, 10)}T12:00:00`).toLocaleDateString(language, {
+			dateStyle: "medium",
+		});
+	}
+})();
