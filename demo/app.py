@@ -255,7 +255,7 @@ def create_app(page: Page) -> Flask:
 	def connect(browser: Browser) -> str:
 		if not browser.store.load():
 			browser.fill_in(request.form)
-		url, attempt = begin(*browser.settings(), context={"browser": digest(browser.id)})
+		url, attempt = begin(*browser.settings(), http=page.http, context={"browser": digest(browser.id)})
 		browser.attempts.put(attempt)
 		return url
 

@@ -101,3 +101,21 @@ def test_client_secret_jwt(http: Http) -> None:
 		with pytest.raises(ConfigurationError) as caught:
 			connect(running, provider, replace(client, client_secret=Secret(SECRET + "!")), http)
 		assert caught.value.code == "invalid_client"
+
+
+def test_pushed_requests(http: Http) -> None:
+	"""A provider that takes no other requests: the client proves itself when it pushes, and the flow goes through."""
+	features = {"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True}}
+	with settings(client_secret=str(SECRET), features=features) as (running, provider, client):
+		client = replace(client, client_secret=SECRET)
+		assert provider.metadata["require_pushed_authorization_requests"] is True
+		url, attempt = begin(provider, client, http=http)
+		assert str(attempt.state) not in url
+		landed = running.consent(url)
+		grant = complete(provider, client, attempt, dict(parse_qsl(urlsplit(landed).query)), http)
+		assert grant.account and grant.account.id == "alice"
+		with pytest.raises(ConfigurationError) as caught:
+			begin(provider, replace(client, client_secret=Secret("wrong")), http=http)
+		assert caught.value.code == "invalid_client"
+		refused = running.consent(begin(provider, replace(client, pushed_requests="never"), http=http)[0])
+		assert "error=invalid_request" in refused

@@ -54,8 +54,16 @@ def test_fields_and_labels() -> None:
 		(
 			checks.pushed_requests,
 			{"require_pushed_authorization_requests": True},
-			{},
-			"error authorization_uri",
+			{"pushed_requests": "never"},
+			"error pushed_requests",
+		),
+		(checks.pushed_requests, {"require_pushed_authorization_requests": True}, {}, ""),
+		(checks.pushed_requests, {}, {"pushed_requests": "always"}, "error pushed_requests"),
+		(
+			checks.pushed_requests,
+			{"pushed_authorization_request_endpoint": "https://p.example/par"},
+			{"pushed_requests": "always"},
+			"",
 		),
 		(checks.pushed_requests, {"require_pushed_authorization_requests": False}, {}, ""),
 		(checks.pushed_requests, {"require_pushed_authorization_requests": "true"}, {}, ""),

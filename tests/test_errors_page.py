@@ -41,7 +41,8 @@ def called(node: ast.Call) -> str:
 def literals(node: ast.expr) -> set[str]:
 	if isinstance(node, ast.IfExp):
 		return literals(node.body) | literals(node.orelse)
-	return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+	is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+	return {node.value.partition("/")[0]} if is_text else set()
 
 
 def modules() -> dict[str, ast.AST]:

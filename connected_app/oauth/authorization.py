@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import catalogue, grant_types, id_token, paths, token_endpoint, userinfo, wire
+from . import catalogue, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
@@ -66,15 +66,18 @@ def begin(
 	provider: Provider,
 	client: Client,
 	*,
+	http: Transport | None = None,
 	clock: Clock = utc_now,
 	lifetime: int = LIFETIME,
 	context: Mapping[str, str] | None = None,
 ) -> tuple[str, Attempt]:
 	"""Begin an attempt.
 
+	:param http: for a request that is pushed to the provider; the client proves itself then
 	:param lifetime: seconds until the attempt expires
 	:returns: the consent URL at the provider, and the attempt to keep
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`
+	:raises OAuthError: as `pushed.push`
 	"""
 	client.check_parameters()
 	quirks = provider.quirks
@@ -105,6 +108,10 @@ def begin(
 	if attempt.code_verifier:
 		parameters["code_challenge"] = code_challenge(attempt.code_verifier)
 		parameters["code_challenge_method"] = "S256"
+	if http and pushed.is_wanted(provider, client):
+		if request_uri := pushed.push(provider, client, parameters, http):
+			# RFC 9126 4: nothing else is read.
+			parameters = {"client_id": client.client_id, "request_uri": request_uri}
 	named = {quirks.rename.get(name, name): value for name, value in parameters.items()}
 	# A space as %20, which everybody reads, and not as +, which Apple does not.
 	query = urlencode(named, quote_via=quote)

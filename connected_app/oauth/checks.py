@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, id_token, token_endpoint
+from . import authorization, client_auth, discovery, id_token, pushed, token_endpoint
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -189,15 +189,22 @@ def code_flow(subject: Subject) -> Iterator[Finding]:
 
 def pushed_requests(subject: Subject) -> Iterator[Finding]:
 	"""RFC 9126 5."""
-	if subject.provider.metadata.get("require_pushed_authorization_requests") is True:
+	required = subject.provider.metadata.get("require_pushed_authorization_requests") is True
+	if required and subject.client.pushed_requests == "never":
 		yield Finding(
 			"error",
 			"pushed_requests",
-			"authorization_uri",
-			Sentence(
-				"The provider takes only authorization requests that are pushed to it first, which this site cannot do."
-			),
-			Sentence("Ask the provider to allow this client requests through the browser."),
+			"pushed_requests",
+			Sentence("The provider takes only authorization requests that are pushed to it first."),
+			Sentence("Set Pushed Requests to Automatic."),
+		)
+	elif subject.client.pushed_requests == "always" and not pushed.endpoint(subject.provider):
+		yield Finding(
+			"error",
+			"pushed_requests",
+			"pushed_requests",
+			Sentence("The provider publishes no endpoint for pushed authorization requests."),
+			Sentence("Use Get OpenID Configuration, or set Pushed Requests to Automatic."),
 		)
 
 
@@ -455,7 +462,9 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 	try:
 		reply: Reply = subject.ask(
 			provider.authorization_uri,
-			lambda: subject.http.get(authorization.begin(provider, client)[0], {"Accept": "text/html"}),
+			lambda: subject.http.get(
+				authorization.begin(provider, client, http=subject.http)[0], {"Accept": "text/html"}
+			),
 		)
 	except OAuthError as error:
 		yield from _passed_on(subject, "endpoint", "authorization_uri", error)

@@ -42,6 +42,7 @@ class Client:
 	:param use_pkce: RFC 7636, always S256
 	:param signing_key: that of this client at the provider, by which it signs assertions
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
+	:param pushed_requests: "automatic", "always" or "never": whether requests are pushed to the provider (RFC 9126)
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
 	:param leeway: seconds before expiry at which a token is refreshed
 	"""
@@ -53,6 +54,7 @@ class Client:
 	scopes: tuple[str, ...] = ()
 	use_pkce: bool = True
 	authentication: str = "automatic"
+	pushed_requests: str = "automatic"
 	authorization_parameters: Mapping[str, str] = field(default_factory=dict)
 	leeway: int = 30
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import frappe
 
-from connected_app.oauth import authorization, catalogue
+from connected_app.oauth import authorization, catalogue, pushed
 from connected_app.oauth.grant import Grant
 from connected_app.site import settings
 from connected_app.site.access import check_may_connect, return_address
@@ -30,16 +30,21 @@ def begin(app: AppSettings, success_uri: str | None = None) -> str:
 	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
 
 	:raises frappe.PermissionError:
-	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `attempt_store_unavailable`
+	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `attempt_store_unavailable`, and as
+		`oauth.pushed.push`
 	"""
 	try:
 		check_may_connect(app)
 	except frappe.PermissionError:
 		announce("connect_failed", ConnectionKey.of_user(app.name, frappe.session.user), "not_allowed")
 		raise
+	if pushed.is_wanted(app.provider, app.client):
+		# The client proves itself already here.
+		app = settings.read(app.name, with_secret=True)
 	url, attempt = authorization.begin(
 		app.provider,
 		app.client,
+		http=http(),
 		context={
 			"connected_app": app.name,
 			"user": frappe.session.user,

@@ -116,6 +116,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		scopes=scopes(row),
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
+		pushed_requests=(row.pushed_requests or "Automatic").lower(),
 		authorization_parameters=authorization_parameters(row),
 		leeway=cint(row.leeway),
 	)

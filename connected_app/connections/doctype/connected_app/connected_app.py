@@ -72,6 +72,7 @@ class ConnectedApp(SecretKeeper):
 		provider_metadata: DF.Code | None
 		provider_name: DF.Data
 		published_keys: DF.Code | None
+		pushed_requests: DF.Literal["Automatic", "Always", "Never"]
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
 		refresh_ahead: DF.Int

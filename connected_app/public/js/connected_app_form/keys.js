@@ -93,8 +93,12 @@
 			primary_action_label: is_pasted ? __("Take This Key") : __("Make a New Key"),
 			async primary_action(values) {
 				const method = is_pasted ? "bring_key" : "make_key";
-				// What is refused is said by the server, and the dialog stays.
-				await call(method, { connected_app: frm.doc.name, ...values }, { freeze: true });
+				try {
+					await call(method, { connected_app: frm.doc.name, ...values }, { freeze: true });
+				} catch (error) {
+					// Frappe has shown the reason already, and the dialog stays.
+					return;
+				}
 				dialog.hide();
 				await frm.reload_doc();
 				frm.scroll_to_field("keys_html");

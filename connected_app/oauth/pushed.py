@@ -1,0 +1,77 @@
+"""Pushed authorization requests (RFC 9126): the request goes to the provider directly, and the browser carries its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from . import token_endpoint
+from .catalogue import error
+from .client import Client
+from .errors import OAuthError, Sentence
+from .net import check_web_address
+from .provider import Provider, missing
+
+if TYPE_CHECKING:
+	from .net import Transport
+
+LONGEST_REQUEST_URI = 1000
+
+
+def endpoint(provider: Provider) -> str:
+	"""Where the provider takes requests; empty where its metadata name no such endpoint (RFC 9126 5)."""
+	found = provider.metadata.get("pushed_authorization_request_endpoint")
+	return found if isinstance(found, str) else ""
+
+
+def is_required(provider: Provider, client: Client) -> bool:
+	"""Whether no other request than a pushed one will do."""
+	return client.pushed_requests != "never" and (
+		client.pushed_requests == "always"
+		or provider.metadata.get("require_pushed_authorization_requests") is True
+	)
+
+
+def is_wanted(provider: Provider, client: Client) -> bool:
+	"""Whether a request is to be pushed: Automatic does so wherever the provider offers it."""
+	return is_required(provider, client) or (
+		client.pushed_requests == "automatic" and bool(endpoint(provider))
+	)
+
+
+def push(provider: Provider, client: Client, parameters: Mapping[str, str], http: Transport) -> str:
+	"""The name under which the provider keeps the request (`request_uri`, RFC 9126 2.2).
+
+	Empty where it does not take the request and need not be asked like this: what is wrong shows at its consent page, or
+	later. Some offer the endpoint to all and open it to few.
+
+	:param parameters: of the authorization request
+	:raises OAuthError: as `token_endpoint.request`, where the request has to be pushed
+	"""
+	try:
+		return _push(provider, client, parameters, http)
+	except OAuthError:
+		if is_required(provider, client):
+			raise
+		return ""
+
+
+def _push(provider: Provider, client: Client, parameters: Mapping[str, str], http: Transport) -> str:
+	url = endpoint(provider)
+	if not url:
+		raise missing(Sentence("Pushed Authorization Request Endpoint"))
+	check_web_address(url)
+	exchange = token_endpoint.authenticated_request(provider, client, url, parameters, http)
+	answer = token_endpoint.read(exchange.reply)
+	if answer.get("error") or exchange.reply.status >= 400:
+		raise token_endpoint.error_from(
+			answer,
+			exchange.reply,
+			sent=exchange.sent,
+			quirks=provider.quirks,
+			grant_type="authorization_code",
+		)
+	request_uri = answer.get("request_uri")
+	if not isinstance(request_uri, str) or not 0 < len(request_uri) <= LONGEST_REQUEST_URI:
+		raise error("response_invalid/unreadable")
+	return request_uri
