@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import jwt
 import pytest
 
 from connected_app.oauth import (
@@ -119,3 +120,22 @@ def test_pushed_requests(http: Http) -> None:
 		assert caught.value.code == "invalid_client"
 		refused = running.consent(begin(provider, replace(client, pushed_requests="never"), http=http)[0])
 		assert "error=invalid_request" in refused
+
+
+def test_resources(http: Http) -> None:
+	"""RFC 8707: the access token is a JWT for the API alone, and so is the refreshed one; another API is refused."""
+	features = {"resourceIndicators": {"enabled": True}}
+	api = "https://api.example/accounts"
+	with settings(client_secret=str(SECRET), features=features) as (running, provider, client):
+		client = replace(
+			client, client_secret=SECRET, scopes=("openid", "offline_access", "read"), resources=(api,)
+		)
+		grant = connect(running, provider, client, http)
+		session = renewed(provider, client, grant, http)
+		for token in (grant.access_token, session.token["access_token"]):
+			claims = jwt.decode(token, options={"verify_signature": False})
+			assert (claims["aud"], claims["scope"]) == (api, "read")
+		again = connect(running, provider, client, http)
+		with pytest.raises(ConfigurationError) as caught:
+			renewed(provider, replace(client, resources=("https://api.example/others",)), again, http)
+		assert caught.value.code == "invalid_target"

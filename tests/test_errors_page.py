@@ -42,7 +42,7 @@ def literals(node: ast.expr) -> set[str]:
 	if isinstance(node, ast.IfExp):
 		return literals(node.body) | literals(node.orelse)
 	is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-	return {node.value.partition("/")[0]} if is_text else set()
+	return {node.value} if is_text else set()
 
 
 def modules() -> dict[str, ast.AST]:

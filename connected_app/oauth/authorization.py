@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ def begin(
 	:param http: for a request that is pushed to the provider; the client proves itself then
 	:param lifetime: seconds until the attempt expires
 	:returns: the consent URL at the provider, and the attempt to keep
-	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`
+	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`
 	:raises OAuthError: as `pushed.push`
 	"""
 	client.check_parameters()
@@ -94,7 +94,7 @@ def begin(
 		expires_at=clock() + timedelta(seconds=lifetime),
 		context=context or {},
 	)
-	parameters = {
+	parameters: dict[str, str | Sequence[str]] = {
 		**client.authorization_parameters,
 		"response_type": "code",
 		"client_id": client.client_id,
@@ -103,6 +103,8 @@ def begin(
 	}
 	if client.scopes:
 		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.scopes)
+	if client.resources:
+		parameters["resource"] = list(client.resources)
 	if attempt.nonce:
 		parameters["nonce"] = str(attempt.nonce)
 	if attempt.code_verifier:
@@ -114,7 +116,7 @@ def begin(
 			parameters = {"client_id": client.client_id, "request_uri": request_uri}
 	named = {quirks.rename.get(name, name): value for name, value in parameters.items()}
 	# A space as %20, which everybody reads, and not as +, which Apple does not.
-	query = urlencode(named, quote_via=quote)
+	query = urlencode(named, doseq=True, quote_via=quote)
 	before, hash_sign, fragment = uri.partition("#")
 	separator = "&" if urlsplit(before).query else "" if before.endswith("?") else "?"
 	return f"{before}{separator}{query}{hash_sign}{fragment}", attempt

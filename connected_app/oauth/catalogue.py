@@ -606,6 +606,14 @@ CATALOGUE = {
 		"An administrator",
 		"Renew it, or paste the key without it.",
 	),
+	"resource_invalid": Entry(
+		ConfigurationError,
+		"{0} is no address of a resource.",
+		"Enter an absolute address without # in each line of Resources, as the provider's documentation has it.",
+		"A line of Resources is not an absolute address, or has a fragment (RFC 8707 2).",
+		"An administrator",
+		"Correct *Resources*.",
+	),
 	"parameter_reserved": Entry(
 		ConfigurationError,
 		"Query Parameters may not contain {0}.",
@@ -680,7 +688,7 @@ CATALOGUE = {
 	"invalid_target": Entry(
 		ConfigurationError,
 		"The provider refused the request: {0}",
-		"Check the Query Parameters.",
+		"Check Resources and the Query Parameters.",
 		"The provider does not know the resource or audience asked for.",
 		"An administrator",
 		"Check Query Parameters.",
@@ -696,7 +704,7 @@ CATALOGUE = {
 	"invalid_resource": Entry(
 		ConfigurationError,
 		"The provider refused the request: {0}",
-		"Check the Query Parameters.",
+		"Check Resources and the Query Parameters.",
 		"The provider does not know the resource asked for.",
 		"An administrator",
 		"Check Query Parameters.",

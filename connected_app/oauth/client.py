@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from . import catalogue
 from .keys import SigningKey
 from .provider import Provider
-from .redact import Secret
+from .redact import Secret, printable
 
 # Parameters that the protocol itself sets: an admin's row must not replace them (core-defects 7).
 RESERVED_PARAMETERS = frozenset(
@@ -39,6 +40,7 @@ class Client:
 	"""A client that is registered at a provider.
 
 	:param scopes: asked for at authorization
+	:param resources: the APIs that tokens are for (RFC 8707), absolute addresses without a fragment
 	:param use_pkce: RFC 7636, always S256
 	:param signing_key: that of this client at the provider, by which it signs assertions
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
@@ -52,6 +54,7 @@ class Client:
 	signing_key: SigningKey | None = None
 	redirect_uri: str = ""
 	scopes: tuple[str, ...] = ()
+	resources: tuple[str, ...] = ()
 	use_pkce: bool = True
 	authentication: str = "automatic"
 	pushed_requests: str = "automatic"
@@ -60,10 +63,22 @@ class Client:
 
 	def check_parameters(self) -> None:
 		"""
-		:raises ConfigurationError: `parameter_reserved`
+		:raises ConfigurationError: `parameter_reserved`, `resource_invalid`
 		"""
+		for resource in self.resources:
+			if not _is_absolute(resource):
+				raise catalogue.error("resource_invalid", printable(resource, 100))
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.authorization_parameters)):
 			raise catalogue.error("parameter_reserved", ", ".join(reserved))
+
+
+def _is_absolute(resource: str) -> bool:
+	"""RFC 8707 2; RFC 3986 4.3"""
+	try:
+		parts = urlsplit(resource)
+	except ValueError:
+		return False
+	return bool(parts.scheme and (parts.netloc or parts.path)) and "#" not in resource
 
 
 class Settings(NamedTuple):

@@ -35,6 +35,7 @@ from urllib3.exceptions import HTTPError
 from . import catalogue
 from .errors import OAuthError
 from .redact import printable, strip_chain
+from .shape import Fields
 
 _current = threading.local()
 # Of `Http.proxy`: that of the environment.
@@ -109,15 +110,15 @@ class Transport(Protocol):
 
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply: ...
 
-	def post(self, url: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Reply: ...
+	def post(self, url: str, data: Fields, headers: Mapping[str, str] | None = None) -> Reply: ...
 
 	def send(
 		self,
 		method: str,
 		url: str,
 		*,
-		params: Mapping[str, str] | None = None,
-		data: Mapping[str, str] | None = None,
+		params: Fields | None = None,
+		data: Fields | None = None,
 		json: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Reply: ...
@@ -331,7 +332,7 @@ class Http:
 			reply = self._send("GET", url, None, headers)
 		return reply
 
-	def post(self, url: str, data: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Reply:
+	def post(self, url: str, data: Fields, headers: Mapping[str, str] | None = None) -> Reply:
 		"""POST `data` as a form to `url`; redirects are never followed. Raises as `get` does."""
 		return self.send("POST", url, data=data, headers=headers)
 
@@ -340,8 +341,8 @@ class Http:
 		method: str,
 		url: str,
 		*,
-		params: Mapping[str, str] | None = None,
-		data: Mapping[str, str] | None = None,
+		params: Fields | None = None,
+		data: Fields | None = None,
 		json: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Reply:
@@ -357,10 +358,10 @@ class Http:
 		self,
 		method: str,
 		url: str,
-		data: Mapping[str, str] | None,
+		data: Fields | None,
 		headers: Mapping[str, str] | None,
 		*,
-		params: Mapping[str, str] | None = None,
+		params: Fields | None = None,
 		json: Any = None,
 	) -> Reply:
 		self.policy.check_url(url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from . import token_endpoint
@@ -11,6 +10,7 @@ from .client import Client
 from .errors import OAuthError, Sentence
 from .net import check_web_address
 from .provider import Provider, missing
+from .shape import Fields
 
 if TYPE_CHECKING:
 	from .net import Transport
@@ -39,7 +39,7 @@ def is_wanted(provider: Provider, client: Client) -> bool:
 	)
 
 
-def push(provider: Provider, client: Client, parameters: Mapping[str, str], http: Transport) -> str:
+def push(provider: Provider, client: Client, parameters: Fields, http: Transport) -> str:
 	"""The name under which the provider keeps the request (`request_uri`, RFC 9126 2.2).
 
 	Empty where it does not take the request and need not be asked like this: what is wrong shows at its consent page, or
@@ -56,7 +56,7 @@ def push(provider: Provider, client: Client, parameters: Mapping[str, str], http
 		return ""
 
 
-def _push(provider: Provider, client: Client, parameters: Mapping[str, str], http: Transport) -> str:
+def _push(provider: Provider, client: Client, parameters: Fields, http: Transport) -> str:
 	url = endpoint(provider)
 	if not url:
 		raise missing(Sentence("Pushed Authorization Request Endpoint"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+# The fields of a request; of a list each part is sent under the same name.
+Fields = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

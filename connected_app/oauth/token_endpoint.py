@@ -18,7 +18,7 @@ from .grant import refresh_token_of
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Secret, as_secrets, printable, redact
-from .shape import Shape
+from .shape import Fields, Shape
 
 if TYPE_CHECKING:
 	from .net import Transport
@@ -49,7 +49,7 @@ NOT_ALLOWED = {
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
 # Fields of a request that are no secrets; all others are.
-PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint"})
+PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint", "resource"})
 
 
 # A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
@@ -72,7 +72,7 @@ def authenticated_request(
 	provider: Provider,
 	client: Client,
 	url: str,
-	form: Mapping[str, str],
+	form: Fields,
 	http: Transport,
 	*,
 	shape: Shape | None = None,
@@ -83,23 +83,23 @@ def authenticated_request(
 	:param shape: how it is sent; a POST of a form by default
 	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
 	"""
-	fields: dict[str, str] = {key: Secret(value) for key, value in form.items()}
+	proof: dict[str, str] = {}
 	headers: dict[str, str] = {}
-	authenticate(provider, client, fields, headers)
-	return sent(provider, url, fields, headers, http, shape or Shape())
+	authenticate(provider, client, proof, headers)
+	return sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape or Shape())
 
 
 def sent(
 	provider: Provider,
 	url: str,
-	fields: Mapping[str, str],
+	fields: Fields,
 	headers: Mapping[str, str],
 	http: Transport,
 	shape: Shape,
 ) -> Exchange:
 	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
 	quirks = provider.quirks
-	secrets = [value for key, value in fields.items() if key not in PUBLIC]
+	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
 	secrets += [Secret(value.partition(" ")[2]) for value in headers.values()]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
 	reply = wire.send(shape, url, named, {**quirks.headers, **headers}, http)
@@ -135,7 +135,9 @@ def request(
 	address = wire.address(url, said or {}, quirks.hosts)
 	if address is None:
 		raise missing(Sentence("Token URI"))
-	exchange = authenticated_request(provider, client, address, form, http, shape=quirks.token_request)
+	# RFC 8707 2.2: the token is for the same APIs as the consent.
+	fields: Fields = {**form, "resource": list(client.resources)} if client.resources else form
+	exchange = authenticated_request(provider, client, address, fields, http, shape=quirks.token_request)
 	return _answer(provider, exchange, form.get("grant_type", ""))
 
 

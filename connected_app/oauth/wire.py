@@ -12,7 +12,7 @@ from . import catalogue
 from .paths import at
 from .provider import Quirks
 from .redact import Secret, printable
-from .shape import Shape
+from .shape import Fields, Shape
 
 if TYPE_CHECKING:
 	from .net import Reply, Transport
@@ -31,9 +31,7 @@ UNITS = {
 }
 
 
-def send(
-	shape: Shape, url: str, fields: Mapping[str, str], headers: Mapping[str, str], http: Transport
-) -> Reply:
+def send(shape: Shape, url: str, fields: Fields, headers: Mapping[str, str], http: Transport) -> Reply:
 	"""Send `fields` to `url`. Redirects are not followed. Raises as `net.Http.send`."""
 	headers = {**shape.headers, **headers}
 	if (shape.method, shape.body) == ("POST", "form"):

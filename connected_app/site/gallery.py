@@ -14,7 +14,6 @@ from frappe.query_builder.functions import Count, Min
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.templates import Template
 from connected_app.site import templates
-from connected_app.site.rows import naive
 
 # A connection that ends within this time is worth a word.
 SOON = timedelta(days=14)
@@ -57,7 +56,8 @@ def _apps() -> list[dict[str, Any]]:
 	by_app = defaultdict(list)
 	for row in _connections():
 		by_app[row.connected_app].append(row)
-	known, soon = templates.all_templates(), naive(utc_now() + SOON)
+	known = templates.all_templates()
+	soon = (utc_now() + SOON).replace(tzinfo=None)
 	for app in apps:
 		rows = by_app[app.name]
 		numbers = {row.status: row.number for row in rows}
@@ -76,7 +76,7 @@ def _connections() -> list[Any]:
 	cache = DocType("Token Cache")
 	# The service principal needs no refresh token.
 	cannot_be_renewed = (cache.user != "") & (cache.refresh_token.isnull() | (cache.refresh_token == ""))
-	return (
+	found: list[Any] = (
 		frappe.qb.from_(cache)
 		.select(
 			cache.connected_app,
@@ -90,6 +90,7 @@ def _connections() -> list[Any]:
 		.groupby(cache.connected_app, cache.status)
 		.run(as_dict=True)
 	)
+	return found
 
 
 def _ends(row: Any, lasts_days: int | None) -> list[datetime]:

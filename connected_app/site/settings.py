@@ -114,6 +114,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		signing_key=_signing_key(row) if with_secret else None,
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
+		resources=tuple(line.strip() for line in (row.resources or "").splitlines() if line.strip()),
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
 		pushed_requests=(row.pushed_requests or "Automatic").lower(),

@@ -247,6 +247,9 @@ class TestKeys(Case):
 			self.app.save()
 			frappe.db.commit()
 			url = self.alice.ask("authorize", connected_app=self.app.name, success_uri="/me")
+			# The provider offers it, so that the request is pushed, signed as well.
+			self.assertIn("request_uri=", url)
+			self.assertNotIn("state=", url)
 			landed = self.alice.visit(running.consent(url))
 			self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
 			self.assertEqual(self.ask("use_new_key").status_code, 200)

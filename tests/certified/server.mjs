@@ -59,6 +59,17 @@ const configuration = {
 	}),
 };
 
+// Functions cannot be said in JSON: each API has access tokens of its own, as JWTs.
+if (configuration.features.resourceIndicators) {
+	configuration.features.resourceIndicators.getResourceServerInfo = (ctx, resource) => ({
+		scope: "read",
+		audience: resource,
+		accessTokenFormat: "jwt",
+		jwt: { sign: { alg: "RS256" } },
+	});
+	configuration.features.resourceIndicators.useGrantedResource = () => true;
+}
+
 // The issuer contains the port, so the port is taken before the provider is made.
 const server = createServer();
 server.listen(Number(env.PORT || 0), "127.0.0.1", () => {

@@ -78,6 +78,7 @@ class ConnectedApp(SecretKeeper):
 		refresh_ahead: DF.Int
 		refresh_idle_after: DF.Int
 		refresh_in_background: DF.Check
+		resources: DF.SmallText | None
 		revocation_uri: DF.Data | None
 		role_for_scripts: DF.Link | None
 		scope_on_refresh: DF.Literal["Omit", "Granted"]

@@ -1,0 +1,86 @@
+"""Resource indicators (RFC 8707): for which APIs a token is."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from connected_app.oauth import (
+	CLIENT_CREDENTIALS,
+	ConfigurationError,
+	Http,
+	Refresher,
+	Settings,
+	begin,
+	revoke,
+	token_endpoint,
+)
+
+from .helpers import Clock, a_grant, changed
+from .hostile import Hostile, as_json
+from .stores import MemoryStore
+
+RESOURCES = ("https://api.example/accounts", "https://api.example/payments?x=1", "urn:example:files")
+
+
+@pytest.fixture
+def bound(config: Settings, server: Hostile) -> Settings:
+	server.script("/token", as_json({"access_token": "a"}))
+	return changed(
+		config,
+		resources=RESOURCES,
+		authorization_uri=server.url + "/authorize",
+		redirect_uri="https://site.example/cb",
+	)
+
+
+def sent(server: Hostile) -> list[str]:
+	return parse_qs(server.requests[-1].body.decode()).get("resource", [])
+
+
+def test_authorization_request(bound: Settings) -> None:
+	"""2.1: one parameter for each."""
+	assert parse_qs(urlsplit(begin(*bound)[0]).query)["resource"] == list(RESOURCES)
+
+
+def test_token_requests(bound: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	"""2.2: the code, the refresh token and the client's own grant; nothing else has them."""
+	token_endpoint.request(*bound, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert sent(server) == list(RESOURCES)
+	for grant_type in ({}, {"grant_type": CLIENT_CREDENTIALS}):
+		store = MemoryStore(a_grant(expires_at=clock()))
+		Refresher(*bound, store, http, clock, **grant_type).current()  # type: ignore[arg-type]
+		assert sent(server) == list(RESOURCES)
+	server.script("/revoke", as_json({}))
+	revoke(*changed(bound, revocation_uri=server.url + "/revoke"), a_grant(), http)
+	assert server.to("/revoke") and sent(server) == []
+	token_endpoint.request(
+		*changed(bound, resources=()), {"grant_type": "authorization_code", "code": "c"}, http
+	)
+	assert sent(server) == []
+
+
+def test_pushed(bound: Settings, server: Hostile, http: Http) -> None:
+	"""RFC 9126: in the pushed request, and no longer in the address."""
+	server.script("/par", as_json({"request_uri": "urn:x"}, 201))
+	metadata = {"pushed_authorization_request_endpoint": server.url + "/par"}
+	url, _attempt = begin(*changed(bound, metadata=metadata), http=http)
+	assert "resource" not in url and sent(server) == list(RESOURCES)
+
+
+@pytest.mark.parametrize(
+	"resource", ["accounts", "/accounts", "https://api.example/#x", "https:", "http://[", "a b"]
+)
+def test_no_address(resource: str, bound: Settings) -> None:
+	with pytest.raises(ConfigurationError) as caught:
+		begin(*changed(bound, resources=(RESOURCES[0], resource)))
+	assert caught.value.code == "resource_invalid" and resource in str(caught.value)
+
+
+def test_refused(bound: Settings, server: Hostile, http: Http) -> None:
+	"""2: `invalid_target` is an administrator's, who reads which address was meant."""
+	server.script("/token", as_json({"error": "invalid_target", "error_description": RESOURCES[0]}, 400))
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(*bound, {"grant_type": "refresh_token", "refresh_token": "r"}, http)
+	assert caught.value.code == "invalid_target" and RESOURCES[0] in str(caught.value)
