@@ -120,6 +120,8 @@ class SQLiteGrantStore:
 		with self.database.connection() as connection:
 			return self._read(connection)
 
+	load_all = load
+
 	@contextmanager
 	def exclusive(self) -> Iterator[SQLiteSlot]:
 		with self.database.connection() as connection:

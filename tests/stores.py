@@ -47,6 +47,8 @@ class MemoryStore:
 	def load(self) -> Grant | None:
 		return self.grant
 
+	load_all = load
+
 	@contextmanager
 	def exclusive(self) -> Iterator[MemorySlot]:
 		with self.lock:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,9 @@ import requests
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import (
+	Account,
 	ConfigurationError,
+	Grant,
 	Http,
 	ReconnectRequired,
 	Refresher,
@@ -26,6 +28,7 @@ from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant, changed
 from .hostile import Answer, Hostile, Request, as_json
 from .stores import MemoryStore
 
+EXTRA = {"realm_id": Secret("4620816365")}
 SECRET_BODY = {"secret": "of-the-request"}
 
 
@@ -313,6 +316,54 @@ def test_netrc_does_not_replace_the_token(
 	netrc.chmod(0o600)
 	monkeypatch.setenv("NETRC", str(netrc))
 	assert session.get(server.script("/api", api(ACCESS_TOKEN))).ok
+
+
+def test_connection(config: Settings, http: Http, clock: Clock, server: Hostile) -> None:
+	"""What is known besides the tokens: read when it is asked for, and again when the token was renewed."""
+	account = Account(id="7", name="alice@example.com")
+	store = MemoryStore(a_grant(extra=EXTRA, account=account, scopes=("read",)))
+	session = Session(Refresher(*config, store, http, clock))
+	known = session.connection
+	assert (known["realm_id"], known.get("shop"), dict(known)) == ("4620816365", None, EXTRA)
+	assert (known.account_id, known.account_name, known.scopes) == ("7", "alice@example.com", ("read",))
+	assert "4620816365" not in repr(known)
+	with pytest.raises(TypeError):
+		known["realm_id"] = "1"  # type: ignore[index]
+	with pytest.raises(TypeError):
+		known.said["realm_id"] = "1"  # type: ignore[index]
+	with pytest.raises(FrozenInstanceError):
+		known.account_id = "8"  # type: ignore[misc]
+	assert session.connection is known
+	server.script("/token", as_json({"access_token": "second", "expires_in": 60}))
+	session.refresh_token()
+	assert session.connection.expires_at == clock() + timedelta(seconds=60)
+	assert session.connection["realm_id"] == "4620816365"
+
+
+def test_connection_is_read_when_it_is_needed(
+	config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""A store that leaves out what a session seldom needs is asked for it where a header of the API has it."""
+	whole = a_grant(extra=EXTRA)
+
+	class Lean(MemoryStore):
+		asked = 0
+
+		def load(self) -> Grant | None:
+			return replace(whole, extra={})
+
+		def load_all(self) -> Grant | None:
+			self.asked += 1
+			return whole
+
+	store, url = Lean(whole), server.script("/api", as_json({}))
+	provider, client = config
+	for header, asked in (("{client_id}", 0), ("{client_id}/{realm_id}", 1)):
+		quirks = replace(provider.quirks, api_headers={"X-Company": header})
+		session = Session(Refresher(replace(provider, quirks=quirks), client, store, http, clock))
+		assert session.get(url).ok and session.get(url).ok
+		assert store.asked == asked
+	assert server.requests[-1].headers["x-company"] == f"{client.client_id}/4620816365"
 
 
 def test_refresh_token_method(session: Session, server: Hostile) -> None:

@@ -15,6 +15,7 @@ from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
 from . import catalogue, dead_grants, wire
+from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
@@ -42,6 +43,7 @@ class Session(OAuth2Session):
 	"""
 
 	_token: dict[str, Any] | None
+	_connection: Connection | None
 
 	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
 		# Not by OAuth2Session's own: making its adapters and its oauthlib client takes longer than all else that a
@@ -61,6 +63,18 @@ class Session(OAuth2Session):
 	@cached_property
 	def _client(self) -> WebApplicationClient:
 		return WebApplicationClient(self.refresher.client.client_id, token=self.token)
+
+	@property
+	def connection(self) -> Connection:
+		"""What is known of the connection besides its tokens. It is read when it is first asked for, and again after the
+		token was renewed.
+
+		:raises OAuthError: as the store does
+		"""
+		if self._connection is None:
+			with self.errors():
+				self._connection = Connection.of(self.refresher.store.load_all() or self._grant)
+		return self._connection
 
 	@property
 	def token(self) -> dict[str, Any]:
@@ -143,7 +157,7 @@ class Session(OAuth2Session):
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self._grant:
 			self._grant = grant
-			self._token = None
+			self._token = self._connection = None
 			# Made again when somebody asks for it.
 			vars(self).pop("_client", None)
 		return grant
@@ -161,7 +175,9 @@ class Session(OAuth2Session):
 	) -> requests.Response:
 		quirks = self.refresher.provider.quirks
 		if quirks.api_headers:
-			values = {**self._grant.extra, "client_id": self.refresher.client.client_id}
+			values = {"client_id": self.refresher.client.client_id}
+			if any(wire.placeholders(text) - values.keys() for text in quirks.api_headers.values()):
+				values |= self.connection
 			headers = {**wire.fields(quirks.api_headers, values), **(headers or {})}
 		proxy_for = getattr(self.refresher.http, "proxy_for", None)
 		if proxy_for and (proxy := proxy_for(url)):
@@ -224,7 +240,7 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 	by what the others are copied."""
 	session = OAuth2Session()
 	pooled(session)
-	fixed: dict[str, Any] = {"_token": None}
+	fixed: dict[str, Any] = {"_token": None, "_connection": None}
 	own: dict[str, Callable[[], Any]] = {}
 	for name, value in vars(session).items():
 		if isinstance(value, RequestsCookieJar):

@@ -61,7 +61,11 @@ class GrantStore(Protocol):
 	"""Where the grant of one owner for one client is kept."""
 
 	def load(self) -> Grant | None:
-		"""The grant as this caller sees it; may be older than what others stored just now."""
+		"""The grant as this caller sees it; may be older than what others stored just now, and without what a session
+		seldom needs: refresh token, scopes, account and `extra`."""
+
+	def load_all(self) -> Grant | None:
+		"""As `load`, with scopes, account and `extra`."""
 
 	def exclusive(self) -> AbstractContextManager[LockedGrant]:
 		"""Wait for a refresh that is under way, then give the latest stored state, exclusively."""

@@ -59,6 +59,11 @@ def filled(text: str, values: Mapping[str, str], *, encode: bool = False) -> str
 	return Secret(done) if names else done
 
 
+def placeholders(text: str) -> set[str]:
+	"""The names of the placeholders in `text`."""
+	return set(_PLACEHOLDER.findall(text))
+
+
 def known(text: str, values: Mapping[str, str]) -> str:
 	"""`text` with the `{name}`s that are known replaced, and the others left: in GraphQL, braces have another meaning."""
 	return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)

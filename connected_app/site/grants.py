@@ -96,6 +96,13 @@ class TokenCacheStore:
 				recent.note(self.key, grant)
 		return grant
 
+	def load_all(self) -> Grant | None:
+		"""As `load`, with what it leaves out but for the refresh token."""
+		grant = self.load()
+		if grant is None or recent.is_whole(self.key):
+			return grant
+		return rows.with_details(self.key, grant)
+
 	@contextmanager
 	def exclusive(self) -> Iterator[LockedTokenCache]:
 		"""

@@ -28,6 +28,12 @@ def find(key: ConnectionKey) -> Grant | None:
 	return known.grant if known else None
 
 
+def is_whole(key: ConnectionKey) -> bool:
+	"""Whether the grant was stored, or read under the lock: with all that a session does without."""
+	known = _known().get(key)
+	return bool(known and known.row)
+
+
 def of_row(name: str) -> Grant | None:
 	"""The grant of a row that was locked. A request may have an older view of that row."""
 	return next((known.grant for known in _known().values() if name and known.row == name), None)

@@ -48,6 +48,9 @@ READ = """
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
 """
+READ_DETAILS = (
+	"select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at` from `tabToken Cache` c"
+)
 STATE = (
 	"status",
 	"account_id",
@@ -152,14 +155,33 @@ def read_whole(name: str, state: Any) -> Grant | None:
 	grant = _grant(rows[0]) if rows else None
 	if grant is None:
 		return None
+	return replace(
+		_detailed(grant, name, state),
+		refresh_token=_secret(name, "refresh_token"),
+		refresh_token_unread=False,
+		rejected_at=aware(state.rejected_at),
+	)
+
+
+def with_details(key: ConnectionKey, grant: Grant) -> Grant:
+	"""`grant`, as `read` gives it, with scopes, account, end and `extra`, as this transaction sees them.
+
+	:raises ReconnectRequired: `secret_unreadable`
+	"""
+	found = find(READ_DETAILS, key)
+	if not found:
+		return grant
+	name, account_id, account_name, ends = found[0]
+	details = frappe._dict(account_id=account_id, account_name=account_name, refresh_expires_at=ends)
+	return _detailed(grant, name, details)
+
+
+def _detailed(grant: Grant, name: str, state: Any) -> Grant:
 	extra = _secret(name, "extra")
 	return replace(
 		grant,
-		refresh_token=_secret(name, "refresh_token"),
-		refresh_token_unread=False,
 		scopes=tuple(frappe.db.sql(READ_SCOPES, (name,), pluck=True)),  # nosemgrep
 		account=Account(id=state.account_id, name=state.account_name or "") if state.account_id else None,
-		rejected_at=aware(state.rejected_at),
 		refresh_expires_at=aware(state.refresh_expires_at),
 		extra=as_secrets(json.loads(extra)) if extra else {},
 	)

@@ -15,7 +15,7 @@ import frappe
 import requests
 from frappe.utils.password import remove_encrypted_password
 
-from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired
+from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired, Secret
 from connected_app.oauth.clock import utc_now
 from connected_app.site import grants, links, passwords, settings
 from connected_app.site.attempts import RedisAttemptStore
@@ -852,6 +852,29 @@ class TestGrants(Case):
 			sent.clear()
 			frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
 			self.assertLessEqual(len(sent), 5)
+
+	def test_connection_of_a_session(self) -> None:
+		"""What is known besides the tokens costs three statements, and a decrypt where something is kept, once."""
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		with grants.TokenCacheStore(key).exclusive() as locked:
+			locked.save(replace(locked.grant, extra={"realm_id": Secret("4620816365")}))
+		for fresh, asked, decrypted in ((True, 3, 1), (False, 0, 0)):
+			frappe.db.rollback()
+			if fresh:
+				forget()
+			session = self.app.get_oauth2_session(ALICE)
+			if not fresh:
+				session.refresh_token()
+			with (
+				statements() as sent,
+				patch.object(passwords, "decrypt", side_effect=passwords.decrypt) as decrypt,
+			):
+				for _again in range(2):
+					self.assertEqual(session.connection["realm_id"], "4620816365")
+			self.assertEqual((len(sent), decrypt.call_count), (asked, decrypted), sent)
+			self.assertEqual(session.connection.account_id, "alice")
+			self.assertIn("read", session.connection.scopes)
+			self.assertTrue(session.connection.expires_at)
 
 	def test_deleted_while_connecting(self) -> None:
 		"""A row that is deleted while a callback waits for its lock is made anew."""

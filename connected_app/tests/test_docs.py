@@ -15,13 +15,16 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import frappe
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
+from connected_app.oauth.redact import Secret
+from connected_app.site.grants import TokenCacheStore
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
 	REPO,
@@ -88,6 +91,8 @@ class TestDocs(Case):
 		super().setUp()
 		self.app = make_app(self.authlib.issuer)
 		self.assertEqual(self.connect(self.app).status_code, 302)
+		with TokenCacheStore(ConnectionKey.of_user(self.app.name, ALICE)).exclusive() as locked:
+			locked.save(replace(locked.grant, extra={"realm_id": Secret("4620816365")}))
 		self.module = hostile()
 		self.api = self.module.Hostile()
 		self.addCleanup(self.api.close)
@@ -132,6 +137,8 @@ class TestDocs(Case):
 				pass
 		if "api.example.com" in block.text or "googleapis.com/calendar" in block.text:
 			self.assertEqual(len(self.api.requests), asked + 1)
+			if "realm_id" in block.text:
+				self.assertEqual(self.api.requests[-1].target, "/things?company=4620816365")
 			token = row(self.app, ALICE).get_password("access_token")
 			self.assertEqual(self.api.requests[-1].headers["authorization"], f"Bearer {token}")
 
