@@ -30,7 +30,7 @@ class Trade:
 class Revocation:
 	"""How a token is given back, at Revocation URI; the default is RFC 7009.
 
-	:param token: the name of the field with the token; the address may have `{token}` instead
+	:param token: the name of the field with the token; the address may have `{token}` instead, and `{client_id}`
 	:param authentication: "client", or "bearer" (the token proves itself), "basic", "none"
 	:param tokens: which of "refresh" and "access" are given back, in this order
 	:param success: `path=value` that a confirmation has

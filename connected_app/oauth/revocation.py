@@ -58,9 +58,10 @@ def _ask(
 	provider: Provider, client: Client, grant: Grant, kind: str, token: Secret, http: Transport
 ) -> Exchange:
 	how = provider.quirks.revocation
-	url = wire.filled(provider.revocation_uri, {"token": token}, encode=True) or provider.revocation_uri
+	values = {"token": token, "client_id": client.client_id}
+	url = wire.filled(provider.revocation_uri, values, encode=True) or provider.revocation_uri
 	form: dict[str, str] = {}
-	if how.shape.body != "none" and url == provider.revocation_uri:
+	if how.shape.body != "none" and "token" not in wire.placeholders(provider.revocation_uri):
 		form = {how.token: token}
 		if how == STANDARD.revocation:
 			form["token_type_hint"] = f"{kind}_token"

@@ -570,6 +570,8 @@ def _check_whole(key: str, values: Mapping[str, Any]) -> None:
 				continue
 			if name == "token" and path in ("revoke.url", "account.url"):
 				continue
+			if name == "client_id" and path == "revoke.url":
+				continue
 			if name.rpartition(".")[2] not in kept or not values.get("hosts"):
 				raise invalid(key, f"{path} has the placeholder {{{name}}}, for which nothing is asked")
 

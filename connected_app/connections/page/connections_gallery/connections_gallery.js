@@ -175,8 +175,17 @@
 			parts.push(element("span", { class: "small", text: __("Cannot be connected: {0}", [unsupported]) }));
 			return element("li", {}, element("div", { class: "gallery-card unsupported" }, ...parts));
 		}
-		const click = () => frappe.new_doc("Connected App", { provider: key });
+		const click = () => begin(key);
 		return element("li", {}, element("button", { type: "button", class: "gallery-card", click }, ...parts));
+	}
+
+	// As frappe.new_doc does, which in Frappe 15 passes nothing to an Autocomplete field.
+	function begin(provider) {
+		frappe.model.with_doctype("Connected App", () => {
+			const doc = frappe.model.get_new_doc("Connected App", null, null, true);
+			doc.provider = provider;
+			frappe.set_route("Form", "Connected App", doc.name);
+		});
 	}
 
 	function day(date) {
