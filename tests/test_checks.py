@@ -236,6 +236,13 @@ def test_the_endpoints_of_a_provider(http: Http, server: Hostile) -> None:
 	]
 
 
+def test_an_address_with_a_placeholder_is_not_tried(http: Http, server: Hostile) -> None:
+	"""GitHub's names the client, HubSpot's the token: without those it answers 404, which says nothing."""
+	provider = Provider(revocation_uri=f"{server.url}/applications/{{client_id}}/token")
+	assert shown(checks.other_endpoints(subject(http, provider))) == []
+	assert server.requests == []
+
+
 def test_what_the_consent_page_says(http: Http, server: Hostile) -> None:
 	back = {"Location": "https://site.example/cb?error=unauthorized_client"}
 	login = {"Location": "https://site.example/cb?error=login_required"}

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, id_token, pushed, token_endpoint
+from . import authorization, client_auth, discovery, id_token, pushed, token_endpoint, wire
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -570,7 +570,8 @@ def other_endpoints(subject: Subject) -> Iterator[Finding]:
 	"""Whether an endpoint is there: it refuses a request without a usable token, but not as a page would."""
 	for name in ("userinfo_uri", "revocation_uri", "introspection_uri"):
 		uri: str = getattr(subject.provider, name)
-		if not uri:
+		# Nobody's token, or no client ID, in the place of a placeholder would lead elsewhere.
+		if not uri or wire.placeholders(uri):
 			continue
 		try:
 			reply: Reply = subject.ask(uri, partial(_knock, subject.http, name, uri))
