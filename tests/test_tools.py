@@ -90,3 +90,25 @@ def test_the_notes_of_a_release() -> None:
 		release.notes("v0.0.1", CHANGELOG)
 	with pytest.raises(Problem, match="says nothing"):
 		release.notes(tag, "## Unreleased\n\n- It.\n")
+
+
+PARTS = """
+import os, signal, time
+from scripts.lib import parts
+from scripts.lib.parts import Part, run_parts
+parts.LOGS, parts.LONGEST = parts.pathlib.Path(os.sys.argv[1]) / "logs", 1
+work = {
+	"hangs": lambda counts: time.sleep(60),
+	"is killed": lambda counts: os.kill(os.getpid(), signal.SIGKILL),
+	"works": lambda counts: counts.add("checks", 3, 0),
+}
+for name, counts in run_parts([Part(*each) for each in work.items()], at_once=3).items():
+	print(name, counts.passed, counts.failed, sep=";")
+"""
+
+
+def test_a_part_that_hangs_or_is_killed(tmp_path: Path) -> None:
+	command = [sys.executable, "-B", "-c", PARTS, str(tmp_path)]
+	output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+	assert {"hangs;0;1", "is killed;0;1", "works;3;0"} <= set(output.splitlines()), output
+	assert "hangs: 1 FAILED; it was ended after 0:01" in output

@@ -10,7 +10,6 @@ from unittest.mock import patch
 import frappe
 
 from connected_app.oauth import Grant, Secret, TemporaryFailure
-from connected_app.patches import rename_rejected_at
 from connected_app.site import recent, rows
 from connected_app.site.database import own_connection
 from connected_app.site.grants import LockedTokenCache, TokenCacheStore
@@ -19,13 +18,6 @@ from connected_app.tests.site import ALICE, forget, hostile, in_processes, needs
 from connected_app.tests.test_refreshing import TOKEN, Connected
 
 EXTRA = {"instance_url": Secret("https://na1.example"), "id": Secret("extra-secret-value")}
-
-
-def columns_have_changed() -> None:
-	"""Frappe remembers which columns Token Cache has, by another key on each version."""
-	frappe.cache.delete_value("table_columns")
-	if client_cache := getattr(frappe, "client_cache", None):
-		client_cache.delete_value("table_columns::tabToken Cache")
 
 
 @needs_providers
@@ -183,25 +175,6 @@ class TestStore(Connected):
 				self.assertEqual(self.hello(), {"hello": "Alice"})
 				kept = row(self.app, ALICE)
 				self.assertEqual((kept.status, kept.attempts, kept.retry_at), ("Connected", 0, None))
-
-	def test_a_renamed_column(self) -> None:
-		"""What an earlier version has stored as `refused_at` is kept."""
-		self.not_on_sqlite("a column cannot be added in a transaction")
-		is_there = frappe.db.has_column("Token Cache", "refused_at")
-		if not is_there:
-			frappe.db.sql_ddl("alter table `tabToken Cache` add column `refused_at` timestamp null")
-			columns_have_changed()
-		try:
-			moment = datetime(2026, 1, 2, 3, 4, 5)
-			table = frappe.qb.DocType("Token Cache")
-			frappe.qb.update(table).set("refused_at", moment).where(table.name == self.name).run()
-			rename_rejected_at.execute()
-			self.assertEqual(frappe.db.get_value("Token Cache", self.name, "rejected_at"), moment)
-		finally:
-			frappe.db.commit()
-			if not is_there:
-				frappe.db.sql_ddl("alter table `tabToken Cache` drop column `refused_at`")
-				columns_have_changed()
 
 	def test_one_memory(self) -> None:
 		"""What is read first is not read again, and what is locked replaces it."""

@@ -20,6 +20,8 @@ from scripts.lib.processes import exit_on_signals, signals_wait
 LOGS = CHECKOUT / "test-logs"
 # Of the output of a part that failed.
 SHOWN = 400
+# Seconds: a part that hangs is ended, and the others go on.
+LONGEST = 40 * 60
 
 
 @dataclass
@@ -67,15 +69,21 @@ def run_parts(parts: list[Part], at_once: int) -> dict[str, Counts]:
 				part = waiting.pop(0)
 				running[part] = _begin(part)
 				say(f"… {part.name}")
-			connection.wait([process.sentinel for process, *_ in running.values()])
+			connection.wait([process.sentinel for process, *_ in running.values()], timeout=min(LONGEST, 10))
 			for part, (process, reader, began) in list(running.items()):
+				ended = ""
 				if process.is_alive():
-					continue
+					if time.monotonic() - began < LONGEST:
+						continue
+					ended = f"it was ended after {_minutes(LONGEST)}"
+					process.terminate()
 				process.join()
 				del running[part]
-				results[part.name] = counts = (
-					reader.recv() if reader.poll() else Counts(failed=1, notes=["it was killed"])
-				)
+				try:
+					counts = reader.recv()
+				except EOFError:
+					counts = Counts(failed=1, notes=[ended or "it was killed"])
+				results[part.name] = counts
 				say(
 					f"{'FAILED' if counts.failed else 'ok'}  {part.name}: {counts} ({_minutes(time.monotonic() - began)})"
 				)

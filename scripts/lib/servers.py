@@ -113,6 +113,8 @@ def mariadb(
 		*("--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci", f"--init-file={first}"),
 		# Nothing here outlives the run.
 		*("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--skip-name-resolve"),
+		# Else a change of a table waits for a day for a transaction that was left open.
+		"--lock-wait-timeout=120",
 	]
 	if snapshot_isolation is not None:
 		command.append(f"--loose-innodb-snapshot-isolation={'ON' if snapshot_isolation else 'OFF'}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import frappe
 
@@ -295,6 +294,10 @@ def value(doctype: str, name: str, field: str) -> str:
 	return frappe.db.get_value(doctype, name, field)
 
 
+def write(doctype: str, name: str, field: str, value: str) -> None:
+	frappe.db.set_value(doctype, name, field, value, update_modified=False)
+
+
 def inside(site: str, step: str, args: str) -> None:
 	frappe.init(site, sites_path=".")
 	frappe.connect()
@@ -304,7 +307,3 @@ def inside(site: str, step: str, args: str) -> None:
 		print("RESULT " + json.dumps(result, default=str))
 	finally:
 		frappe.destroy()
-
-
-if __name__ == "__main__":
-	inside(*sys.argv[1:])

@@ -99,7 +99,9 @@ class Life:
 
 	def inside(self, step: str, **args: object):
 		"""Run one of the functions of `inside.py` in the bench's Python."""
-		command = [str(self.bench.python), "-m", "tests.life.inside", self.site.name, step, json.dumps(args)]
+		# As somebody with a shell.
+		program = "import sys; from tests.life.inside import inside; inside(*sys.argv[1:])"
+		command = [str(self.bench.python), "-c", program, self.site.name, step, json.dumps(args)]
 		done = subprocess.run(
 			command,
 			cwd=self.bench.sites,

@@ -55,6 +55,8 @@ def from_last_version(life: Life, folder: pathlib.Path) -> None:
 	dave = life.hello(spare, DAVE)
 	life.inside("leave_to_be_revoked", name=f"{spare}-{ERIN}")
 	backend = life.inside("backend_token", app=mail)
+	alices, moment = f"{mail}-{ALICE}", "2026-01-02 03:04:05"
+	life.inside("write", doctype="Token Cache", name=alices, field="refused_at", value=moment)
 	said = [str(outcome).split()[0] for outcome in (carol, dave)]
 	check("one is broken, one failing", said == ["ReconnectRequired", "TemporaryFailure"], (carol, dave))
 	before = life.inside("snapshot")
@@ -69,6 +71,8 @@ def from_last_version(life: Life, folder: pathlib.Path) -> None:
 	same(f"no password was touched ({len(kept)})", before["passwords"], kept)
 	for table in ("Connected App", "Token Cache", "OAuth Scope", "Query Parameters"):
 		same(f"the same rows of {table}", sorted(before["rows"][table]), sorted(after["rows"][table]))
+	rejected_at = life.inside("value", doctype="Token Cache", name=alices, field="rejected_at")
+	check("what was stored as refused_at is kept", str(rejected_at).startswith(moment), rejected_at)
 	check("nothing is reported as unreadable", "cannot be read" not in output, output[-1000:])
 	check("Alice's token is used as it is", life.hello(mail, ALICE) == ["Alice", 0])
 	check("Bob's expired one is refreshed", life.hello(mail, BOB) == ["Alice", 1])
