@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from connected_app.oauth.catalogue import CATALOGUE
@@ -79,6 +80,25 @@ def test_no_sentence_beside_the_catalogues() -> None:
 			if isinstance(node, ast.Call) and called(node) in BRANCHES:
 				by_hand[path] = by_hand.get(path, 0) + 1
 	assert by_hand == BY_HAND
+
+
+def test_each_error_is_raised_with_the_values_that_its_sentences_have() -> None:
+	"""No fewer, which would fail when it is raised, and no more, which nobody would read."""
+	wrong, checked = [], 0
+	for path, tree in modules().items():
+		for node in ast.walk(tree):
+			if not isinstance(node, ast.Call) or called(node) != "error" or not node.args:
+				continue
+			keys = literals(node.args[0]) & set(CATALOGUE)
+			entries = [CATALOGUE[key] for key in keys]
+			wanted = {
+				number for each in entries for number in re.findall(r"{(\d)}", each.sentence + each.action)
+			}
+			checked += bool(entries)
+			if entries and len(node.args) - 1 != len(wanted):
+				wrong.append(f"{path}:{node.lineno}: {sorted(keys)}")
+	assert not wrong
+	assert checked > 80
 
 
 def test_the_collector_collects() -> None:

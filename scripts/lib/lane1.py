@@ -14,7 +14,8 @@ from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import environment, run
 from scripts.lib.virtualenvs import install_npm_packages, venv_python
 
-# Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: what it was found to.
+# Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: a little less than it does (99.1 in
+# November 2026).
 COVERED = 98
 
 
