@@ -42,8 +42,7 @@ def called(node: ast.Call) -> str:
 def literals(node: ast.expr) -> set[str]:
 	if isinstance(node, ast.IfExp):
 		return literals(node.body) | literals(node.orelse)
-	is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-	return {node.value} if is_text else set()
+	return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
 def modules() -> dict[str, ast.AST]:

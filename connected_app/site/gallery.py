@@ -76,7 +76,7 @@ def _connections() -> list[Any]:
 	cache = DocType("Token Cache")
 	# The service principal needs no refresh token.
 	cannot_be_renewed = (cache.user != "") & (cache.refresh_token.isnull() | (cache.refresh_token == ""))
-	found: list[Any] = (
+	rows: list[Any] = (
 		frappe.qb.from_(cache)
 		.select(
 			cache.connected_app,
@@ -90,7 +90,7 @@ def _connections() -> list[Any]:
 		.groupby(cache.connected_app, cache.status)
 		.run(as_dict=True)
 	)
-	return found
+	return rows
 
 
 def _ends(row: Any, lasts_days: int | None) -> list[datetime]:

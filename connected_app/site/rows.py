@@ -80,6 +80,10 @@ READ_SCOPES = (
 EPOCH = datetime(2025, 1, 1, tzinfo=timezone.utc)
 
 
+@overload
+def naive(instant: datetime) -> datetime: ...
+@overload
+def naive(instant: None) -> None: ...
 def naive(instant: datetime | None) -> datetime | None:
 	"""For a Datetime column, which knows no zone: these hold UTC."""
 	return instant.astimezone(timezone.utc).replace(tzinfo=None) if instant else None
