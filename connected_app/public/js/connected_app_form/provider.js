@@ -187,12 +187,36 @@
 		const text = () => picker.$input.val();
 		awesomplete.sort = (one, other) =>
 			form.provider.rank(one.label, text()) - form.provider.rank(other.label, text());
-		// Whoever only passes through the field has picked nothing.
-		const set_first = () => (awesomplete.autoFirst = Boolean(picker.$input.val().trim()));
-		picker.$input[0].addEventListener("input", set_first, true);
-		set_first();
+		be_quiet(picker);
 		picker.set_data([...templates.values()].map(option));
 		picker.set_formatted_input(frm.doc.provider);
+	}
+
+	// A new form puts the cursor into its first field: the list opens when somebody clicks or types, and whoever only
+	// passes through has picked nothing.
+	function be_quiet({ $input, awesomplete }) {
+		const [input] = $input;
+		let is_wanted = false;
+		const want = () => (is_wanted = true);
+		input.addEventListener("pointerdown", want, true);
+		input.addEventListener("keydown", want, true);
+		input.addEventListener("blur", () => (is_wanted = false), true);
+		const look = () => {
+			awesomplete.autoFirst = Boolean(input.value.trim());
+			is_wanted ||= awesomplete.autoFirst;
+		};
+		input.addEventListener("input", look, true);
+		look();
+		$input.on("awesomplete-open", () => {
+			if (!is_wanted) awesomplete.close();
+		});
+		const open = () => {
+			if (!awesomplete.opened) awesomplete.evaluate();
+		};
+		$input.on("click", open);
+		$input.on("keydown", ({ key }) => {
+			if (key === "ArrowDown") open();
+		});
 	}
 
 	function option(template) {
