@@ -187,8 +187,11 @@
 		const text = () => picker.$input.val();
 		awesomplete.sort = (one, other) =>
 			form.provider.rank(one.label, text()) - form.provider.rank(other.label, text());
+		// Made beforehand: the list opens at once.
+		const items = new Map([...templates.values()].map((template) => [template.key, list_item(template)]));
+		awesomplete.item = ({ value }) => items.get(value).attr("aria-selected", "false")[0];
 		be_quiet(picker);
-		picker.set_data([...templates.values()].map(option));
+		picker.set_data([...templates.values()].map(({ key, name }) => ({ value: key, label: name })));
 		picker.set_formatted_input(frm.doc.provider);
 	}
 
@@ -219,10 +222,12 @@
 		});
 	}
 
-	function option(template) {
-		const { key, name, category_name, unsupported } = template;
+	function list_item(template) {
+		const { name, category_name, unsupported } = template;
 		const about = unsupported ? __("Cannot be connected: {0}", [unsupported]) : checked(template);
-		return { value: key, label: name, description: connected_app.safe(`${category_name} · ${about}`) };
+		const $about = element("span", { class: "small", text: `${category_name} · ${about}` });
+		const $text = element("p", {}, element("strong", { text: name }), element("br"), $about);
+		return element("li", {}, element("a", {}, $text));
 	}
 
 	// When a template was last checked, and how sure it is.
