@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST_KEPT = 2000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+# Nothing that had to be encoded: of `evil.example%2f.shop.example` the pattern would see the end only.
+_HOST = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?")
 # Names that a token response has (RFC 6749 5.1).
 STANDARD = ("access_token", "refresh_token", "token_type", "scope")
 # How a life is said, and under which name `oauth.lifetimes` reads that.
@@ -82,7 +84,7 @@ def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str
 		return None
 	if _PLACEHOLDER.search(urlsplit(text).netloc):
 		netloc = urlsplit(done).netloc.lower()
-		if not any(fnmatchcase(netloc, pattern.lower()) for pattern in hosts):
+		if not _HOST.fullmatch(netloc) or not any(fnmatchcase(netloc, pattern.lower()) for pattern in hosts):
 			raise catalogue.error("host_not_allowed", printable(netloc, 100))
 	return done
 
