@@ -16,7 +16,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,15 @@ from connected_app.oauth import (
 	discovery,
 	revoke,
 )
+from connected_app.oauth import templates as provider_templates
 from connected_app.oauth.clock import utc_now
+from connected_app.oauth.templates import Template
 
 from . import provider as demo_provider
 from .store import Database, SQLiteAttemptStore, SQLiteGrantStore, digest
 
 HOST = "127.0.0.1"
+PROVIDERS = Path(__file__).resolve().parents[1] / "connected_app" / "providers"
 # Field of the form: its label, and where `discovery.Metadata` has it.
 ENDPOINTS = {
 	"issuer": ("Issuer", "issuer"),
@@ -59,6 +63,15 @@ FIELDS = ("openid_configuration", "client_id", "client_secret", "scopes", "api_u
 # A secret that was typed for one provider must not go to another one.
 SECRET_BELONGS_TO = ("openid_configuration", "client_id", "token_uri")
 SHOWN_BYTES = 4000
+
+
+@cache
+def templates() -> dict[str, Template]:
+	"""The providers that can be picked, by name."""
+	found = provider_templates.load([PROVIDERS]).values()
+	return {
+		each.name: each for each in sorted(found, key=lambda each: each.name.casefold()) if each.is_offered
+	}
 
 
 @dataclass
@@ -93,6 +106,8 @@ class Browser:
 		self.values: dict[str, Any] = {
 			"fields": dict.fromkeys(FIELDS, "") | page.defaults,
 			"metadata": {},
+			"provider": "",
+			"inputs": {},
 			"message": None,
 		} | (page.database.read_browser(id) or {})
 		self.fields: dict[str, str] = self.values["fields"]
@@ -129,20 +144,61 @@ class Browser:
 		secret = typed.pop("client_secret", "")
 		same = all(typed.get(name, self.fields[name]) == self.fields[name] for name in SECRET_BELONGS_TO)
 		if typed.get("openid_configuration", "") != self.fields["openid_configuration"]:
-			self.values["metadata"] = {}
+			self.values.update(metadata={}, provider="", inputs={})
 		self.fields.update(typed, client_secret=secret or (self.fields["client_secret"] if same else ""))
 		self.save()
 
+	@property
+	def template(self) -> Template | None:
+		return templates().get(self.values["provider"])
+
+	def fill_in_from(self, template: Template, inputs: dict[str, str]) -> None:
+		"""
+		:raises OAuthError: as `Template.checked` and `discovery.fetch`
+		"""
+		given = template.checked(inputs)
+		provider = template.provider(given)
+		endpoints = {name: getattr(provider, name) for name in ENDPOINTS}
+		address, document = template.address("discovery", given), {}
+		if not template["token"]:
+			any_issuer = template["identity.issuer"] == "any"
+			found = discovery.fetch(address, self.page.http, endpoints["issuer"], any_issuer=any_issuer)
+			document = found.document
+			endpoints = {
+				name: endpoints[name] or getattr(found, attribute)
+				for name, (_, attribute) in ENDPOINTS.items()
+			}
+		self.values.update(metadata=document, inputs=given)
+		# A client is registered at one provider.
+		self.fields.update(
+			endpoints,
+			openid_configuration=address,
+			client_id="",
+			client_secret="",
+			scopes=" ".join(template.scopes(given)),
+			api_uri=provider.quirks.api_base,
+		)
+
 	def settings(self) -> Settings:
-		fields = self.fields
-		provider = Provider(metadata=self.values["metadata"], **{name: fields[name] for name in ENDPOINTS})
+		fields, template = self.fields, self.template
+		inputs = template.checked(self.values["inputs"]) if template else {}
+		endpoints = {name: fields[name] for name in ENDPOINTS}
+		provider = template.provider(inputs) if template else Provider()
 		client = Client(
 			client_id=fields["client_id"],
 			client_secret=Secret(fields["client_secret"]) if fields["client_secret"] else None,
 			redirect_uri=self.page.redirect_uri,
 			scopes=tuple(fields["scopes"].split()),
 		)
-		return Settings(provider, client)
+		if template:
+			client = replace(
+				client,
+				use_pkce=template["pkce"],
+				authentication=template["client_authentication"],
+				authorization_parameters=template.parameters(inputs),
+				leeway=template["leeway"],
+			)
+		return Settings(replace(provider, metadata=self.values["metadata"], **endpoints), client)
 
 	def refresher(self) -> Refresher:
 		return Refresher(*self.settings(), self.store, self.page.http)
@@ -212,6 +268,10 @@ def create_app(page: Page) -> Flask:
 			fields={**browser.fields, "client_secret": ""},
 			has_secret=bool(browser.fields["client_secret"]),
 			endpoints=ENDPOINTS,
+			templates=templates(),
+			template=browser.template,
+			provider=browser.values["provider"],
+			inputs=browser.values["inputs"],
 			redirect_uri=page.redirect_uri,
 			csrf_token=browser.csrf_token,
 			message=browser.take_message(),
@@ -250,6 +310,36 @@ def create_app(page: Page) -> Flask:
 		missing = [label for name, (label, _) in ENDPOINTS.items() if not values[name]]
 		text = f"The provider has no {', '.join(missing)}." if missing else ""
 		browser.say(f"Filled in {', '.join(filled)}.", text)
+
+	@action("/provider")
+	def provider(browser: Browser) -> None:
+		"""Pick a provider by name, and fill in what its template knows."""
+		refuse_while_connected(browser)
+		name = request.form.get("provider", "").strip()
+		template = templates().get(name)
+		if template is None:
+			raise ConfigurationError(
+				"template_unknown", f"There is no provider template called {name}.", "Choose one of the list."
+			)
+		if template["unsupported"]:
+			raise ConfigurationError(
+				"template_unsupported", f"{name} cannot be connected.", template["unsupported"]
+			)
+		is_new = name != browser.values["provider"]
+		inputs = {each.name: request.form.get(f"input_{each.name}", "").strip() for each in template.inputs}
+		browser.values.update(provider=name, inputs={} if is_new else inputs, metadata={})
+		# The settings of another provider do not go with this one's ways.
+		browser.fields.update(dict.fromkeys(FIELDS, ""))
+		browser.save()
+		if is_new and any(not each.default for each in template.inputs):
+			browser.say(f"{name} has to know more.", "Enter it below the provider, and fill in.")
+			return
+		browser.fill_in_from(template, inputs)
+		register = template["register"]
+		browser.say(
+			f"Filled in for {name}.",
+			" ".join([f"Register the client at {register}." if register else "", *(template["notes"] or [])]),
+		)
 
 	@action("/connect")
 	def connect(browser: Browser) -> str:

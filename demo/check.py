@@ -146,6 +146,31 @@ def standalone(steps: Steps) -> None:
 		with steps.step("an address without a configuration says so"):
 			browser.form.inputs["openid_configuration"] = provider.issuer + "/nothing"
 			expect(browser.press("/configuration").text("code"), "discovery_not_found", "code")
+		with steps.step("a provider is picked by name, and asks for what it has to know"):
+			browser.form.inputs["provider"] = "Shopify"
+			browser.press("/provider")
+			expect(browser.form.text("title"), "Shopify has to know more.", "title")
+			expect(browser.form.inputs["input_shop"], "", "Shop")
+			expect(browser.press("/connect").text("code"), "provider_input_missing", "code")
+		with steps.step("an input that leaves the host is refused, and fills in nothing"):
+			for value in ("evil.example/", "shop.example@evil"):
+				browser.form.inputs["input_shop"] = value
+				expect(browser.press("/provider").text("code"), "provider_input_invalid", "code")
+				expect(browser.form.inputs["token_uri"], "", "Token URI")
+		with steps.step("a right one fills in the addresses, and the template's ways are used"):
+			browser.form.inputs["input_shop"] = "acme"
+			expect(browser.press("/provider").text("title"), "Filled in for Shopify.", "title")
+			expect(browser.form.inputs["scopes"], "read_products", "scopes")
+			browser.form.inputs["client_id"] = "mine"
+			consent = browser.http.post(
+				page.address + "/connect", data=browser.form.inputs, allow_redirects=False, timeout=TIMEOUT
+			).headers["Location"]
+			expect_that(consent.startswith("https://acme.myshopify.com/admin/oauth/authorize?"), consent)
+		with steps.step("a provider that cannot be connected says why"):
+			browser.form.inputs["provider"] = "WooCommerce"
+			expect(browser.press("/provider").text("code"), "template_unsupported", "code")
+			browser.form.inputs["provider"] = "Nobody"
+			expect(browser.press("/provider").text("code"), "template_unknown", "code")
 		with steps.step("a provider is filled in, and Get OpenID Configuration fills in its endpoints"):
 			browser.form.inputs.update(demo_app.defaults_for(provider))
 			browser.press("/configuration")
