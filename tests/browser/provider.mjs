@@ -19,6 +19,19 @@ const openingTime = (page) =>
 		return Math.min(open(), open(), open());
 	});
 
+// Inputs whose own example the form would call wrong, or an address right that leaves its host.
+const wrongPatterns = (page) =>
+	page.evaluate(async () => {
+		const { mistake_in } = connected_app.form.provider;
+		const templates = await connected_app.call("provider_templates", {}, { type: "GET" });
+		const inputs = templates.flatMap((template) => template.inputs);
+		const usual = ({ default: value, example, choices }) => value || example || Object.keys(choices)[0];
+		const bad = ["evil.example/", "shop.example@evil", "a b", "a\n"];
+		return inputs
+			.filter((input) => mistake_in(input, usual(input)) || bad.some((value) => !mistake_in(input, value)))
+			.map((input) => input.label);
+	});
+
 export async function pickProvider(page) {
 	await page.goto(`${base}/app/connected-app/new`);
 	await page.waitForFunction(() => window.cur_frm?.fields_dict?.provider?.connected_app_size > 200, null, {
@@ -27,6 +40,8 @@ export async function pickProvider(page) {
 	const picker = field(page, "provider").locator("input");
 
 	check("the list does not open by itself", (await suggestions(page).count()) === 0);
+	const wrong = await wrongPatterns(page);
+	check("the browser reads every input's pattern as the server does", wrong.length === 0, wrong.join(", "));
 	const time = await openingTime(page);
 	const count = await suggestions(page).count();
 	check(

@@ -117,6 +117,23 @@ test("it is found by name and category, names that begin so first", async () => 
 	);
 });
 
+test("templates that could not be loaded are asked for again", async () => {
+	let asked = 0;
+	const calls = {
+		"connected_app.api.provider_templates": () => {
+			if (!asked++) throw new Error("offline");
+			return TEMPLATES;
+		},
+	};
+	const { form } = run_form({ calls });
+	const frm = { doc: { provider: "plain" } };
+	await form.provider.load(frm);
+	assert.equal(form.provider.template(frm), undefined);
+	await form.provider.load(frm);
+	await form.provider.load(frm);
+	assert.deepEqual([form.provider.template(frm).name, asked], ["Plain", 2]);
+});
+
 test("one that needs nothing is filled in at once", async () => {
 	const { frm, pick, asked, alerts } = await open(
 		{ client_id: "mine", client_secret: "***" },

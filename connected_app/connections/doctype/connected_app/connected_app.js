@@ -100,7 +100,7 @@ frappe.provide("connected_app.form");
 			}
 			form.render(frm);
 			form.configuration.add_buttons(frm);
-			if (form.may_write(frm)) form.provider.load(frm);
+			if (form.may_write(frm) && frappe.user.has_role("System Manager")) form.provider.load(frm);
 			if (!frm.is_new()) form.load(frm);
 		},
 

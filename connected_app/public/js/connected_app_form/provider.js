@@ -26,7 +26,13 @@
 	form.provider = {
 		async load(frm) {
 			asked ??= call("provider_templates", {}, { type: "GET" });
-			const found = await asked;
+			let found = null;
+			try {
+				found = await asked;
+			} catch (error) {
+				// The next form asks again.
+				asked = null;
+			}
 			if (!found || templates.size) return;
 			templates = new Map(found.map((template) => [template.key, template]));
 			form.render(frm);
