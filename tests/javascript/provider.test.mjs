@@ -195,6 +195,14 @@ test("what the server refuses is not filled in", async () => {
 	assert.equal(frm.doc.token_uri, undefined);
 });
 
+test("an answer that comes when another document is shown is dropped", async () => {
+	const { form, frm } = await open({ provider: "plain" });
+	const answered = form.provider.fill(frm);
+	const shown = (frm.doc = { name: "other", provider: "plain" });
+	await answered;
+	assert.deepEqual(shown, { name: "other", provider: "plain" });
+});
+
 test("an answer for a provider that is no longer picked is dropped", async () => {
 	const { form, frm, pick } = await open();
 	await pick("shops");

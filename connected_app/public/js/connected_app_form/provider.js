@@ -130,7 +130,8 @@
 		// Fill in the form from the template.
 		async fill(frm) {
 			const state = form.state(frm);
-			const { provider } = frm.doc;
+			const { doc } = frm;
+			const { provider } = doc;
 			const question = ++state.filling;
 			const inputs = JSON.stringify(form.provider.inputs(frm));
 			let values;
@@ -140,7 +141,7 @@
 				// Frappe has shown the reason already.
 				return;
 			}
-			if (!values || state.filling !== question || frm.doc.provider !== provider) return;
+			if (!values || state.filling !== question || frm.doc !== doc || doc.provider !== provider) return;
 			if (values.wrong_inputs) {
 				for (const [name, finding] of Object.entries(values.wrong_inputs)) show_finding(frm, name, finding);
 				return;
