@@ -55,6 +55,8 @@ SCOPES = {
 	"offline_access": "Keep access while you are away",
 	"read": "Read your notes",
 	"write": "Change your notes",
+	# As Google calls it: Set Up E-mail asks for it.
+	"https://mail.google.com/": "Read and send mail",
 }
 SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "token", "client_assertion"}
 

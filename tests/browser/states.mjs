@@ -117,7 +117,7 @@ export async function workspace(page, brokenBefore) {
 	});
 	const sidebar = page.locator('.desk-sidebar a[href$="/connections"], .body-sidebar a[href$="/connections"]');
 	check("Desk's sidebar leads there, too", (await sidebar.count()) >= 1);
-	const words = ["Connected Apps", "Broken Connections", `${brokenBefore + 2} Broken`, "My Connections", "Guide", "All Connections"];
+	const words = ["Connected Apps", "Providers", "Broken Connections", `${brokenBefore + 2} Broken`, "My Connections", "Guide", "All Connections"];
 	await page.waitForFunction(() => document.body.innerText.includes("Broken"));
 	const version = await page.evaluate(() => frappe.boot.versions.frappe.split(".")[0]);
 	const name = version === "15" ? "workspace-15" : "workspace";
@@ -134,6 +134,41 @@ export async function workspace(page, brokenBefore) {
 		selectors: [".connected-app-page"],
 		words: ["How Connections Work", "For everyone", "For administrators", "Check Configuration"],
 	});
+}
+
+// The gallery: how the apps of this site are doing, all providers, and from each a new Connected App.
+export async function gallery(page) {
+	await page.goto(`${base}/app/connections-gallery`);
+	await page.locator(".gallery-card").first().waitFor({ timeout: 30000 });
+	const words = ["On this site", "Acme Mail", "1 to reconnect", "1 failing", "Disabled", "Gmail (IMAP and SMTP)", "well documented"];
+	await looks(page, "gallery", { selectors: [".connections-gallery"], words, pictures: { "light wide": "gallery" } });
+	await page.locator(".connections-gallery input[type=search]").fill("quickbooks");
+	const found = await page.locator(".connections-gallery [role=status]").innerText();
+	check("the gallery is searched by name", found === "1 provider", found);
+	await page.locator("button.gallery-card").click();
+	await page.waitForFunction(() => window.cur_frm?.doctype === "Connected App" && cur_frm.is_new());
+	const provider = await page.evaluate(() => cur_frm.doc.provider);
+	check("a card leads to a new Connected App with that provider", provider === "quickbooks", provider);
+}
+
+export async function setUpEmail(page, provider) {
+	const scopes = ["openid", "email", "https://mail.google.com/"].map((scope) => ({ scope }));
+	const name = await makeApp(page, provider, { provider_name: "Acme Post", provider: "google-mail", scopes });
+	await connectQuickly(page, name);
+	await call(page, "take_message");
+	await openForm(page, name);
+	await headButton(page, "Set Up E-mail").click();
+	await page.locator(".modal.show table").waitFor();
+	await looks(page, "set up e-mail", {
+		selectors: [".modal.show table"],
+		words: ["imap.gmail.com:993", "smtp.gmail.com:587", "XOAUTH2", "Create Email Account"],
+		pictures: { "light wide": "set-up-email" },
+	});
+	const address = await page.locator('.modal.show input[data-fieldname="email_id"]').inputValue();
+	check("Set Up E-mail knows the connected account's address", address === "alice@example.com", address);
+	await closeDialog(page);
+	await call(page, "disconnect", { connected_app: name });
+	await call(page, "frappe.client.delete", { doctype: "Connected App", name });
 }
 
 // Frappe from 16 on asks for the label and the description of every row's button before it asks whether to show it,

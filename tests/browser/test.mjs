@@ -9,7 +9,7 @@ import { check, counts, errors, screenshots, startProvider, stopProviders } from
 import { languages } from "./languages.mjs";
 import { pickProvider } from "./provider.mjs";
 import { setUp } from "./setup.mjs";
-import { deskStates, disabling, makeStates, myConnections, onePage, workspace } from "./states.mjs";
+import { deskStates, disabling, gallery, makeStates, myConnections, onePage, setUpEmail, workspace } from "./states.mjs";
 import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
 
 // Debian's, or whatever is installed: nothing is downloaded.
@@ -37,6 +37,8 @@ try {
 	await offerAccountDeletion(page);
 	const { names, brokenBefore } = await makeStates(page, provider);
 	await workspace(page, brokenBefore);
+	await gallery(page);
+	await setUpEmail(page, provider);
 	await deskStates(page, names);
 	await myConnections(page);
 	await onePage(page, names.reconnect);
