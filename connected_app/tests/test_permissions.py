@@ -49,7 +49,7 @@ TABLE = (
 	("email_account_offer", "GET", {}, 403, 403, 403, 417),
 	("set_up_email", "POST", {}, 403, 403, 403, 417),
 )
-OF_NO_APP = ("my_connections", "provider_templates", "provider_settings")
+OF_NO_APP = ("my_connections", "provider_gallery", "provider_templates", "provider_settings")
 POST_ONLY = (
 	"authorize",
 	"disconnect",

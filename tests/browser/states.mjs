@@ -140,7 +140,7 @@ export async function workspace(page, brokenBefore) {
 export async function gallery(page) {
 	await page.goto(`${base}/app/connections-gallery`);
 	await page.locator(".gallery-card").first().waitFor({ timeout: 30000 });
-	const words = ["On this site", "Acme Mail", "1 to reconnect", "1 failing", "Disabled", "Gmail (IMAP and SMTP)", "well documented"];
+	const words = ["On this site", "Acme Mail", "1 to reconnect", "1 failing", "Disabled", "Gmail (IMAP and SMTP)", "well confirmed"];
 	await looks(page, "gallery", { selectors: [".connections-gallery"], words, pictures: { "light wide": "gallery" } });
 	await page.locator(".connections-gallery input[type=search]").fill("quickbooks");
 	const found = await page.locator(".connections-gallery [role=status]").innerText();

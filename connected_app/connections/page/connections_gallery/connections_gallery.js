@@ -34,9 +34,9 @@
 	});
 
 	const CONFIDENCE = () => ({
-		high: __("well documented"),
-		medium: __("from several sources"),
-		low: __("uncertain"),
+		high: __("well confirmed"),
+		medium: __("partly confirmed"),
+		low: __("unconfirmed"),
 	});
 
 	frappe.pages["connections-gallery"].on_page_load = (wrapper) => {
