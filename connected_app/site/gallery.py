@@ -10,6 +10,7 @@ import frappe
 from frappe import _
 from frappe.query_builder import Case, DocType
 from frappe.query_builder.functions import Count, Min
+from frappe.utils import get_datetime
 
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.templates import Template
@@ -94,7 +95,8 @@ def _connections() -> list[Any]:
 
 
 def _ends(row: Any, lasts_days: int | None) -> list[datetime]:
-	ends = [row.refresh_ends, row.access_ends]
+	# SQLite gives what it has computed as text.
+	ends = [get_datetime(each) for each in (row.refresh_ends, row.access_ends) if each]
 	if lasts_days and row.first_consent:
-		ends.append(row.first_consent + timedelta(days=lasts_days))
-	return [each for each in ends if each]
+		ends.append(get_datetime(row.first_consent) + timedelta(days=lasts_days))
+	return ends
