@@ -139,3 +139,33 @@ def test_resources(http: Http) -> None:
 		with pytest.raises(ConfigurationError) as caught:
 			renewed(provider, replace(client, resources=("https://api.example/others",)), again, http)
 		assert caught.value.code == "invalid_target"
+
+
+@pytest.mark.parametrize("nonce", [False, True])
+def test_dpop(nonce: bool, http: Http) -> None:
+	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test: pushed, signed by a key, bound to
+	another, with the nonce that provider and API ask for; the refreshed token is bound as well, and a bare one refused."""
+	key = keys.generate("PS256", "test", datetime.now(timezone.utc))
+	features = {
+		"dPoP": {"enabled": True, "requireNonce": nonce},
+		"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True},
+	}
+	registered = {**public(key), "dpop_bound_access_tokens": True}
+	with settings(client_authentication="private_key_jwt", client=registered, features=features) as (
+		running,
+		provider,
+		client,
+	):
+		client = replace(client, signing_key=key, dpop=True)
+		url, attempt = begin(provider, client, http=http)
+		assert set(dict(parse_qsl(urlsplit(url).query))) == {"client_id", "request_uri"}
+		landed = running.consent(url)
+		grant = complete(provider, client, attempt, dict(parse_qsl(urlsplit(landed).query)), http)
+		assert grant.token_type == "DPoP" and grant.account and grant.account.name == "alice@example.com"
+		session = renewed(provider, client, grant, http)
+		assert session.get(provider.userinfo_uri).json()["sub"] == "alice"
+		bare = {"Authorization": f"DPoP {session.token['access_token']}"}
+		assert session.get(provider.userinfo_uri, headers=bare).status_code in (400, 401)
+		with pytest.raises(ConfigurationError) as caught:
+			connect(running, provider, replace(client, dpop=False), http)
+		assert caught.value.code == "invalid_request"

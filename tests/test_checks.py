@@ -59,6 +59,10 @@ def test_fields_and_labels() -> None:
 		),
 		(checks.pushed_requests, {"require_pushed_authorization_requests": True}, {}, ""),
 		(checks.pushed_requests, {}, {"pushed_requests": "always"}, "error pushed_requests"),
+		(checks.bound_tokens, {"issuer": "https://p.example"}, {"dpop": True}, "error dpop"),
+		(checks.bound_tokens, {"dpop_signing_alg_values_supported": ["ES256"]}, {"dpop": True}, ""),
+		(checks.bound_tokens, {"issuer": "https://p.example"}, {}, ""),
+		(checks.bound_tokens, {}, {"dpop": True}, ""),
 		(
 			checks.pushed_requests,
 			{"pushed_authorization_request_endpoint": "https://p.example/par"},

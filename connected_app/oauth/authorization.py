@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import catalogue, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
+from . import catalogue, dpop, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
@@ -37,6 +37,7 @@ class Attempt:
 
 	:param state: 256 bits, once (RFC 6749 10.12)
 	:param expires_at: UTC instant after which the callback is refused
+	:param dpop_key: the key that the tokens will be bound to
 	:param context: what the caller binds the attempt to: user, browser session, where to land
 	"""
 
@@ -45,6 +46,7 @@ class Attempt:
 	nonce: Secret | None
 	redirect_uri: str
 	expires_at: datetime
+	dpop_key: Secret | None = None
 	context: Mapping[str, str] = field(default_factory=dict)
 
 	def to_json(self) -> str:
@@ -56,8 +58,8 @@ class Attempt:
 	@classmethod
 	def from_json(cls, text: str) -> Attempt:
 		values = json.loads(text)
-		for name in ("state", "code_verifier", "nonce"):
-			values[name] = Secret(values[name]) if values[name] is not None else None
+		for name in ("state", "code_verifier", "nonce", "dpop_key"):
+			values[name] = Secret(values[name]) if values.get(name) is not None else None
 		values["expires_at"] = datetime.fromisoformat(values["expires_at"])
 		return cls(**values)
 
@@ -92,6 +94,7 @@ def begin(
 		nonce=Secret(secrets.token_urlsafe(32)) if "openid" in client.scopes else None,
 		redirect_uri=client.redirect_uri,
 		expires_at=clock() + timedelta(seconds=lifetime),
+		dpop_key=dpop.new_key() if client.dpop else None,
 		context=context or {},
 	)
 	parameters: dict[str, str | Sequence[str]] = {
@@ -103,6 +106,8 @@ def begin(
 	}
 	if client.scopes:
 		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.scopes)
+	if attempt.dpop_key:
+		parameters["dpop_jkt"] = dpop.Prover(attempt.dpop_key).thumbprint()
 	if client.resources:
 		parameters["resource"] = list(client.resources)
 	if attempt.nonce:
@@ -162,8 +167,11 @@ def complete(
 	del code
 	said = wire.kept(quirks, "callback", values)
 	form = grant_type.form(provider, client, None)
-	answer = token_endpoint.request(provider, client, form, http, said)
+	answer = token_endpoint.request(provider, client, form, http, said, dpop_key=attempt.dpop_key)
 	grant = grant_type.read(provider, client, answer, clock(), None)
+	if attempt.dpop_key:
+		dpop.check_is_bound(grant)
+		grant = replace(grant, dpop_key=attempt.dpop_key)
 	if quirks.trade:
 		longer = token_endpoint.trade(
 			provider, client, quirks.trade, grant.access_token, http, is_refresh=False

@@ -606,6 +606,22 @@ CATALOGUE = {
 		"An administrator",
 		"Renew it, or paste the key without it.",
 	),
+	"dpop_needs_session": Entry(
+		ConfigurationError,
+		"This token is bound to a key: a header alone does not show it.",
+		"Use get_oauth2_session, which proves the key with each request.",
+		"Code asks for the header of a token that is bound to a key (DPoP).",
+		"A developer",
+		"Use `get_oauth2_session`, which proves the key with each request.",
+	),
+	"dpop_not_bound": Entry(
+		ConfigurationError,
+		"The provider has not bound its tokens to this site's key.",
+		"Register this client for DPoP at the provider, or turn off Bind Tokens to a Key.",
+		"*Bind Tokens to a Key* is on, and the provider gave tokens that anybody can use (RFC 9449 5).",
+		"An administrator",
+		"Register this client for DPoP at the provider, or turn *Bind Tokens to a Key* off.",
+	),
 	"resource_invalid": Entry(
 		ConfigurationError,
 		"{0} is no address of a resource.",

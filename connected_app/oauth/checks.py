@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, id_token, pushed, token_endpoint, wire
+from . import authorization, client_auth, discovery, dpop, id_token, pushed, token_endpoint, wire
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -205,6 +205,19 @@ def pushed_requests(subject: Subject) -> Iterator[Finding]:
 			"pushed_requests",
 			Sentence("The provider publishes no endpoint for pushed authorization requests."),
 			Sentence("Use Get OpenID Configuration, or set Pushed Requests to Automatic."),
+		)
+
+
+def bound_tokens(subject: Subject) -> Iterator[Finding]:
+	"""RFC 9449 5.1"""
+	supported = subject.supported("dpop_signing_alg_values_supported")
+	if subject.client.dpop and subject.provider.metadata and dpop.ALGORITHM not in supported:
+		yield Finding(
+			"error",
+			"bound_tokens",
+			"dpop",
+			Sentence("The provider does not say that it can bind tokens to a key."),
+			Sentence("Turn off Bind Tokens to a Key."),
 		)
 
 
@@ -593,6 +606,7 @@ CHECKS: tuple[Check, ...] = (
 	scopes,
 	code_flow,
 	pushed_requests,
+	bound_tokens,
 	response_mode,
 	pkce,
 	identity,

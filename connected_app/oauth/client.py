@@ -23,6 +23,7 @@ RESERVED_PARAMETERS = frozenset(
 		"code_challenge",
 		"code_challenge_method",
 		"code_verifier",
+		"dpop_jkt",
 		"grant_type",
 		"nonce",
 		"redirect_uri",
@@ -45,6 +46,7 @@ class Client:
 	:param signing_key: that of this client at the provider, by which it signs assertions
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
 	:param pushed_requests: "automatic", "always" or "never": whether requests are pushed to the provider (RFC 9126)
+	:param dpop: whether tokens are bound to a key, one for each grant (RFC 9449)
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
 	:param leeway: seconds before expiry at which a token is refreshed
 	"""
@@ -58,6 +60,7 @@ class Client:
 	use_pkce: bool = True
 	authentication: str = "automatic"
 	pushed_requests: str = "automatic"
+	dpop: bool = False
 	authorization_parameters: Mapping[str, str] = field(default_factory=dict)
 	leeway: int = 30
 

@@ -35,6 +35,7 @@ class Grant:
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
 	:param refresh_expires_at: UTC instant at which the refresh token ends, where the provider says so
+	:param dpop_key: the key that the tokens are bound to (RFC 9449); None: whoever has them can use them
 	:param extra: what the provider said besides, as far as `Quirks.keep` names it
 	:param revision: of what is stored: it grows by each write. 0 where the store does not count
 	:param rejected_at: UTC instant at which a resource server rejected the access token though it was new
@@ -50,6 +51,7 @@ class Grant:
 	account: Account | None = None
 	rejected_at: datetime | None = None
 	refresh_expires_at: datetime | None = None
+	dpop_key: Secret | None = None
 	extra: Mapping[str, Secret] = field(default_factory=dict)
 	revision: int = 0
 
@@ -100,6 +102,7 @@ class Grant:
 			refresh_expires_at=fresh.refresh_expires_at or (self.refresh_expires_at if kept else None),
 			scopes=fresh.scopes or self.scopes,
 			account=fresh.account or self.account,
+			dpop_key=fresh.dpop_key or self.dpop_key,
 			extra={**self.extra, **fresh.extra},
 			revision=self.revision,
 		)

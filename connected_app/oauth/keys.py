@@ -60,9 +60,7 @@ class SigningKey:
 		if self.certificate:
 			# RFC 7515 4.1.8; Entra finds the key by it.
 			headers["x5t#S256"] = self.fingerprint()
-		return Secret(
-			jwt.encode(dict(claims), _loaded(self.pem), algorithm or self.algorithm, headers=headers)
-		)
+		return Secret(jwt.encode(dict(claims), load(self.pem), algorithm or self.algorithm, headers=headers))
 
 	def fingerprint(self) -> str:
 		"""That of the certificate, as `x5t#S256` has it."""
@@ -76,7 +74,7 @@ class SigningKey:
 
 	def public(self) -> dict[str, Any]:
 		"""What may be published: a JWK (RFC 7517 4)."""
-		jwk = _jwk(_loaded(self.pem))
+		jwk = public_jwk(load(self.pem))
 		return {**jwk, "kid": self.key_id, "use": "sig", "alg": self.algorithm}
 
 	def to_json(self) -> Secret:
@@ -136,7 +134,7 @@ def algorithm_for(key: SigningKey, supported: Iterable[str]) -> str:
 	supported = [*supported]
 	if not supported or key.algorithm in supported:
 		return key.algorithm
-	private = _loaded(key.pem)
+	private = load(key.pem)
 	for algorithm in MAKERS:
 		if algorithm in supported and _fits(private, algorithm):
 			return algorithm
@@ -173,7 +171,7 @@ def _signing_key(key: PrivateKey, algorithm: str, certificate: str, key_id: str 
 	return SigningKey(
 		pem=Secret(pem.decode()),
 		algorithm=algorithm,
-		key_id=key_id or thumbprint(_jwk(key)),
+		key_id=key_id or thumbprint(public_jwk(key)),
 		certificate=certificate,
 	)
 
@@ -232,14 +230,19 @@ def _fits(key: PrivateKey, algorithm: str) -> bool:
 	return algorithm == "EdDSA"
 
 
-def _loaded(pem: Secret) -> PrivateKey:
+def load(pem: Secret) -> PrivateKey:
+	"""
+	:param pem: of a key that this app has made or read
+	:raises ConfigurationError: `key_unreadable`
+	"""
 	key = serialization.load_pem_private_key(pem.encode(), password=None)
 	if not isinstance(key, PrivateKey):
 		raise error("key_unreadable")
 	return key
 
 
-def _jwk(key: PrivateKey) -> dict[str, str]:
+def public_jwk(key: PrivateKey) -> dict[str, str]:
+	"""Its public part (RFC 7518 6, RFC 8037 2), and no more than makes the thumbprint."""
 	public = key.public_key()
 	if isinstance(public, rsa.RSAPublicKey):
 		text = RSAAlgorithm.to_jwk(public)

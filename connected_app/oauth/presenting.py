@@ -5,6 +5,7 @@ from __future__ import annotations
 import requests
 from requests.auth import AuthBase
 
+from .dpop import Prover
 from .redact import Secret
 
 BEARER = "Authorization: Bearer {token}"
@@ -28,4 +29,16 @@ class Presenter(AuthBase):
 
 	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
 		request.headers.update(header(self.token, self.template))
+		return request
+
+
+class BoundPresenter(AuthBase):
+	"""Shows a token that is bound to a key, with a proof for the request as it is sent (RFC 9449 7.1)."""
+
+	def __init__(self, token: Secret, prover: Prover) -> None:
+		self.token = token
+		self.prover = prover
+
+	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+		request.headers.update(self.prover.headers(request.method or "", request.url or "", self.token))
 		return request

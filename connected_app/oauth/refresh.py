@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import catalogue, token_endpoint, wire
+from . import catalogue, dpop, token_endpoint, wire
 from .client import Client, Settings
 from .clock import Clock, utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
@@ -226,9 +226,15 @@ class Refresher:
 		provider, client = self.provider, self.client
 		try:
 			form = self.grant_type.form(provider, client, grant)
-			answer = token_endpoint.request(provider, client, form, self.http, grant.extra if grant else None)
+			# The refresh token of a public client is bound to the key, too (RFC 9449 5).
+			key = (grant.dpop_key if grant else None) or (dpop.new_key() if client.dpop else None)
+			said = grant.extra if grant else None
+			answer = token_endpoint.request(provider, client, form, self.http, said, dpop_key=key)
 			try:
 				fresh = self.grant_type.read(provider, client, answer, self.clock(), grant)
+				if key:
+					dpop.check_is_bound(fresh)
+					fresh = replace(fresh, dpop_key=key)
 			except (ConfigurationError, TemporaryFailure):
 				# The old refresh token may be spent, whatever else of the answer cannot be used.
 				token = refresh_token_of(wire.standard(answer, provider.quirks))

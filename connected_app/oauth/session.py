@@ -14,12 +14,12 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
-from . import catalogue, dead_grants, wire
+from . import catalogue, dead_grants, dpop, wire
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
 from .net import is_loopback, pooled
-from .presenting import Presenter, header
+from .presenting import BoundPresenter, Presenter, header
 from .redact import strip_frames
 
 if TYPE_CHECKING:
@@ -141,6 +141,11 @@ class Session(OAuth2Session):
 		"""Keep the token, in whatever header it is, and what else is for this API only from another host that the API
 		redirects to."""
 		super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+		if "DPoP" in prepared_request.headers:
+			# A proof is for one request. Where the token is not shown, there is none.
+			del prepared_request.headers["DPoP"]
+			if self._prover and "Authorization" in prepared_request.headers:
+				BoundPresenter(self._grant.access_token, self._prover)(prepared_request)
 		if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
 			quirks = self.refresher.provider.quirks
 			for name in (*header("", quirks.api_header), *quirks.api_headers):
@@ -148,6 +153,10 @@ class Session(OAuth2Session):
 
 	def close(self) -> None:
 		"""Leave the process's pooled connections open for others."""
+
+	@cached_property
+	def _prover(self) -> dpop.Prover | None:
+		return dpop.Prover(self._grant.dpop_key) if self._grant.dpop_key else None
 
 	def _usable(self) -> Grant:
 		if self._grant.is_due(self.refresher.clock(), self.refresher.client.leeway):
@@ -160,15 +169,41 @@ class Session(OAuth2Session):
 			self._token = self._connection = None
 			# Made again when somebody asks for it.
 			vars(self).pop("_client", None)
+			vars(self).pop("_prover", None)
 		return grant
 
 	def _send(
 		self, method: str, url: str, data: Any, headers: Any, grant: Grant, kwargs: dict[str, Any]
 	) -> requests.Response:
+		if self._prover:
+			return self._send_bound(method, url, data, headers, grant, self._prover, kwargs)
 		template = self.refresher.provider.quirks.api_header
 		return self._request(
 			method, url, data, headers, {**kwargs, "auth": Presenter(grant.access_token, template)}
 		)
+
+	def _send_bound(
+		self,
+		method: str,
+		url: str,
+		data: Any,
+		headers: Any,
+		grant: Grant,
+		prover: dpop.Prover,
+		kwargs: dict[str, Any],
+	) -> requests.Response:
+		"""With a proof by the grant's key; once more where the API gives a nonce for it (RFC 9449 9)."""
+		kwargs = {**kwargs, "auth": BoundPresenter(grant.access_token, prover)}
+		response = self._request(method, url, data, headers, kwargs)
+		for each in (*response.history, response):
+			dpop.NONCES.learn(each.url, each.headers)
+		if dpop.is_asked_for_nonce(response.status_code, response.headers) and _is_repeatable(
+			response, data, kwargs
+		):
+			response.close()
+			response = self._request(method, url, data, headers, kwargs)
+			dpop.NONCES.learn(response.url, response.headers)
+		return response
 
 	def _request(
 		self, method: str, url: str, data: Any, headers: Any, kwargs: dict[str, Any]
@@ -190,6 +225,9 @@ class Session(OAuth2Session):
 
 	def _says_expired(self, response: requests.Response) -> bool:
 		"""Whether the API no longer takes the token: by 401 (RFC 6750 3.1), or as the provider's template says."""
+		if self._prover and dpop.is_asked_for_nonce(response.status_code, response.headers):
+			# It is about the proof: another token would not help.
+			return False
 		words = self.refresher.provider.quirks.api_expired
 		if response.status_code == 401 or not words:
 			return response.status_code == 401
@@ -224,14 +262,7 @@ class Session(OAuth2Session):
 		raise catalogue.error("uri_insecure/api")
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
-		# A redirect may have led to another server.
-		return (
-			self._grant.is_renewable
-			and not response.history
-			and not kwargs.get("files")
-			and _lasts(data)
-			and _lasts(kwargs.get("params"))
-		)
+		return self._grant.is_renewable and _is_repeatable(response, data, kwargs)
 
 
 @cache
@@ -256,6 +287,11 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 
 def _copied(value: dict[str, Any]) -> dict[str, Any]:
 	return {key: each.copy() for key, each in value.items()}
+
+
+def _is_repeatable(response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
+	"""Whether the request that got `response` can be made again; a redirect may have led to another server."""
+	return not response.history and not kwargs.get("files") and _lasts(data) and _lasts(kwargs.get("params"))
 
 
 def _lasts(value: Any) -> bool:

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from . import catalogue, dead_grants, wire
+from . import catalogue, dead_grants, dpop, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
@@ -76,17 +76,40 @@ def authenticated_request(
 	http: Transport,
 	*,
 	shape: Shape | None = None,
+	dpop_key: Secret | None = None,
 ) -> Exchange:
 	"""Send `form`, with the client's authentication, to an endpoint of the provider (RFC 6749 2.3): for tokens, revocation
 	(RFC 7009), introspection (RFC 7662).
 
 	:param shape: how it is sent; a POST of a form by default
+	:param dpop_key: the key that the tokens are to be bound to, which is proven (RFC 9449 5)
 	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
 	"""
+	shape = shape or Shape()
+	exchange = _authenticated(provider, client, url, form, http, shape, dpop_key)
+	# Once: a provider that is never content gets no further request.
+	if dpop_key and dpop.endpoint_asks_for_nonce(exchange.reply):
+		exchange = _authenticated(provider, client, url, form, http, shape, dpop_key)
+	return exchange
+
+
+def _authenticated(
+	provider: Provider,
+	client: Client,
+	url: str,
+	form: Fields,
+	http: Transport,
+	shape: Shape,
+	dpop_key: Secret | None,
+) -> Exchange:
 	proof: dict[str, str] = {}
 	headers: dict[str, str] = {}
 	authenticate(provider, client, proof, headers)
-	return sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape or Shape())
+	if dpop_key:
+		headers["DPoP"] = dpop.Prover(dpop_key).proof(shape.method, url)
+	exchange = sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape)
+	dpop.NONCES.learn(url, exchange.reply.headers)
+	return exchange
 
 
 def sent(
@@ -100,7 +123,7 @@ def sent(
 	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
 	quirks = provider.quirks
 	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
-	secrets += [Secret(value.partition(" ")[2]) for value in headers.values()]
+	secrets += [Secret(value.partition(" ")[2] or value) for value in headers.values()]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
 	reply = wire.send(shape, url, named, {**quirks.headers, **headers}, http)
 	return Exchange(reply=reply, sent=tuple(secrets))
@@ -112,9 +135,12 @@ def request(
 	form: Mapping[str, str],
 	http: Transport,
 	said: Mapping[str, str] | None = None,
+	*,
+	dpop_key: Secret | None = None,
 ) -> dict[str, Any]:
 	"""Ask the token endpoint (RFC 6749 3.2, 5).
 
+	:param dpop_key: as `authenticated_request` has it
 	:param said: what the provider has said before, for an address with that in it
 	:returns: the token response, as the provider sent it; of a refresh that cannot be read, its refresh token alone
 	:raises ReconnectRequired: `grant_invalid`
@@ -137,7 +163,9 @@ def request(
 		raise missing(Sentence("Token URI"))
 	# RFC 8707 2.2: the token is for the same APIs as the consent.
 	fields: Fields = {**form, "resource": list(client.resources)} if client.resources else form
-	exchange = authenticated_request(provider, client, address, fields, http, shape=quirks.token_request)
+	exchange = authenticated_request(
+		provider, client, address, fields, http, shape=quirks.token_request, dpop_key=dpop_key
+	)
 	return _answer(provider, exchange, form.get("grant_type", ""))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import catalogue, id_token, paths, wire
+from . import catalogue, dpop, id_token, paths, wire
 from .client import Client
 from .errors import OAuthError, Sentence
 from .grant import LONGEST_SUBJECT, Account, Grant
@@ -99,7 +99,22 @@ def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Re
 	if url is None:
 		raise missing(Sentence("Userinfo URI"))
 	fixed = {**quirks.headers, **quirks.api_headers, **quirks.account_request.headers}
-	headers = {**wire.fields(fixed, values), **header(grant.access_token, quirks.api_header)}
+	headers = wire.fields(fixed, values)
+	if not grant.dpop_key:
+		headers |= header(grant.access_token, quirks.api_header)
+		return _ask(provider, url, values, headers, http)
+	prover, method = dpop.Prover(grant.dpop_key), quirks.account_request.method
+	reply = _ask(provider, url, values, headers | prover.headers(method, url, grant.access_token), http)
+	dpop.NONCES.learn(url, reply.headers)
+	if dpop.is_asked_for_nonce(reply.status, reply.headers):
+		reply = _ask(provider, url, values, headers | prover.headers(method, url, grant.access_token), http)
+	return reply
+
+
+def _ask(
+	provider: Provider, url: str, values: Mapping[str, str], headers: Mapping[str, str], http: Transport
+) -> Reply:
+	quirks = provider.quirks
 	if quirks.account_request.method == "GET" and url == provider.userinfo_uri:
 		return http.get(url, headers)
 	body = wire.known(quirks.account_body, values)

@@ -97,7 +97,8 @@ def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping
 def _with_refresh_token(grant: Grant, before: Grant | None) -> Grant:
 	"""Some providers give a refresh token at the first consent only (Google): the same account keeps it."""
 	same = before and before.account and grant.account and before.account.id == grant.account.id
-	if before and same and not grant.refresh_token:
+	# One that is bound to another key is of no use with this one.
+	if before and same and not grant.refresh_token and grant.dpop_key == before.dpop_key:
 		return replace(
 			grant, refresh_token=before.refresh_token, refresh_expires_at=before.refresh_expires_at
 		)

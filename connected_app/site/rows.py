@@ -30,7 +30,7 @@ from connected_app.site.passwords import PLACEHOLDER
 DOCTYPE = "Token Cache"
 LONGEST_NAME = 140
 TOKENS = ("access_token", "refresh_token")
-SECRETS = (*TOKENS, "extra")
+SECRETS = (*TOKENS, "extra", "dpop_key")
 # With no user: the row of the service principal.
 OF_USER = "c.`connected_app` = %s and c.`user` = %s"
 OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
@@ -43,7 +43,7 @@ BEST = f"""
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
 READ = """
-	select c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, c.`revision`, a.`password`
+	select c.`name`, c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, c.`revision`, a.`password`
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
@@ -141,7 +141,8 @@ def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
 
 
 def read(key: ConnectionKey) -> Grant | None:
-	"""The grant as this transaction sees it, in one statement: all that a session needs.
+	"""The grant as this transaction sees it, in one statement: all that a session needs. A token that is bound to a key
+	costs a second one.
 
 	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 	"""
@@ -236,8 +237,10 @@ def columns(grant: Grant) -> dict[str, Any]:
 
 
 def secrets(grant: Grant) -> dict[str, Secret | None]:
-	"""What of `grant` is encrypted, by field."""
+	"""What of `grant` is encrypted, by field. A key only where there is one: nothing is written for others."""
+	key = {"dpop_key": grant.dpop_key} if grant.dpop_key else {}
 	return {
+		**key,
 		"access_token": grant.access_token,
 		"refresh_token": grant.refresh_token,
 		"extra": Secret(json.dumps(dict(grant.extra))) if grant.extra else None,
@@ -261,7 +264,7 @@ def unreadable() -> OAuthError:
 
 
 def _grant(row: Any) -> Grant | None:
-	token_type, expires_at, life, placeholder, revision, encrypted = row
+	name, token_type, expires_at, life, placeholder, revision, encrypted = row
 	if not encrypted:
 		return None
 	expires_at = aware(expires_at)
@@ -269,6 +272,7 @@ def _grant(row: Any) -> Grant | None:
 		access_token=_decrypted(encrypted),
 		refresh_token_unread=bool(placeholder),
 		token_type=token_type or "Bearer",
+		dpop_key=_secret(name, "dpop_key") if (token_type or "").lower() == "dpop" else None,
 		expires_at=expires_at,
 		issued_at=expires_at - timedelta(seconds=life) if expires_at and life else None,
 		revision=cint(revision),

@@ -117,6 +117,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		resources=tuple(line.strip() for line in (row.resources or "").splitlines() if line.strip()),
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
+		dpop=bool(row.dpop),
 		pushed_requests=(row.pushed_requests or "Automatic").lower(),
 		authorization_parameters=authorization_parameters(row),
 		leeway=cint(row.leeway),

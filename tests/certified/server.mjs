@@ -70,6 +70,12 @@ if (configuration.features.resourceIndicators) {
 	configuration.features.resourceIndicators.useGrantedResource = () => true;
 }
 
+if (configuration.features.dPoP) {
+	const { requireNonce } = configuration.features.dPoP;
+	configuration.features.dPoP.requireNonce = () => Boolean(requireNonce);
+	configuration.features.dPoP.nonceSecret = randomBytes(32);
+}
+
 // The issuer contains the port, so the port is taken before the provider is made.
 const server = createServer();
 server.listen(Number(env.PORT || 0), "127.0.0.1", () => {

@@ -56,6 +56,7 @@ class ConnectedApp(SecretKeeper):
 		]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
+		dpop: DF.Check
 		email_when_broken: DF.Check
 		enabled: DF.Check
 		everyone_may_connect: DF.Check

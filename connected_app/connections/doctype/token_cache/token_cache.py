@@ -9,6 +9,7 @@ from typing import Any
 
 import frappe
 
+from connected_app.oauth.catalogue import error
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
@@ -43,6 +44,7 @@ class TokenCache(SecretKeeper):
 		attempts: DF.Int
 		connected_app: DF.Link | None
 		connected_on: DF.Datetime | None
+		dpop_key: DF.Password | None
 		error_code: DF.Data | None
 		error_values: DF.SmallText | None
 		expires_at: DF.Datetime | None
@@ -107,7 +109,7 @@ class TokenCache(SecretKeeper):
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
 			check_caller(*whose)
 		if fieldname in rows.SECRETS and (grant := latest_known(self.name)):
-			secret = rows.secrets(grant)[fieldname]
+			secret = rows.secrets(grant).get(fieldname)
 			return str(secret) if secret else None
 		return super().get_password(fieldname, raise_exception)
 
@@ -115,7 +117,11 @@ class TokenCache(SecretKeeper):
 	def get_auth_header(self) -> dict[str, str]:
 		"""
 		:raises frappe.DoesNotExistError: without an access token
+		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`: a bound token is of no use in a header
 		"""
+		if self.token_type and self.token_type.lower() == "dpop":
+			with raises_frappe_errors():
+				raise error("dpop_needs_session")
 		if token := self.get_password("access_token", raise_exception=False):
 			return header(token)
 		raise frappe.DoesNotExistError

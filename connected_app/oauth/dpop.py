@@ -1,0 +1,142 @@
+"""Tokens that are bound to a key (RFC 9449): without a proof by that key, for this very request, they are of no use."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from . import keys
+from .catalogue import error
+from .clock import utc_now
+from .redact import Secret
+
+if TYPE_CHECKING:
+	from .grant import Grant
+	from .net import Reply
+
+ALGORITHM = "ES256"
+TOKEN_TYPE = "DPoP"  # noqa: S105
+# RFC 9449 8.1: what a nonce may be made of.
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1000}")
+# RFC 9110 11.6.1: schemes and names are compared without regard to case.
+_CHALLENGE = re.compile(r'(?:^|,)\s*dpop\s.*?\berror\s*=\s*"?use_dpop_nonce\b', re.IGNORECASE | re.DOTALL)
+
+
+class Nonces:
+	"""The last nonce that each server has given, by its origin (RFC 9449 8, 9). Forgetting one costs a request."""
+
+	def __init__(self, size: int = 500) -> None:
+		self._size = size
+		self._known: OrderedDict[str, str] = OrderedDict()
+		self._lock = threading.Lock()
+
+	def find(self, url: str) -> str:
+		"""Empty where the server has given none."""
+		with self._lock:
+			return self._known.get(_origin(url), "")
+
+	def learn(self, url: str, headers: Mapping[str, str]) -> None:
+		"""Remember what an answer from `url` says; of what cannot be a nonce, nothing."""
+		nonce = headers.get("dpop-nonce") or ""
+		if not _NONCE.fullmatch(nonce):
+			return
+		with self._lock:
+			self._known[_origin(url)] = nonce
+			self._known.move_to_end(_origin(url))
+			while len(self._known) > self._size:
+				self._known.popitem(last=False)
+
+
+NONCES = Nonces()
+
+
+class Prover:
+	"""Makes proofs with one key.
+
+	:param key: as `new_key` gave it
+	"""
+
+	def __init__(self, key: Secret) -> None:
+		self._key = key
+		self._private = keys.load(key)
+		self._jwk = keys.public_jwk(self._private)
+
+	def thumbprint(self) -> str:
+		"""What the authorization request names the key by (`dpop_jkt`, RFC 9449 10)."""
+		return keys.thumbprint(self._jwk)
+
+	def proof(self, method: str, url: str, access_token: str = "") -> Secret:
+		"""The header `DPoP` of one request (RFC 9449 4.2).
+
+		:param url: of the request; its query and fragment are left out
+		:param access_token: the one that is shown along with it, at an API
+		"""
+		parts = urlsplit(url)
+		claims = {
+			"jti": secrets.token_urlsafe(16),
+			"htm": method.upper(),
+			"htu": urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+			"iat": int(utc_now().timestamp()),
+		}
+		if nonce := NONCES.find(url):
+			claims["nonce"] = nonce
+		if access_token:
+			digest = hashlib.sha256(access_token.encode()).digest()
+			claims["ath"] = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+		headers = {"typ": "dpop+jwt", "jwk": self._jwk}
+		return Secret(jwt.encode(claims, self._private, ALGORITHM, headers=headers))
+
+	def headers(self, method: str, url: str, access_token: str) -> dict[str, str]:
+		"""Those that show a token to an API (RFC 9449 7.1)."""
+		return {
+			"Authorization": Secret(f"{TOKEN_TYPE} {access_token}"),
+			"DPoP": self.proof(method, url, access_token),
+		}
+
+
+def new_key() -> Secret:
+	"""A private key, in PEM. It is kept beside the tokens, and is as secret as they are."""
+	pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+		serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+	)
+	return Secret(pem.decode())
+
+
+def is_asked_for_nonce(status: int, headers: Mapping[str, str]) -> bool:
+	"""Whether an API wants the request again with the nonce that it gives along (RFC 9449 9)."""
+	return (
+		status == 401
+		and "dpop-nonce" in headers
+		and bool(_CHALLENGE.search(headers.get("www-authenticate") or ""))
+	)
+
+
+def endpoint_asks_for_nonce(reply: Reply) -> bool:
+	"""The same of the authorization server (RFC 9449 8)."""
+	if reply.status not in (400, 401) or "dpop-nonce" not in reply.headers:
+		return False
+	return (reply.json_object() or {}).get("error") == "use_dpop_nonce"
+
+
+def check_is_bound(grant: Grant) -> None:
+	"""
+	:raises ConfigurationError: `dpop_not_bound`: who asks for bound tokens must not use others (RFC 9449 5)
+	"""
+	if grant.token_type.lower() != TOKEN_TYPE.lower():
+		raise error("dpop_not_bound")
+
+
+def _origin(url: str) -> str:
+	parts = urlsplit(url)
+	return f"{parts.scheme}://{parts.netloc}".lower()

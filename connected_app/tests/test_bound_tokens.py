@@ -1,0 +1,125 @@
+"""Tokens that are bound to a key (RFC 9449) on a site: the key beside them, for threads and processes alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import frappe
+
+from connected_app.oauth import ConfigurationError
+from connected_app.tests.site import (
+	ALICE,
+	Case,
+	certified,
+	code_of,
+	forget,
+	in_processes,
+	make_app,
+	needs_providers,
+	row,
+	statements,
+)
+
+PROCESSES = 4
+SECRET = "a secret of the tests"
+# The status of a request to the API, and the token that it had.
+ASK = "(lambda session: (session.get(app.userinfo_uri).status_code, str(session.token['access_token'])))(app.get_oauth2_session(user))"
+
+
+@needs_providers
+class TestBoundTokens(Case):
+	@contextmanager
+	def connected(self, **values: Any) -> Iterator[Any]:
+		"""A Connected App at the certified provider, with which alice has connected; the provider insists on nonces."""
+		module = certified()
+		if not module.AVAILABLE:
+			self.skipTest("the certified provider needs Node.js and npm")
+		app = make_app(client_id="client", client_secret=SECRET, dpop=1, **values)
+		features = {"dPoP": {"enabled": True, "requireNonce": True}}
+		with module.start("client", SECRET, app.redirect_uri, features=features) as running:
+			app.update(
+				{
+					"openid_configuration": running.discovery_url,
+					"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access")],
+					"query_parameters": [{"key": "prompt", "value": "consent"}],
+				}
+			)
+			app.save()
+			frappe.db.commit()
+			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
+			app.save()
+			frappe.db.commit()
+			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+			landed = self.alice.visit(running.consent(url))
+			self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
+			yield app
+
+	def expire(self, app: Any) -> None:
+		frappe.db.set_value("Token Cache", row(app, ALICE).name, "expires_at", "2020-01-01")
+		frappe.db.commit()
+		forget()
+
+	def test_a_life(self) -> None:
+		with self.connected() as app:
+			kept = row(app, ALICE)
+			self.assertEqual((kept.token_type, kept.account_name), ("DPoP", "alice@example.com"))
+			key = kept.get_password("dpop_key")
+			forget()
+			frappe.get_cached_doc("Connected App", app.name)
+			with statements() as sent:
+				for expected in (2, 0):
+					sent.clear()
+					session = frappe.get_cached_doc("Connected App", app.name).get_oauth2_session(ALICE)
+					self.assertEqual(len(sent), expected, sent)
+			self.assertEqual(session.get(app.userinfo_uri).json()["sub"], "alice")
+			self.assertTrue(self.alice.ask("test_connection", connected_app=app.name)["ok"])
+			with self.assertRaises(ConfigurationError) as caught:
+				kept.get_auth_header()
+			self.assertEqual(caught.exception.code, "dpop_needs_session")
+			# Many need a refresh at once: one asks, and each proves the same key for itself.
+			before = kept.get_password("access_token")
+			self.expire(app)
+			answers = in_processes(PROCESSES, ASK, app)
+			self.assertEqual(len(set(answers)), 1, answers)
+			self.assertTrue(answers[0].startswith("gave (200, "), answers)
+			after = row(app, ALICE)
+			self.assertIn(after.get_password("access_token"), answers[0])
+			self.assertNotEqual(after.get_password("access_token"), before)
+			self.assertEqual(after.get_password("dpop_key"), key)
+			self.hides(app, key)
+			self.assertTrue(self.alice.ask("disconnect", connected_app=app.name)["revoked"])
+			self.assertEqual(self.left(after.name), [])
+
+	def left(self, name: str) -> list[str]:
+		frappe.db.rollback()
+		return frappe.db.sql("select `fieldname` from `__Auth` where `name` = %s", (name,), pluck=True)
+
+	def hides(self, app: Any, key: str) -> None:
+		"""No way of Frappe's shows the key."""
+		body = key.splitlines()[1]
+		name = row(app, ALICE).name
+		self.assertEqual(frappe.db.get_value("Token Cache", name, "dpop_key"), "*" * 8)
+		for browser in (self.alice, self.admin):
+			for answer in (
+				browser.call("frappe.desk.form.load.getdoc", "GET", doctype="Token Cache", name=name),
+				browser.call(
+					"frappe.client.get_password",
+					"GET",
+					doctype="Token Cache",
+					name=name,
+					fieldname="dpop_key",
+				),
+			):
+				self.assertNotIn(body, answer.text)
+		stored = frappe.db.sql("select `password` from `__Auth` where `name` = %s", (name,), pluck=True)
+		self.assertEqual(len(stored), 3)
+		self.assertFalse([each for each in stored if body in each])
+
+	def test_a_provider_that_binds_nothing(self) -> None:
+		"""Nothing is stored, and the person reads why."""
+		app = make_app(self.authlib.issuer, dpop=1)
+		page = self.connect(app)
+		self.assertRefused(page, "dpop_not_bound")
+		self.assertIsNone(row(app, ALICE))
