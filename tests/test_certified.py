@@ -24,6 +24,7 @@ from connected_app.oauth import (
 	begin,
 	complete,
 	discovery,
+	fapi,
 	keys,
 )
 
@@ -142,21 +143,24 @@ def test_resources(http: Http) -> None:
 
 
 @pytest.mark.parametrize("nonce", [False, True])
-def test_dpop(nonce: bool, http: Http) -> None:
-	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test: pushed, signed by a key, bound to
-	another, with the nonce that provider and API ask for; the refreshed token is bound as well, and a bare one refused."""
+def test_fapi(nonce: bool, http: Http) -> None:
+	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test: pushed, signed by a key,
+	bound to another, with the nonce that provider and API ask for; the refreshed token is bound as well, and a bare one
+	refused."""
 	key = keys.generate("PS256", "test", datetime.now(timezone.utc))
 	features = {
 		"dPoP": {"enabled": True, "requireNonce": nonce},
 		"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True},
 	}
-	registered = {**public(key), "dpop_bound_access_tokens": True}
+	registered = {**public(key), "dpop_bound_access_tokens": True, "id_token_signed_response_alg": "ES256"}
 	with settings(client_authentication="private_key_jwt", client=registered, features=features) as (
 		running,
 		provider,
 		client,
 	):
-		client = replace(client, signing_key=key, dpop=True)
+		weak = replace(client, signing_key=key)
+		assert list(fapi.lacking(provider)) == []
+		provider, client = fapi.held(provider, weak)
 		url, attempt = begin(provider, client, http=http)
 		assert set(dict(parse_qsl(urlsplit(url).query))) == {"client_id", "request_uri"}
 		landed = running.consent(url)
@@ -167,5 +171,5 @@ def test_dpop(nonce: bool, http: Http) -> None:
 		bare = {"Authorization": f"DPoP {session.token['access_token']}"}
 		assert session.get(provider.userinfo_uri, headers=bare).status_code in (400, 401)
 		with pytest.raises(ConfigurationError) as caught:
-			connect(running, provider, replace(client, dpop=False), http)
+			connect(running, provider, weak, http)
 		assert caught.value.code == "invalid_request"

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import catalogue, dpop, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
+from . import catalogue, dpop, fapi, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
@@ -78,10 +78,12 @@ def begin(
 	:param http: for a request that is pushed to the provider; the client proves itself then
 	:param lifetime: seconds until the attempt expires
 	:returns: the consent URL at the provider, and the attempt to keep
-	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`
+	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`,
+		`profile_unmet`
 	:raises OAuthError: as `pushed.push`
 	"""
 	client.check_parameters()
+	fapi.check(provider, client)
 	quirks = provider.quirks
 	uri = provider.endpoint("authorization_uri")
 	check_web_address(uri)

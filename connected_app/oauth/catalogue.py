@@ -606,6 +606,14 @@ CATALOGUE = {
 		"An administrator",
 		"Renew it, or paste the key without it.",
 	),
+	"profile_unmet": Entry(
+		ConfigurationError,
+		"The security profile FAPI 2.0 needs what this provider does not offer: {0}.",
+		"Use Get OpenID Configuration, or set Security Profile to Standard.",
+		"*Security Profile* is FAPI 2.0, and the provider does not offer all that it needs.",
+		"An administrator",
+		"Use *Get OpenID Configuration*, ask the provider, or set *Security Profile* to Standard.",
+	),
 	"dpop_needs_session": Entry(
 		ConfigurationError,
 		"This token is bound to a key: a header alone does not show it.",

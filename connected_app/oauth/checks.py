@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, dpop, id_token, pushed, token_endpoint, wire
+from . import authorization, client_auth, discovery, dpop, fapi, id_token, pushed, token_endpoint, wire
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -218,6 +218,25 @@ def bound_tokens(subject: Subject) -> Iterator[Finding]:
 			"dpop",
 			Sentence("The provider does not say that it can bind tokens to a key."),
 			Sentence("Turn off Bind Tokens to a Key."),
+		)
+
+
+def profile(subject: Subject) -> Iterator[Finding]:
+	"""Whether the provider can keep the security profile."""
+	if subject.client.profile != fapi.PROFILE:
+		return
+	lacking = list(fapi.lacking(subject.provider))
+	for about, what in lacking:
+		yield Finding(
+			"error",
+			"profile",
+			about,
+			Sentence("The security profile FAPI 2.0 needs what this provider does not offer: {0}.", what),
+			Sentence("Ask the provider, or set Security Profile to Standard."),
+		)
+	if not lacking:
+		yield Finding(
+			"ok", "profile", "security_profile", Sentence("The provider offers what FAPI 2.0 needs.")
 		)
 
 
@@ -472,6 +491,9 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 	provider, client = subject.provider, subject.client
 	if not (provider.authorization_uri and client.client_id and provider.token_uri):
 		return
+	if client.profile and any(fapi.lacking(provider)):
+		# Nothing is asked then.
+		return
 	try:
 		reply: Reply = subject.ask(
 			provider.authorization_uri,
@@ -607,6 +629,7 @@ CHECKS: tuple[Check, ...] = (
 	code_flow,
 	pushed_requests,
 	bound_tokens,
+	profile,
 	response_mode,
 	pkce,
 	identity,

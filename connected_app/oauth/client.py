@@ -47,6 +47,7 @@ class Client:
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
 	:param pushed_requests: "automatic", "always" or "never": whether requests are pushed to the provider (RFC 9126)
 	:param dpop: whether tokens are bound to a key, one for each grant (RFC 9449)
+	:param profile: `fapi.PROFILE` where the settings are held to that
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
 	:param leeway: seconds before expiry at which a token is refreshed
 	"""
@@ -61,6 +62,7 @@ class Client:
 	authentication: str = "automatic"
 	pushed_requests: str = "automatic"
 	dpop: bool = False
+	profile: str = ""
 	authorization_parameters: Mapping[str, str] = field(default_factory=dict)
 	leeway: int = 30
 

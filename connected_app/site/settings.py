@@ -11,7 +11,7 @@ import frappe
 from frappe.model.document import Document
 from frappe.utils import cint, get_url
 
-from connected_app.oauth import catalogue, client_auth
+from connected_app.oauth import catalogue, client_auth, fapi
 from connected_app.oauth.client import Client, Settings
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.keys import SigningKey
@@ -122,6 +122,9 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		authorization_parameters=authorization_parameters(row),
 		leeway=cint(row.leeway),
 	)
+	held = is_held(row)
+	if held:
+		provider, client = fapi.held(provider, client)
 	return AppSettings(
 		name=row.name,
 		provider=provider,
@@ -131,10 +134,15 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
-		any_issuer=bool(row.accept_other_issuer),
+		any_issuer=bool(row.accept_other_issuer) and not held,
 		refresh_in_background=bool(row.refresh_in_background),
 		refresh_idle_after=cint(row.refresh_idle_after),
 	)
+
+
+def is_held(row: Document) -> bool:
+	"""Whether *Security Profile* is FAPI 2.0."""
+	return (row.security_profile or "").lower() == fapi.PROFILE
 
 
 def for_session(row: Document) -> AppSettings:
@@ -276,7 +284,8 @@ def _client_secret(row: Document) -> Secret | None:
 
 
 def _signing_key(row: Document) -> SigningKey | None:
-	if not row.signing_key or not client_auth.may_need_key(_authentication(row)):
+	needs_key = is_held(row) or client_auth.may_need_key(_authentication(row))
+	if not row.signing_key or not needs_key:
 		return None
 	try:
 		return SigningKey.from_json(passwords.read(DOCTYPE, row.name, "signing_key") or "")

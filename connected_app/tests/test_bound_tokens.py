@@ -9,6 +9,7 @@ from typing import Any
 import frappe
 
 from connected_app.oauth import ConfigurationError
+from connected_app.site import settings
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -123,3 +124,95 @@ class TestBoundTokens(Case):
 		page = self.connect(app)
 		self.assertRefused(page, "dpop_not_bound")
 		self.assertIsNone(row(app, ALICE))
+
+
+@needs_providers
+class TestFapi(Case):
+	def test_nothing_weaker_can_be_set(self) -> None:
+		"""Neither by the form nor in the database: what is used is held to the profile."""
+		weak = {
+			"use_pkce": 0,
+			"client_authentication": "Post",
+			"pushed_requests": "Never",
+			"accept_missing_nonce": 1,
+		}
+		app = make_app(self.authlib.issuer, security_profile="FAPI 2.0", **weak)
+		self.assertEqual(
+			(
+				app.use_pkce,
+				app.client_authentication,
+				app.pushed_requests,
+				app.dpop,
+				app.accept_missing_nonce,
+			),
+			(1, "private_key_jwt", "Always", 1, 0),
+		)
+		app.db_set({**weak, "dpop": 0, "accept_other_issuer": 1})
+		frappe.db.commit()
+		read = settings.read(app.name)
+		client = read.client
+		self.assertEqual(
+			(client.use_pkce, client.authentication, client.pushed_requests, client.dpop),
+			(True, "private_key_jwt", "always", True),
+		)
+		self.assertTrue(read.provider.quirks.nonce_is_required)
+		self.assertFalse(read.any_issuer)
+		answer = self.alice.call("authorize", connected_app=app.name)
+		self.assertEqual(answer.status_code, 417)
+		self.assertIn("FAPI 2.0 needs what this provider does not offer", answer.text)
+		found = self.admin.ask("check_configuration", connected_app=app.name)
+		levels = {(each["check"], each["field"]): each["level"] for each in found}
+		self.assertEqual(levels["profile", "dpop"], "error", levels)
+
+	def test_the_certified_provider(self) -> None:
+		"""The happy path, through Desk: pushed and signed by a key of this site, bound to another; renewed, and given back."""
+		module = certified()
+		if not module.AVAILABLE:
+			self.skipTest("the certified provider needs Node.js and npm")
+		app = make_app(client_id="client", security_profile="FAPI 2.0")
+		self.admin.ask("make_key", connected_app=app.name, algorithm="PS256")
+		self.admin.ask("use_new_key", connected_app=app.name)
+		frappe.db.rollback()
+		app.reload()
+		with module.start(
+			"client",
+			"",
+			app.redirect_uri,
+			client_authentication="private_key_jwt",
+			client={
+				"jwks_uri": app.key_set_uri,
+				"dpop_bound_access_tokens": True,
+				"id_token_signed_response_alg": "ES256",
+			},
+			features={
+				"dPoP": {"enabled": True, "requireNonce": True},
+				"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True},
+			},
+		) as running:
+			app.update(
+				{
+					"openid_configuration": running.discovery_url,
+					"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access")],
+					"query_parameters": [{"key": "prompt", "value": "consent"}],
+				}
+			)
+			app.save()
+			frappe.db.commit()
+			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
+			app.save()
+			frappe.db.commit()
+			found = self.admin.ask("check_configuration", connected_app=app.name)
+			self.assertEqual([each for each in found if each["level"] == "error"], [])
+			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+			landed = self.alice.visit(running.consent(url))
+			self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
+			kept = row(app, ALICE)
+			self.assertEqual((kept.token_type, kept.account_name), ("DPoP", "alice@example.com"))
+			before = kept.get_password("access_token")
+			frappe.db.set_value("Token Cache", kept.name, "expires_at", "2020-01-01")
+			frappe.db.commit()
+			forget()
+			session = app.get_oauth2_session(ALICE)
+			self.assertEqual(session.get(app.userinfo_uri).json()["sub"], "alice")
+			self.assertNotEqual(session.token["access_token"], before)
+			self.assertTrue(self.alice.ask("disconnect", connected_app=app.name)["revoked"])

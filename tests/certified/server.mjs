@@ -15,6 +15,7 @@ const { default: Provider } = await import("oidc-provider");
 const env = process.env;
 const secret = env.CLIENT_SECRET || undefined;
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const { privateKey: curveKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
 
 const configuration = {
 	clients: [
@@ -49,7 +50,12 @@ const configuration = {
 		RefreshToken: 86400,
 		Session: 86400,
 	},
-	jwks: { keys: [{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" }] },
+	jwks: {
+		keys: [
+			{ ...privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "test" },
+			{ ...curveKey.export({ format: "jwk" }), use: "sig", alg: "ES256", kid: "curve" },
+		],
+	},
 	cookies: { keys: [randomBytes(32).toString("hex")] },
 	// The library refuses internal addresses, and that of a key set is on loopback here.
 	fetch: (url, { dispatcher, ...options }) => fetch(url, options),

@@ -33,6 +33,17 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
 
+# What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
+UNDER_FAPI = {
+	"use_pkce": 1,
+	"client_authentication": "private_key_jwt",
+	"pushed_requests": "Always",
+	"dpop": 1,
+	"accept_missing_nonce": 0,
+	"accept_other_audiences": 0,
+	"accept_other_issuer": 0,
+}
+
 
 class ConnectedApp(SecretKeeper):
 	# begin: auto-generated types
@@ -82,6 +93,7 @@ class ConnectedApp(SecretKeeper):
 		resources: DF.SmallText | None
 		revocation_uri: DF.Data | None
 		role_for_scripts: DF.Link | None
+		security_profile: DF.Literal["Standard", "FAPI 2.0"]
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
@@ -110,6 +122,8 @@ class ConnectedApp(SecretKeeper):
 					_("Row {0}: the parameter {1} is set by the flow itself.").format(row.idx, row.key),
 					title=_("Query Parameters"),
 				)
+		if settings.is_held(self):
+			self.update(UNDER_FAPI)
 		for field in ("leeway", "refresh_ahead", "refresh_idle_after"):
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
