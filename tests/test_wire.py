@@ -63,8 +63,8 @@ def test_placeholders() -> None:
 		("shop.example", None),
 		("api.shop.example.evil.example", None),
 		# No way out of the host's name.
-		("evil.example/.shop.example", "https://evil.example%2F.shop.example/v1"),
-		("user@evil.example#.shop.example", "https://user%40evil.example%23.shop.example/v1"),
+		("evil.example/.shop.example", None),
+		("user@evil.example#.shop.example", None),
 	],
 )
 def test_a_host_that_the_provider_names(said: str, address: str | None) -> None:
