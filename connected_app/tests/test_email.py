@@ -395,6 +395,7 @@ class TestEmail(Case):
 		servers = {"imap": "localhost", "imap_port": self.ports["imaps"], "scopes": ["read"]}
 		servers |= {"smtp": "localhost", "smtp_port": self.ports["smtp"], **values}
 		template = Template(key="demo", values={"name": "Demo", "category": "mail", "mail": servers})
+		frappe.db.rollback()
 		frappe.db.set_value("Connected App", self.app.name, "provider", "demo")
 		frappe.db.commit()
 		frappe.clear_document_cache("Connected App", self.app.name)
