@@ -438,6 +438,7 @@ class TestEmail(Case):
 		)
 		account.update({"connected_app": None, "connected_user": None, "password": "x"})
 		before = account.insert().reload().as_dict()
+		frappe.db.commit()
 		with self.as_provider():
 			self.assertEqual(api.email_account_offer(self.app.name)["email_account"], "Mail")
 			self.assertEqual(api.set_up_email(self.app.name), {"name": "Mail", "became": "exists"})
