@@ -484,7 +484,7 @@ class TestEmail(Case):
 		self.assertFalse(frappe.db.count("Email Account", {"connected_app": self.app.name}))
 
 	def test_tls_at_once(self) -> None:
-		"""Frappe cannot show a token to a server that wants TLS at once: what is made receives, and does not send."""
+		"""core-defects 40: Frappe cannot show a token to a server that wants TLS at once. What is made does not send."""
 		self.connect(self.app, self.admin)
 		with self.as_provider(smtp_tls="ssl"):
 			self.assertEqual(api.email_account_offer(self.app.name)["outgoing"], "")
