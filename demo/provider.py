@@ -6,7 +6,7 @@ It runs in a process of its own (``python -m demo.provider``), never inside the 
 
 What it holds a client to: exact redirect URIs and S256 (RFC 7636), `iss` in every authorization response
 (RFC 9207), single-use codes (RFC 6749 4.1.2) and single-use refresh tokens whose reuse revokes all that the
-consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662).
+consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662), assertions that are for it and new (RFC 7523 3).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -35,18 +35,21 @@ from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc6749 import ClientMixin, InvalidRequestError, TokenMixin, grants
 from authlib.oauth2.rfc6750 import BearerTokenGenerator, BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core import AuthorizationCodeMixin, UserInfo
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from flask import Flask, Response, jsonify, render_template_string, request
-from joserfc.jwk import RSAKey
+from joserfc.jwk import KeySet, OctKey, RSAKey
 from werkzeug.serving import make_server
 
 HOST = "127.0.0.1"
 CODE_LIFETIME = 60
-AUTH_METHODS = ["client_secret_basic", "client_secret_post", "none"]
+# As Authlib calls them; by an assertion, it does not tell the two ways to sign apart.
+AUTH_METHODS = ["client_secret_basic", "client_secret_post", "client_assertion_jwt", "none"]
+ADVERTISED = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
 DEFAULT_CLIENT = f"demo:demo-secret:http://{HOST}:*"
 SCOPES = {
 	"openid": "Know who you are",
@@ -87,6 +90,7 @@ class Client(ClientMixin):
 	client_id: str
 	client_secret: str
 	redirect_uri: str
+	keys_uri: str = ""
 
 	@classmethod
 	def parse(cls, text: str) -> Client:
@@ -120,7 +124,7 @@ class Client(ClientMixin):
 		return secrets.compare_digest(self.client_secret.encode(), client_secret.encode())
 
 	def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-		return (method == "none") == (not self.client_secret)
+		return (method == "none") == (not self.client_secret and not self.keys_uri)
 
 	def check_response_type(self, response_type: str) -> bool:
 		return response_type == "code"
@@ -206,6 +210,7 @@ class Store:
 	codes: dict[str, Code] = field(default_factory=dict)
 	tokens: dict[str, Token] = field(default_factory=dict)
 	stats: dict[str, Any] = field(default_factory=dict)
+	assertions: set[str] = field(default_factory=set)
 
 	def __post_init__(self) -> None:
 		self.reset()
@@ -381,7 +386,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			store.stats["refreshes"] += 1
 
 	class ClientCredentialsGrant(grants.ClientCredentialsGrant):
-		TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:2]
+		TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:3]
 
 	class Revocation(RevocationEndpoint):
 		CLIENT_AUTH_METHODS = AUTH_METHODS
@@ -397,7 +402,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			store.stats["revocations"] += 1
 
 	class Introspection(IntrospectionEndpoint):
-		CLIENT_AUTH_METHODS = AUTH_METHODS[:2]
+		CLIENT_AUTH_METHODS = AUTH_METHODS[:3]
 
 		def check_permission(self, token: Token, client: Client, oauth_request: Any) -> bool:
 			return token.check_client(client)
@@ -422,6 +427,22 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 				payload["exp"] = int(token.expires_at)
 			return payload
 
+	class Assertion(JWTBearerClientAssertion):
+		def get_audiences(self) -> list[str]:
+			return [issuer(), issuer() + "/token"]
+
+		def validate_jti(self, claims: dict[str, Any], jti: str) -> bool:
+			with store.lock:
+				is_new = jti not in store.assertions
+				store.assertions.add(jti)
+			return is_new
+
+		def resolve_client_public_key(self, client: Client) -> Any:
+			if not client.keys_uri:
+				return OctKey.import_key(client.client_secret)
+			published = requests.get(client.keys_uri, timeout=10)
+			return KeySet.import_key_set(published.json())
+
 	class Issuer(IssuerParameter):
 		def get_issuer(self) -> str:
 			return issuer()
@@ -439,6 +460,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			lambda client, grant_type: options.expires_in,
 		),
 	)
+	server.register_client_auth_method(Assertion.CLIENT_AUTH_METHOD, Assertion())
 	server.register_grant(AuthorizationCodeGrant, [Challenge(required=True), IDTokenWithCode()])
 	server.register_grant(RefreshTokenGrant, [IDToken()])
 	server.register_grant(ClientCredentialsGrant)
@@ -468,8 +490,8 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			grant_types_supported=["authorization_code", "refresh_token", "client_credentials"],
 			subject_types_supported=["public"],
 			id_token_signing_alg_values_supported=["RS256"],
-			token_endpoint_auth_methods_supported=AUTH_METHODS,
-			revocation_endpoint_auth_methods_supported=AUTH_METHODS,
+			token_endpoint_auth_methods_supported=ADVERTISED,
+			revocation_endpoint_auth_methods_supported=ADVERTISED,
 			introspection_endpoint_auth_methods_supported=AUTH_METHODS[:2],
 			code_challenge_methods_supported=["S256"],
 			authorization_response_iss_parameter_supported=True,
@@ -694,18 +716,24 @@ class Provider:
 def start(
 	*,
 	clients: tuple[str, ...] | list[str] = (),
+	keys: dict[str, str] | None = None,
 	port: int = 0,
 	static_refresh: bool = False,
 	always_refresh: bool = False,
 	expires_in: int = 3600,
 	token_delay: int = 0,
 ) -> Iterator[Provider]:
-	"""Run a provider as long as the `with` block lasts. Each client is "ID:SECRET:REDIRECT_URI"."""
+	"""Run a provider as long as the `with` block lasts. Each client is "ID:SECRET:REDIRECT_URI".
+
+	:param keys: client ID → address of its key set
+	"""
 	command = [sys.executable, "-m", "demo.provider", "--port", str(port)]
 	command += ["--expires-in", str(expires_in), "--token-delay", str(token_delay)]
 	command += ["--static-refresh"] * static_refresh + ["--always-refresh"] * always_refresh
 	for client in clients:
 		command += ["--client", client]
+	for client, address in (keys or {}).items():
+		command += ["--keys", f"{client}={address}"]
 	process = subprocess.Popen(
 		command,
 		cwd=Path(__file__).resolve().parents[1],
@@ -744,6 +772,9 @@ def main(arguments: list[str] | None = None) -> None:
 		metavar="ID:SECRET:REDIRECT_URI",
 		help=f"repeatable; no secret: a public client; * in the URI: anything (default {DEFAULT_CLIENT})",
 	)
+	parser.add_argument(
+		"--keys", action="append", default=[], metavar="ID=URL", help="where a client's key set is (RFC 7517)"
+	)
 	parser.add_argument("--static-refresh", action="store_true", help="refresh tokens that stay the same")
 	parser.add_argument(
 		"--always-refresh", action="store_true", help="a refresh token even without the scope offline_access"
@@ -764,7 +795,10 @@ def main(arguments: list[str] | None = None) -> None:
 	os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 	logging.getLogger("werkzeug").setLevel(logging.ERROR)
 	options = Options(given.static_refresh, given.always_refresh, given.expires_in, given.token_delay)
-	app = create_app(given.client or [Client.parse(DEFAULT_CLIENT)], options)
+	addresses = dict(each.split("=", 1) for each in given.keys)
+	clients = given.client or [Client.parse(DEFAULT_CLIENT)]
+	clients = [replace(each, keys_uri=addresses.get(each.client_id, "")) for each in clients]
+	app = create_app(clients, options)
 	server = make_server(HOST, given.port, app, threaded=True)
 	app.config["ISSUER"] = f"http://{HOST}:{server.port}"
 	signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
