@@ -28,7 +28,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
 	apps = frappe.get_all(
 		"Connected App",
-		fields=["name", "provider_name", "enabled", "everyone_may_connect"],
+		fields=["name", "provider_name", "enabled", "everyone_may_connect", "generation"],
 		order_by="provider_name, name",
 	)
 	caches = frappe.get_all(
@@ -36,9 +36,11 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		filters={"user": user, "access_token": ("is", "set")},
 		fields=[
 			*("name", "connected_app", "status", "account_id", "account_name"),
-			*("connected_on", "failing_since", "error_code", "error_values", "modified"),
+			*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
 		],
 	)
+	generations = {app.name: app.generation for app in apps}
+	caches = [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
 	mine = by_app(caches, user)
 	roles = _children("Has Role", "role", "Connected App", "allowed_roles")
 	asked = _children("OAuth Scope", "scope", "Connected App", "scopes")
@@ -75,7 +77,10 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 	"""
 	cache, user = DocType("Token Cache"), DocType("User")
 	connected = (
-		(cache.connected_app == connected_app) & cache.access_token.isnotnull() & (cache.access_token != "")
+		(cache.connected_app == connected_app)
+		& (cache.generation == frappe.db.get_value("Connected App", connected_app, "generation"))
+		& cache.access_token.isnotnull()
+		& (cache.access_token != "")
 	)
 	counts = (
 		frappe.qb.from_(cache).select(cache.status, Count("*")).where(connected).groupby(cache.status).run()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import frappe
 from frappe.utils.file_lock import LockTimeoutError
@@ -130,6 +131,17 @@ def see_latest() -> None:
 		frappe.db.rollback()
 		frappe.db.sql("ROLLBACK")  # nosemgrep
 		frappe.db.sql("BEGIN IMMEDIATE")  # nosemgrep
+
+
+def lock_free(doctype: str, filters: dict[str, Any], fields: Sequence[str], limit: int) -> list[Any]:
+	"""In `own_transaction`: at most `limit` rows that nobody else has locked, and a lock on them."""
+	table = frappe.qb.DocType(doctype)
+	query = frappe.qb.from_(table).select(*(table[field] for field in fields)).limit(limit)
+	for field, value in filters.items():
+		query = query.where(table[field] == value)
+	if frappe.db.db_type != "sqlite":
+		query = query.for_update(skip_locked=True)
+	return query.run(as_dict=True)
 
 
 def is_lost(error: BaseException) -> bool:

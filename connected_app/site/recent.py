@@ -41,6 +41,12 @@ def forget(key: ConnectionKey) -> None:
 	_known().pop(key, None)
 
 
+def forget_app(connected_app: str) -> None:
+	"""Forget the grants of all connections to a Connected App."""
+	for key in [key for key in _known() if key.app == connected_app]:
+		forget(key)
+
+
 def note_change(key: ConnectionKey) -> None:
 	"""The caller's open transaction has changed or deleted a row of `key`: until it ends, no other can write there."""
 	forget(key)

@@ -31,9 +31,13 @@ DOCTYPE = "Token Cache"
 LONGEST_NAME = 140
 TOKENS = ("access_token", "refresh_token")
 SECRETS = (*TOKENS, "extra")
+# Connections that were ended, and wait to be removed, are of an earlier generation (see `site/ending.py`).
+COUNTS = (
+	"c.`generation` = (select g.`generation` from `tabConnected App` g where g.`name` = c.`connected_app`)"
+)
 # With no user: the row of the service principal.
-OF_USER = "c.`connected_app` = %s and c.`user` = %s"
-OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
+OF_USER = f"c.`connected_app` = %s and c.`user` = %s and {COUNTS}"
+OF_NOBODY = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and {COUNTS}"
 WORKING = ("Connected", "Temporarily Failing")
 WORKS = f"c.`status` in {WORKING}"
 BEST = f"""
@@ -110,6 +114,12 @@ def name_of(key: ConnectionKey) -> str | None:
 	"""The name of the row that counts, as this transaction sees it."""
 	found = find("select c.`name` from `tabToken Cache` c", key)
 	return found[0][0] if found else None
+
+
+def is_ended(name: str) -> bool:
+	"""Whether the connection of the row `name` was ended: its tokens may not be used any more."""
+	ended = f"select 1 from `tabToken Cache` c where c.`name` = %s and not coalesce({COUNTS}, false)"  # noqa: S608
+	return bool(frappe.db.sql(ended, (name,)))  # nosemgrep
 
 
 def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:

@@ -99,7 +99,9 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 	filters: dict[str, Any] = {"enabled": 1, "refresh_in_background": 1}
 	if connected_app:
 		filters["name"] = connected_app
-	return frappe.get_all("Connected App", filters, ["name", "refresh_idle_after", "refresh_ahead"])
+	return frappe.get_all(
+		"Connected App", filters, ["name", "generation", "refresh_idle_after", "refresh_ahead"]
+	)
 
 
 def _due(app: Any, limit: int) -> list[Any]:
@@ -116,7 +118,7 @@ def _due(app: Any, limit: int) -> list[Any]:
 	for status in WORKING:
 		for field, earliest, latest in ranges:
 			if len(found) < limit:
-				for row in _range(app.name, status, field, earliest, latest, limit):
+				for row in _range(app, status, field, earliest, latest, limit):
 					if field == "idle_since" or not _is_early(row, now):
 						found.setdefault(row.name, row)
 	return list(found.values())[:limit]
@@ -128,7 +130,7 @@ def _is_early(row: Any, now: datetime) -> bool:
 	return bool(share) and row.expires_at > naive(now + share)
 
 
-def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit: int) -> list[Any]:
+def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit: int) -> list[Any]:
 	cache, user = frappe.qb.DocType("Token Cache"), frappe.qb.DocType("User")
 	query = (
 		frappe.qb.from_(cache)
@@ -138,9 +140,9 @@ def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit:
 		.select(
 			cache.name, cache.connected_app, cache.user, cache.idle_since, cache.expires_at, cache.expires_in
 		)
-		.where((cache.connected_app == app) & (cache.status == status) & (cache[field] <= naive(latest)))
+		.where((cache.connected_app == app.name) & (cache.status == status) & (cache[field] <= naive(latest)))
 		# Only grants with a refresh token have it.
-		.where(cache.idle_since.isnotnull())
+		.where(cache.idle_since.isnotnull() & (cache.generation == app.generation))
 		.limit(limit)
 	)
 	if earliest:

@@ -14,7 +14,7 @@ from connected_app.oauth import scopes
 from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.oauth.errors import ConfigurationError, ReconnectRequired, Sentence
 from connected_app.oauth.refresh import not_connected
-from connected_app.site import access, discovery, flow, links, offboarding, sessions, settings
+from connected_app.site import access, discovery, ending, flow, links, offboarding, sessions, settings
 from connected_app.site.callers import for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
@@ -46,6 +46,7 @@ class ConnectedApp(SecretKeeper):
 		email_when_broken: DF.Check
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
+		generation: DF.Int
 		introspection_uri: DF.Data | None
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
@@ -82,6 +83,7 @@ class ConnectedApp(SecretKeeper):
 		before = self.get_doc_before_save()
 		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
 		self.redirect_uri = (before and before.redirect_uri) or settings.suggested_redirect_uri(self.name)
+		self.generation = before.generation if before else ending.next_generation(self.name)
 		for row in self.query_parameters:
 			if row.key in RESERVED_PARAMETERS:
 				frappe.throw(
@@ -94,14 +96,16 @@ class ConnectedApp(SecretKeeper):
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()
 		if before and before.enabled and not self.enabled:
-			offboarding.end_connections({"connected_app": self.name})
+			offboarding.end_app(self)
 
 	def before_rename(self, old: str, new: str, merge: bool = False) -> None:
+		if merge:
+			ending.prepare_merge(old, new)
 		# Frappe writes the new name to the rows, which may have been refreshed since.
 		offboarding.make_changeable({"connected_app": self.name})
 
 	def on_trash(self) -> None:
-		offboarding.end_connections({"connected_app": self.name})
+		offboarding.end_app(self)
 
 	@for_code
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:

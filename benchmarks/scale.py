@@ -1,0 +1,170 @@
+"""What many connections cost, on a site of its own, in the bench's own Python:
+
+	cd SITES && PYTHONPATH=CHECKOUT python CHECKOUT/benchmarks/scale.py SITE COMMAND [ARGUMENT …]
+
+	disable NUMBER …      disabling an app with so many connections: what the admin's request does, and what is left
+	lists NUMBER …        what finds connections among so many: due ones, lists, searches
+	refresh NUMBER DELAY  renewing so many in the background, against a token endpoint that takes DELAY milliseconds
+
+Connections are made by SQL, never by connecting. Prints one line of JSON for each measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import frappe
+from frappe.utils import now
+
+PREFIX = "scale"
+CHUNK = 5000
+
+
+def begin(site: str) -> None:
+	frappe.init(site=site, sites_path=".")
+	frappe.connect()
+	frappe.set_user("Administrator")
+
+
+def make_app(**values: Any) -> Any:
+	app = frappe.get_doc(
+		{
+			"doctype": "Connected App",
+			"provider_name": "Scale",
+			"client_id": "scale",
+			"client_secret": "secret",
+			"authorization_uri": "http://127.0.0.1:1/authorize",
+			"token_uri": "http://127.0.0.1:1/token",
+			"revocation_uri": "http://127.0.0.1:1/revoke",
+			"scopes": [{"scope": "read"}],
+			**values,
+		}
+	).insert()
+	frappe.db.commit()
+	return app
+
+
+def add_users(number: int) -> None:
+	there = frappe.db.count("User", {"name": ("like", f"%@{PREFIX}.example")})
+	rows = ((f"{n}@{PREFIX}.example", f"{n}@{PREFIX}.example", f"{PREFIX}{n}", 1) for n in range(there, number))
+	frappe.db.bulk_insert("User", ["name", "email", "username", "enabled"], rows, chunk_size=CHUNK)
+	frappe.db.commit()
+
+
+def add_connections(app: str, number: int, idle: timedelta = timedelta(hours=2)) -> None:
+	"""Connections with two tokens and a scope each."""
+	from connected_app.site import passwords
+
+	add_users(number)
+	utc = datetime.now(timezone.utc).replace(tzinfo=None)
+	stars, token = passwords.PLACEHOLDER, passwords.encrypt("t" * 200)
+	fields = ["name", "creation", "modified", "owner", "connected_app", "user", "status", "access_token"]
+	fields += ["refresh_token", "idle_since", "expires_at", "expires_in", "connected_on", "revision"]
+
+	def names() -> Iterator[tuple[str, str]]:
+		for n in range(number):
+			yield f"{app}-{n}@{PREFIX}.example", f"{n}@{PREFIX}.example"
+
+	insert = frappe.db.bulk_insert
+	caches = (
+		(name, now(), now(), user, app, user, "Connected", stars, stars, utc - idle, utc, 3600, utc, 1)
+		for name, user in names()
+	)
+	insert("Token Cache", fields, caches, chunk_size=CHUNK)
+	secrets = (
+		("Token Cache", name, field, token, 1)
+		for name, _user in names()
+		for field in ("access_token", "refresh_token")
+	)
+	insert_auth(secrets)
+	scopes = (
+		(frappe.generate_hash(length=12), name, "Token Cache", "scopes", 1, "read") for name, _user in names()
+	)
+	fields = ["name", "parent", "parenttype", "parentfield", "idx", "scope"]
+	insert("OAuth Scope", fields, scopes, chunk_size=CHUNK)
+	frappe.db.commit()
+
+
+def insert_auth(rows: Iterator[tuple[Any, ...]]) -> None:
+	table = frappe.qb.Table("__Auth")
+	query = frappe.qb.into(table).columns("doctype", "name", "fieldname", "password", "encrypted")
+	chunk: list[tuple[Any, ...]] = []
+	for row in rows:
+		chunk.append(row)
+		if len(chunk) == CHUNK:
+			query.insert(*chunk).run()
+			chunk = []
+	if chunk:
+		query.insert(*chunk).run()
+
+
+def remove_all() -> None:
+	frappe.db.rollback()
+	for app in frappe.get_all("Connected App", {"provider_name": "Scale"}, pluck="name"):
+		like = f"{app}-%"
+		frappe.db.sql("delete from `__Auth` where `doctype` = 'Token Cache' and `name` like %s", like)
+		frappe.db.sql("delete from `tabOAuth Scope` where `parent` like %s", like)
+		frappe.db.sql("delete from `tabToken Cache` where `connected_app` = %s", app)
+		frappe.db.sql("delete from `tabConnected App` where `name` = %s", app)
+	for doctype in ("Pending Revocation", "Offboarding"):
+		if frappe.db.exists("DocType", doctype):
+			frappe.db.delete(doctype)
+			frappe.db.sql("delete from `__Auth` where `doctype` = %s", doctype)
+	frappe.db.delete("User", {"name": ("like", f"%@{PREFIX}.example")})
+	frappe.db.delete("Activity Log", {"subject": ("like", f"%@{PREFIX}.example%")})
+	frappe.db.commit()
+
+
+def measured(what: str, work: Callable[[], Any], **more: Any) -> Any:
+	"""Print what `work` took: seconds of the clock, and statements of this connection."""
+	asked = 0
+	connection = frappe.db
+	original = connection.sql
+
+	def counted(*args: Any, **kwargs: Any) -> Any:
+		nonlocal asked
+		asked += 1
+		return original(*args, **kwargs)
+
+	connection.sql = counted
+	began = time.perf_counter()
+	try:
+		result = work()
+	finally:
+		seconds = time.perf_counter() - began
+		del connection.sql
+	print(json.dumps({"what": what, "seconds": round(seconds, 4), "statements": asked, **more}), flush=True)
+	return result
+
+
+def disable(*numbers: str) -> None:
+	for number in map(int, numbers):
+		remove_all()
+		app = make_app()
+		add_connections(app.name, number)
+		app = frappe.get_doc("Connected App", app.name)
+
+		def save() -> None:
+			app.enabled = 0  # noqa: B023
+			app.save()  # noqa: B023
+			frappe.db.commit()
+
+		measured("the admin's request", save, connections=number)
+		left = frappe.db.count("Token Cache", {"connected_app": app.name})
+		if left:
+			from connected_app.site import ending
+
+			measured("the job, without the provider", lambda: ending.run(600), connections=number)
+	remove_all()
+
+
+COMMANDS = {work.__name__: work for work in (disable,)}
+
+if __name__ == "__main__":
+	begin(sys.argv[1])
+	COMMANDS[sys.argv[2]](*sys.argv[3:])
