@@ -51,7 +51,9 @@ def make_app(**values: Any) -> Any:
 
 def add_users(number: int) -> None:
 	there = frappe.db.count("User", {"name": ("like", f"%@{PREFIX}.example")})
-	rows = ((f"{n}@{PREFIX}.example", f"{n}@{PREFIX}.example", f"{PREFIX}{n}", 1) for n in range(there, number))
+	rows = (
+		(f"{n}@{PREFIX}.example", f"{n}@{PREFIX}.example", f"{PREFIX}{n}", 1) for n in range(there, number)
+	)
 	frappe.db.bulk_insert("User", ["name", "email", "username", "enabled"], rows, chunk_size=CHUNK)
 	frappe.db.commit()
 
