@@ -11,11 +11,14 @@ Connections are made by SQL, never by connecting. Prints one line of JSON for ea
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import frappe
@@ -165,8 +168,70 @@ def disable(*numbers: str) -> None:
 	remove_all()
 
 
-COMMANDS = {work.__name__: work for work in (disable,)}
+class TokenEndpoint(ThreadingHTTPServer):
+	"""Answers each refresh with new tokens after `delay` seconds; on loopback."""
+
+	daemon_threads = True
+	request_queue_size = 100
+
+	def __init__(self, delay: float) -> None:
+		self.delay = delay
+		self.numbers = itertools.count()
+		super().__init__(("127.0.0.1", 0), Answer)
+		threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Answer(BaseHTTPRequestHandler):
+	protocol_version = "HTTP/1.1"
+	disable_nagle_algorithm = True
+	server: TokenEndpoint
+
+	def do_POST(self) -> None:
+		self.rfile.read(int(self.headers["Content-Length"]))
+		time.sleep(self.server.delay)
+		number = next(self.server.numbers)
+		tokens = {"access_token": f"a{number}", "refresh_token": f"r{number}", "expires_in": 3600}
+		body = json.dumps({**tokens, "token_type": "Bearer"}).encode()
+		self.send_response(200)
+		self.send_header("Content-Type", "application/json")
+		self.send_header("Content-Length", str(len(body)))
+		self.end_headers()
+		self.wfile.write(body)
+
+	def log_message(self, *_args: Any) -> None: ...
+
+
+def refresh(number: str, delay: str) -> None:
+	from connected_app.site import schedule
+
+	remove_all()
+	server = TokenEndpoint(int(delay) / 1000)
+	app = make_app(token_uri=f"http://127.0.0.1:{server.server_address[1]}/token")
+	add_connections(app.name, int(number), idle=timedelta(days=30))
+	frappe.db.sql(
+		"update `tabToken Cache` set `expires_at` = '2020-01-01' where `connected_app` = %s", app.name
+	)
+	frappe.db.commit()
+	used = time.process_time()
+	work = lambda: schedule.refresh(app.name)  # noqa: E731
+	if "--profile" in sys.argv:
+		import cProfile
+		import pstats
+
+		profile = cProfile.Profile()
+		profile.runcall(work)
+		pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
+	else:
+		measured("renewed in the background", work, connections=int(number), delay_ms=int(delay))
+		frappe.db.rollback()
+		left = frappe.db.count("Token Cache", {"connected_app": app.name, "expires_at": ("<", "2021-01-01")})
+		cpu = time.process_time() - used
+		print(json.dumps({"left": left, "ms of this process for each": round(1000 * cpu / int(number), 1)}))
+	remove_all()
+
+
+COMMANDS = {work.__name__: work for work in (disable, refresh)}
 
 if __name__ == "__main__":
 	begin(sys.argv[1])
-	COMMANDS[sys.argv[2]](*sys.argv[3:])
+	COMMANDS[sys.argv[2]](*(argument for argument in sys.argv[3:] if not argument.startswith("--")))

@@ -92,9 +92,12 @@ class SecretKeeper(Document):
 
 def store(doctype: str, name: str, fieldname: str, secret: str) -> None:
 	"""As `frappe.utils.password.set_encrypted_password`."""
-	# Frappe's function inserts or updates, as each database does; what it has encrypted is then replaced.
-	frappes.set_encrypted_password(doctype, name, PLACEHOLDER, fieldname)
-	frappe.qb.update(AUTH).set(AUTH.password, encrypt(secret)).where(_at(doctype, name, fieldname)).run()
+	replace = frappe.qb.update(AUTH).set(AUTH.password, encrypt(secret)).where(_at(doctype, name, fieldname))
+	replace.run()
+	if frappe.db._cursor.rowcount < 1:
+		# Frappe's function inserts or updates, as each database does; what it has encrypted is then replaced.
+		frappes.set_encrypted_password(doctype, name, PLACEHOLDER, fieldname)
+		replace.run()
 
 
 def store_encrypted(secrets: Iterable[tuple[str, str, str, str]]) -> None:

@@ -33,6 +33,11 @@ def of_row(name: str) -> Grant | None:
 	return next((known.grant for known in _known().values() if name and known.row == name), None)
 
 
+def clear() -> None:
+	"""As at the start of a request."""
+	_known().clear()
+
+
 def note(key: ConnectionKey, grant: Grant, row: str = "") -> None:
 	_known()[key] = Known(grant, row)
 

@@ -70,10 +70,10 @@ STATE = (
 	"modified",
 	"user",
 )
-READ_SECRET = """
-	select `password` from `__Auth`
-	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` = %s and `encrypted` = 1
-"""  # noqa: S105
+READ_SECRETS = """
+	select `fieldname`, `password` from `__Auth`
+	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` in ('refresh_token', 'extra') and `encrypted` = 1
+"""
 READ_SCOPES = (
 	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
 )
@@ -158,10 +158,14 @@ def read_whole(name: str, state: Any) -> Grant | None:
 	grant = _grant(rows[0]) if rows else None
 	if grant is None:
 		return None
-	extra = _secret(name, "extra")
+	secrets = {
+		field: _decrypted(encrypted)
+		for field, encrypted in frappe.db.sql(READ_SECRETS, (name,))  # nosemgrep
+	}
+	extra = secrets.get("extra")
 	return replace(
 		grant,
-		refresh_token=_secret(name, "refresh_token"),
+		refresh_token=secrets.get("refresh_token"),
 		refresh_token_unread=False,
 		scopes=tuple(frappe.db.sql(READ_SCOPES, (name,), pluck=True)),  # nosemgrep
 		account=Account(id=state.account_id, name=state.account_name or "") if state.account_id else None,
@@ -255,11 +259,6 @@ def _grant(row: Any) -> Grant | None:
 		issued_at=expires_at - timedelta(seconds=life) if expires_at and life else None,
 		revision=cint(revision),
 	)
-
-
-def _secret(name: str, field: str) -> Secret | None:
-	encrypted = frappe.db.sql(READ_SECRET, (name, field), pluck=True)  # nosemgrep
-	return _decrypted(encrypted[0]) if encrypted else None
 
 
 def _decrypted(text: str) -> Secret:

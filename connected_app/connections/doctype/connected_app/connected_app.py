@@ -60,6 +60,7 @@ class ConnectedApp(SecretKeeper):
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
 		refresh_ahead: DF.Int
+		refresh_at_once: DF.Int
 		refresh_idle_after: DF.Int
 		refresh_in_background: DF.Check
 		revocation_uri: DF.Data | None
@@ -90,7 +91,7 @@ class ConnectedApp(SecretKeeper):
 					_("Row {0}: the parameter {1} is set by the flow itself.").format(row.idx, row.key),
 					title=_("Query Parameters"),
 				)
-		for field in ("leeway", "refresh_ahead", "refresh_idle_after"):
+		for field in ("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"):
 			self.set(field, max(cint(self.get(field)), 0))
 
 	def on_update(self) -> None:
