@@ -230,7 +230,63 @@ def refresh(number: str, delay: str) -> None:
 	remove_all()
 
 
-COMMANDS = {work.__name__: work for work in (disable, refresh)}
+def lists(*numbers: str) -> None:
+	"""What finds connections, with all of them to one app, a hundredth of them due, and as many that wait to be revoked."""
+	from connected_app.site import connections, revocation, schedule
+	from connected_app.site.identity import ConnectionKey
+	from connected_app.site.rows import read
+
+	for number in map(int, numbers):
+		remove_all()
+		app = make_app(refresh_idle_after=7, refresh_ahead=0)
+		add_connections(app.name, number)
+		of_app = {"connected_app": app.name}
+		user = f"{number // 2}@{PREFIX}.example"
+		hundredth = f"{app.name}-%00@{PREFIX}.example"
+		frappe.db.sql(
+			"update `tabToken Cache` set `idle_since` = '2020-01-01' where `name` like %s", (hundredth,)
+		)
+		frappe.db.sql(
+			"update `tabToken Cache` set `status` = 'Reconnect Required', `failing_since` = '2026-01-01'"
+			" where `name` like %s",
+			(f"{app.name}-%50@{PREFIX}.example",),
+		)
+		add_pending(app.name, number)
+		frappe.db.commit()
+		for table in ("Token Cache", "Pending Revocation", "Connected App", "User"):
+			frappe.db.sql(
+				f"analyze table `tab{table}`" if frappe.db.db_type == "mariadb" else f'analyze "tab{table}"'
+			)
+		soon = {"retry_at": ("<=", "2020-01-02")}
+		works: dict[str, Callable[[], Any]] = {
+			"a session's grant": lambda: read(ConnectionKey.of_user(app.name, user)),  # noqa: B023
+			"grants due, the first 500": lambda: schedule.due(500),
+			"Who Is Connected, the first page": lambda: connections.of_app(app.name, 0, 20),  # noqa: B023
+			"Who Is Connected, page 100": lambda: connections.of_app(app.name, 2000, 20),  # noqa: B023
+			"My Connections": lambda: connections.of_user(user),  # noqa: B023
+			"list of Token Caches": lambda: frappe.get_list("Token Cache", of_app, limit=20),  # noqa: B023
+			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
+			"revocations due, the first 500": lambda: frappe.get_all(
+				revocation.DOCTYPE, soon, order_by="retry_at", limit=500
+			),
+		}
+		for what, work in works.items():
+			work()
+			frappe.db.commit()
+			measured(what, work, connections=number)
+	remove_all()
+
+
+def add_pending(app: str, number: int) -> None:
+	fields = ["name", "connected_app", "user", "requested_on", "retry_at"]
+	rows = (
+		(f"{PREFIX}{n}", app, f"{n}@{PREFIX}.example", now(), "2020-01-01" if n % 100 == 0 else "2099-01-01")
+		for n in range(number)
+	)
+	frappe.db.bulk_insert("Pending Revocation", fields, rows, chunk_size=CHUNK)
+
+
+COMMANDS = {work.__name__: work for work in (disable, refresh, lists)}
 
 if __name__ == "__main__":
 	begin(sys.argv[1])
