@@ -260,14 +260,17 @@ def lists(*numbers: str) -> None:
 		soon = {"retry_at": ("<=", "2020-01-02")}
 		works: dict[str, Callable[[], Any]] = {
 			"a session's grant": lambda: read(ConnectionKey.of_user(app.name, user)),  # noqa: B023
-			"grants due, the first 500": lambda: schedule.due(500),
+			"grants due, the first 500": lambda: schedule.due(500, app.name),  # noqa: B023
 			"Who Is Connected, the first page": lambda: connections.of_app(app.name, 0, 20),  # noqa: B023
 			"Who Is Connected, page 100": lambda: connections.of_app(app.name, 2000, 20),  # noqa: B023
 			"My Connections": lambda: connections.of_user(user),  # noqa: B023
 			"list of Token Caches": lambda: frappe.get_list("Token Cache", of_app, limit=20),  # noqa: B023
 			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
 			"revocations due, the first 500": lambda: frappe.get_all(
-				revocation.DOCTYPE, soon, order_by="retry_at", limit=500
+				revocation.DOCTYPE,
+				soon,
+				order_by="retry_at",
+				limit=500,  # noqa: B023
 			),
 		}
 		for what, work in works.items():

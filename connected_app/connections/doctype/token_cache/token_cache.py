@@ -208,7 +208,8 @@ class TokenCache(SecretKeeper):
 
 def on_doctype_update() -> None:
 	frappe.db.add_index("Token Cache", ["connected_app", "user"])
-	# For `site/ending.py`.
-	frappe.db.add_index("Token Cache", ["connected_app", "generation"])
+	# For `site/ending.py`, and for the numbers of `site/connections.py`.
+	frappe.db.add_index("Token Cache", ["connected_app", "generation", "status"])
+	frappe.db.add_index("Token Cache", ["connected_app", "failing_since"])
 	# For `site/schedule.py`, beside the one of `expires_at`.
 	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])
