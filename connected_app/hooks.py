@@ -48,6 +48,9 @@ update_website_context = "connected_app.site.cards.add_to_menu"
 
 after_install = "connected_app.site.install.after_install"
 after_migrate = "connected_app.site.install.after_migrate"
+# Neither keeps an app or a user from being deleted: `site/offboarding.py` sees to them.
+ignore_links_on_delete = ["Token Cache", "Offboarding"]
+
 before_uninstall = "connected_app.site.install.before_uninstall"
 
 # Core's published paths: redirect URIs registered at providers go on working.

@@ -133,6 +133,8 @@ class Refresher:
 	:param grant_type: how a new access token is had
 	:param latest: gives the settings as they are stored now, read under the lock; by default those given. What a session
 		needs until it refreshes may be less.
+
+	`error` is why the last request to the provider failed, also where the grant could still be used.
 	"""
 
 	def __init__(
@@ -153,6 +155,7 @@ class Refresher:
 		self.clock = clock
 		self.grant_type = grant_type
 		self.latest = latest
+		self.error: OAuthError | None = None
 
 	def current(self) -> Grant:
 		"""A grant that can be used now, refreshed first when it is due.
@@ -249,6 +252,7 @@ class Refresher:
 				latest = locked.reread()
 				if latest and latest.refresh_token != grant.refresh_token:
 					return self._ask(locked, latest) if latest.is_due(self.clock(), client.leeway) else latest
+			self.error = error
 			failure = self._failure(error, locked.failure)
 			locked.fail(failure)
 			if isinstance(error, TemporaryFailure) and self.grant_type.needs_consent:

@@ -28,7 +28,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
 	apps = frappe.get_all(
 		"Connected App",
-		fields=["name", "provider_name", "enabled", "everyone_may_connect"],
+		fields=["name", "provider_name", "enabled", "everyone_may_connect", "generation"],
 		order_by="provider_name, name",
 	)
 	caches = frappe.get_all(
@@ -36,12 +36,15 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		filters={"user": user, "access_token": ("is", "set")},
 		fields=[
 			*("name", "connected_app", "status", "account_id", "account_name"),
-			*("connected_on", "failing_since", "error_code", "error_values", "modified"),
+			*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
 		],
 	)
+	generations = {app.name: app.generation for app in apps}
+	caches = [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
 	mine = by_app(caches, user)
-	roles = _children("Has Role", "role", "Connected App", "allowed_roles")
-	asked = _children("OAuth Scope", "scope", "Connected App", "scopes")
+	names = [app.name for app in apps]
+	roles = _children("Has Role", "role", "Connected App", "allowed_roles", names)
+	asked = _children("OAuth Scope", "scope", "Connected App", "scopes", names)
 	granted = _children("OAuth Scope", "scope", "Token Cache", "scopes", [cache.name for cache in caches])
 	shown = []
 	for app in apps:
@@ -73,14 +76,62 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 
 	:param page_length: at most `LONGEST_PAGE`
 	"""
+	cache = DocType("Token Cache")
+	of_app = (cache.connected_app == connected_app) & (
+		cache.generation == frappe.db.get_value("Connected App", connected_app, "generation")
+	)
+	counts = _counts(of_app)
+	total, broken = (
+		sum(counts.values()),
+		_number(of_app & cache.failing_since.isnotnull() & _has_token(cache)),
+	)
+	start, left = max(start, 0), min(max(page_length, 1), LONGEST_PAGE)
+	rows: list[Any] = []
+	if start < broken:
+		failing = of_app & cache.failing_since.isnotnull()
+		rows = _page(failing, [cache.failing_since, cache.user, cache.name], start, left)
+	if left > len(rows):
+		# In the order of an index, so that only this page is read, of however many.
+		working = of_app & cache.failing_since.isnull()
+		rows += _page(working, [cache.user, cache.name], max(start - broken, 0), left - len(rows))
+	for row in rows:
+		row.status = row.status or "Connected"
+		row.account_name = row.account_name or row.pop("account_id") or ""
+		row.update(reason(row))
+		del row["error_values"]
+	return {"total": total, "counts": counts, "rows": rows}
+
+
+def _has_token(cache: Any) -> Any:
+	return cache.access_token.isnotnull() & (cache.access_token != "")
+
+
+def _number(where: Any) -> int:
+	return int(frappe.qb.from_(DocType("Token Cache")).select(Count("*")).where(where).run()[0][0])
+
+
+def _counts(of_app: Any) -> dict[str, int]:
+	"""How many connections there are of each status.
+
+	An index has the statuses of all rows. What has no token, and is no connection, has no status either, or no user: the
+	service principal's first failure.
+	"""
+	cache = DocType("Token Cache")
+	found = frappe.qb.from_(cache).select(cache.status, Count("*")).where(of_app).groupby(cache.status).run()
+	by_status: dict[str, int] = defaultdict(int)
+	for status, number in found:
+		by_status[status or "Connected"] += number
+	of_nobody = cache.user.isnull() | (cache.user == "")
+	without = frappe.qb.from_(cache).select(cache.status).where(of_app & _has_token(cache).negate())
+	for unusual in (of_nobody, of_nobody.negate() & (cache.status.isnull() | (cache.status == ""))):
+		for (status,) in without.where(unusual).run():
+			by_status[status or "Connected"] -= 1
+	return {status: number for status, number in by_status.items() if number}
+
+
+def _page(where: Any, order: list[Any], start: int, length: int) -> list[Any]:
 	cache, user = DocType("Token Cache"), DocType("User")
-	connected = (
-		(cache.connected_app == connected_app) & cache.access_token.isnotnull() & (cache.access_token != "")
-	)
-	counts = (
-		frappe.qb.from_(cache).select(cache.status, Count("*")).where(connected).groupby(cache.status).run()
-	)
-	rows = (
+	found: list[Any] = (
 		frappe.qb.from_(cache)
 		.left_join(user)
 		.on(user.name == cache.user)
@@ -89,22 +140,13 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since,
 			cache.error_code, cache.error_values,
 		)
-		.where(connected)
-		.orderby(cache.failing_since.isnull())
-		.orderby(cache.failing_since, cache.user, cache.name)
-		.limit(min(max(page_length, 1), LONGEST_PAGE))
-		.offset(max(start, 0))
+		.where(where & _has_token(cache))
+		.orderby(*order)
+		.limit(length)
+		.offset(start)
 		.run(as_dict=True)
 	)  # fmt: skip
-	for row in rows:
-		row.status = row.status or "Connected"
-		row.account_name = row.account_name or row.pop("account_id") or ""
-		row.update(reason(row))
-		del row["error_values"]
-	by_status: dict[str, int] = defaultdict(int)
-	for status, number in counts:
-		by_status[status or "Connected"] += number
-	return {"total": sum(by_status.values()), "counts": dict(by_status), "rows": rows}
+	return found
 
 
 def reason(row: Any) -> dict[str, str]:
@@ -119,11 +161,11 @@ def reason(row: Any) -> dict[str, str]:
 
 
 def _children(
-	doctype: str, field: str, parenttype: str, parentfield: str, parents: list[str] | None = None
+	doctype: str, field: str, parenttype: str, parentfield: str, parents: list[str]
 ) -> dict[str, list[str]]:
+	"""By parent, which is what these tables have an index of."""
 	filters: dict[str, Any] = {"parenttype": parenttype, "parentfield": parentfield}
-	if parents is not None:
-		filters["parent"] = ("in", parents or [""])
+	filters["parent"] = ("in", parents or [""])
 	found: dict[str, list[str]] = defaultdict(list)
 	for row in frappe.get_all(doctype, filters=filters, fields=["parent", field], order_by="idx"):
 		found[row.parent].append(row[field])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import frappe
 from frappe.utils.file_lock import LockTimeoutError
@@ -11,6 +12,10 @@ from frappe.utils.synchronization import filelock
 
 # What is raised where a lock is not given in time.
 BUSY = (frappe.QueryTimeoutError, frappe.QueryDeadlockError, LockTimeoutError)
+
+
+# What this module notes of a connection: that `claim_connection` was called, and what `begin` has set.
+WHOLE, SET = "connected_app_whole", "connected_app_set"
 
 
 @contextmanager
@@ -42,9 +47,19 @@ def own_transaction(name: str, wait: int) -> Iterator[None]:
 	read cannot write once others have. There the caller's open work is committed first, and the body runs on the
 	caller's connection, under a file lock.
 
+	After `claim_connection` there is no caller's transaction, and the body runs on that connection.
+
 	:param name: what is being locked, for SQLite
 	:param wait: seconds to wait for a lock
 	"""
+	if vars(frappe.local.db).get(WHOLE):
+		begin(wait)
+		try:
+			yield
+		finally:
+			with suppress(Exception):
+				frappe.db.rollback()
+		return
 	if frappe.db.db_type == "sqlite":
 		# Before waiting: the holder of the lock may be waiting for the caller to be done with the database.
 		frappe.db.commit()  # nosemgrep (see above)
@@ -61,6 +76,12 @@ def own_transaction(name: str, wait: int) -> Iterator[None]:
 			yield
 	finally:
 		allow_newer_rows()
+
+
+def claim_connection() -> None:
+	"""From now on nothing is written on the present connection but in `own_transaction`, which then needs no other one.
+	For threads that refresh one grant after the other; not on SQLite."""
+	vars(frappe.local.db)[WHOLE] = True
 
 
 def allow_newer_rows() -> None:
@@ -104,10 +125,11 @@ def begin(wait: int) -> None:
 
 	:param wait: seconds to wait for a lock
 	"""
-	# The query builder has no SET.
-	if frappe.db.db_type == "mariadb":
+	# The query builder has no SET. What is set lasts as long as the connection.
+	if frappe.db.db_type == "mariadb" and vars(frappe.local.db).get(SET) != wait:
 		frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(wait)}")  # nosemgrep
 		frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")  # nosemgrep
+		vars(frappe.local.db)[SET] = wait
 	frappe.db.rollback()
 	if frappe.db.db_type == "postgres":
 		frappe.db.sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # nosemgrep
@@ -130,6 +152,18 @@ def see_latest() -> None:
 		frappe.db.rollback()
 		frappe.db.sql("ROLLBACK")  # nosemgrep
 		frappe.db.sql("BEGIN IMMEDIATE")  # nosemgrep
+
+
+def lock_free(doctype: str, filters: dict[str, Any], fields: Sequence[str], limit: int) -> list[Any]:
+	"""In `own_transaction`: at most `limit` rows that nobody else has locked, and a lock on them."""
+	table = frappe.qb.DocType(doctype)
+	query = frappe.qb.from_(table).select(*(table[field] for field in fields)).limit(limit)
+	for field, value in filters.items():
+		query = query.where(table[field] == value)
+	if frappe.db.db_type != "sqlite":
+		query = query.for_update(skip_locked=True)
+	found: list[Any] = query.run(as_dict=True)
+	return found
 
 
 def is_lost(error: BaseException) -> bool:

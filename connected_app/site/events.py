@@ -7,14 +7,14 @@ Cache is the truth, this is the news.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import frappe
 from frappe import _
-from frappe.utils import cint, escape_html, get_url
+from frappe.utils import cint, escape_html, get_fullname, get_url, strip_html
 
 from connected_app.site.database import own_transaction, writing
 from connected_app.site.identity import ConnectionKey
@@ -119,6 +119,35 @@ def _subject(event: Event, provider: str) -> str:
 	return _("Refused ({2}): {0} at {1}").format(whose, provider, event.code)
 
 
+def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: str | None) -> None:
+	"""An Activity Log entry for each of `keys`, all of one event, in the present transaction, by a constant number of
+	statements.
+
+	:param by: who did it
+	"""
+	apps = {
+		app.name: app
+		for app in frappe.get_all(
+			"Connected App",
+			{"name": ("in", list({key.app for key in keys}))},
+			["name", "provider_name"],
+			limit=0,
+		)
+	}
+	now = frappe.utils.now()
+	fields = ["name", "creation", "modified", "owner", "modified_by", "communication_date", "full_name"]
+	fields += ["user", "ip_address", "subject", "status", "reference_doctype", "reference_name"]
+
+	def row(key: ConnectionKey) -> tuple[Any, ...]:
+		app = apps.get(key.app)
+		subject = _subject(Event(name, key), escape_html(app.provider_name if app else key.app))
+		about = ("Connected App", app.name) if app else (None, None)
+		who = (by, by, now, strip_html(get_fullname(by)), by, ip_address)
+		return (frappe.generate_hash(length=20), now, now, *who, subject, "Success", *about)
+
+	frappe.db.bulk_insert("Activity Log", fields, [row(key) for key in keys])
+
+
 # Notifications
 
 
@@ -210,6 +239,13 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 def _hand_out(event: Event) -> None:
 	if _listeners(event.event):
 		frappe.enqueue("connected_app.site.events.deliver", queue="short", **_arguments(event))
+
+
+def hand_out(name: str, keys: Sequence[ConnectionKey]) -> None:
+	"""To other apps, what `audit_many` has written, once it is committed."""
+	if _listeners(name):
+		for key in keys:
+			_guarded(Event(name, key), _hand_out)
 
 
 def _arguments(event: Event) -> dict[str, str]:

@@ -331,7 +331,8 @@ class LockedTokenCache:
 			if held != self.state.revision:
 				return False
 			for field, secret in (secrets or {}).items():
-				rows.write_secret(self.name, field, secret)
+				if secret or field != "extra" or not self.grant or self.grant.extra:
+					rows.write_secret(self.name, field, secret)
 			# Last: where a lock is waited for in vain, MariaDB keeps what was written before, and a revision that is written
 			# would be taken for somebody else's.
 			frappe.db.set_value(DOCTYPE, self.name, values)

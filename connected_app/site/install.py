@@ -11,7 +11,7 @@ from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import mail, passwords, revocation
+from connected_app.site import ending, mail, passwords, revocation
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
@@ -63,6 +63,7 @@ def keep_admins_rights() -> None:
 
 def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
+	ending.give_up_all("the app was uninstalled")
 	hand_back_expiry()
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from connected_app.site import recent
+from connected_app.site import ending, recent, revocation
 from connected_app.site.database import allow_newer_rows, keeps_snapshot, own_connection
-from connected_app.site.events import announce
+from connected_app.site.events import announce, hand_out
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.revocation import revoke_after_commit
 
 
 def user_changed(user: Document, _event: str) -> None:
@@ -35,7 +35,7 @@ def before_user_deleted(settings: Document, _event: str) -> None:
 	make_changeable({"user": settings.name})
 
 
-def make_changeable(filters: dict[str, str]) -> None:
+def make_changeable(filters: dict[str, Any]) -> None:
 	"""Before the caller's transaction changes or deletes the connections that match `filters`, which may have been
 	refreshed since it began.
 
@@ -53,14 +53,27 @@ def make_changeable(filters: dict[str, str]) -> None:
 		)
 
 
-def end_connections(filters: dict[str, str]) -> None:
-	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed.
+def end_app(app: Document) -> None:
+	"""End the connections to a Connected App that is disabled or deleted: a few at once, many by a job."""
+	filters = {"connected_app": app.name, "generation": app.generation}
+	if len(frappe.get_all("Token Cache", filters, limit=revocation.AT_ONCE + 1)) > revocation.AT_ONCE:
+		ending.begin(app)
+		revocation.start_job()
+	else:
+		end_connections(filters)
+
+
+def end_connections(filters: dict[str, Any]) -> None:
+	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed: a few
+	before the caller goes on, more by a job.
 
 	They are looked up by another connection: Frappe has deleted a user's rows by now, without their passwords.
 	"""
 	make_changeable(filters)
 	with own_connection():
-		rows = frappe.get_all("Token Cache", filters, ["name", "connected_app", "user"], limit=0)
+		rows = frappe.get_all(
+			"Token Cache", filters, ["name", "connected_app", "user", "generation"], limit=0
+		)
 	# Merging two users moves the rows to the other before this one is deleted.
 	moved = {
 		row.name
@@ -69,20 +82,24 @@ def end_connections(filters: dict[str, str]) -> None:
 		)
 		if any(row[field] != value for field, value in filters.items())
 	}
-	names: dict[str, list[str]] = {}
-	ended = []
-	for row in rows:
-		if row.name in moved:
-			continue
-		names.setdefault(row.connected_app, []).append(row.name)
-		key = ConnectionKey.from_columns(row.connected_app, row.user)
+	rows = [row for row in rows if row.name not in moved]
+	keys = [ConnectionKey.from_columns(row.connected_app, row.user) for row in rows]
+	for key in keys:
 		recent.note_change(key)
-		ended.append(key)
-	for connected_app, ending in names.items():
-		# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
-		frappe.db.delete("Token Cache", {"name": ("in", ending)})
-		revoke_after_commit(connected_app, ending)
-		frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", ending)})
-		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", ending)})
-	for key in ended:
+	names = [row.name for row in rows]
+	if not names:
+		return
+	# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
+	frappe.db.delete("Token Cache", {"name": ("in", names)})
+	if len(names) > revocation.AT_ONCE:
+		with own_connection():
+			ended = ending.read_all(rows)
+		ending.write(ended, frappe.session.user, getattr(frappe.local, "request_ip", None))
+		frappe.db.after_commit.add(lambda: hand_out("disconnected", keys))
+		revocation.start_job()
+		return
+	revocation.revoke_after_commit(names)
+	frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", names)})
+	frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", names)})
+	for key in keys:
 		frappe.db.after_commit.add(partial(announce, "disconnected", key))

@@ -8,7 +8,7 @@ document's fields nor the length of its stars hold a secret.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from connected_app.site.callers import for_code
 # "unchanged" to Frappe, so saving a form again keeps the secret.
 PLACEHOLDER = "*" * 8
 AUTH = Table("__Auth")
-DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation")
+DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation", "Offboarding")
 
 
 class Unsaved(str):
@@ -93,9 +93,32 @@ class SecretKeeper(Document):
 
 def store(doctype: str, name: str, fieldname: str, secret: str) -> None:
 	"""As `frappe.utils.password.set_encrypted_password`."""
-	# Frappe's function inserts or updates, as each database does; what it has encrypted is then replaced.
-	frappes.set_encrypted_password(doctype, name, PLACEHOLDER, fieldname)
-	frappe.qb.update(AUTH).set(AUTH.password, encrypt(secret)).where(_at(doctype, name, fieldname)).run()
+	replace = frappe.qb.update(AUTH).set(AUTH.password, encrypt(secret)).where(_at(doctype, name, fieldname))
+	replace.run()
+	if frappe.db._cursor.rowcount < 1:
+		# Frappe's function inserts or updates, as each database does; what it has encrypted is then replaced.
+		frappes.set_encrypted_password(doctype, name, PLACEHOLDER, fieldname)
+		replace.run()
+
+
+def store_encrypted(secrets: Iterable[tuple[str, str, str, str]]) -> None:
+	"""Store many at once.
+
+	:param secrets: DocType, name and field, for which there is none yet, and what `encrypt` gave
+	"""
+	query = frappe.qb.into(AUTH).columns(
+		AUTH.doctype, AUTH.name, AUTH.fieldname, AUTH.password, AUTH.encrypted
+	)
+	query.insert(*((*secret, 1) for secret in secrets)).run()
+
+
+def is_readable(stored: str) -> bool:
+	"""Whether this site's key opens it."""
+	try:
+		return bool(decrypt(stored))
+	except frappe.ValidationError:
+		frappe.clear_last_message()
+		return False
 
 
 def read(doctype: str, name: str, fieldname: str, raise_exception: bool = True) -> str | None:

@@ -39,12 +39,23 @@ def of_row(name: str) -> Grant | None:
 	return next((known.grant for known in _known().values() if name and known.row == name), None)
 
 
+def clear() -> None:
+	"""As at the start of a request."""
+	_known().clear()
+
+
 def note(key: ConnectionKey, grant: Grant, row: str = "") -> None:
 	_known()[key] = Known(grant, row)
 
 
 def forget(key: ConnectionKey) -> None:
 	_known().pop(key, None)
+
+
+def forget_app(connected_app: str) -> None:
+	"""Forget the grants of all connections to a Connected App."""
+	for key in [key for key in _known() if key.app == connected_app]:
+		forget(key)
 
 
 def note_change(key: ConnectionKey) -> None:

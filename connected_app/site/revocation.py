@@ -22,7 +22,7 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site import passwords, settings
+from connected_app.site import ending, passwords, settings
 from connected_app.site.database import own_connection, own_transaction, writing
 from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
@@ -32,10 +32,12 @@ from connected_app.site.rows import TOKENS, aware, naive, unreadable
 # By revocation endpoint and client: the failures of one go, in which nobody is asked again.
 Failures = dict[tuple[str, str], OAuthError]
 
-DOCTYPE = "Pending Revocation"
+DOCTYPE = ending.QUEUE
 # As many are revoked before the browser is answered; more are left to a background job.
 AT_ONCE = 5
 FIRST_PAUSE = timedelta(minutes=5)
+# Looked up at once.
+BATCH = 500
 LONGEST_PAUSE = timedelta(hours=12)
 GIVEN_UP_AFTER = timedelta(days=7)
 # Of one run of the scheduled job, in seconds; what is left over is first in the next.
@@ -57,50 +59,73 @@ def disconnect(key: ConnectionKey) -> bool:
 		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)))
 
 
-def revoke_after_commit(connected_app: str, names: Sequence[str]) -> None:
-	"""Revoke the grants of the Token Cache rows `names` when the caller's transaction, which deletes them, and maybe
-	the Connected App too, is committed.
+def revoke_after_commit(names: Sequence[str]) -> None:
+	"""Revoke the grants of a few Token Cache rows when the caller's transaction, which deletes them, and maybe the
+	Connected App too, is committed.
 
 	Read through another connection, which still sees what this one has deleted.
 	"""
 	with own_connection():
-		if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
-			return
-		client = settings.for_revoking(connected_app)
-		grants = [
-			(frappe.db.get_value("Token Cache", name, "user"), _stored("Token Cache", name)) for name in names
-		]
+		grants = []
+		for name in names:
+			found = frappe.db.get_value("Token Cache", name, ["connected_app", "user", "generation"])
+			if not found:
+				continue
+			app, user, generation = found
+			if (client := ending.client_of(app, generation)) and (grant := _stored("Token Cache", name)):
+				grants.append((ConnectionKey.from_columns(app, user), grant, client))
 	at_once = len(names) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
-	waiting: list[tuple[str, Grant]] = []
-	for user, grant in grants:
-		key = ConnectionKey.from_columns(connected_app, user)
-		if grant and (name := _put(key, grant, client, pause)):
-			waiting.append((name, grant))
+	waiting = []
+	for key, grant, client in grants:
+		if kept := _put(key, grant, client, pause):
+			waiting.append((kept, grant, client))
 	if at_once:
 		failures = Failures()
-		frappe.db.after_commit.add(
-			lambda: [_attempt(name, grant, client, failures) for name, grant in waiting]
-		)
+		frappe.db.after_commit.add(lambda: [_attempt(*one, failures) for one in waiting])
 	elif waiting:
-		frappe.enqueue("connected_app.site.revocation.retry", queue="long", enqueue_after_commit=True)
+		start_job()
+
+
+def start_job() -> None:
+	"""Once the caller's transaction is committed: a job that does now what `retry` would do in five minutes at most."""
+	frappe.enqueue(
+		"connected_app.site.revocation.retry",
+		queue="long",
+		job_id="connected_app_revocation",
+		deduplicate=True,
+		enqueue_after_commit=True,
+	)
 
 
 def retry() -> None:
-	"""Scheduled: attempt again what is due. A provider that is down is asked once in a run."""
+	"""Scheduled: remove connections that were ended, and attempt again to revoke what is due. A provider that is down is
+	asked once in a run."""
 	began, failures = time.monotonic(), Failures()
-	due = frappe.get_all(
-		DOCTYPE, {"retry_at": ("<=", naive(utc_now()))}, order_by="retry_at", limit=500, pluck="name"
-	)
-	for name in due:
-		if time.monotonic() - began > RUN:
+	ending.run(RUN)
+	since = naive(utc_now())
+	tried: set[str] = set()
+	while True:
+		# Else this transaction goes on seeing what has been done since by others.
+		frappe.db.commit()  # nosemgrep (a job's own, with no more than the log of errors)
+		due = frappe.get_all(
+			DOCTYPE, {"retry_at": ("<=", since)}, order_by="retry_at", limit=BATCH, pluck="name"
+		)
+		if tried.issuperset(due):
 			return
-		try:
-			_retry(name, failures)
-		except Exception as error:
-			# One that cannot be attempted keeps none of the others waiting.
-			title = "Connected App: revocation failed"
-			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
+		for name in due:
+			if time.monotonic() - began > RUN:
+				return
+			tried.add(name)
+			try:
+				_retry(name, failures)
+			except Exception as error:
+				# One that cannot be attempted keeps none of the others waiting.
+				title = "Connected App: revocation failed"
+				frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
+		if failures:
+			# The rest may well be of the same provider.
+			return
 
 
 def give_up_all(why: str) -> None:

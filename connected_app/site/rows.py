@@ -31,9 +31,13 @@ DOCTYPE = "Token Cache"
 LONGEST_NAME = 140
 TOKENS = ("access_token", "refresh_token")
 SECRETS = (*TOKENS, "extra", "dpop_key")
+# Connections that were ended, and wait to be removed, are of an earlier generation (see `site/ending.py`).
+COUNTS = (
+	"c.`generation` = (select g.`generation` from `tabConnected App` g where g.`name` = c.`connected_app`)"
+)
 # With no user: the row of the service principal.
-OF_USER = "c.`connected_app` = %s and c.`user` = %s"
-OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null)"
+OF_USER = f"c.`connected_app` = %s and c.`user` = %s and {COUNTS}"
+OF_NOBODY = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and {COUNTS}"
 WORKING = ("Connected", "Temporarily Failing")
 WORKS = f"c.`status` in {WORKING}"
 BEST = f"""
@@ -73,6 +77,10 @@ READ_SECRET = """
 	select `password` from `__Auth`
 	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` = %s and `encrypted` = 1
 """  # noqa: S105
+READ_SECRETS = """
+	select `fieldname`, `password` from `__Auth`
+	where `doctype` = 'Token Cache' and `name` = %s and `fieldname` in ('refresh_token', 'extra') and `encrypted` = 1
+"""
 READ_SCOPES = (
 	"select `scope` from `tabOAuth Scope` where `parent` = %s and `parenttype` = 'Token Cache' order by `idx`"
 )
@@ -123,6 +131,12 @@ def name_of(key: ConnectionKey) -> str | None:
 	return found[0][0] if found else None
 
 
+def is_ended(name: str) -> bool:
+	"""Whether the connection of the row `name` was ended: its tokens may not be used any more."""
+	ended = f"select 1 from `tabToken Cache` c where c.`name` = %s and not coalesce({COUNTS}, false)"  # noqa: S608
+	return bool(frappe.db.sql(ended, (name,)))  # nosemgrep
+
+
 def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
 	"""The rows that count, by Connected App, of all that `user` has.
 
@@ -160,9 +174,13 @@ def read_whole(name: str, state: Any) -> Grant | None:
 	grant = _grant(rows[0]) if rows else None
 	if grant is None:
 		return None
+	secrets = {
+		field: _decrypted(encrypted)
+		for field, encrypted in frappe.db.sql(READ_SECRETS, (name,))  # nosemgrep
+	}
 	return replace(
-		_detailed(grant, name, state),
-		refresh_token=_secret(name, "refresh_token"),
+		_detailed(grant, name, state, secrets.get("extra")),
+		refresh_token=secrets.get("refresh_token"),
 		refresh_token_unread=False,
 		rejected_at=aware(state.rejected_at),
 	)
@@ -178,11 +196,10 @@ def with_details(key: ConnectionKey, grant: Grant) -> Grant:
 		return grant
 	name, account_id, account_name, ends = found[0]
 	details = frappe._dict(account_id=account_id, account_name=account_name, refresh_expires_at=ends)
-	return _detailed(grant, name, details)
+	return _detailed(grant, name, details, _secret(name, "extra"))
 
 
-def _detailed(grant: Grant, name: str, state: Any) -> Grant:
-	extra = _secret(name, "extra")
+def _detailed(grant: Grant, name: str, state: Any, extra: Secret | None) -> Grant:
 	return replace(
 		grant,
 		scopes=tuple(frappe.db.sql(READ_SCOPES, (name,), pluck=True)),  # nosemgrep

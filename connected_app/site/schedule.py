@@ -1,47 +1,65 @@
 """Refreshing in the background: grants that lie idle, which providers drop, and tokens that are about to expire.
 
-Every few minutes each Connected App with due grants gets one job, which refreshes a limited number of them, one after
-the other: no provider sees more than one of these requests at a time, nor all of them at once.
+Every few minutes each Connected App with due grants gets a job, which refreshes what is due, several at once as long as
+the provider keeps up. A job ends soon, and another goes on after the jobs of other apps: none waits for one with many.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import frappe
+from frappe.utils import cint
+from frappe.utils.background_jobs import is_job_enqueued
 
+from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.oauth.errors import ReconnectRequired, TemporaryFailure
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import LEEWAY_SHARE
-from connected_app.site import sessions, settings
+from connected_app.site import recent, sessions, settings
 from connected_app.site.database import writing
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.rows import WORKING, naive, name_of
+from connected_app.site.pace import Pace
+from connected_app.site.rows import WORKING, find, naive
 from connected_app.site.settings import AppSettings
 
-# In one run, per Connected App. With a run every 5 minutes it is 28,800 grants a day.
-BATCH = 100
-# Of one job, in seconds: it ends before the next run.
-RUN = 240
+# Looked up at once, per Connected App.
+BATCH = 500
+# Of one job, in seconds. What is left over then is another's, after the jobs of other apps.
+RUN = 60
 # After so many passing failures in a row the provider is left alone until the next run.
 PATIENCE = 3
+# Where the Connected App says nothing.
+AT_ONCE = 4
+# Two names of jobs of an app, so that one can have the other follow it.
+JOBS = ("connected_app_refresh_{}", "connected_app_refresh_next_{}")
 
 
 def run() -> None:
 	"""Scheduled: a job for each Connected App that has something due."""
 	for app in _apps():
-		if _due(app, BATCH):
-			frappe.enqueue(
-				"connected_app.site.schedule.refresh",
-				queue="long",
-				timeout=RUN * 2,
-				job_id=f"connected_app_refresh_{app.name}",
-				deduplicate=True,
-				connected_app=app.name,
-			)
+		names = [name.format(app.name) for name in JOBS]
+		if _is_left_alone(app.name) or any(map(is_job_enqueued, names)):
+			continue
+		if _due(app, 1):
+			_enqueue(app.name, names[0])
+
+
+def _enqueue(connected_app: str, job_id: str, **arguments: Any) -> None:
+	frappe.enqueue(
+		"connected_app.site.schedule.refresh",
+		queue="long",
+		timeout=RUN * 10,
+		job_id=job_id,
+		deduplicate=True,
+		connected_app=connected_app,
+		**arguments,
+	)
 
 
 def due(limit: int, connected_app: str | None = None) -> list[Any]:
@@ -50,73 +68,122 @@ def due(limit: int, connected_app: str | None = None) -> list[Any]:
 	:param limit: of each Connected App at most so many
 	:param connected_app: only of this one
 	:returns: rows with `name`, `connected_app`, `user`, `idle_since`, `expires_at` and `expires_in`; first those that
-		work, the longest idle first, then those that are failing for now and whose cool-down is over
+		work, of these the ones that expire first, then the longest idle; then those that are failing for now and whose
+		cool-down is over
 	"""
 	return [row for app in _apps(connected_app) for row in _due(app, limit)]
 
 
-def refresh(connected_app: str) -> None:
-	"""Job: refresh what is due of one Connected App. A grant that fails says so in its row, and stops no other."""
+def refresh(connected_app: str, follows: int = 0) -> None:
+	"""Job: refresh what is due of one Connected App. A grant that fails says so in its row, and stops no other.
+
+	:param follows: which of `JOBS` this one is
+	"""
 	app = settings.read(connected_app)
-	began, failures = time.monotonic(), 0
-	for row in due(BATCH, connected_app):
-		if failures >= PATIENCE or time.monotonic() - began > RUN:
+	at_once = cint(frappe.db.get_value("Connected App", connected_app, "refresh_at_once")) or AT_ONCE
+	pace = Pace(at_once, PATIENCE, RUN)
+	work = partial(_refresh, app, Latest())
+	tried: set[str] = set()
+	while not pace.is_over:
+		# Else this transaction goes on seeing what was due.
+		frappe.db.commit()  # nosemgrep (a job's own, which writes nothing)
+		rows = [row for row in due(BATCH, connected_app) if row.name not in tried]
+		if not rows:
 			return
-		try:
-			failures = 0 if _refresh(app, row) else failures + 1
-		except ReconnectRequired:
-			failures = 0
-		except TemporaryFailure:
-			failures += 1
-		except Exception as error:
-			title = "Connected App: background refresh failed"
+		tried.update(row.name for row in rows)
+		pace.run(rows, work)
+	if pace.failures < PATIENCE and pace.not_before < pace.ends:
+		other = 1 - follows
+		_enqueue(connected_app, JOBS[other].format(connected_app), follows=other)
+	elif (seconds := pace.not_before - time.monotonic()) > 0:
+		frappe.cache().set_value(_left_alone(connected_app), 1, expires_in_sec=int(seconds) + 1)
+
+
+def _left_alone(connected_app: str) -> str:
+	return f"connected_app_left_alone_{connected_app}"
+
+
+def _is_left_alone(connected_app: str) -> bool:
+	"""Whether the provider has said that it wants to be asked later."""
+	return bool(frappe.cache().get_value(_left_alone(connected_app), expires=True))
+
+
+class Latest:
+	"""The settings of a Connected App as they are now, read again only where it was saved since. For one job."""
+
+	def __init__(self) -> None:
+		self._lock = threading.Lock()
+		self._read: tuple[Any, AppSettings] | None = None
+
+	def __call__(self, connected_app: str) -> AppSettings:
+		saved = frappe.db.get_value("Connected App", connected_app, "modified")
+		with self._lock:
+			if not self._read or self._read[0] != saved:
+				self._read = (saved, settings.usable(connected_app))
+			return self._read[1]
+
+
+def _refresh(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
+	"""Returns why the provider gave no newer token; None where it did, or was left alone."""
+	try:
+		return _ask(app, latest, row)
+	except OAuthError as error:
+		return error
+	except Exception as error:
+		title = "Connected App: background refresh failed"
+		with writing():
 			frappe.log_error(title=title, message=f"{type(error).__name__} for {row.name}")
-			failures += 1
-		finally:
-			frappe.clear_messages()
+		return catalogue.error("internal_error")
+	finally:
+		frappe.clear_messages()
+		recent.clear()
 
 
-def _refresh(app: AppSettings, row: Any) -> bool:
-	"""Returns whether the provider was left alone, or gave a newer token than the one that was found."""
+def _ask(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
 	key = ConnectionKey.from_columns(app.name, row.user)
-	counts = name_of(key)
-	if not counts:
+	found = find("select c.`name`, c.`idle_since` from `tabToken Cache` c", key)
+	if not found:
 		# Deleted or renamed since it was found.
-		return True
-	if row.name != counts:
+		return None
+	name, idle_since = found[0]
+	if row.name != name:
 		# Merging users has left it. Nobody uses it, and it would be due for ever.
 		with writing():
 			frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
-		return True
-	stale = TokenCacheStore(key).load()
-	# Where a transaction sees what others have committed since, `stale` may be newer than what was found.
-	if frappe.db.get_value("Token Cache", row.name, "idle_since") != row.idle_since:
-		return True
-	return stale is not None and sessions.refresher(app, key).renew(stale).differs_from(stale)
+		return None
+	# Others may have refreshed it since it was found.
+	stale = TokenCacheStore(key).load() if idle_since == row.idle_since else None
+	if not stale:
+		return None
+	refresher = sessions.refresher(app, key, latest)
+	refresher.renew(stale)
+	return refresher.error
 
 
 def _apps(connected_app: str | None = None) -> list[Any]:
 	filters: dict[str, Any] = {"enabled": 1, "refresh_in_background": 1}
 	if connected_app:
 		filters["name"] = connected_app
-	return frappe.get_all("Connected App", filters, ["name", "refresh_idle_after", "refresh_ahead"])
+	return frappe.get_all(
+		"Connected App", filters, ["name", "generation", "refresh_idle_after", "refresh_ahead"]
+	)
 
 
 def _due(app: Any, limit: int) -> list[Any]:
 	"""Each query reads one range of an index of Token Cache, that of what is due."""
 	now = utc_now()
 	ranges: list[tuple[str, datetime | None, datetime]] = []
-	if app.refresh_idle_after:
-		ranges.append(("idle_since", None, now - timedelta(days=app.refresh_idle_after)))
 	if app.refresh_ahead:
 		# What has expired long ago is not about to expire: nobody uses it, and it is renewed when it is used.
 		ahead = timedelta(minutes=app.refresh_ahead)
 		ranges.append(("expires_at", now - ahead, now + ahead))
+	if app.refresh_idle_after:
+		ranges.append(("idle_since", None, now - timedelta(days=app.refresh_idle_after)))
 	found: dict[str, Any] = {}
 	for status in WORKING:
 		for field, earliest, latest in ranges:
 			if len(found) < limit:
-				for row in _range(app.name, status, field, earliest, latest, limit):
+				for row in _range(app, status, field, earliest, latest, limit):
 					if field == "idle_since" or not _is_early(row, now):
 						found.setdefault(row.name, row)
 	return list(found.values())[:limit]
@@ -128,7 +195,7 @@ def _is_early(row: Any, now: datetime) -> bool:
 	return bool(share) and row.expires_at > naive(now + share)
 
 
-def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit: int) -> list[Any]:
+def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit: int) -> list[Any]:
 	cache, user = frappe.qb.DocType("Token Cache"), frappe.qb.DocType("User")
 	query = (
 		frappe.qb.from_(cache)
@@ -138,9 +205,9 @@ def _range(app: str, status: str, field: str, earliest: Any, latest: Any, limit:
 		.select(
 			cache.name, cache.connected_app, cache.user, cache.idle_since, cache.expires_at, cache.expires_in
 		)
-		.where((cache.connected_app == app) & (cache.status == status) & (cache[field] <= naive(latest)))
+		.where((cache.connected_app == app.name) & (cache.status == status) & (cache[field] <= naive(latest)))
 		# Only grants with a refresh token have it.
-		.where(cache.idle_since.isnotnull())
+		.where(cache.idle_since.isnotnull() & (cache.generation == app.generation))
 		.limit(limit)
 	)
 	if earliest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from connected_app.oauth.client import Settings
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN
@@ -15,9 +17,12 @@ from connected_app.site.identity import SERVICE_PRINCIPAL, ConnectionKey
 from connected_app.site.settings import AppSettings
 
 
-def refresher(app: AppSettings, key: ConnectionKey) -> Refresher:
+def refresher(
+	app: AppSettings, key: ConnectionKey, usable: Callable[[str], AppSettings] = settings.usable
+) -> Refresher:
 	"""
 	:param app: that of `key`; what only a refresh needs, the client secret above all, is read then
+	:param usable: gives it by the app's name, as `settings.usable`
 	:raises frappe.PermissionError: as `access.check_caller`
 	"""
 	access.check_caller(app.name, key.user)
@@ -25,8 +30,8 @@ def refresher(app: AppSettings, key: ConnectionKey) -> Refresher:
 
 	def latest() -> Settings:
 		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
-		usable = settings.usable(app.name)
-		return Settings(usable.provider, usable.client)
+		now = usable(app.name)
+		return Settings(now.provider, now.client)
 
 	return Refresher(
 		app.provider,

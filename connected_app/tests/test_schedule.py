@@ -275,6 +275,89 @@ class TestRefreshing(Background):
 			if job_id.endswith(ours):
 				queue.fetch_job(job_id).delete()
 
+	def jobs(self) -> list[Any]:
+		"""Those of this app that wait."""
+		queue = get_queue("long")
+		return [queue.fetch_job(job_id) for job_id in queue.job_ids if job_id.endswith(self.app.name)]
+
+	def all_idle(self) -> None:
+		self.connect_all()
+		for user in USERS:
+			self.idle(user=user)
+
+	def test_more_than_are_looked_up_at_once(self) -> None:
+		"""One job refreshes all that is due, and none follows it."""
+		self.all_idle()
+		with patch.object(schedule, "BATCH", 1):
+			self.run_job()
+		self.assertEqual((self.requests(), self.names(), self.jobs()), (3, [], []))
+
+	def test_another_job_follows(self) -> None:
+		"""Whose time is up makes place for other apps' jobs; nothing is queued beside the one that follows."""
+		self.idle()
+		with patch.object(schedule, "RUN", 0):
+			self.run_job()
+		(job,) = self.jobs()
+		self.addCleanup(job.delete)
+		self.assertEqual(job.kwargs["kwargs"], {"connected_app": self.app.name, "follows": 1})
+		schedule.run()
+		self.assertEqual(len(self.jobs()), 1)
+		self.assertEqual(self.requests(), 0)
+
+	def test_a_provider_that_asks_to_slow_down(self) -> None:
+		"""For two hours: nobody else is tried, neither now nor in the next runs."""
+		self.all_idle()
+		scripts = hostile()
+		server = scripts.Hostile()
+		self.addCleanup(server.close)
+		busy = scripts.Answer(b"", 429, {"Retry-After": "7200"})
+		self.change(token_uri=server.script("/token", busy))
+		self.run_job()
+		self.assertEqual(len(server.requests), 1)
+		self.assertEqual(len(self.names()), 2, "the others are still due")
+		schedule.run()
+		self.assertEqual(self.jobs(), [])
+
+	def test_killed_in_the_middle(self) -> None:
+		"""What was refreshed is, what was not is refreshed by the next job: each provider is asked once for each."""
+		self.all_idle()
+		self.change(refresh_at_once=1)
+		real, calls = schedule._ask, []
+
+		def killed(*args: Any) -> Any:
+			calls.append(args)
+			if len(calls) == 2:
+				raise KeyboardInterrupt
+			return real(*args)
+
+		with patch.object(schedule, "_ask", killed), patch("threading.excepthook"):
+			self.run_job()
+		for job in self.jobs():
+			job.delete()
+		self.assertEqual(self.requests(), 1)
+		self.run_job()
+		self.assertEqual((self.requests(), self.names()), (3, []))
+		for user in USERS:
+			self.assertEqual(row(self.app, user).status, "Connected")
+
+	def test_the_most_urgent_first(self) -> None:
+		"""A token that expires in a minute comes before one that has lain idle for a month."""
+		self.connect_all()
+		self.change(refresh_ahead=5)
+		soon = naive(utc_now() + timedelta(minutes=1))
+		self.idle(30, MALLORY, expires_at=naive(utc_now() + timedelta(minutes=50)))
+		self.idle(0, VISITOR, expires_at=soon)
+		self.idle(0, ALICE, expires_at=soon + timedelta(minutes=1))
+		self.assertEqual(self.names(), [VISITOR, ALICE, MALLORY])
+
+	def test_settings_that_are_saved_meanwhile(self) -> None:
+		"""A job reads them again after they were saved, and not for each grant."""
+		latest = schedule.Latest()
+		first = latest(self.app.name)
+		self.assertIs(latest(self.app.name), first)
+		self.change(client_id="another")
+		self.assertEqual(latest(self.app.name).client.client_id, "another")
+
 	def test_scheduled(self) -> None:
 		"""Both jobs are among the site's scheduled ones."""
 		for method in ("connected_app.site.schedule.run", "connected_app.site.revocation.retry"):

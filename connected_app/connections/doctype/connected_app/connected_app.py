@@ -16,6 +16,7 @@ from connected_app.oauth.refresh import not_connected
 from connected_app.site import (
 	access,
 	discovery,
+	ending,
 	flow,
 	keys,
 	links,
@@ -71,6 +72,7 @@ class ConnectedApp(SecretKeeper):
 		email_when_broken: DF.Check
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
+		generation: DF.Int
 		introspection_uri: DF.Data | None
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
@@ -88,6 +90,7 @@ class ConnectedApp(SecretKeeper):
 		query_parameters: DF.Table[QueryParameters]
 		redirect_uri: DF.Data | None
 		refresh_ahead: DF.Int
+		refresh_at_once: DF.Int
 		refresh_idle_after: DF.Int
 		refresh_in_background: DF.Check
 		resources: DF.SmallText | None
@@ -116,6 +119,7 @@ class ConnectedApp(SecretKeeper):
 		before = self.get_doc_before_save()
 		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
 		self.redirect_uri = (before and before.redirect_uri) or settings.suggested_redirect_uri(self.name)
+		self.generation = before.generation if before else ending.next_generation(self.name)
 		for row in self.query_parameters:
 			if row.key in RESERVED_PARAMETERS:
 				frappe.throw(
@@ -124,7 +128,7 @@ class ConnectedApp(SecretKeeper):
 				)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)
-		for field in ("leeway", "refresh_ahead", "refresh_idle_after"):
+		for field in ("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"):
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
 
@@ -141,14 +145,16 @@ class ConnectedApp(SecretKeeper):
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()
 		if before and before.enabled and not self.enabled:
-			offboarding.end_connections({"connected_app": self.name})
+			offboarding.end_app(self)
 
 	def before_rename(self, old: str, new: str, merge: bool = False) -> None:
+		if merge:
+			ending.prepare_merge(old, new)
 		# Frappe writes the new name to the rows, which may have been refreshed since.
 		offboarding.make_changeable({"connected_app": self.name})
 
 	def on_trash(self) -> None:
-		offboarding.end_connections({"connected_app": self.name})
+		offboarding.end_app(self)
 
 	@for_code
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:

@@ -51,6 +51,7 @@ class TokenCache(SecretKeeper):
 		expires_in: DF.Int
 		extra: DF.Password | None
 		failing_since: DF.Datetime | None
+		generation: DF.Int
 		idle_since: DF.Datetime | None
 		last_refreshed_on: DF.Datetime | None
 		notified_on: DF.Datetime | None
@@ -74,6 +75,10 @@ class TokenCache(SecretKeeper):
 	def last_error(self) -> str | None:
 		return errors.last_error(self)
 
+	def before_insert(self) -> None:
+		# What counts for this app now.
+		self.generation = frappe.db.get_value("Connected App", self.connected_app, "generation") or 0
+
 	def validate(self) -> None:
 		self.revision = rows.next_revision(self.revision)
 
@@ -87,8 +92,8 @@ class TokenCache(SecretKeeper):
 	def on_trash(self) -> None:
 		self._forget()
 		if not self.flags.keep_at_provider:
+			revoke_after_commit([self.name])
 			key = self.key()
-			revoke_after_commit(key.app, [self.name])
 			frappe.db.after_commit.add(lambda: announce("disconnected", key))
 
 	def _forget(self) -> None:
@@ -108,9 +113,14 @@ class TokenCache(SecretKeeper):
 			# From the database: a script can make a document up.
 			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
 			check_caller(*whose)
-		if fieldname in rows.SECRETS and (grant := latest_known(self.name)):
-			secret = rows.secrets(grant).get(fieldname)
-			return str(secret) if secret else None
+		if fieldname in rows.SECRETS:
+			if grant := latest_known(self.name):
+				secret = rows.secrets(grant).get(fieldname)
+				return str(secret) if secret else None
+			if self.name and rows.is_ended(self.name):
+				if raise_exception:
+					raise frappe.AuthenticationError(f"Token Cache {self.name} was ended")
+				return None
 		return super().get_password(fieldname, raise_exception)
 
 	@for_code
@@ -205,5 +215,8 @@ class TokenCache(SecretKeeper):
 
 def on_doctype_update() -> None:
 	frappe.db.add_index("Token Cache", ["connected_app", "user"])
+	# For `site/ending.py`, and for the numbers of `site/connections.py`.
+	frappe.db.add_index("Token Cache", ["connected_app", "generation", "status"])
+	frappe.db.add_index("Token Cache", ["connected_app", "failing_since"])
 	# For `site/schedule.py`, beside the one of `expires_at`.
 	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])

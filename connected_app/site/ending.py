@@ -1,0 +1,254 @@
+"""Ending many connections: they stop counting at once, and are removed in chunks by a background job.
+
+Every connection is of a *generation* of its Connected App. Disabling or deleting an app with many connections writes
+one row, an *Offboarding*, and makes the app's generation greater: from then on, none of them is found. The job then
+moves their tokens, chunk by chunk, to where they wait to be revoked (see `site/revocation.py`). Each chunk is one
+transaction: the connections, what waits to be revoked, the audit trail and the progress all change, or nothing does. A
+job that is killed is continued by the next. See docs/decisions/0025-ending-many-connections.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import frappe
+from frappe import _
+from frappe.utils import cint
+
+from connected_app.oauth.client import Settings
+from connected_app.oauth.clock import utc_now
+from connected_app.oauth.redact import Secret
+from connected_app.site import events, passwords, recent, settings
+from connected_app.site.database import lock_free, own_connection, own_transaction, writing
+from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import DOCTYPE as TOKEN_CACHE
+from connected_app.site.rows import TOKENS, aware, naive
+
+DOCTYPE = "Offboarding"
+QUEUE = "Pending Revocation"
+# Connections in one transaction.
+CHUNK = 200
+# Who had begun to connect, or to refresh, may store it for so long afterwards.
+SETTLED = timedelta(minutes=2)
+# Seconds to wait for the row of an Offboarding, which another job holds for one chunk.
+LOCK_WAIT = 10
+
+
+@dataclass(frozen=True)
+class Ended:
+	"""A connection that ends.
+
+	:param name: of the Token Cache
+	:param tokens: as they are encrypted in the database, by field; none where they cannot be read or revoked
+	:param client: that may revoke them, encrypted
+	"""
+
+	name: str
+	key: ConnectionKey
+	tokens: dict[str, str]
+	client: str = ""
+
+
+def begin(app: Any) -> None:
+	"""From now on none of the connections to `app`, a Connected App, counts; a job removes them.
+
+	In the caller's transaction, which changes none of their rows, and waits for nobody who holds one.
+	"""
+	of_app = {"connected_app": app.name, "generation": app.generation}
+	doc = frappe.get_doc(
+		{
+			"doctype": DOCTYPE,
+			**of_app,
+			"requested_on": naive(utc_now()),
+			"ended_by": frappe.session.user,
+			"ip_address": getattr(frappe.local, "request_ip", None),
+			"total": frappe.db.count(TOKEN_CACHE, of_app),
+		}
+	)
+	with own_connection():
+		# Of an app that is being deleted, this one still has the secret.
+		client = client_of(app.name, app.generation)
+	doc.db_insert()
+	if client:
+		passwords.store(DOCTYPE, doc.name, "client", settings.to_json(client))
+	app.generation = next_generation(app.name)
+	frappe.db.set_value("Connected App", app.name, "generation", app.generation, update_modified=False)
+	recent.forget_app(app.name)
+
+
+def next_generation(connected_app: str) -> int:
+	"""Of a Connected App of this name: later than all whose connections are still to be removed, also those of one that
+	was deleted."""
+	found = frappe.get_all(
+		DOCTYPE, {"connected_app": connected_app}, order_by="generation desc", limit=1, pluck="generation"
+	)
+	return found[0] + 1 if found else 0
+
+
+def client_of(connected_app: str, generation: int) -> Settings | None:
+	"""What may revoke connections of this generation: the client as it was when they were ended, or as it is. None
+	where the provider cannot revoke, or nobody knows any more."""
+	ended = frappe.db.get_value(DOCTYPE, {"connected_app": connected_app, "generation": generation})
+	if ended:
+		return _kept(ended)
+	if not frappe.db.get_value("Connected App", connected_app, "revocation_uri"):
+		return None
+	return settings.for_revoking(connected_app)
+
+
+def prepare_merge(old: str, new: str) -> None:
+	"""Before the connections to `old`, a Connected App, become `new`'s.
+
+	:raises frappe.ValidationError: while there are some to be removed
+	"""
+	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", (old, new))}):
+		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
+	generation = cint(frappe.db.get_value("Connected App", new, "generation"))
+	cache = frappe.qb.DocType(TOKEN_CACHE)
+	frappe.qb.update(cache).set(cache.generation, generation).where(cache.connected_app == old).run()
+
+
+# Chunks
+
+
+def run(seconds: float) -> None:
+	"""Remove what was ended, for so long."""
+	began = time.monotonic()
+	for name in frappe.get_all(DOCTYPE, order_by="requested_on", pluck="name", limit=0):
+		try:
+			while time.monotonic() - began < seconds and _chunk(name):
+				pass
+		except Exception as error:
+			# Nothing of that chunk is done. The next run does it, and the other apps do not wait.
+			title = "Connected App: connections could not be removed"
+			frappe.log_error(title=title, message=f"{type(error).__name__} for {DOCTYPE} {name}")
+
+
+def _chunk(name: str) -> bool:
+	"""Remove some of the connections of an Offboarding; when none is left, that too. Returns whether some were found."""
+	with own_transaction(name, LOCK_WAIT):
+		with writing():
+			row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
+			if not row:
+				return False
+			of_app = {"connected_app": row.connected_app, "generation": row.generation}
+			caches = lock_free(TOKEN_CACHE, of_app, ("name", "connected_app", "user"), CHUNK)
+			if caches:
+				client = _kept(name)
+				ended = read(caches, passwords.encrypt(settings.to_json(client)) if client else "")
+				write(ended, row.ended_by, row.ip_address)
+				done = row.ended + len(caches)
+				total = max(row.total, done)
+				frappe.db.set_value(
+					DOCTYPE, name, {"ended": done, "total": total, "progress": 100 * done / total}
+				)
+			elif utc_now() - aware(row.requested_on) > SETTLED and not frappe.db.exists(TOKEN_CACHE, of_app):
+				_drop(name)
+		if caches:
+			events.hand_out("disconnected", [entry.key for entry in ended])
+	return bool(caches)
+
+
+def read(caches: Iterable[Any], client: str) -> list[Ended]:
+	"""What rows of Token Cache hold that has to be revoked, in one statement.
+
+	:param caches: `name`, `connected_app` and `user`
+	:param client: that may revoke, encrypted; empty where none can
+	"""
+	caches = list(caches)
+	tokens: dict[str, dict[str, str]] = {cache.name: {} for cache in caches}
+	if client:
+		auth = passwords.AUTH
+		found = (
+			frappe.qb.from_(auth)
+			.select(auth.name, auth.fieldname, auth.password)
+			.where((auth.doctype == TOKEN_CACHE) & auth.name.isin(list(tokens)) & auth.fieldname.isin(TOKENS))
+			.where(auth.encrypted == 1)
+		).run()
+		for name, field, encrypted in found:
+			if passwords.is_readable(encrypted):
+				tokens[name][field] = encrypted
+	return [
+		Ended(
+			cache.name,
+			ConnectionKey.from_columns(cache.connected_app, cache.user),
+			tokens[cache.name],
+			client if tokens[cache.name] else "",
+		)
+		for cache in caches
+	]
+
+
+def read_all(caches: Sequence[Any]) -> list[Ended]:
+	"""As `read`, of several apps.
+
+	:param caches: also `generation`
+	"""
+	by_client: dict[tuple[str, int], list[Any]] = {}
+	for cache in caches:
+		by_client.setdefault((cache.connected_app, cache.generation), []).append(cache)
+	ended = []
+	for whose, some in by_client.items():
+		client = client_of(*whose)
+		ended += read(some, passwords.encrypt(settings.to_json(client)) if client else "")
+	return ended
+
+
+def write(ended: Sequence[Ended], ended_by: str, ip_address: str | None) -> None:
+	"""Remove connections, in the present transaction: what is to be revoked waits from now on, and the audit trail has
+	it."""
+	_remove([entry.name for entry in ended])
+	waiting = [(frappe.generate_hash(length=20), entry) for entry in ended if entry.client]
+	if waiting:
+		here, now = frappe.utils.now(), naive(utc_now())
+		by = frappe.session.user
+		rows = (
+			(name, here, here, by, by, entry.key.app, entry.key.user, now, now) for name, entry in waiting
+		)
+		fields = ["name", "creation", "modified", "owner", "modified_by", "connected_app", "user"]
+		frappe.db.bulk_insert(QUEUE, [*fields, "requested_on", "retry_at"], rows)
+		passwords.store_encrypted(
+			(QUEUE, name, field, encrypted)
+			for name, entry in waiting
+			for field, encrypted in {**entry.tokens, "client": entry.client}.items()
+		)
+	events.audit_many("disconnected", [entry.key for entry in ended], ended_by, ip_address)
+
+
+def give_up_all(why: str) -> None:
+	"""Remove what is still to be removed without revoking it. Each app is named in the Error Log."""
+	for row in frappe.get_all(DOCTYPE, fields=["name", "connected_app", "generation"], limit=0):
+		of_app = {"connected_app": row.connected_app, "generation": row.generation}
+		number = frappe.db.count(TOKEN_CACHE, of_app)
+		while names := frappe.get_all(TOKEN_CACHE, of_app, pluck="name", limit=CHUNK):
+			_remove(names)
+		_drop(row.name)
+		if number:
+			frappe.log_error(
+				title="Connected App: revocation given up",
+				message=f"The provider of Connected App {row.connected_app} could not be told that {number} connections"
+				f" were ended ({why}). Access can be taken back in the accounts' settings there.",
+			)
+	for doctype in (TOKEN_CACHE, "Connected App"):
+		table = frappe.qb.DocType(doctype)
+		frappe.qb.update(table).set(table.generation, 0).where(table.generation != 0).run()
+
+
+def _remove(names: Sequence[str]) -> None:
+	frappe.db.delete(TOKEN_CACHE, {"name": ("in", names)})
+	frappe.db.delete("OAuth Scope", {"parenttype": TOKEN_CACHE, "parent": ("in", names)})
+	frappe.db.delete("__Auth", {"doctype": TOKEN_CACHE, "name": ("in", names)})
+
+
+def _kept(name: str) -> Settings | None:
+	text = passwords.read(DOCTYPE, name, "client", raise_exception=False)
+	return settings.from_json(Secret(text)) if text else None
+
+
+def _drop(name: str) -> None:
+	frappe.db.delete(DOCTYPE, {"name": name})
+	frappe.db.delete("__Auth", {"doctype": DOCTYPE, "name": name})

@@ -1,0 +1,115 @@
+"""How fast a provider is asked in the background."""
+
+from __future__ import annotations
+
+import threading
+import time
+import unittest
+from typing import Any
+from unittest.mock import patch
+
+import frappe
+
+from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryFailure
+from connected_app.site import database
+from connected_app.site.pace import Pace
+
+
+def failing(retry_after: float | None = None) -> TemporaryFailure:
+	return TemporaryFailure("server_error", "Down.", retry_after=retry_after)
+
+
+class TestPace(unittest.TestCase):
+	def setUp(self) -> None:
+		frappe.db.rollback()
+
+	def run_all(self, pace: Pace, outcomes: list[OAuthError | None], seconds: float = 0) -> list[int]:
+		"""Returns which were begun, and notes in `self.peak` how many at the same time at most."""
+		begun: list[int] = []
+		self.peak, running, lock = 0, 0, threading.Lock()
+
+		def work(number: int) -> OAuthError | None:
+			nonlocal running
+			with lock:
+				begun.append(number)
+				running += 1
+				self.peak = max(self.peak, running)
+			time.sleep(seconds)
+			with lock:
+				running -= 1
+			return outcomes[number]
+
+		pace.run(range(len(outcomes)), work)
+		return begun
+
+	def test_several_at_once(self) -> None:
+		"""In their order, never more than allowed."""
+		begun = self.run_all(Pace(3, 3, 60), [None] * 40, 0.005)
+		self.assertEqual(sorted(begun), list(range(40)))
+		self.assertEqual(begun[:2], [0, 1])
+		self.assertEqual(self.peak, 1 if frappe.db.db_type == "sqlite" else 3)
+
+	def test_one_at_first(self) -> None:
+		"""A provider that is down is asked as often as there is patience, however many may be asked at once."""
+		pace = Pace(8, 3, 60)
+		self.assertEqual(self.run_all(pace, [failing()] * 20, 0.002), [0, 1, 2])
+		self.assertEqual((self.peak, pace.is_over), (1, True))
+
+	def test_failures_between(self) -> None:
+		"""A failure slows down, and a success ends the count; that somebody has to reconnect is none."""
+		dead = ReconnectRequired("grant_invalid", "Dead.")
+		pace = Pace(4, 2, 60)
+		self.assertEqual(
+			len(self.run_all(pace, [failing(), None, dead, failing(), dead, failing(), None])), 7
+		)
+		self.assertEqual((pace.failures, pace.window), (0, 2))
+
+	def test_slowed_down(self) -> None:
+		"""Nothing is begun before the time that the provider gives."""
+		pace, began = Pace(4, 3, 60), time.monotonic()
+		self.assertEqual(len(self.run_all(pace, [None, failing(0.1), None, None])), 4)
+		self.assertGreaterEqual(time.monotonic() - began, 0.1)
+
+	def test_slowed_down_for_longer_than_there_is(self) -> None:
+		"""It is over at once: nobody waits in vain."""
+		pace, began = Pace(1, 3, 60), time.monotonic()
+		self.assertEqual(self.run_all(pace, [failing(3600), None]), [0])
+		self.assertTrue(pace.is_over)
+		self.assertLess(time.monotonic() - began, 30)
+
+	def test_time_is_up(self) -> None:
+		self.assertEqual(self.run_all(Pace(4, 3, 0), [None] * 3), [])
+
+	def test_one_connection_each(self) -> None:
+		"""A thread works with one connection to the database, which no transaction beside it needs."""
+		if frappe.db.db_type == "sqlite":
+			self.skipTest("SQLite: one connection for all")
+		seen = []
+
+		def work(_item: int) -> None:
+			before = frappe.local.db
+			with database.own_transaction("pace", 5):
+				seen.append(frappe.local.db is before and before is not self.mine)
+				with database.writing():
+					frappe.db.sql("select 1")
+
+		self.mine: Any = frappe.local.db
+		with patch.object(database, "own_connection", side_effect=AssertionError):
+			Pace(1, 3, 60).run(range(2), work)
+		self.assertEqual(seen, [True, True])
+		self.assertIs(frappe.local.db, self.mine)
+
+	def test_an_error_that_nobody_expects(self) -> None:
+		"""It ends its thread, and keeps no other waiting."""
+		done = []
+
+		def work(item: int) -> None:
+			done.append(item)
+			if item == 0:
+				raise RuntimeError
+
+		with patch.object(threading, "excepthook"):
+			if frappe.db.db_type == "sqlite":
+				self.skipTest("SQLite: no threads")
+			Pace(2, 3, 60).run(range(4), work)
+		self.assertEqual(done, [0, 1, 2, 3])
