@@ -257,7 +257,6 @@ def lists(*numbers: str) -> None:
 			frappe.db.sql(
 				f"analyze table `tab{table}`" if frappe.db.db_type == "mariadb" else f'analyze "tab{table}"'
 			)
-		soon = {"retry_at": ("<=", "2020-01-02")}
 		works: dict[str, Callable[[], Any]] = {
 			"a session's grant": lambda: read(ConnectionKey.of_user(app.name, user)),  # noqa: B023
 			"grants due, the first 500": lambda: schedule.due(500, app.name),  # noqa: B023
@@ -266,12 +265,7 @@ def lists(*numbers: str) -> None:
 			"My Connections": lambda: connections.of_user(user),  # noqa: B023
 			"list of Token Caches": lambda: frappe.get_list("Token Cache", of_app, limit=20),  # noqa: B023
 			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
-			"revocations due, the first 500": lambda: frappe.get_all(
-				revocation.DOCTYPE,
-				soon,  # noqa: B023
-				order_by="retry_at",
-				limit=500,
-			),
+			"revocations due, the first 500": lambda: revocation.find_due(datetime(2020, 1, 2)),
 		}
 		for what, work in works.items():
 			work()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -108,9 +108,7 @@ def retry() -> None:
 	while True:
 		# Else this transaction goes on seeing what has been done since by others.
 		frappe.db.commit()  # nosemgrep (a job's own, with no more than the log of errors)
-		due = frappe.get_all(
-			DOCTYPE, {"retry_at": ("<=", since)}, order_by="retry_at", limit=BATCH, pluck="name"
-		)
+		due = find_due(since)
 		if tried.issuperset(due):
 			return
 		for name in due:
@@ -126,6 +124,14 @@ def retry() -> None:
 		if failures:
 			# The rest may well be of the same provider.
 			return
+
+
+def find_due(since: datetime) -> list[str]:
+	"""The names of those that were due at `since`, the first of them; `frappe.get_all` would read the whole index."""
+	waiting = frappe.qb.DocType(DOCTYPE)
+	query = frappe.qb.from_(waiting).select(waiting.name).where(waiting.retry_at <= since)
+	found: list[str] = query.orderby(waiting.retry_at).limit(BATCH).run(pluck=True)
+	return found
 
 
 def give_up_all(why: str) -> None:
