@@ -27,9 +27,7 @@
 			$buttons.append(button(__("Make a New Key"), () => ask_for_key(frm, false)));
 			$buttons.append(button(__("Paste a Key"), () => ask_for_key(frm, true)));
 			if (next_signing_key) {
-				$buttons.append(
-					button(__("Use New Key"), () => use_new_key(frm), { look: "btn-primary btn-sm" })
-				);
+				$buttons.append(button(__("Use New Key"), () => use_new_key(frm), { look: "btn-primary btn-sm" }));
 			}
 		},
 	};
@@ -69,7 +67,9 @@
 				default: is_pasted ? "" : "ES256",
 				description: is_pasted
 					? __("Leave it empty to take what fits the key.")
-					: __("ES256 suits most providers; PS256 or RS256 where a certificate is uploaded, as at Microsoft."),
+					: __(
+							"ES256 suits most providers; PS256 or RS256 where a certificate is uploaded, as at Microsoft."
+					  ),
 			},
 		];
 		if (is_pasted) {
