@@ -33,7 +33,7 @@
 			{
 				title: __("Paste Client ID and Client Secret"),
 				field: "client_id",
-				done: Boolean(doc.client_id && (doc.client_secret || doc.client_authentication === "None")),
+				done: Boolean(doc.client_id && (doc.client_secret || doc.signing_key || doc.client_authentication === "None")),
 				text: __("The provider shows both when the client has been created, the secret often only once."),
 			},
 			{
