@@ -301,3 +301,11 @@ test("differences are told in words, and taken over on demand only", async () =>
 	await form.differences.take_over(frm);
 	assert.deepEqual([frm.doc.leeway, frm.doc.use_pkce, state.differences.length], [30, 1, 0]);
 });
+
+test("a key takes the place of Client Secret", async () => {
+	const { frm, step } = await open();
+	frm.doc.client_id = "mine";
+	assert.equal(step(2).done, false);
+	frm.doc.signing_key = "***";
+	assert.equal(step(2).done, true);
+});
