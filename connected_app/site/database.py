@@ -154,6 +154,14 @@ def see_latest() -> None:
 		frappe.db.sql("BEGIN IMMEDIATE")  # nosemgrep
 
 
+def add_search_indexes(doctype: str, *fields: str) -> None:
+	"""On PostgreSQL, where the name of an index is the whole schema's, Frappe makes none for a field with *search_index*
+	if another table has one for a field of that name."""
+	if frappe.db.db_type == "postgres":
+		for field in fields:
+			frappe.db.add_index(doctype, [field], f"{frappe.scrub(doctype)}_{field}_index")
+
+
 def lock_free(doctype: str, filters: dict[str, Any], fields: Sequence[str], limit: int) -> list[Any]:
 	"""In `own_transaction`: at most `limit` rows that nobody else has locked, and a lock on them."""
 	table = frappe.qb.DocType(doctype)

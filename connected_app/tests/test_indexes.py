@@ -127,7 +127,7 @@ class TestIndexes(unittest.TestCase):
 					"Token Cache",
 					{"connected_app": app, "generation": 0},
 					("name", "connected_app", "user"),
-					ending.CHUNK,
+					20,
 				),
 				"client",
 			),

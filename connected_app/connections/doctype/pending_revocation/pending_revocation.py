@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connected_app.site import errors
+from connected_app.site.database import add_search_indexes
 from connected_app.site.passwords import SecretKeeper
 
 
@@ -32,3 +33,7 @@ class PendingRevocation(SecretKeeper):
 	@property
 	def last_error(self) -> str | None:
 		return errors.last_error(self)
+
+
+def on_doctype_update() -> None:
+	add_search_indexes("Pending Revocation", "connected_app", "retry_at")
