@@ -219,5 +219,7 @@ def on_doctype_update() -> None:
 	frappe.db.add_index("Token Cache", ["connected_app", "generation", "status"])
 	frappe.db.add_index("Token Cache", ["connected_app", "failing_since"])
 	add_search_indexes("Token Cache", "user", "expires_at")
+	# Scopes are read at each refresh.
+	add_search_indexes("OAuth Scope", "parent")
 	# For `site/schedule.py`, beside the one of `expires_at`.
 	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])
