@@ -199,7 +199,7 @@ class TestProviderTemplates(Case):
 			answer = admin.call("provider_settings", provider="shopify", inputs=inputs)
 			self.assertIn(answer.status_code, (200, 417), inputs)
 			self.assertNotIn("token_uri", answer.text)
-		for provider in ("apple", "nobody", "", "../shopify", "shopify.toml"):
+		for provider in ("sevdesk", "nobody", "", "../shopify", "shopify.toml"):
 			answer = admin.call("provider_settings", provider=provider, inputs='{"shop": "acme"}')
 			self.assertEqual(answer.status_code, 417, provider)
 

@@ -64,7 +64,7 @@ export async function pickProvider(page) {
 	await picker.click();
 	await picture(page, "provider-picker");
 
-	await picker.fill("apple");
+	await picker.fill("sevdesk");
 	await page.keyboard.press("Enter");
 	await field(page, "provider").locator(".connected-app-finding.error").waitFor();
 	const reason = await field(page, "provider").innerText();
