@@ -234,3 +234,105 @@ def test_the_table_is_of_json() -> None:
 	assert (
 		sum(bool(each["body"]) and isinstance(json.loads(each["body"]), dict) for each in ANSWERS[:-1]) > 25
 	)
+
+
+@pytest.mark.parametrize(
+	"sentence",
+	[
+		"Invalid refresh token or client credentials.",
+		"Client credentials or refresh token is invalid",
+		"Refresh token is invalid because the client was disabled",
+		"Either the client secret is wrong or the refresh token has expired",
+		"API key or token is invalid",
+		"Refresh token not accepted: client authentication failed",
+		"Refresh token not found in request",
+		"refresh_token not found in request body",
+		"The refresh token was not present in the form",
+		"refresh_token is not a valid parameter",
+		"Refresh token is not accepted by this endpoint",
+		"Refresh token is not in a valid format",
+		"The refresh token does not exist in this region",
+		"Could not refresh token: bad status code 502",
+		"Failed to refresh token: unknown error",
+		"Developer token is invalid",
+		"The partner token has expired",
+		"PKCE token invalid",
+		"El cliente del refresh token es inválido",
+		"刷新令牌的客户端无效",
+	],
+)
+def test_sentences_about_something_else(sentence: str) -> None:
+	"""Or that may be about something else: in doubt it is not dead."""
+	assert not dead_grants.is_said({"error": "invalid_request", "error_description": sentence})
+
+
+@pytest.mark.parametrize(
+	"answer",
+	[
+		{"error": {"code": "invalid_client", "message": "Invalid token"}},
+		{"errors": [{"errorType": "invalid_client", "message": "The token is invalid"}]},
+		{"error": ["invalid_client"], "message": "token is invalid"},
+		{"error": "InvalidClient", "message": "token is invalid"},
+		{"error": "Invalid Client", "message": "token is invalid"},
+		{"status": "temporarily_unavailable", "message": "token is invalid"},
+		{"error_code": "rate_limit_exceeded", "message": "token is invalid"},
+		{"error": "x", "message": "The refresh token is invalid? Retry later", "code": "try_later"},
+	],
+)
+def test_a_code_of_another_kind_anywhere(answer: dict[str, Any]) -> None:
+	code = answer.get("error")
+	assert not dead_grants.is_said(answer, code=code if isinstance(code, str) else "")
+
+
+@pytest.mark.parametrize(
+	"sentence",
+	[
+		"Failed to refresh token: token is expired or revoked",
+		"The refresh token is invalid, expired or was issued to another client",
+		"No such refresh token",
+		"refresh_token 已过期",
+		"刷新令牌无效",
+		"El refresh token ha expirado",
+		"Le refresh token est invalide",
+		"Das Refresh-Token ist abgelaufen oder ungültig",
+		"Il refresh token non è valido",
+		"O refresh token expirou",
+		"リフレッシュトークンの有効期限が切れています",
+	],
+)
+def test_other_wordings_and_languages(sentence: str) -> None:
+	assert dead_grants.is_said({"error": "invalid_request", "error_description": sentence})
+
+
+@pytest.mark.parametrize(
+	("status", "body", "kind"),
+	[
+		(400, '[{"error": "invalid_grant", "error_description": "x"}]', "application/json"),
+		(400, json.dumps({"message": json.dumps({"error": "invalid_grant"})}), "application/json"),
+		(400, '{"error": "InvalidGrant"}', "application/json"),
+		(410, '{"error": "refresh token expired"}', "application/json"),
+		(422, '{"errors": {"refresh_token": ["is invalid"]}}', "application/json"),
+		(
+			400,
+			"error=invalid_request&error_description=The%20refresh%20token%20is%20invalid",
+			"application/x-www-form-urlencoded",
+		),
+		(400, "Refresh token expired (id=5)", "text/plain"),
+	],
+)
+def test_other_shapes(
+	status: int, body: str, kind: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	server.script("/token", Answer(body.encode(), status, {"Content-Type": kind}))
+	assert refused(config, http, clock)[0].code == "grant_invalid"
+
+
+def test_an_echoed_secret_with_a_backslash(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="abcdefgh\\"))
+	body = json.dumps({"error": "invalid_request", "error_description": "what is abcdefgh\\"})
+	server.script("/token", Answer(body.encode(), 400))
+	with pytest.raises(ConfigurationError) as caught:
+		Refresher(*config, store, http, clock).current()
+	assert "abcdefgh" not in str(caught.value)

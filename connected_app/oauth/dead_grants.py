@@ -11,6 +11,7 @@ small words between them, and no other noun that the verdict could be about.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -41,7 +42,7 @@ WELL_KNOWN = ("error.type=OAuthException & error.code=190",)
 DEAD = frozenset(
 	"invalid invalidated expired revoked inactive inactivated deactivated bad unknown nonexistent reused reuse consumed "
 	"deleted removed blacklisted denylisted rotated superseded replaced stale wrong incorrect unrecognized unrecognised "
-	"outdated obsolete dead terminated cancelled canceled rejected withdrawn illegal".split()
+	"outdated obsolete dead lapsed terminated cancelled canceled rejected withdrawn illegal".split()
 )
 # A verdict when it is denied: "not valid", "no longer exists", "could not be found".
 ALIVE = frozenset(
@@ -60,23 +61,62 @@ SMALL = frozenset(
 VETOES = frozenset(
 	"missing required require requires empty blank absent null temporarily temporary later retry unavailable timeout "
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
-	"upstream gateway unsupported json malformed encoding header content decode parse parsing decrypt connect "
+	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
 	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
-	"progress".split()
+	"progress region node".split()
 )
-# A token of these is another one.
-OTHER_TOKENS = frozenset(
-	"access id csrf xsrf client api auth authentication authorization bearer security request verification session "
-	"device assertion jwt subject actor registration app application page system dpop software captcha one otp mfa "
-	"personal identity initial exchange logout tenant".split()
+# Behind the token: it is the request that lacks it, or has it in the wrong place.
+PLACES = frozenset(
+	"header headers body cookie cookies parameter parameters param params payload query form field fields format "
+	"endpoint".split()
 )
+# What a code, or a further sentence, says of a failure that passes.
+PASSING = frozenset(
+	"temporarily temporary later retry unavailable timeout throttled throttling rate limit limited overloaded "
+	"maintenance".split()
+)
+# Who names these beside the refresh token may mean them.
+OTHER_SUBJECTS = frozenset(
+	"client secret credential credentials authentication application app key signature assertion certificate scope "
+	"scopes".split()
+)
+# A token that is called something is another one, but for these names.
+THE_TOKEN = frozenset("oauth offline refreshed".split())
+# The same in other languages. Nothing else may stand in the sentence.
+_SUBJECT_ABROAD = (
+	r"(?:refresh[ _-]?tokens?|aktualisierungs-?token|刷新令牌|刷新 ?token|更新令牌|リフレッシュ ?トークン|리프레시 ?토큰|갱신 ?토큰"
+	r"|jeton d['’]actualisation|jeton de rafra[iî]chissement|token de (?:actualizaci[oó]n|refresco|atualiza[cç][aã]o)"
+	r"|token di aggiornamento|токен обновления)"
+)
+_DEAD_ABROAD = (
+	r"(?:(?:ist |wurde )?(?:abgelaufen|ungültig|widerrufen|nicht (?:mehr )?gültig)"
+	r"|(?:est |a )?(?:été )?(?:invalide|expirée?|révoquée?)|n['’]est (?:pas|plus) valide"
+	r"|(?:ha |es |está |ha sido |é |foi |è |è stato )?(?:expirado|caducado|caducó|expiró|expirou|inv[aá]lido|revocado|revogado"
+	r"|scaduto|revocato|non valido)|no es v[aá]lido|non è (?:più )?valido|não é (?:mais )?válido"
+	r"|недействителен|недействительный|ист[её]к|просрочен|отозван"
+	r"|(?:已经?|已經|是)?(?:被)?(?:过期|過期|失效|无效|無效|不合法|撤销|吊销|注销)(?:了|的)?"
+	r"|[がはの]?(?:無効(?:です)?|有効期限が切れ(?:ています|ました)|期限切れ(?:です)?|失効し(?:ています|ました))"
+	r"|[이가은는]? ?(?:만료되었습니다|만료됨|유효하지 않습니다))"
+)
+_ABROAD = re.compile(
+	rf"(?:(?:das|der|le|la|el|il|o|su|votre|ihr|dein|seu|ваш|提供的|该) ?)?{_SUBJECT_ABROAD} ?{_DEAD_ABROAD}"
+	rf"(?: ?(?:oder|ou|o|e|et|y|und|или|或|或者|、|,|，) ?{_DEAD_ABROAD})?"
+	rf"|(?:ungültiges|abgelaufenes|无效的?|無效的?|过期的|無効な|недействительный) ?{_SUBJECT_ABROAD}",
+	re.IGNORECASE,
+)
+_SENTENCE_ABROAD = re.compile(r"[.;:!?。！；：？\n]+")
 DEEPEST, MOST_TEXTS, LONGEST_TEXT = 5, 60, 1000
 
 _ARTICLES = frozenset("a an the this that your our its provided supplied given".split())
 _PREPOSITIONS = frozenset("of for with in on by from to".split())
+_ANOTHER = _ARTICLES | {"another", "different", "other"}
+# "an unknown error", "a bad status code": what these belong to is not the token.
+_ADJECTIVES = frozenset("bad unknown wrong incorrect invalid illegal".split())
+_NOUNS = frozenset("error status code reason".split())
 _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the |your |this |a )?token\b")
 _SENTENCE = re.compile(r"[.;!?\n]+(?:\s|$)|\n")
 
 
@@ -88,18 +128,26 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	:param code: the `error` of the answer
 	:param more: what a provider's template adds: words, or `path=value`
 	"""
-	if code.casefold() in OTHERS:
+	if _code(code) in OTHERS:
 		return False
 	if any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
 		return True
 	pieces = list(_pieces(answer)) if answer else [("", text[:LONGEST_TEXT])]
-	if any(value.strip().casefold().replace("-", "_").replace(" ", "_") in CODES for _key, value in pieces):
+	if _code(code) in CODES:
+		return True
+	# One that stands elsewhere, or calls itself passing, settles it as well.
+	codes = [_code(value) for _key, value in pieces]
+	if any(each in OTHERS or PASSING.intersection(each.split("_")) for each in codes):
+		return False
+	if CODES.intersection(codes):
 		return True
 	sentences = [sentence for _key, value in pieces for sentence in _SENTENCE.split(value)]
 	# {"refresh_token": "is invalid"}, and Strava's {"resource": "RefreshToken", "code": "invalid"}.
 	sentences += [f"{key} {value}" for key, value in pieces if _subject(_words(key))]
 	sentences += [" ".join(pair) for pair in _pairs(answer)]
-	return any(_is_dead(_words(sentence), " " in sentence.strip()) for sentence in sentences)
+	return any(_is_dead(_words(sentence), " " in sentence.strip()) for sentence in sentences) or any(
+		_ABROAD.fullmatch(part.strip()) for _key, value in pieces for part in _SENTENCE_ABROAD.split(value)
+	)
 
 
 def matches(answer: object, word: str) -> bool:
@@ -119,6 +167,14 @@ def _pieces(value: object, key: str = "", depth: int = 0) -> Iterator[tuple[str,
 	"""Each text in `value` with the key that it stands at."""
 	found = 0
 	if isinstance(value, str):
+		if value[:1] in ("{", "[") and depth < DEEPEST:
+			# What a gateway quotes of the answer that it got.
+			try:
+				yield from _pieces(json.loads(value[: 10 * LONGEST_TEXT]), key, DEEPEST - 1)
+			except (ValueError, RecursionError):
+				pass
+			else:
+				return
 		if "://" not in value[:12]:
 			yield key, value[:LONGEST_TEXT]
 	elif depth < DEEPEST and isinstance(value, Mapping):
@@ -151,7 +207,15 @@ def _pairs(value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
 
 def _words(text: str) -> list[str]:
 	split = _CAMEL.sub(" ", text).replace("_", " ").replace("-", " ").replace("'", " ").replace("’", " ")
-	return [word.casefold() for word in _WORD.findall(split) if word not in ('"', "`", "“", "”", "*")]
+	words = [word.casefold() for word in _WORD.findall(split) if word not in ('"', "`", "“", "”", "*")]
+	# "Failed to refresh token": that is what was tried, and no subject.
+	text = _TRIED.sub(" ", " ".join(words))
+	return text.split()
+
+
+def _code(text: str) -> str:
+	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`."""
+	return "_".join(_words(text)) if len(text) <= 60 else ""
 
 
 def _subject(words: list[str]) -> bool:
@@ -160,12 +224,25 @@ def _subject(words: list[str]) -> bool:
 
 def _is_dead(words: list[str], is_sentence: bool) -> bool:
 	"""Whether one sentence, or one code, says that the refresh token is dead."""
-	if VETOES.intersection(words):
+	behind = words[words.index("token") :] if "token" in words else words
+	if VETOES.intersection(words) or PLACES.intersection(behind) or _names_another(words):
 		return False
 	for start, end in _subjects(words, is_sentence):
 		if (_is_head(words[:start]) and _verdict_behind(words[end:])) or _verdict_before(
 			words[:start], words[end:]
 		):
+			return True
+	return False
+
+
+def _names_another(words: list[str]) -> bool:
+	"""Whether something else is named that the sentence may be about: the client, but not in "issued to another client"; a
+	request that the token is not *in*."""
+	for index, word in enumerate(words):
+		if word not in OTHER_SUBJECTS and word != "request":
+			continue
+		before = next((each for each in reversed(words[:index]) if each not in _ANOTHER), "")
+		if (before in ("in", "from", "with")) if word == "request" else (before not in _PREPOSITIONS):
 			return True
 	return False
 
@@ -190,8 +267,12 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 		before = words[index - 1] if index else ""
 		if before == "refresh":
 			yield index - 1, index + 1
-		elif is_sentence and before not in OTHER_TOKENS and "refresh" not in words and "access" not in words:
+		elif is_sentence and _is_unnamed(before) and "refresh" not in words and "access" not in words:
 			yield index, index + 1
+
+
+def _is_unnamed(before: str) -> bool:
+	return not before.isalpha() or before in SMALL or before in DEAD or before in NOT or before in THE_TOKEN
 
 
 def _verdict_behind(words: list[str]) -> bool:
@@ -202,9 +283,11 @@ def _verdict_behind(words: list[str]) -> bool:
 			denied = True
 		elif word in DEAD:
 			# "is invalid", and not "is invalid client".
-			return not denied and _ends_here(words[index + 1 :])
+			behind = words[index + 1 :]
+			of_noun = word in _ADJECTIVES and _NOUNS.intersection(behind[:1])
+			return not denied and not of_noun and _ends_here(behind)
 		elif word in ALIVE:
-			return denied
+			return denied and _ends_here(words[index + 1 :])
 		elif word == "used" and not denied and "already" in words[:index]:
 			return True
 		elif word == "used" and index == 0:
@@ -228,6 +311,8 @@ def _verdict_before(words: list[str], behind: list[str]) -> bool:
 			)
 			return not of_another and not NOT.intersection(words)
 		if word == "old" and behind[:1] == ["used"]:
+			return True
+		if word == "such" and words[index - 1 : index] == ["no"]:
 			return True
 		if word.isalpha() and word not in SMALL:
 			return False

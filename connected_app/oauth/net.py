@@ -98,11 +98,15 @@ class Reply:
 
 	def json_object(self) -> dict[str, Any] | None:
 		"""The body as a JSON object, or None."""
+		value = self.json_value()
+		return value if isinstance(value, dict) else None
+
+	def json_value(self) -> Any:
+		"""The body as JSON of any kind; None where it is none."""
 		try:
-			value = json.loads(self.text)
+			return json.loads(self.text)
 		except (ValueError, RecursionError):
 			return None
-		return value if isinstance(value, dict) else None
 
 
 class Transport(Protocol):

@@ -48,12 +48,15 @@ NOT_ALLOWED = {
 }
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
+# Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
+OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint", "resource"})
 
 
 # A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
 _IN_JSON = re.compile(r'"refresh_?token"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,8000}")', re.IGNORECASE)
+_NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
 
@@ -214,24 +217,34 @@ def says_why(answer: Mapping[str, Any], quirks: Quirks) -> bool:
 def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	"""The error for an answer to a refresh which says that the refresh token is dead, if it does."""
 	reply, sent = exchange.reply, exchange.sent
-	if not (reply.status < 300 or reply.status in (400, 401, 403)):
+	if not (reply.status < 300 or reply.status in OF_THE_GRANT):
 		return None
 	text = redact(reply.text[: dead_grants.LONGEST_TEXT], sent)
-	answer = reply.json_object()
-	if answer is None and (reply.content_type == "text/html" or "<" in text):
-		return None
-	if answer is None:
-		answer = (_pairs(text) or {}) if reply.status < 300 else {}
+	said = reply.json_value()
+	if said is None:
+		form = _form(reply)
+		if not form and (reply.content_type == "text/html" or "<" in text):
+			return None
+		# What has spaces in its names is a sentence with an equals sign.
+		said = form if form and all(_NAME.fullmatch(name) for name in form) else {}
+	answer = said if isinstance(said, dict) else {}
 	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
-	answer = json.loads(redact(json.dumps(answer), sent))
-	if not dead_grants.is_said(
-		answer, text, code=code if isinstance(code, str) else "", more=quirks.reconnect_errors
-	):
+	code, said = code if isinstance(code, str) else "", _without(said, sent)
+	if not dead_grants.is_said(said, text, code=code, more=quirks.reconnect_errors):
 		return None
 	name, words = _words(answer, sent)
 	return catalogue.error("grant_invalid", words or printable(text), provider_error=name)
+
+
+def _without(said: Any, secrets: Iterable[str]) -> Any:
+	"""`said`, of JSON, without the `secrets` that were sent."""
+	if isinstance(said, str):
+		return redact(said, secrets)
+	if isinstance(said, dict):
+		return {redact(key, secrets): _without(each, secrets) for key, each in said.items()}
+	return [_without(each, secrets) for each in said] if isinstance(said, list) else said
 
 
 def read(reply: Reply) -> dict[str, Any]:
