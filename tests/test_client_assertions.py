@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -306,3 +307,38 @@ def test_the_secret_stays_secret(config: Settings, server: Hostile, http: Http) 
 	assert caught.value.code == "invalid_client"
 	assert server.requests[-1].form["client_assertion"][20:60] not in str(caught.value)
 	assert CLIENT_SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	"name", ["ش" * 40, "日本語の会計ソフト株式会社、とても長い名前", "é" * 64, "\ud800", ""]
+)
+def test_certificates_of_providers_in_any_script(name: str) -> None:
+	"""The bound of a common name is 64 bytes, not letters."""
+	key = keys.generate("ES256", name, NOW)
+	subject = x509.load_pem_x509_certificate(key.certificate.encode()).subject.rfc4514_string()
+	assert subject.removeprefix("CN=") in (name or "connected_app") or name == "\ud800"
+
+
+def test_a_certificate_that_cannot_be_read_is_not_taken() -> None:
+	"""Of an unknown version, or a kind of key that is not known here: as one that belongs to another key."""
+	key = MADE["ES256"]
+	der = x509.load_pem_x509_certificate(key.certificate.encode()).public_bytes(serialization.Encoding.DER)
+	version, kind = bytes.fromhex("a003020102"), bytes.fromhex("06072a8648ce3d0201")
+	for changed_der in (der.replace(version, version[:-1] + b"\x07"), der.replace(kind, kind[:-1] + b"\x09")):
+		assert changed_der != der
+		text = base64.b64encode(changed_der).decode()
+		beside = f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
+		assert keys.read(key.pem + beside, NOW).certificate == ""
+
+
+def test_a_key_out_of_a_json_file() -> None:
+	"""Google's key files have `\\n` in two characters."""
+	escaped = MADE["PS256"].pem.replace("\n", "\\n")
+	assert keys.read('{"private_key": "' + escaped + '"}', NOW).key_id == MADE["PS256"].key_id
+
+
+def test_what_begins_often_and_never_ends() -> None:
+	began = time.process_time()
+	with pytest.raises(ConfigurationError):
+		keys.read("-----BEGIN A-----" * 2900, NOW)
+	assert time.process_time() - began < 0.5

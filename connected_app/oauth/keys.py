@@ -36,7 +36,10 @@ CERTIFICATE_LIFETIME = timedelta(days=730)
 # RFC 7518 3.3
 SHORTEST_RSA = 2048
 LONGEST_TEXT = 50_000
-_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.+?)-----END \1-----", re.DOTALL)
+# Without a hyphen inside: of what begins often and never ends, nothing is read twice.
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----([^-]+)-----END \1-----")
+# X.520's upper bound of a common name, in bytes.
+LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,8 @@ def read(text: str, now: datetime, algorithm: str = "", key_id: str = "") -> Sig
 	:param key_id: by default its thumbprint (RFC 7638)
 	:raises ConfigurationError: `key_unreadable`, `key_algorithm`, `certificate_expired`
 	"""
-	blocks = _PEM.findall(text[:LONGEST_TEXT])
+	# Copied out of a JSON file, line ends are two characters.
+	blocks = _PEM.findall(text[:LONGEST_TEXT].replace("\\n", "\n"))
 	keys = [block for block in blocks if block[0].endswith("PRIVATE KEY")]
 	key = _parsed(*keys[0]) if len(keys) == 1 else None
 	del text
@@ -177,7 +181,8 @@ def _signing_key(key: PrivateKey, algorithm: str, certificate: str, key_id: str 
 
 
 def _certificate(key: PrivateKey, name: str, now: datetime) -> str:
-	subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64] or "connected_app")])
+	short = name.encode(errors="ignore")[:LONGEST_NAME].decode(errors="ignore")
+	subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short or "connected_app")])
 	built = (
 		x509.CertificateBuilder()
 		.subject_name(subject)
@@ -199,9 +204,9 @@ def _own_certificate(key: PrivateKey) -> Callable[[tuple[str, str]], x509.Certif
 			return None
 		try:
 			found = x509.load_pem_x509_certificate(_wrapped(*block))
-		except ValueError:
+			return found if found.public_key() == key.public_key() else None
+		except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
 			return None
-		return found if found.public_key() == key.public_key() else None
 
 	return own
 
