@@ -24,6 +24,12 @@ EPOCH = int(NOW.timestamp())
 		({"expires_in": 3600}, HOUR),
 		({"expires_in": "3600"}, HOUR),
 		({"expires_in": "3600.5"}, 3600.5),
+		# As Protocol Buffers and people write it; dates as HTTP and databases have them.
+		({"expires_in": "3600s"}, HOUR),
+		({"expires_in": "3600 seconds"}, HOUR),
+		({"expires_at": "Sun, 01 Mar 2026 13:00:00 GMT"}, HOUR),
+		({"expires_at": "2026-03-01 13:00:00 UTC"}, HOUR),
+		({"expires_at": "2026-03-01T15:00:00+0200"}, HOUR),
 		({"expires_in": None}, None),
 		({"expires_in": ""}, None),
 		({"expires_in": 0}, None),

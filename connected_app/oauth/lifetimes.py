@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import math
 import re
 from collections.abc import Mapping
@@ -15,6 +16,9 @@ REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_ex
 # Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
 _FRACTION = re.compile(r"\.[0-9]+")
+# Protocol Buffers write a duration as "3600s".
+_SECONDS = re.compile(r"\s*([0-9.]+) ?(?:s|secs?|seconds?)\s*", re.IGNORECASE)
+_ZONE = re.compile(r"([+-][0-9]{2})([0-9]{2})$")
 
 
 def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
@@ -44,6 +48,8 @@ def number(value: object) -> float | None:
 	"""A number, which may be infinite, or a text that is one."""
 	if isinstance(value, bool) or not isinstance(value, int | float | str):
 		return None
+	if isinstance(value, str) and (said := _SECONDS.fullmatch(value)):
+		value = said[1]
 	try:
 		found = float(value)
 	except (ValueError, OverflowError):
@@ -70,7 +76,7 @@ def after(value: object, now: datetime) -> datetime | None:
 
 
 def instant(value: object, now: datetime) -> datetime | None:
-	"""The instant that an epoch or an ISO 8601 date says. One without a zone is UTC."""
+	"""The instant that an epoch, an ISO 8601 date or a date of HTTP says. One without a zone is UTC."""
 	seconds = number(value)
 	if seconds is not None and math.isinf(seconds):
 		return None
@@ -80,8 +86,7 @@ def instant(value: object, now: datetime) -> datetime | None:
 		if seconds is not None:
 			found = datetime.fromtimestamp(seconds, timezone.utc) if int(seconds) in _EPOCH else None
 		elif isinstance(value, str) and len(value) <= 40:
-			# Python 3.10 does not read the Z, nor a fraction of other than three or six digits.
-			found = datetime.fromisoformat(_FRACTION.sub("", value.strip().replace("Z", "+00:00")))
+			found = _date(value.strip())
 			found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 		else:
 			found = None
@@ -90,6 +95,21 @@ def instant(value: object, now: datetime) -> datetime | None:
 	if found is None or found > now + timedelta(seconds=LONGEST_LIFE):
 		return None
 	return max(found.astimezone(timezone.utc), now)
+
+
+def _date(text: str) -> datetime:
+	"""
+	:raises ValueError: for what is no date
+	"""
+	try:
+		# Python 3.10 does not read the Z, a zone without a colon, nor a fraction of other than three or six digits.
+		iso = text.removesuffix("UTC").rstrip().replace("Z", "+00:00")
+		return datetime.fromisoformat(_ZONE.sub(r"\1:\2", _FRACTION.sub("", iso)))
+	except ValueError:
+		try:
+			return email.utils.parsedate_to_datetime(text)
+		except TypeError:
+			raise ValueError from None
 
 
 def _are_milliseconds(value: float) -> bool:
