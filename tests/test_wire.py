@@ -165,3 +165,10 @@ def test_the_account_is_asked_for_with_what_it_needs(config: Settings, server: H
 	userinfo.ask(*config, a_grant(), http)
 	(request,) = server.requests
 	assert request.body == f'{{"token": "{ACCESS_TOKEN}", "secret": "{CLIENT_SECRET}"}}'.encode()
+
+
+@pytest.mark.parametrize("said", [".", ".."])
+def test_what_the_provider_said_is_no_other_path(said: str) -> None:
+	"""`..` is not changed by percent-encoding, and HTTP libraries resolve it."""
+	assert wire.address("https://api.example/company/{realm}/me", {"realm": said}, ()) is None
+	assert wire.fields({"realm": "{realm}"}, {"realm": said}) == {"realm": said}

@@ -50,10 +50,10 @@ def send(shape: Shape, url: str, fields: Fields, headers: Mapping[str, str], htt
 def filled(text: str, values: Mapping[str, str], *, encode: bool = False) -> str | None:
 	"""`text` with each `{name}` replaced; None where one of them is not known.
 
-	:param encode: percent-encode the values, for an address
+	:param encode: percent-encode the values, for an address; a dot or two would be another path, and count as not known
 	"""
 	names = _PLACEHOLDER.findall(text)
-	if any(not values.get(name) for name in names):
+	if any(not values.get(name) or (encode and values[name] in (".", "..")) for name in names):
 		return None
 	done = _PLACEHOLDER.sub(
 		lambda found: quote(values[found[1]], safe="") if encode else values[found[1]], text
