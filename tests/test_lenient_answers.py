@@ -202,3 +202,14 @@ def test_a_blank_issuer_is_still_missed_where_it_is_promised(op: OpenIDProvider)
 	op.begin(metadata={"authorization_response_iss_parameter_supported": None})
 	assert op.connect(callback=op.callback(iss="")).account
 	assert changed(op.config, metadata={}).provider.promises_iss is False
+
+
+@pytest.mark.parametrize("error", ["none", "0", "success", {"code": 0}])
+def test_an_error_beside_the_tokens_is_none(
+	error: object, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""Some always send the member. The refresh token before it is spent."""
+	server.script("/token", as_json({**TOKENS, "error": error, "error_description": "OK"}))
+	failed, store = refreshed(config, http, clock)
+	assert failed is None
+	assert store.grant and (store.grant.access_token, store.grant.refresh_token) == ("new", "r2")

@@ -199,8 +199,9 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 		if rest:
 			return {"refresh_token": rest}
 		raise
-	failed = bool(answer.get("error")) or reply.status >= 400 or answer.get("ok") is False
 	unreadable = not wire.standard(answer, quirks).get("access_token")
+	# With a token beside it, "error" says that there is none ("none", "0"), and the old refresh token may be spent.
+	failed = reply.status >= 400 or answer.get("ok") is False or (unreadable and bool(answer.get("error")))
 	if failed or (unreadable and says_why(answer, quirks)):
 		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
 	if rest and unreadable:
