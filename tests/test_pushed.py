@@ -135,3 +135,14 @@ def test_what_a_refusal_echoes(offered: Settings, server: Hostile, http: Http) -
 		request.headers["authorization"].split()[-1],
 	):
 		assert hidden not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	"request_uri", ["urn:\ud800", "urn:x\r\ny", "urn: x", "urn:ü", "u" * 1001, 5, ["urn:x"], None, ""]
+)
+def test_a_name_that_is_no_uri(request_uri: object, offered: Settings, server: Hostile, http: Http) -> None:
+	server.script("/par", *[as_json({"request_uri": request_uri}, 201)] * 2)
+	with pytest.raises(TemporaryFailure) as caught:
+		begin(*required(offered), http=http)
+	assert caught.value.code == "response_invalid"
+	assert "code_challenge" in consent_parameters(begin(*offered, http=http)[0])

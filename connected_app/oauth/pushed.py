@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from . import token_endpoint
@@ -15,7 +16,8 @@ from .shape import Fields
 if TYPE_CHECKING:
 	from .net import Transport
 
-LONGEST_REQUEST_URI = 1000
+# A URI (RFC 3986 2), of a length that fits into an address.
+_REQUEST_URI = re.compile(r"[\x21-\x7e]{1,1000}")
 
 
 def endpoint(provider: Provider) -> str:
@@ -63,7 +65,8 @@ def _push(provider: Provider, client: Client, parameters: Fields, http: Transpor
 	check_web_address(url)
 	exchange = token_endpoint.authenticated_request(provider, client, url, parameters, http)
 	answer = token_endpoint.read(exchange.reply)
-	if answer.get("error") or exchange.reply.status >= 400:
+	request_uri = answer.get("request_uri")
+	if exchange.reply.status >= 400 or (answer.get("error") and not request_uri):
 		raise token_endpoint.error_from(
 			answer,
 			exchange.reply,
@@ -71,7 +74,6 @@ def _push(provider: Provider, client: Client, parameters: Fields, http: Transpor
 			quirks=provider.quirks,
 			grant_type="authorization_code",
 		)
-	request_uri = answer.get("request_uri")
-	if not isinstance(request_uri, str) or not 0 < len(request_uri) <= LONGEST_REQUEST_URI:
+	if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
 		raise error("response_invalid/unreadable")
 	return request_uri
