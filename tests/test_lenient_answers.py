@@ -26,7 +26,7 @@ from connected_app.oauth.grant import from_response
 from connected_app.oauth.net import Reply
 from connected_app.oauth.token_endpoint import salvaged
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, changed, settings_of
+from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, as_jwk, changed, settings_of
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -213,3 +213,18 @@ def test_an_error_beside_the_tokens_is_none(
 	failed, store = refreshed(config, http, clock)
 	assert failed is None
 	assert store.grant and (store.grant.access_token, store.grant.refresh_token) == ("new", "r2")
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_null_and_empty_in_an_id_token_and_its_key(empty: str | None, op: OpenIDProvider) -> None:
+	op.server.script("/jwks", as_json({"keys": [{**as_jwk("a", "kid-a"), "use": empty, "alg": empty}]}))
+	grant = op.connect(op.id_token(azp=empty, nbf=empty, at_hash=empty, auth_time=empty))
+	assert grant.account and grant.account.id == "alice"
+
+
+@pytest.mark.parametrize("subject", ["\ud800", "\0", "a\nb"])
+def test_a_subject_that_no_database_takes(subject: str, op: OpenIDProvider) -> None:
+	"""The connection is good, and whose it is is not known."""
+	op.server.script("/userinfo", as_json({"sub": subject, "email": "a@example.com"}))
+	op.begin(scopes=("email",), userinfo_uri=op.server.url + "/userinfo", issuer="")
+	assert op.connect(callback=op.callback(iss=None)).account is None

@@ -94,7 +94,10 @@ class KeySets:
 			raise catalogue.error("keys_unavailable")
 		keys = []
 		for entry in entries[:100]:
-			if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or entry.get("kty") == "oct":
+			if not isinstance(entry, dict) or (entry.get("use") or "sig") != "sig":
+				continue
+			# By a key that is published with its private part, or is one that both sides know, anybody signs.
+			if entry.get("kty") == "oct" or entry.get("d"):
 				continue
 			try:
 				# By `alg`, which may be a name that PyJWT does not know, an Edwards curve would not be recognized.
@@ -114,7 +117,7 @@ def _suitable(keys: list[jwt.PyJWK], kid: str | None, algorithm: str) -> list[jw
 		for key in keys
 		if key.key_type == family and (family != "OKP" or isinstance(key.key, EDWARDS[algorithm]))
 	]
-	return [key for key in family_keys if key.key_id == kid] if kid is not None else family_keys
+	return [key for key in family_keys if key.key_id == kid] if kid else family_keys
 
 
 def verify(
@@ -279,8 +282,8 @@ def _claims(token: str, key: Any = None, algorithm: str = "") -> dict[str, Any]:
 		claims = None
 	if not isinstance(claims, dict):
 		raise jwt.DecodeError("The payload is no JSON object.")
-	# A member that is null is as if it were not there.
-	return {name: value for name, value in claims.items() if value is not None}
+	# A member that is null or empty is as if it were not there.
+	return {name: value for name, value in claims.items() if value not in (None, "")}
 
 
 def subject_of(claims: Mapping[str, Any]) -> str:

@@ -50,12 +50,18 @@ def account(
 		told = {**said, **told}
 	said = {**told, "answer:": answer}
 	ids = (_at(said, path) for path in provider.quirks.account_id)
-	subject = next((each for each in ids if each and isinstance(each, str | int) and each is not True), None)
+	subject = next((each for each in ids if _is_subject(each)), None)
 	if subject is None:
 		return None, told
 	names = (_at(said, path) for path in provider.quirks.account_name)
 	name = next((name for name in names if isinstance(name, str) and name), "")
 	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140)), told
+
+
+def _is_subject(value: object) -> bool:
+	"""Whether it can be stored: JSON has texts that are in no encoding, and databases do not take all characters."""
+	is_known = isinstance(value, str | int) and not isinstance(value, bool) and bool(value)
+	return is_known and str(value).isprintable()
 
 
 def _at(said: Mapping[str, Any], path: str) -> Any:
