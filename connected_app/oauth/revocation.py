@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import client_auth, dead_grants, token_endpoint, wire
 from .client import Client
@@ -84,7 +85,7 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error, others by other words.
 	if isinstance(name, str) and name.lower() in ALREADY_INVALID:
 		return True
-	refused = bool(name) or answer.get("ok") is False or answer.get("success") is False
+	refused = bool(name) or _says_no(answer)
 	if quirks.revocation.success and reply.status < 300:
 		refused = True
 	if 200 <= reply.status < 300 and not refused:
@@ -93,9 +94,17 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 		token_endpoint.read(reply)
 		raise token_endpoint.error_from(answer, reply, sent=sent)
 	error = token_endpoint.error_from(answer, reply, sent=sent)
+	if code := next((each for each in CLIENT_ERRORS if dead_grants.matches(answer, each)), ""):
+		error = token_endpoint.error_from({**answer, "error": code}, reply, sent=sent)
 	# What is wrong with the client can be corrected, and the token revoked then (Doorkeeper: 403 unauthorized_client).
 	if error.code in CLIENT_ERRORS or (
 		isinstance(error, TemporaryFailure) and error.code != "provider_error"
 	):
 		raise error
 	return False
+
+
+def _says_no(answer: Mapping[str, Any]) -> bool:
+	"""Whether an answer without `error` is none the less a refusal, whatever its status."""
+	said = {str(answer[name]).casefold() for name in ("ok", "success", "status", "result") if name in answer}
+	return bool(answer.get("errors")) or not said.isdisjoint(("false", "error", "fail", "failed", "failure"))
