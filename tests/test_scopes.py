@@ -24,6 +24,7 @@ from connected_app.oauth.scopes import missing
 		(["read_orders", "read_products"], ["write_orders"], ["read_products"]),
 		(["write_orders"], ["read_orders"], ["write_orders"]),
 		(["Mail.ReadWrite"], ["Mail.Read"], ["Mail.ReadWrite"]),
+		(["https://graph.microsoft.com/.default", "a"], ["User.Read"], ["a"]),
 	],
 )
 def test_missing(wanted: list[str], granted: list[str], expected: list[str]) -> None:

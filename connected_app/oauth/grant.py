@@ -152,7 +152,7 @@ def refresh_token_of(response: Mapping[str, Any]) -> Secret | None:
 def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:
 	"""Scopes from a response: a list, or a string with spaces, or commas where there are no spaces."""
 	if isinstance(value, list):
-		parts = [part for part in value if isinstance(part, str)]
+		parts = [part for each in value if isinstance(each, str) for part in each.split()]
 	elif isinstance(value, str):
 		if separator == "," or " " not in value.strip() or ", " in value:
 			value = value.replace(",", " ")

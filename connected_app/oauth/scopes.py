@@ -21,6 +21,8 @@ def missing(wanted: Iterable[str], granted: Collection[str], quirks: Quirks = ST
 		scope
 		for scope in wanted
 		if scope.casefold() not in unnamed
+		# Microsoft's word for all that is registered; those are named, and it is not.
+		and not scope.casefold().endswith("/.default")
 		and given.isdisjoint(name for each in _enough(scope, quirks) for name in _names(each, quirks))
 	]
 
