@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 import time
+import traceback
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -342,3 +343,14 @@ def test_what_begins_often_and_never_ends() -> None:
 	with pytest.raises(ConfigurationError):
 		keys.read("-----BEGIN A-----" * 2900, NOW)
 	assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(("algorithm", "copies"), [("RS256", 1), ("", 2)])
+def test_a_refused_key_is_in_no_traceback(algorithm: str, copies: int) -> None:
+	"""Error logs may print locals."""
+	pem = MADE["ES256"].pem
+	with pytest.raises(ConfigurationError) as caught:
+		keys.read(Secret(pem * copies), NOW, algorithm)
+	shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+	assert "fitting" in shown or "blocks" in shown
+	assert pem.splitlines()[1] not in shown.replace(repr(str(pem)), "")

@@ -114,7 +114,7 @@ def read(text: str, now: datetime, algorithm: str = "", key_id: str = "") -> Sig
 	:raises ConfigurationError: `key_unreadable`, `key_algorithm`, `certificate_expired`
 	"""
 	# Copied out of a JSON file, line ends are two characters.
-	blocks = _PEM.findall(text[:LONGEST_TEXT].replace("\\n", "\n"))
+	blocks = [(label, Secret(body)) for label, body in _PEM.findall(text[:LONGEST_TEXT].replace("\\n", "\n"))]
 	keys = [block for block in blocks if block[0].endswith("PRIVATE KEY")]
 	key = _parsed(*keys[0]) if len(keys) == 1 else None
 	del text
