@@ -27,6 +27,11 @@ EPOCH = int(NOW.timestamp())
 		# As Protocol Buffers and people write it; dates as HTTP and databases have them.
 		({"expires_in": "3600s"}, HOUR),
 		({"expires_in": "3600 seconds"}, HOUR),
+		({"expires_on": str(EPOCH + HOUR)}, HOUR),
+		({"expires": 3600}, HOUR),
+		({"expires_at": "", "expiry": "2026-03-01T13:00:00Z"}, HOUR),
+		({"expires_in": 60, "expires_on": EPOCH + HOUR}, 60),
+		({"expires": None, "expiration": "never"}, None),
 		({"expires_at": "Sun, 01 Mar 2026 13:00:00 GMT"}, HOUR),
 		({"expires_at": "2026-03-01 13:00:00 UTC"}, HOUR),
 		({"expires_at": "2026-03-01T15:00:00+0200"}, HOUR),

@@ -13,6 +13,8 @@ LONGEST_LIFE = 10 * 366 * 24 * 3600
 DAY = 24 * 3600
 # What says when the refresh token ends: Keycloak, QuickBooks, and many others.
 REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
+# Other names for the end of the access token (the older Entra, Facebook), or for what is left of its life.
+ACCESS = ("expires_on", "expires", "expiry", "expiration")
 # Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
 _FRACTION = re.compile(r"\.[0-9]+")
@@ -24,11 +26,14 @@ _ZONE = re.compile(r"([+-][0-9]{2})([0-9]{2})$")
 def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
 	"""The UTC instant at which the access token of a token response ends; None: it does not, as far as is said.
 
-	`expires_in` counts (RFC 6749 5.1), and where there is none, `expires_at`.
+	`expires_in` counts (RFC 6749 5.1), where there is none, `expires_at`, and then `ACCESS`.
 	"""
 	if is_said(response.get("expires_in")):
 		return after(response["expires_in"], now)
-	return instant(response.get("expires_at"), now)
+	if is_said(response.get("expires_at")):
+		return instant(response["expires_at"], now)
+	said = next((response[name] for name in ACCESS if is_said(response.get(name))), None)
+	return after(said, now)
 
 
 def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
