@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import timedelta
 from typing import Any
@@ -58,8 +59,19 @@ def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | 
 		json.dumps(TOKENS).encode("utf-8-sig"),
 		json.dumps({**TOKENS, "name": "M?ller"}).encode().replace(b"?", b"\xfc"),
 		b"\r\n " + json.dumps(TOKENS).encode(),
+		json.dumps({**TOKENS, "name": "two?lines"}).encode().replace(b"?", b"\n"),
+		gzip.compress(json.dumps(TOKENS).encode()),
 	],
-	ids=["form", "form with a line end", "JSON", "byte order mark", "a byte that is not UTF-8", "blanks"],
+	ids=[
+		"form",
+		"form with a line end",
+		"JSON",
+		"byte order mark",
+		"a byte that is not UTF-8",
+		"blanks",
+		"a line end in a text",
+		"gzip that is not said",
+	],
 )
 def test_under_any_label(
 	body: bytes, kind: str, config: Settings, server: Hostile, http: Http, clock: Clock
@@ -80,6 +92,10 @@ UNREADABLE = {
 	"two documents": (b'{"access_token": "a", "refresh_token": "r2"}{}', "response_invalid"),
 	"a list": (b'[{"access_token": "a", "refresh_token": "r2"}]', "response_invalid"),
 	"nested": (b'{"data": {"access_token": "a", "refresh_token": "r2"}}', "response_invalid"),
+	"nested, with null where it should be": (
+		b'{"data": {"access_token": "a", "refresh_token": "r2"}, "refresh_token": null}',
+		"response_invalid",
+	),
 	"camel case": (b'{"accessToken": "a", "refreshToken": "r2"}', "response_invalid"),
 	"an access token that no header takes": (
 		'{"access_token": "ä", "refresh_token": "r2"}'.encode(),

@@ -38,6 +38,8 @@ from .redact import printable, strip_chain
 from .shape import Fields
 
 _current = threading.local()
+# The first bytes of gzip with its one method (RFC 1952 2.3).
+GZIP = b"\x1f\x8b\x08"
 # Of `Http.proxy`: that of the environment.
 ENVIRONMENT = "environment"
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -104,7 +106,8 @@ class Reply:
 	def json_value(self) -> Any:
 		"""The body as JSON of any kind; None where it is none."""
 		try:
-			return json.loads(self.text)
+			# A line end within a text is no JSON, and harms nothing.
+			return json.loads(self.text, strict=False)
 		except (ValueError, RecursionError):
 			return None
 
@@ -469,7 +472,8 @@ class Http:
 			response.close()
 			return None, complete
 		encoding = response.headers.get("Content-Encoding", "").lower()
-		if encoding in ("gzip", "x-gzip", "deflate"):
+		# Some compress unasked, and do not say so; no text begins like that.
+		if encoding in ("gzip", "x-gzip", "deflate") or body.startswith(GZIP):
 			body = _decompressed(body, self.max_bytes + 1)
 		return (body if len(body) <= self.max_bytes else None), complete
 

@@ -204,8 +204,8 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 	failed = reply.status >= 400 or answer.get("ok") is False or (unreadable and bool(answer.get("error")))
 	if failed or (unreadable and says_why(answer, quirks)):
 		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
-	if rest and unreadable:
-		answer.setdefault("refresh_token", rest)
+	if rest and unreadable and not answer.get("refresh_token"):
+		answer["refresh_token"] = rest
 	return answer
 
 
