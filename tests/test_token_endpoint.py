@@ -284,3 +284,25 @@ def test_environment_is_not_asked(
 		monkeypatch.setenv(name, "http://127.0.0.1:1")
 	server.script("/token", GOOD)
 	token_endpoint.request(*config, FORM, http)
+
+
+@pytest.mark.parametrize(
+	("name", "code"),
+	[
+		("InvalidClient", "invalid_client"),
+		("invalid-client", "invalid_client"),
+		("invalidScope", "invalid_scope"),
+		("TemporarilyUnavailable", "server_error"),
+		("InvalidGrant", "grant_invalid"),
+		("account_selection_required", "grant_invalid"),
+		("InvalidClientele", "provider_error"),
+	],
+)
+def test_codes_in_other_spellings(
+	name: str, code: str, config: Settings, server: Hostile, http: Http
+) -> None:
+	server.script("/token", as_json({"error": name}, 400))
+	form = {"grant_type": "authorization_code", "code": "c"}
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(*config, form, http)
+	assert caught.value.code == code

@@ -24,7 +24,7 @@ CODES = frozenset(
 		"refresh_token_invalid", "refresh_token_revoked", "refresh_token_not_found", "refresh_token_reused",
 		"refresh_token_already_used", "token_expired", "token_revoked", "invalid_code",
 		# The grant is there, and of no use without the user (OIDC Core 3.1.2.6).
-		"interaction_required", "login_required", "consent_required",
+		"interaction_required", "login_required", "consent_required", "account_selection_required",
 	}
 )  # fmt: skip
 # Codes that settle that it is about something else, whatever is said beside them.
@@ -128,15 +128,15 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	:param code: the `error` of the answer
 	:param more: what a provider's template adds: words, or `path=value`
 	"""
-	if _code(code) in OTHERS:
+	if as_code(code) in OTHERS:
 		return False
 	if any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
 		return True
 	pieces = list(_pieces(answer)) if answer else [("", text[:LONGEST_TEXT])]
-	if _code(code) in CODES:
+	if as_code(code) in CODES:
 		return True
 	# One that stands elsewhere, or calls itself passing, settles it as well.
-	codes = [_code(value) for _key, value in pieces]
+	codes = [as_code(value) for _key, value in pieces]
 	if any(each in OTHERS or PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
@@ -213,7 +213,7 @@ def _words(text: str) -> list[str]:
 	return text.split()
 
 
-def _code(text: str) -> str:
+def as_code(text: str) -> str:
 	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`."""
 	return "_".join(_words(text)) if len(text) <= 60 else ""
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 	from .net import Transport
 
 # RFC 6749 5.2; and the grant is there, but of no use without the user (OIDC Core 3.1.2.6).
-NEEDS_THE_USER = frozenset({"interaction_required", "login_required", "consent_required"})
+NEEDS_THE_USER = frozenset(
+	{"interaction_required", "login_required", "consent_required", "account_selection_required"}
+)
 GRANT_IS_DEAD = NEEDS_THE_USER | {"invalid_grant"}
 TRY_LATER = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 ADMIN_MUST_ACT = frozenset(
@@ -313,7 +315,11 @@ def error_from(
 	:param grant_type: of the request, if it was one to the token endpoint
 	"""
 	name, words = _words(answer, sent)
-	key = name.lower()
+	# "InvalidClient" and "invalid-client" are the same code; what is not known stays as it is, for templates, and so do
+	# words: Zoho's "Access Denied" is no `access_denied`.
+	key = dead_grants.as_code(name)
+	if " " in name or key not in TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT}:
+		key = name.lower()
 	wait = retry_after(reply) if reply else None
 	if key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
