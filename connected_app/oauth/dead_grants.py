@@ -63,7 +63,7 @@ VETOES = frozenset(
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
 	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
 	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
-	"progress region node".split()
+	"progress region node shard cluster cache currently momentarily decryption decrypted".split()
 )
 # Behind the token: it is the request that lacks it, or has it in the wrong place.
 PLACES = frozenset(
@@ -117,6 +117,7 @@ _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the |your |this |a )?token\b")
+_FOR_NOW = re.compile(r"\b(?:at this time|at the moment|for now|is being)\b")
 _SENTENCE = re.compile(r"[.;!?\n]+(?:\s|$)|\n")
 
 
@@ -225,6 +226,8 @@ def _subject(words: list[str]) -> bool:
 def _is_dead(words: list[str], is_sentence: bool) -> bool:
 	"""Whether one sentence, or one code, says that the refresh token is dead."""
 	behind = words[words.index("token") :] if "token" in words else words
+	if _FOR_NOW.search(" ".join(words)):
+		return False
 	if VETOES.intersection(words) or PLACES.intersection(behind) or _names_another(words):
 		return False
 	for start, end in _subjects(words, is_sentence):
@@ -272,6 +275,8 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 
 
 def _is_unnamed(before: str) -> bool:
+	if before in ("user", "users"):
+		return False
 	return not before.isalpha() or before in SMALL or before in DEAD or before in NOT or before in THE_TOKEN
 
 
