@@ -341,3 +341,11 @@ def test_an_echoed_secret_with_a_backslash(
 	with pytest.raises(ConfigurationError) as caught:
 		Refresher(*config, store, http, clock).current()
 	assert "abcdefgh" not in str(caught.value)
+
+
+def test_a_template_cannot_speak_of_the_client() -> None:
+	"""Wherever the code stands."""
+	for answer in ({"error": "invalid_client"}, {"errors": [{"code": "invalid_client"}]}):
+		code = str(answer.get("error", ""))
+		assert not dead_grants.is_said(answer, code=code, more=("invalid_client",))
+	assert dead_grants.is_said({"errors": [{"code": "e17"}]}, more=("e17",))

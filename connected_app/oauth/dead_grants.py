@@ -129,16 +129,15 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	:param code: the `error` of the answer
 	:param more: what a provider's template adds: words, or `path=value`
 	"""
-	if as_code(code) in OTHERS:
-		return False
-	if any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
-		return True
+	own = as_code(code)
 	pieces = list(_pieces(answer)) if answer else [("", text[:LONGEST_TEXT])]
-	if as_code(code) in CODES:
-		return True
-	# One that stands elsewhere, or calls itself passing, settles it as well.
 	codes = [as_code(value) for _key, value in pieces]
-	if any(each in OTHERS or PASSING.intersection(each.split("_")) for each in codes):
+	# One that stands elsewhere settles it as well.
+	if own in OTHERS or (own not in CODES and OTHERS.intersection(codes)):
+		return False
+	if own in CODES or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
+		return True
+	if any(PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
 		return True
