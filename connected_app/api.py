@@ -217,8 +217,7 @@ def provider_settings(provider: str, inputs: str | dict[str, str] | None = None)
 		by the name of the input
 	"""
 	access.check_is_admin()
-	given = frappe.parse_json(inputs or "{}")
-	given = given if isinstance(given, dict) else {}
+	given = templates.inputs_in(inputs)
 	with raises_frappe_errors():
 		if wrong := providers.wrong_inputs(templates.find(provider), given):
 			return {"wrong_inputs": {name: in_words(error) for name, error in wrong.items()}}

@@ -115,6 +115,17 @@ def test_client_secret_jwt(
 	assert secret not in f"{request.form} {request.headers}"
 
 
+def test_a_secret_that_is_a_key(config: Settings, server: Hostile, http: Http) -> None:
+	"""It is in no traceback either."""
+	secret = pem(ec.generate_private_key(ec.SECP256R1()))
+	config = changed(config, authentication="client_secret_jwt", client_secret=Secret(secret), issuer=ISSUER)
+	with pytest.raises(ConfigurationError) as caught:
+		token_endpoint.request(*config, FORM, http)
+	assert caught.value.code == "client_secret_is_key"
+	assert caught.value.__cause__ is None and caught.value.__context__ is None
+	assert not server.requests
+
+
 def test_audience() -> None:
 	"""The token endpoint where no issuer is known, or where the provider's template says so (Entra)."""
 	settings = settings_of(client_id="c", token_uri="https://op.example/token", issuer=ISSUER)

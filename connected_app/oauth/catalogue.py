@@ -550,6 +550,14 @@ CATALOGUE = {
 		"An administrator",
 		"Fill it in, or set *Client Authentication* to None for a public client.",
 	),
+	"client_secret_is_key": Entry(
+		ConfigurationError,
+		"Client Secret is a key, which cannot sign as a secret does.",
+		"Bring a private key under Keys, and set Client Authentication to a signed assertion with it.",
+		"What stands in Client Secret looks like a key in PEM or of SSH, and *Client Authentication* signs with a secret.",
+		"An administrator",
+		"Bring a private key under *Keys*, and set *Client Authentication* to `private_key_jwt`.",
+	),
 	"client_authentication_unknown": Entry(
 		ConfigurationError,
 		"The client authentication {0} is not supported.",

@@ -66,11 +66,21 @@ def none(client: Client, provider: Provider, form: dict[str, str], headers: dict
 def client_secret_jwt(
 	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
 ) -> None:
-	"""OIDC Core 9: the secret signs an assertion, and is not sent itself."""
+	"""OIDC Core 9: the secret signs an assertion, and is not sent itself.
+
+	:raises ConfigurationError: `client_secret_missing`, `client_secret_is_key`
+	"""
 	supported = signing_algorithms(provider)
 	algorithm = next((each for each in SYMMETRIC if each in supported), SYMMETRIC[0])
 	claims = keys.claims(client.client_id, client.client_id, audience(provider), utc_now())
-	_assert(client, form, Secret(jwt.encode(claims, secret_of(client), algorithm)))
+	try:
+		assertion = jwt.encode(claims, secret_of(client), algorithm)
+	except jwt.InvalidKeyError:
+		# Without the cause: its frames hold the secret.
+		assertion = ""
+	if not assertion:
+		raise catalogue.error("client_secret_is_key")
+	_assert(client, form, Secret(assertion))
 
 
 def private_key_jwt(

@@ -133,15 +133,21 @@ def category_name(category: str) -> str:
 
 def inputs_of(row: Any) -> dict[str, str]:
 	"""What an admin has entered for the template of a Connected App."""
-	return _inputs(row.provider_inputs or "{}")
+	return inputs_in(row.provider_inputs)
 
 
-def _inputs(text: str) -> dict[str, str]:
+def inputs_in(text: str | dict[str, Any] | None) -> dict[str, str]:
+	"""The inputs, by name, of a JSON object; what is none has none.
+
+	:param text: as it is stored or sent; or the object itself
+	"""
 	try:
-		inputs = json.loads(text)
+		inputs = json.loads(text or "{}") if not isinstance(text, dict) else text
 	except ValueError:
 		return {}
-	return {str(name): str(value) for name, value in inputs.items()} if isinstance(inputs, dict) else {}
+	if not isinstance(inputs, dict):
+		return {}
+	return {str(name): str(value) for name, value in inputs.items() if value is not None}
 
 
 def of_row(row: Any) -> Template | None:
@@ -165,7 +171,7 @@ def quirks_of(row: Any) -> Quirks:
 @lru_cache(maxsize=512)
 def _quirks(key: str, inputs: str, folders: tuple[Path, ...]) -> Quirks:
 	template = _loaded(folders)[key]
-	given = {**{each.name: each.default for each in template.inputs}, **_inputs(inputs)}
+	given = {**{each.name: each.default for each in template.inputs}, **inputs_in(inputs)}
 	try:
 		given = template.checked(given)
 	except ConfigurationError:

@@ -195,7 +195,7 @@ class TestProviderTemplates(Case):
 
 	def test_other_bad_questions_over_http(self) -> None:
 		admin = Browser(make_user("template-admin@site.example", "System Manager"))
-		for inputs in ("", "[]", "7", '"shop"', '{"shop": null}', '{"shop": {}}', '{"shop": ""}'):
+		for inputs in ("", "[]", "7", "not JSON", '"shop"', '{"shop": null}', '{"shop": {}}', '{"shop": ""}'):
 			answer = admin.call("provider_settings", provider="shopify", inputs=inputs)
 			self.assertIn(answer.status_code, (200, 417), inputs)
 			self.assertNotIn("token_uri", answer.text)
