@@ -54,8 +54,9 @@ def account(
 	if subject is None:
 		return None, told
 	names = (_at(said, path) for path in provider.quirks.account_name)
-	name = next((name for name in names if isinstance(name, str) and name), "")
-	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(name, 140)), told
+	# Some have no name but a number (HubSpot).
+	name = next((each for each in names if each and isinstance(each, str | int) and each is not True), "")
+	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(str(name), 140)), told
 
 
 def _is_subject(value: object) -> bool:
@@ -85,11 +86,20 @@ def read(provider: Provider, client: Client, reply: Reply, http: Transport) -> d
 	if reply.status != 200:
 		return None
 	if reply.content_type != "application/jwt":
-		return reply.json_object()
+		return reply.json_object() or _listed(reply)
 	try:
 		return id_token.signed_userinfo(provider, client, reply.body.decode("ascii", "replace"), http)
 	except OAuthError:
 		return None
+
+
+def _listed(reply: Reply) -> dict[str, Any] | None:
+	"""A JSON list by its numbers, so that paths lead into it (Xero and Moneybird answer with one); else None."""
+	try:
+		value = json.loads(reply.text)
+	except (ValueError, RecursionError):
+		return None
+	return {str(number): each for number, each in enumerate(value)} if isinstance(value, list) else None
 
 
 def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Reply:
