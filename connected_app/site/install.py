@@ -44,8 +44,9 @@ def hide_lengths() -> None:
 	"""Core left one star per character in the rows."""
 	for doctype in ("Connected App", "Token Cache"):
 		for field in frappe.get_meta(doctype).get("fields", {"fieldtype": "Password"}):
+			# Not ("is", "set"): on Frappe 15 an empty text is, too.
 			frappe.db.set_value(
-				doctype, {field.fieldname: ("is", "set")}, field.fieldname, PLACEHOLDER, update_modified=False
+				doctype, {field.fieldname: ("!=", "")}, field.fieldname, PLACEHOLDER, update_modified=False
 			)
 
 

@@ -58,16 +58,19 @@ class TestPace(unittest.TestCase):
 	def test_failures_between(self) -> None:
 		"""A failure slows down, and a success ends the count; that somebody has to reconnect is none."""
 		dead = ReconnectRequired("grant_invalid", "Dead.")
-		pace = Pace(4, 2, 60)
+		pace = Pace(1, 2, 60)
 		self.assertEqual(
 			len(self.run_all(pace, [failing(), None, dead, failing(), dead, failing(), None])), 7
 		)
+		self.assertEqual(pace.failures, 0)
+		pace = Pace(4, 2, 60)
+		self.assertEqual(len(self.run_all(pace, [failing(), None])), 2)
 		self.assertEqual((pace.failures, pace.window), (0, 2))
 
 	def test_slowed_down(self) -> None:
 		"""Nothing is begun before the time that the provider gives."""
 		pace, began = Pace(4, 3, 60), time.monotonic()
-		self.assertEqual(len(self.run_all(pace, [None, failing(0.1), None, None])), 4)
+		self.assertEqual(len(self.run_all(pace, [failing(0.1), None, None])), 3)
 		self.assertGreaterEqual(time.monotonic() - began, 0.1)
 
 	def test_slowed_down_for_longer_than_there_is(self) -> None:
