@@ -23,17 +23,23 @@ def own_connection() -> Iterator[None]:
 	"""Run the body on a connection of its own, which sees what is committed and nothing that the caller has done since.
 	What the body does not commit is rolled back."""
 	callers = frappe.local.db
-	frappe.connect(set_admin_as_user=False)
-	own = frappe.local.db
+	own = None
 	try:
+		# Within: where it is interrupted, by the end of a job's time for instance, it has set `frappe.local.db` already.
+		frappe.connect(set_admin_as_user=False)
+		own = frappe.local.db
 		yield
 	finally:
-		# A connection that is lost cannot be ended properly.
-		with suppress(Exception):
-			own.rollback()
-		with suppress(Exception):
-			own.close()
-		frappe.local.db = callers
+		own = own or frappe.local.db
+		try:
+			if own is not callers:
+				# A connection that is lost cannot be ended properly.
+				with suppress(Exception):
+					own.rollback()
+				with suppress(Exception):
+					own.close()
+		finally:
+			frappe.local.db = callers
 
 
 @contextmanager

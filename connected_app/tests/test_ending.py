@@ -187,7 +187,7 @@ class TestEnding(Many):
 		self.save(revocation_uri=NOWHERE)
 		users = sorted(name.partition("-")[2] for name in add_connections(self.app, 5))
 		self.save(enabled=0)
-		real, died = frappe.database.database.Database.sql, 0
+		real, died, mine = frappe.database.database.Database.sql, 0, frappe.local.db
 		for at in range(1, 60):
 			left = [at]
 
@@ -202,6 +202,7 @@ class TestEnding(Many):
 					ending.run(60)
 			except KeyboardInterrupt:
 				died += 1
+			self.assertIs(frappe.local.db, mine)
 			row = self.progress()
 			self.assertEqual(row.ended + self.left(), 5)
 			self.assertEqual(len(self.waiting()), row.ended)
