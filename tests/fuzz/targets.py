@@ -88,8 +88,10 @@ def callback(data: bytes) -> None:
 	else:
 		raise AssertionError("accepted")
 	if provider.asked:
-		assert parameters["state"] == [str(ATTEMPT.state)] and parameters["iss"] == [ISSUER]
-		assert len(parameters["code"]) == 1 and parameters["code"][0] and "error" not in parameters
+		# Without a value it is as if omitted (RFC 6749 3.1).
+		given = {name: [value for value in values if value] for name, values in parameters.items()}
+		assert given["state"] == [str(ATTEMPT.state)] and given["iss"] == [ISSUER]
+		assert len(given["code"]) == 1 and not given.get("error")
 
 
 def discovery(data: bytes) -> None:
