@@ -98,7 +98,7 @@ def end_connections(filters: dict[str, Any]) -> None:
 		frappe.db.after_commit.add(lambda: hand_out("disconnected", keys))
 		revocation.start_job()
 		return
-	revocation.revoke_after_commit(names)
+	revocation.revoke_after_commit(rows)
 	frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", names)})
 	frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", names)})
 	for key in keys:

@@ -59,22 +59,22 @@ def disconnect(key: ConnectionKey) -> bool:
 		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)))
 
 
-def revoke_after_commit(names: Sequence[str]) -> None:
+def revoke_after_commit(rows: Sequence[Any]) -> None:
 	"""Revoke the grants of a few Token Cache rows when the caller's transaction, which deletes them, and maybe the
 	Connected App too, is committed.
 
-	Read through another connection, which still sees what this one has deleted.
+	The tokens are read through another connection, which still sees what this one has deleted.
+
+	:param rows: with `name`, `connected_app`, `user` and `generation`
 	"""
 	with own_connection():
 		grants = []
-		for name in names:
-			found = frappe.db.get_value("Token Cache", name, ["connected_app", "user", "generation"])
-			if not found:
-				continue
-			app, user, generation = found
-			if (client := ending.client_of(app, generation)) and (grant := _stored("Token Cache", name)):
-				grants.append((ConnectionKey.from_columns(app, user), grant, client))
-	at_once = len(names) <= AT_ONCE
+		for row in rows:
+			client = ending.client_of(row.connected_app, row.generation or 0)
+			if client and (grant := _stored("Token Cache", row.name)):
+				key = ConnectionKey.from_columns(row.connected_app, row.user)
+				grants.append((key, grant, client))
+	at_once = len(rows) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
 	waiting = []
 	for key, grant, client in grants:

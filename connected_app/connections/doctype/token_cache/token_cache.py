@@ -92,7 +92,7 @@ class TokenCache(SecretKeeper):
 	def on_trash(self) -> None:
 		self._forget()
 		if not self.flags.keep_at_provider:
-			revoke_after_commit([self.name])
+			revoke_after_commit([self])
 			key = self.key()
 			frappe.db.after_commit.add(lambda: announce("disconnected", key))
 
