@@ -2,7 +2,7 @@
 
 	python -m tests.mail_server ISSUER
 
-Prints `{"smtp": PORT, "imap": PORT, "imaps": PORT, "certificate": PEM}` and runs until it is told to stop. Whether a token is good it asks the
+Prints `{"smtp": PORT, "imap": PORT, "imaps": PORT, "certificate": PEM}` and runs until it is stopped. Whether a token is good it asks the
 provider at ISSUER (RFC 7662): one of a user opens that user's mailbox, one of the client itself opens any.
 """
 

@@ -58,7 +58,7 @@ def settings(authlib: tuple[Provider, Hostile]) -> Settings:
 
 
 def test_accepted(settings: Settings, http: Http) -> None:
-	"""By our key for the issuer and for the token endpoint, by the secret, and each time anew."""
+	"""By our key for the issuer and for the token endpoint, by the secret, and different each time."""
 	by_secret = changed(
 		settings, client_id="knows", client_secret=LONG, signing_key=None, authentication="client_secret_jwt"
 	)

@@ -35,7 +35,7 @@ class Grant:
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
 	:param refresh_expires_at: UTC instant at which the refresh token ends, where the provider says so
-	:param dpop_key: the key that the tokens are bound to (RFC 9449); None: whoever has them can use them
+	:param dpop_key: the key that the tokens are bound to (RFC 9449); None: anybody who has them can use them
 	:param extra: what the provider said besides, as far as `Quirks.keep` names it
 	:param revision: of what is stored: it grows by each write. 0 where the store does not count
 	:param rejected_at: UTC instant at which a resource server rejected the access token though it was new

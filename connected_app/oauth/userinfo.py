@@ -39,24 +39,24 @@ def account(
 	:param answer: the token response, where some providers say whose it is
 	:raises ReconnectRequired: `userinfo_subject_mismatch` (OIDC Core 5.3.2)
 	"""
-	told = dict(claims or {})
-	if provider.userinfo_uri and not paths.first(told, _STANDARD_NAMES):
+	known = dict(claims or {})
+	if provider.userinfo_uri and not paths.first(known, _STANDARD_NAMES):
 		said = fetch(provider, client, grant, http) or {}
 		if claims and said and not id_token.subject_of(said):
 			# It does not say whom it is about (OIDC Core 5.3.2 wants that), so that nothing is taken from it.
 			said = {}
 		if claims and said and id_token.subject_of(said) != id_token.subject_of(claims):
 			raise catalogue.error("userinfo_subject_mismatch")
-		told = {**said, **told}
-	said = {**told, "answer:": answer}
+		known = {**said, **known}
+	said = {**known, "answer:": answer}
 	ids = (_at(said, path) for path in provider.quirks.account_id)
 	subject = next((each for each in ids if _is_subject(each)), None)
 	if subject is None:
-		return None, told
+		return None, known
 	names = (_at(said, path) for path in provider.quirks.account_name)
 	# Some have no name but a number (HubSpot).
 	name = next((each for each in names if each and isinstance(each, str | int) and each is not True), "")
-	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(str(name), 140)), told
+	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(str(name), 140)), known
 
 
 def _is_subject(value: object) -> bool:

@@ -28,7 +28,7 @@ class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
 
 
 def localized(text: str) -> str:
-	"""A message or action of an error in the language of whoever is looking."""
+	"""A message or action of an error in the language of the person who looks."""
 	if isinstance(text, Sentence):
 		values = [localized(value) if isinstance(value, Sentence) else value for value in text.values]
 		return _(text.template).format(*values)
@@ -36,7 +36,7 @@ def localized(text: str) -> str:
 
 
 def in_words(error: OAuthError) -> dict[str, str]:
-	"""`message` and `action` of an error in the language of whoever is looking."""
+	"""`message` and `action` of an error in the language of the person who looks."""
 	return {"message": localized(error.message), "action": localized(error.action)}
 
 

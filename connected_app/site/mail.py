@@ -33,9 +33,7 @@ def before_validate(account: Document, _event: str) -> None:
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
 	if app := _app_of(account):
-		for host in _servers(account):
-			if not is_allowed(app, host):
-				_refuse(host)
+		_check(app, account)
 
 
 def check_asker(app: Any) -> None:
@@ -51,19 +49,16 @@ def check_asker(app: Any) -> None:
 		"get_oauth_token",
 	):
 		frame = frame.f_back
-	for host in _servers(frame.f_locals["self"]) if frame else ():
-		if not is_allowed(app, host):
-			_refuse(host)
+	if frame:
+		_check(app, frame.f_locals["self"])
 
 
 def keep_servers_in_use() -> None:
 	"""What Email Accounts use when this rule begins to hold is listed in *Mail Servers*, so that their mail goes on."""
-	fields = ["connected_app", *SERVERS, *SERVERS.values()]
+	fields = ["auth_method", "connected_app", *SERVERS, *SERVERS.values()]
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
-	for account in frappe.get_all("Email Account", filters, [*fields, "auth_method"]):
-		if not (app := _app_of(account)):
-			continue
-		if added := [host for host in _servers(account) if not is_allowed(app, host)]:
+	for account in frappe.get_all("Email Account", filters, fields):
+		if (app := _app_of(account)) and (added := _not_allowed(app, account)):
 			servers = "\n".join([*filter(None, [app.mail_servers]), *dict.fromkeys(added)])
 			frappe.db.set_value("Connected App", app.name, "mail_servers", servers, update_modified=False)
 
@@ -75,20 +70,21 @@ def _app_of(account: Any) -> Any:
 	return frappe.db.get_value("Connected App", account.connected_app, fields, as_dict=True)
 
 
-def _servers(account: Any) -> list[str]:
+def _not_allowed(app: Any, account: Any) -> list[str]:
 	hosts = [
 		(account.get(field) or "").strip().lower() for field, used in SERVERS.items() if account.get(used)
 	]
-	return [host for host in hosts if host]
+	return [host for host in hosts if host and not is_allowed(app, host)]
 
 
-def _refuse(host: str) -> None:
-	frappe.throw(
-		_(
-			"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
-		).format(frappe.bold(frappe.utils.escape_html(host))),
-		title=_("Mail Servers"),
-	)
+def _check(app: Any, account: Any) -> None:
+	for host in _not_allowed(app, account):
+		frappe.throw(
+			_(
+				"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."
+			).format(frappe.bold(frappe.utils.escape_html(host))),
+			title=_("Mail Servers"),
+		)
 
 
 def on_update(account: Document, _event: str) -> None:

@@ -89,7 +89,7 @@ def end_connections(filters: dict[str, Any]) -> None:
 	names = [row.name for row in rows]
 	if not names:
 		return
-	# Waits for whoever refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
+	# Waits for a process that refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
 	frappe.db.delete("Token Cache", {"name": ("in", names)})
 	if len(names) > revocation.AT_ONCE:
 		with own_connection():

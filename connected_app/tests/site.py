@@ -355,6 +355,27 @@ class Case(unittest.TestCase):
 		url = browser.ask("authorize", connected_app=app.name, success_uri="/me")
 		return browser.visit(self.authlib.consent(url, **consent))
 
+	def discover(self, app: Any, running: Any) -> None:
+		"""As an admin does it at the certified provider, with *Get OpenID Configuration*."""
+		app.update(
+			{
+				"openid_configuration": running.discovery_url,
+				"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access")],
+				"query_parameters": [{"key": "prompt", "value": "consent"}],
+			}
+		)
+		app.save()
+		frappe.db.commit()
+		app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
+		app.save()
+		frappe.db.commit()
+
+	def connect_at(self, app: Any, running: Any) -> None:
+		"""Alice connects at the certified provider."""
+		url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+		landed = self.alice.visit(running.consent(url))
+		self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed) or landed.text[:500])
+
 	def assertRefused(self, page: requests.Response, code: str) -> None:
 		self.assertEqual(code_of(page), code, page.text[:300])
 		self.assertGreaterEqual(page.status_code, 400)

@@ -14,7 +14,6 @@ from connected_app.tests.site import (
 	ALICE,
 	Case,
 	certified,
-	code_of,
 	forget,
 	in_processes,
 	make_app,
@@ -40,21 +39,8 @@ class TestBoundTokens(Case):
 		app = make_app(client_id="client", client_secret=SECRET, dpop=1, **values)
 		features = {"dPoP": {"enabled": True, "requireNonce": True}}
 		with module.start("client", SECRET, app.redirect_uri, features=features) as running:
-			app.update(
-				{
-					"openid_configuration": running.discovery_url,
-					"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access")],
-					"query_parameters": [{"key": "prompt", "value": "consent"}],
-				}
-			)
-			app.save()
-			frappe.db.commit()
-			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
-			app.save()
-			frappe.db.commit()
-			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
-			landed = self.alice.visit(running.consent(url))
-			self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
+			self.discover(app, running)
+			self.connect_at(app, running)
 			yield app
 
 	def expire(self, app: Any) -> None:
@@ -189,23 +175,10 @@ class TestFapi(Case):
 				"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True},
 			},
 		) as running:
-			app.update(
-				{
-					"openid_configuration": running.discovery_url,
-					"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access")],
-					"query_parameters": [{"key": "prompt", "value": "consent"}],
-				}
-			)
-			app.save()
-			frappe.db.commit()
-			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
-			app.save()
-			frappe.db.commit()
+			self.discover(app, running)
 			found = self.admin.ask("check_configuration", connected_app=app.name)
 			self.assertEqual([each for each in found if each["level"] == "error"], [])
-			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
-			landed = self.alice.visit(running.consent(url))
-			self.assertEqual(landed.headers.get("Location"), "/me", code_of(landed))
+			self.connect_at(app, running)
 			kept = row(app, ALICE)
 			self.assertEqual((kept.token_type, kept.account_name), ("DPoP", "alice@example.com"))
 			before = kept.get_password("access_token")

@@ -103,21 +103,10 @@ class TestTheWholeLine(Case):
 		app = make_app(
 			client_id="client",
 			client_secret="s:cret%",
-			query_parameters=[{"key": "prompt", "value": "consent"}],
 		)
 		with module.start("client", "s:cret%", app.redirect_uri) as running:
-			app.openid_configuration = running.discovery_url
-			app.scopes = []
-			for scope in ("openid", "email", "offline_access"):
-				app.append("scopes", {"scope": scope})
-			app.save()
-			frappe.db.commit()
-			app.update(self.admin.ask("get_openid_configuration", connected_app=app.name)["values"])
-			app.save()
-			frappe.db.commit()
-			url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
-			landed = self.alice.visit(running.consent(url))
-			self.assertEqual(landed.headers.get("Location"), "/me", landed.text[:500])
+			self.discover(app, running)
+			self.connect_at(app, running)
 			self.assertEqual(row(app, ALICE).account_name, "alice@example.com")
 			before = row(app, ALICE).get_password("access_token")
 			frappe.db.set_value("Token Cache", row(app, ALICE).name, "expires_at", "2020-01-01")

@@ -198,7 +198,7 @@ class TestKeys(Case):
 		with self.assertRaises(ConfigurationError) as caught:
 			self.app.get_backend_app_token()
 		self.assertEqual(caught.exception.code, "signing_key_unreadable")
-		# Whoever goes back to the secret needs no key.
+		# An app that goes back to the secret needs no key.
 		self.app.client_authentication = "Basic"
 		self.app.save()
 		frappe.db.commit()

@@ -11,7 +11,7 @@ from ..hostile import as_json
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
 def test_private_jwk(algorithm: str, op: OpenIDProvider) -> None:
-	"""A key set with private keys in it: whoever reads it signs whatever they like"""
+	"""A key set with private keys in it: a reader can sign anything"""
 	key = rsa_key("a") if algorithm == "RS256" else ec_key("a")
 	jwk = json.loads(jwt.get_algorithm_by_name(algorithm).to_jwk(key))
 	assert "d" in jwk

@@ -202,8 +202,8 @@
 		picker.set_formatted_input(frm.doc.provider);
 	}
 
-	// A new form puts the cursor into its first field: the list opens when somebody clicks or types, and whoever only
-	// passes through has picked nothing.
+	// A new form puts the cursor into its first field: the list opens when somebody clicks or types, and passing
+	// through it picks nothing.
 	function be_quiet({ $input, awesomplete }) {
 		const [input] = $input;
 		let is_wanted = false;
