@@ -14,6 +14,8 @@ from .clock import utc_now
 from .provider import Provider
 from .redact import Secret
 
+# RFC 8414 2
+SIGNING_ALGORITHMS = "token_endpoint_auth_signing_alg_values_supported"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 # RFC 7518 3.1: with a secret that both sides know.
 SYMMETRIC = ("HS256", "HS384", "HS512")
@@ -174,7 +176,7 @@ def audience(provider: Provider) -> str:
 
 def signing_algorithms(provider: Provider) -> list[str]:
 	"""By which algorithms the provider takes assertions; empty where it does not say (RFC 8414 2)."""
-	found = provider.metadata.get("token_endpoint_auth_signing_alg_values_supported")
+	found = provider.metadata.get(SIGNING_ALGORITHMS)
 	return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 

@@ -16,8 +16,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from . import keys
-from .catalogue import error
+from . import catalogue, keys
 from .clock import utc_now
 from .redact import Secret
 
@@ -134,7 +133,7 @@ def check_is_bound(grant: Grant) -> None:
 	:raises ConfigurationError: `dpop_not_bound`: who asks for bound tokens must not use others (RFC 9449 5)
 	"""
 	if grant.token_type.lower() != TOKEN_TYPE.lower():
-		raise error("dpop_not_bound")
+		raise catalogue.error("dpop_not_bound")
 
 
 def _origin(url: str) -> str:

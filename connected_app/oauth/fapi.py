@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from . import dpop
-from .catalogue import error
+from . import catalogue, client_auth, dpop
 from .client import Client, Settings
 from .errors import Sentence
 from .provider import Provider
@@ -19,12 +18,11 @@ PROFILE = "fapi 2.0"
 # 5.4.1; EdDSA is Ed25519 there.
 ALGORITHMS = ("PS256", "ES256", "EdDSA", "Ed25519")
 ID_TOKENS = "id_token_signing_alg_values_supported"
-ASSERTIONS = "token_endpoint_auth_signing_alg_values_supported"
 
 
 def held(provider: Provider, client: Client) -> Settings:
 	"""The settings as the profile has them, whatever they were: none of them can be weaker."""
-	strict = {name: _allowed(provider, name) for name in (ID_TOKENS, ASSERTIONS)}
+	strict = {name: _allowed(provider, name) for name in (ID_TOKENS, client_auth.SIGNING_ALGORITHMS)}
 	metadata = {
 		**provider.metadata,
 		# An empty list would mean that the provider does not say.
@@ -85,7 +83,7 @@ def check(provider: Provider, client: Client) -> None:
 	if client.profile != PROFILE:
 		return
 	if missing := next(lacking(provider), None):
-		raise error("profile_unmet", missing[1])
+		raise catalogue.error("profile_unmet", missing[1])
 
 
 def _allowed(provider: Provider, name: str) -> list[str]:

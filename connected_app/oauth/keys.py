@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from .catalogue import error
+from . import catalogue
 from .redact import Secret
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -101,7 +101,7 @@ def generate(algorithm: str, name: str, now: datetime) -> SigningKey:
 	:raises ConfigurationError: `key_algorithm`
 	"""
 	if algorithm not in MAKERS:
-		raise error("key_algorithm", ", ".join(MAKERS))
+		raise catalogue.error("key_algorithm", ", ".join(MAKERS))
 	key = MAKERS[algorithm]()
 	return _signing_key(key, algorithm, _certificate(key, name, now))
 
@@ -119,13 +119,13 @@ def read(text: str, now: datetime, algorithm: str = "", key_id: str = "") -> Sig
 	key = _parsed(*keys[0]) if len(keys) == 1 else None
 	del text
 	if key is None:
-		raise error("key_unreadable")
+		raise catalogue.error("key_unreadable")
 	fitting = [each for each in MAKERS if _fits(key, each)]
 	if not fitting or (algorithm and algorithm not in fitting):
-		raise error("key_algorithm", ", ".join(fitting or MAKERS))
+		raise catalogue.error("key_algorithm", ", ".join(fitting or MAKERS))
 	certificate = next((each for each in map(_own_certificate(key), blocks) if each), None)
 	if certificate and not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-		raise error("certificate_expired", certificate.not_valid_after_utc.date().isoformat())
+		raise catalogue.error("certificate_expired", certificate.not_valid_after_utc.date().isoformat())
 	pem = certificate.public_bytes(serialization.Encoding.PEM).decode() if certificate else ""
 	return _signing_key(key, algorithm or fitting[0], pem, key_id.strip())
 
@@ -142,7 +142,7 @@ def algorithm_for(key: SigningKey, supported: Iterable[str]) -> str:
 	for algorithm in MAKERS:
 		if algorithm in supported and _fits(private, algorithm):
 			return algorithm
-	raise error("key_algorithm", ", ".join(each for each in MAKERS if each in supported) or "?")
+	raise catalogue.error("key_algorithm", ", ".join(each for each in MAKERS if each in supported) or "?")
 
 
 def claims(
@@ -242,7 +242,7 @@ def load(pem: Secret) -> PrivateKey:
 	"""
 	key = serialization.load_pem_private_key(pem.encode(), password=None)
 	if not isinstance(key, PrivateKey):
-		raise error("key_unreadable")
+		raise catalogue.error("key_unreadable")
 	return key
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import token_endpoint
-from .catalogue import error
+from . import catalogue, token_endpoint
 from .client import Client
 from .errors import OAuthError, Sentence
 from .net import check_web_address
@@ -75,5 +74,5 @@ def _push(provider: Provider, client: Client, parameters: Fields, http: Transpor
 			grant_type="authorization_code",
 		)
 	if not isinstance(request_uri, str) or not _REQUEST_URI.fullmatch(request_uri):
-		raise error("response_invalid/unreadable")
+		raise catalogue.error("response_invalid/unreadable")
 	return request_uri

@@ -91,10 +91,11 @@ def authenticated_request(
 	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
 	"""
 	shape = shape or Shape()
-	exchange = _authenticated(provider, client, url, form, http, shape, dpop_key)
+	prover = dpop.Prover(dpop_key) if dpop_key else None
+	exchange = _authenticated(provider, client, url, form, http, shape, prover)
 	# Once: a provider that is never content gets no further request.
-	if dpop_key and dpop.endpoint_asks_for_nonce(exchange.reply):
-		exchange = _authenticated(provider, client, url, form, http, shape, dpop_key)
+	if prover and dpop.endpoint_asks_for_nonce(exchange.reply):
+		exchange = _authenticated(provider, client, url, form, http, shape, prover)
 	return exchange
 
 
@@ -105,13 +106,13 @@ def _authenticated(
 	form: Fields,
 	http: Transport,
 	shape: Shape,
-	dpop_key: Secret | None,
+	prover: dpop.Prover | None,
 ) -> Exchange:
 	proof: dict[str, str] = {}
 	headers: dict[str, str] = {}
 	authenticate(provider, client, proof, headers)
-	if dpop_key:
-		headers["DPoP"] = dpop.Prover(dpop_key).proof(shape.method, url)
+	if prover:
+		headers["DPoP"] = prover.proof(shape.method, url)
 	exchange = sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape)
 	dpop.NONCES.learn(url, exchange.reply.headers)
 	return exchange

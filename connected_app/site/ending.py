@@ -240,6 +240,12 @@ def give_up_all(why: str) -> None:
 
 def _remove(names: Sequence[str]) -> None:
 	frappe.db.delete(TOKEN_CACHE, {"name": ("in", names)})
+	remove_details(names)
+
+
+def remove_details(names: Sequence[str]) -> None:
+	"""Remove what belongs to rows of Token Cache that are deleted, and are not deleted as documents: their scopes and
+	secrets."""
 	frappe.db.delete("OAuth Scope", {"parenttype": TOKEN_CACHE, "parent": ("in", names)})
 	frappe.db.delete("__Auth", {"doctype": TOKEN_CACHE, "name": ("in", names)})
 

@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import frappe
-from frappe import _
 from frappe.query_builder import Case, DocType
 from frappe.query_builder.functions import Count, Min
 from frappe.utils import get_datetime
 
 from connected_app.oauth.clock import utc_now
-from connected_app.oauth.templates import Template
 from connected_app.site import templates
+from connected_app.site.rows import naive
 
 # A connection that ends within this time is worth a word.
 SOON = timedelta(days=14)
@@ -23,23 +22,9 @@ SOON = timedelta(days=14)
 def gallery() -> dict[str, list[dict[str, Any]]]:
 	"""In two statements, however many apps and connections there are.
 
-	:returns: `providers`: of each template its `key`, `name`, `category`, when and by what it was `checked_on` and
-		`checked_by`, its `confidence`, and why it is `unsupported`. `apps`: as `_apps`
+	:returns: `providers`: as `templates.summary`; `apps`: as `_apps`
 	"""
-	return {"providers": [_about(template) for template in templates.search()], "apps": _apps()}
-
-
-def _about(template: Template) -> dict[str, Any]:
-	checked = template["checked"] or {}
-	return {
-		"key": template.key,
-		"name": template.name,
-		"category": template["category"],
-		"checked_on": str(checked.get("on") or ""),
-		"checked_by": checked.get("by", []),
-		"confidence": checked.get("confidence", ""),
-		"unsupported": _(template["unsupported"]) if template["unsupported"] else "",
-	}
+	return {"providers": [templates.summary(template) for template in templates.search()], "apps": _apps()}
 
 
 def _apps() -> list[dict[str, Any]]:
@@ -58,7 +43,7 @@ def _apps() -> list[dict[str, Any]]:
 	for row in _connections():
 		by_app[row.connected_app].append(row)
 	known = templates.all_templates()
-	soon = (utc_now() + SOON).replace(tzinfo=None)
+	soon = naive(utc_now() + SOON)
 	for app in apps:
 		rows = by_app[app.name]
 		numbers = {row.status: row.number for row in rows}

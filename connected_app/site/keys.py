@@ -14,8 +14,7 @@ from typing import Any
 import frappe
 from frappe.utils import get_url
 
-from connected_app.oauth import keys
-from connected_app.oauth.catalogue import error
+from connected_app.oauth import catalogue, keys
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.keys import SigningKey
 from connected_app.oauth.redact import Secret
@@ -59,14 +58,10 @@ def use_new(connected_app: str) -> None:
 	"""
 	row = _row(connected_app)
 	if not row.get(NEW):
-		raise error("signing_key_missing")
-	try:
-		text = passwords.read(DOCTYPE, row.name, NEW)
-	except (frappe.AuthenticationError, frappe.ValidationError):
-		frappe.clear_last_message()
-		text = None
+		raise catalogue.error("signing_key_missing")
+	text = passwords.read(DOCTYPE, row.name, NEW, raise_exception=False)
 	if text is None:
-		raise error("signing_key_unreadable")
+		raise catalogue.error("signing_key_unreadable")
 	known = published(row.published_keys)
 	if IN_USE in known:
 		known[REPLACED] = {**known[IN_USE], "replaced_on": utc_now().isoformat()}

@@ -99,7 +99,6 @@ def end_connections(filters: dict[str, Any]) -> None:
 		revocation.start_job()
 		return
 	revocation.revoke_after_commit(rows)
-	frappe.db.delete("OAuth Scope", {"parenttype": "Token Cache", "parent": ("in", names)})
-	frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", names)})
+	ending.remove_details(names)
 	for key in keys:
 		frappe.db.after_commit.add(partial(announce, "disconnected", key))

@@ -28,7 +28,6 @@ CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
-REVOKING_METADATA = "token_endpoint_auth_signing_alg_values_supported"
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -177,7 +176,7 @@ def for_revoking(connected_app: str) -> Settings:
 		revocation_uri=app.provider.revocation_uri,
 		token_uri=app.provider.token_uri,
 		issuer=app.provider.issuer,
-		metadata={REVOKING_METADATA: client_auth.signing_algorithms(app.provider)},
+		metadata={client_auth.SIGNING_ALGORITHMS: client_auth.signing_algorithms(app.provider)},
 		quirks=app.provider.quirks,
 	)
 	return Settings(provider, client)
@@ -218,7 +217,7 @@ def from_json(text: Secret) -> Settings:
 		revocation_uri=values["revocation_uri"],
 		token_uri=signing.get("token_uri", ""),
 		issuer=signing.get("issuer", ""),
-		metadata={REVOKING_METADATA: signing.get("algorithms", [])},
+		metadata={client_auth.SIGNING_ALGORITHMS: signing.get("algorithms", [])},
 		quirks=quirks,
 	)
 	return Settings(provider, client)
@@ -288,9 +287,9 @@ def _signing_key(row: Document) -> SigningKey | None:
 	if not row.signing_key or not needs_key:
 		return None
 	try:
-		return SigningKey.from_json(passwords.read(DOCTYPE, row.name, "signing_key") or "")
-	except (frappe.AuthenticationError, frappe.ValidationError):
-		frappe.clear_last_message()
+		return SigningKey.from_json(
+			passwords.read(DOCTYPE, row.name, "signing_key", raise_exception=False) or ""
+		)
 	except ValueError:
 		pass
 	raise catalogue.error("signing_key_unreadable")

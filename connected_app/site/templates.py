@@ -65,20 +65,32 @@ def search(text: str = "") -> list[Template]:
 	return sorted(found, key=lambda each: each.name.casefold())
 
 
-def about(template: Template) -> dict[str, Any]:
-	"""What the picker, the steps and the command line say of a template. English words of the data are translated."""
-	checked = template.values.get("checked", {})
-	words = {scope: _(text) for scope, text in (template["scope_words"] or {}).items()}
-	usual = {} if words.keys() >= set(template["scopes"]) else scope_words()
+def summary(template: Template) -> dict[str, Any]:
+	"""What a list of providers says of a template: `key`, `name`, `category`, why it is `unsupported`, when and by what
+	it was `checked_on` and `checked_by`, and its `confidence`."""
+	checked = template["checked"] or {}
 	return {
 		"key": template.key,
 		"name": template.name,
 		"category": template["category"],
+		"unsupported": _(template["unsupported"]) if template["unsupported"] else "",
+		"checked_on": str(checked.get("on") or ""),
+		"checked_by": checked.get("by", []),
+		"confidence": checked.get("confidence", ""),
+	}
+
+
+def about(template: Template) -> dict[str, Any]:
+	"""What the picker, the steps and the command line say of a template, besides its `summary`. English words of the data
+	are translated."""
+	words = {scope: _(text) for scope, text in (template["scope_words"] or {}).items()}
+	usual = {} if words.keys() >= set(template["scopes"]) else scope_words()
+	return {
+		**summary(template),
 		"category_name": category_name(template["category"]),
 		"register": template["register"] or "",
 		"guide": template["guide"] or "",
 		"notes": [_(note) for note in template["notes"] or []],
-		"unsupported": _(template["unsupported"]) if template["unsupported"] else "",
 		"inputs": [
 			{
 				"name": each.name,
@@ -92,9 +104,6 @@ def about(template: Template) -> dict[str, Any]:
 		],
 		"scopes": template["scopes"],
 		"scope_words": {scope: usual[scope] for scope in template["scopes"] if scope in usual} | words,
-		"checked_on": str(checked.get("on") or ""),
-		"checked_by": checked.get("by", []),
-		"confidence": checked.get("confidence", ""),
 	}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import frappe
 
-from connected_app.oauth.catalogue import error
+from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
@@ -131,7 +131,7 @@ class TokenCache(SecretKeeper):
 		"""
 		if self.token_type and self.token_type.lower() == "dpop":
 			with raises_frappe_errors():
-				raise error("dpop_needs_session")
+				raise catalogue.error("dpop_needs_session")
 		if token := self.get_password("access_token", raise_exception=False):
 			return header(token)
 		raise frappe.DoesNotExistError
