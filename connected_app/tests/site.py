@@ -25,6 +25,7 @@ import requests
 
 from connected_app.oauth.templates import Template
 from connected_app.site import templates
+from connected_app.site.database import see_latest
 
 REPO = os.environ.get("CONNECTED_APP_REPO", "")
 PYTHON = os.environ.get("CONNECTED_APP_TEST_PYTHON", "")
@@ -246,6 +247,8 @@ def make_app(issuer: str = "", **values: Any) -> Any:
 			"client_secret": "demo-secret",
 			"scopes": [{"scope": scope} for scope in SCOPES],
 		}
+	# What the test has read by now is over: the web server may have written since.
+	see_latest()
 	app = frappe.get_doc({"doctype": "Connected App", "provider_name": "Demo", **endpoints, **values})
 	app.insert(ignore_permissions=True)
 	frappe.db.commit()
