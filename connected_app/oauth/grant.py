@@ -72,6 +72,8 @@ class Grant:
 		if self.expires_at is None:
 			return False
 		margin = timedelta(seconds=max(leeway, 0))
+		if now < self.expires_at - margin:
+			return False
 		if self.issued_at is not None:
 			margin = min(margin, max(self.expires_at - self.issued_at, timedelta(0)) / LEEWAY_SHARE)
 		return now >= self.expires_at - margin

@@ -278,11 +278,20 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 			own[name] = RequestsCookieJar
 		elif name in ("hooks", "compliance_hook"):
 			own[name] = partial(_copied, value)
-		elif isinstance(value, CaseInsensitiveDict | dict | list | set):
+		elif isinstance(value, CaseInsensitiveDict):
+			own[name] = partial(_headers, value)
+		elif isinstance(value, dict | list | set):
 			own[name] = value.copy
 		elif name != "_client":
 			fixed[name] = value
 	return fixed, own
+
+
+def _headers(value: CaseInsensitiveDict[str]) -> CaseInsensitiveDict[str]:
+	"""A copy. Its own way of making one takes in each header anew."""
+	made: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+	vars(made).update(_copied(vars(value)))
+	return made
 
 
 def _copied(value: dict[str, Any]) -> dict[str, Any]:

@@ -17,22 +17,22 @@ def http() -> Http:
 	- `connected_app_proxy`: the address of an egress proxy, or "environment" for that of `HTTPS_PROXY`
 	- `developer_mode`: plain http to loopback
 	"""
-	hosts = frappe.conf.get("connected_app_allowed_hosts") or ()
-	host_name = frappe.conf.get("host_name") or ""
+	get = frappe.local.conf.get
+	hosts = get("connected_app_allowed_hosts") or ()
 	return _http(
-		bool(frappe.conf.developer_mode),
-		frozenset([hosts] if isinstance(hosts, str) else hosts),
-		str(frappe.conf.get("connected_app_proxy") or ""),
-		# The address is for providers that want to know whom to write to.
-		f"connected_app/{__version__} {host_name and f'(+{host_name})'}".strip(),
+		bool(get("developer_mode")),
+		(hosts,) if isinstance(hosts, str) else tuple(hosts),
+		str(get("connected_app_proxy") or ""),
+		str(get("host_name") or ""),
 	)
 
 
 @lru_cache(maxsize=16)
-def _http(allow_http_loopback: bool, allowed_hosts: frozenset[str], proxy: str, user_agent: str) -> Http:
+def _http(allow_http_loopback: bool, allowed_hosts: tuple[str, ...], proxy: str, host_name: str) -> Http:
 	return Http(
 		allow_http_loopback=allow_http_loopback,
 		allowed_hosts=allowed_hosts,
 		proxy=proxy,
-		user_agent=user_agent,
+		# The address is for providers that want to know whom to write to.
+		user_agent=f"connected_app/{__version__} {host_name and f'(+{host_name})'}".strip(),
 	)

@@ -57,6 +57,7 @@ def session(app: AppSettings, key: ConnectionKey) -> Session:
 	"""
 	:raises OAuthError: in Frappe's kind of error
 	"""
-	with raises_frappe_errors(app.connect_url):
-		app.check_enabled()
+	if not app.enabled:
+		with raises_frappe_errors(app.connect_url):
+			app.check_enabled()
 	return Session(refresher(app, key), lambda: raises_frappe_errors(app.connect_url))
