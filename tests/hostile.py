@@ -116,6 +116,8 @@ class Hostile:
 				sock, _ = self._listener.accept()
 			except OSError:
 				return
+			# Head and body are sent apart: Nagle's algorithm would hold the body back for 40 ms.
+			sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 			with self._lock:
 				self.connections += 1
 				self._open.add(sock)

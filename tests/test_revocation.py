@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from connected_app.oauth import Http, OAuthError, Secret, Settings, revoke
@@ -123,6 +125,16 @@ def test_how_the_client_proves_itself(
 	assert request.form == {"access_token": ACCESS_TOKEN}
 	assert request.headers.get("authorization", "").startswith(proof)
 	assert bool(proof) == ("authorization" in request.headers)
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_the_kind_of_the_token(hint: bool, config: Settings, server: Hostile, http: Http) -> None:
+	"""Some providers refuse a request without it, though the rest is not as in RFC 7009."""
+	how = Revocation(shape=Shape(body="json"), tokens=("refresh",), hint=hint)
+	config = changed(config, revocation_uri=server.script("/revoke", Answer()), quirks=Quirks(revocation=how))
+	assert revoke(*config, a_grant(), http) is True
+	sent = json.loads(server.requests[0].body)
+	assert sent.get("token_type_hint") == ("refresh_token" if hint else None)
 
 
 @pytest.mark.parametrize(

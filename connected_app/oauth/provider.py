@@ -34,6 +34,7 @@ class Revocation:
 	:param authentication: "client", or "bearer" (the token proves itself), "basic", "none"
 	:param tokens: which of "refresh" and "access" are given back, in this order
 	:param success: `path=value` that a confirmation has
+	:param hint: whether the kind of the token is sent along, where the rest is not as in RFC 7009
 	"""
 
 	shape: Shape = FORM
@@ -41,6 +42,7 @@ class Revocation:
 	authentication: str = "client"
 	tokens: tuple[str, ...] = ("refresh", "access")
 	success: str = ""
+	hint: bool = False
 
 
 RFC_7009 = Revocation()

@@ -64,7 +64,7 @@ def _ask(
 	form: dict[str, str] = {}
 	if how.shape.body != "none" and "token" not in wire.placeholders(provider.revocation_uri):
 		form = {how.token: token}
-		if how == STANDARD.revocation:
+		if how.hint or how == STANDARD.revocation:
 			form["token_type_hint"] = f"{kind}_token"
 	if how.authentication == "client":
 		return token_endpoint.authenticated_request(provider, client, url, form, http, shape=how.shape)

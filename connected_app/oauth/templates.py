@@ -183,6 +183,7 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 		"auth": _one_of("client", "basic", "bearer", "none"),
 		"tokens": _texts,
 		"success": _text,
+		"hint": _flag,
 	},
 	"identity": {
 		"nonce": _flag,
@@ -231,6 +232,7 @@ DEFAULTS: dict[str, Any] = {
 	"revoke.token": "token",
 	"revoke.auth": "client",
 	"revoke.tokens": ["refresh", "access"],
+	"revoke.hint": False,
 	"identity.nonce": True,
 	"identity.audiences": "one",
 	"identity.issuer": "discovered",
@@ -393,6 +395,7 @@ class Template:
 				authentication=self["revoke.auth"],
 				tokens=tuple(self["revoke.tokens"]),
 				success=self["revoke.success"] or "",
+				hint=self["revoke.hint"],
 			),
 			nonce_is_required=self["identity.nonce"],
 			other_audiences=self["identity.audiences"] == "azp",

@@ -55,6 +55,7 @@ def _lane1(counts: Counts, venv: str) -> None:
 	covered = re.search(r"^TOTAL .* (\S+%)$", output, re.M)
 	if covered:
 		counts.notes.append(f"{covered.group(1)} of oauth/ covered")
+	counts.notes += re.findall(r"^golden exchanges: .*$", output, re.M)
 	if code and not counts.failed:
 		counts.failed = 1
 		counts.notes.append(f"pytest ended with exit code {code}")

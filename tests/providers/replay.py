@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,14 +14,18 @@ from urllib.parse import parse_qsl, urlsplit
 from connected_app.oauth import (
 	Client,
 	Grant,
+	OAuthError,
 	ReconnectRequired,
 	Refresher,
 	Secret,
 	Session,
 	begin,
 	complete,
+	keys,
 	revoke,
 )
+from connected_app.oauth.checks import ENDPOINTS
+from connected_app.oauth.client_auth import BY_KEY
 from connected_app.oauth.templates import Template, tomllib
 
 from ..helpers import Clock
@@ -37,6 +44,13 @@ from .emulator import (
 )
 
 FOLDER = Path(__file__).parent / "golden"
+# What was replayed in this run: providers, exchanges, keys, unseen keys.
+COUNTED: Counter[str] = Counter()
+
+
+@cache
+def a_key() -> keys.SigningKey:
+	return keys.generate("ES256", "Acme", Clock()())
 
 
 def golden() -> dict[str, dict[str, Any]]:
@@ -46,10 +60,19 @@ def golden() -> dict[str, dict[str, Any]]:
 
 
 class Replay:
-	def __init__(self, template: Template, said: Mapping[str, Any], server: Hostile) -> None:
+	def __init__(
+		self,
+		template: Template,
+		said: Mapping[str, Any],
+		server: Hostile,
+		metadata: Mapping[str, Any] | None = None,
+	) -> None:
 		self.said, self.server, self.clock = said, server, Clock()
 		inputs = template.checked(said.get("inputs", {}))
-		self.provider = template.provider(inputs)
+		# Of templates that leave the addresses to the provider's metadata, the golden file has them.
+		found = said.get("metadata", {})
+		told = {field: found[name] for field, name in ENDPOINTS.items() if name in found}
+		self.provider = replace(template.provider(inputs), metadata={**found, **(metadata or {})}, **told)
 		self.client = Client(
 			client_id=CLIENT_ID,
 			client_secret=Secret(CLIENT_SECRET),
@@ -59,6 +82,7 @@ class Replay:
 			authentication=template["client_authentication"],
 			authorization_parameters=template.parameters(inputs),
 			leeway=template["leeway"],
+			signing_key=a_key() if template["client_authentication"] in BY_KEY else None,
 		)
 		self.http = EmulatedHttp(server.url)
 		self.values = constants()
@@ -78,6 +102,8 @@ class Replay:
 			grant = self.refresh(grant)
 		if "dead" in self.said:
 			self.dead(grant)
+		if "refused" in self.said:
+			self.refused(grant)
 		if "revocation" in self.said:
 			self.revoke(grant)
 
@@ -140,6 +166,12 @@ class Replay:
 			assert grant.expires_at == now + timedelta(seconds=wanted["expires_in"]), grant.expires_at
 		if "scopes" in wanted:
 			assert sorted(grant.scopes) == sorted(wanted["scopes"]), grant.scopes
+		if about := wanted.get("account"):
+			assert grant.account, "no account"
+			assert (grant.account.id, grant.account.name) == (
+				about["id"],
+				about.get("name", ""),
+			), grant.account
 		for name, value in wanted.get("extra", {}).items():
 			assert grant.extra.get(name) == str(value), (name, dict(grant.extra))
 
@@ -186,6 +218,17 @@ class Replay:
 		if "Authorization" not in said.get("headers", {}):
 			assert "authorization" not in sent[0].headers
 		assert response.status_code == said.get("status", 200)
+		self.exchanges += 1
+
+	def refused(self, grant: Grant) -> None:
+		"""An answer to the first request for revocation that says no."""
+		first = self.expected("revocation")[0].said
+		script(self.server, [Expected({**first, **self.said["refused"]}, self.values)])
+		try:
+			confirmed = revoke(self.provider, self.client, grant, self.http)
+		except OAuthError:
+			confirmed = False
+		assert not confirmed, "a refusal that is taken as a confirmation"
 		self.exchanges += 1
 
 	def revoke(self, grant: Grant) -> None:
