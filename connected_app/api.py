@@ -78,7 +78,9 @@ def begin() -> None:
 			location = "/login?" + urlencode({"redirect-to": here})
 		else:
 			links.check_is_for_me(parameters)
-			location = flow.begin(_app(parameters["app"]), parameters["success_uri"])
+			location = flow.begin(
+				_app(parameters["app"]), parameters["success_uri"], links.more_in(parameters)
+			)
 	except OAuthError as error:
 		return pages.refuse(error, "/my-connections")
 	frappe.local.response["type"] = "redirect"
@@ -110,7 +112,8 @@ def callback() -> None:
 			raise catalogue.error("app_unknown")
 		app = settings.read(name)
 		grant = flow.finish(app, attempt, parameters)
-		return pages.land(app, grant, attempt.context["return_address"] or _home(app))
+		asked = app.client.scopes if attempt.scopes is None else attempt.scopes
+		return pages.land(app, grant, asked, attempt.context["return_address"] or _home(app))
 	except OAuthError as exc:
 		error = exc
 	except frappe.PermissionError:

@@ -37,6 +37,8 @@ class Attempt:
 
 	:param state: 256 bits, once (RFC 6749 10.12)
 	:param expires_at: UTC instant after which the callback is refused
+	:param scopes: that the grant will have
+	:param max_age: seconds that the user's login at the provider may be old
 	:param dpop_key: the key that the tokens will be bound to
 	:param context: what the caller binds the attempt to: user, browser session, where to land
 	"""
@@ -46,6 +48,8 @@ class Attempt:
 	nonce: Secret | None
 	redirect_uri: str
 	expires_at: datetime
+	scopes: tuple[str, ...] | None = None
+	max_age: int | None = None
 	dpop_key: Secret | None = None
 	context: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,6 +64,8 @@ class Attempt:
 		values = json.loads(text)
 		for name in ("state", "code_verifier", "nonce", "dpop_key"):
 			values[name] = Secret(values[name]) if values.get(name) is not None else None
+		if values.get("scopes") is not None:
+			values["scopes"] = tuple(values["scopes"])
 		values["expires_at"] = datetime.fromisoformat(values["expires_at"])
 		return cls(**values)
 
@@ -71,12 +77,14 @@ def begin(
 	http: Transport | None = None,
 	clock: Clock = utc_now,
 	lifetime: int = LIFETIME,
+	max_age: int | None = None,
 	context: Mapping[str, str] | None = None,
 ) -> tuple[str, Attempt]:
 	"""Begin an attempt.
 
 	:param http: for a request that is pushed to the provider; the client proves itself then
 	:param lifetime: seconds until the attempt expires
+	:param max_age: seconds that the user's login may be old (OIDC Core 3.1.2.1): `auth_time` is held to it
 	:returns: the consent URL at the provider, and the attempt to keep
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`,
 		`profile_unmet`
@@ -96,6 +104,8 @@ def begin(
 		nonce=Secret(secrets.token_urlsafe(32)) if "openid" in client.scopes else None,
 		redirect_uri=client.redirect_uri,
 		expires_at=clock() + timedelta(seconds=lifetime),
+		scopes=client.scopes,
+		max_age=max_age,
 		dpop_key=dpop.new_key() if client.dpop else None,
 		context=context or {},
 	)
@@ -106,8 +116,10 @@ def begin(
 		"redirect_uri": quirks.redirect_uri or client.redirect_uri,
 		"state": str(attempt.state),
 	}
+	if max_age is not None:
+		parameters["max_age"] = str(max_age)
 	if client.scopes:
-		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.scopes)
+		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.ask_for or client.scopes)
 	if attempt.dpop_key:
 		parameters["dpop_jkt"] = dpop.Prover(attempt.dpop_key).thumbprint()
 	if client.resources:
@@ -151,6 +163,8 @@ def complete(
 	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`
 	"""
 	quirks = provider.quirks
+	if attempt.scopes is not None:
+		client = replace(client, scopes=attempt.scopes)
 	values = single(parameters, callback_names(quirks))
 	del parameters  # plain strings, which a traceback with locals would show
 	if not constant_time_equal(values.get("state", ""), attempt.state):
@@ -187,7 +201,14 @@ def complete(
 	claims = None
 	if provider.issuer and "openid" in client.scopes:
 		claims = id_token.verify(
-			provider, client, answer.get("id_token"), http, clock(), nonce=attempt.nonce, grant=grant
+			provider,
+			client,
+			answer.get("id_token"),
+			http,
+			clock(),
+			nonce=attempt.nonce,
+			grant=grant,
+			max_age=attempt.max_age,
 		)
 	account, about = userinfo.account(provider, client, grant, claims, http, answer=answer)
 	answer.clear()

@@ -66,6 +66,19 @@ CATALOGUE = {
 		"The person",
 		"Connect again, and allow what is asked for.",
 	),
+	"scope_missing/unnamed": Entry(
+		ReconnectRequired,
+		"More is needed for this than was granted.",
+		"Please connect again, and allow what is asked for.",
+	),
+	"login_insufficient": Entry(
+		ReconnectRequired,
+		"The provider wants you to log in again, or in another way, before this can be done.",
+		"Please connect again.",
+		"The API wants a login that is newer or stronger (RFC 9470).",
+		"The person",
+		"Connect again by the link that came with it: the provider then asks for that login.",
+	),
 	"expired": Entry(
 		ReconnectRequired,
 		"The connection has expired and cannot be renewed.",
@@ -311,6 +324,14 @@ CATALOGUE = {
 		"The person",
 		"Connect again.",
 	),
+	"id_token_login_too_old": Entry(
+		ReconnectRequired,
+		"You have logged in at the provider too long ago for this.",
+		"Please connect again, and log in there anew.",
+		"A newer login at the provider was asked for than the one it tells of (`auth_time`).",
+		"The person",
+		"Connect again, and log in at the provider anew.",
+	),
 	"id_token_at_hash": Entry(
 		ReconnectRequired,
 		"The provider's ID token belongs to another access token.",
@@ -500,10 +521,10 @@ CATALOGUE = {
 	"scope_not_asked": Entry(
 		ConfigurationError,
 		"This Connected App does not ask for the scope {0}.",
-		"Add it to Scopes; people then have to connect again.",
-		"Code needs a scope that the Connected App does not ask for.",
+		"Add it to Scopes, or to Optional Scopes; people then have to connect again.",
+		"Code or an API needs a scope that the Connected App does not ask for.",
 		"An administrator",
-		"Add it to Scopes; people then connect again.",
+		"Add it to Scopes, or to Optional Scopes; people then connect again.",
 	),
 	"not_committed": Entry(
 		ConfigurationError,

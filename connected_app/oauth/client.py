@@ -41,6 +41,7 @@ class Client:
 	"""A client that is registered at a provider.
 
 	:param scopes: asked for at authorization
+	:param ask_for: those of them that the consent page names, where the provider adds them to the others; empty: all
 	:param resources: the APIs that tokens are for (RFC 8707), absolute addresses without a fragment
 	:param use_pkce: RFC 7636, always S256
 	:param signing_key: that of this client at the provider, by which it signs assertions
@@ -57,6 +58,7 @@ class Client:
 	signing_key: SigningKey | None = None
 	redirect_uri: str = ""
 	scopes: tuple[str, ...] = ()
+	ask_for: tuple[str, ...] = ()
 	resources: tuple[str, ...] = ()
 	use_pkce: bool = True
 	authentication: str = "automatic"

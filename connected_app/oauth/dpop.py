@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from . import catalogue, keys
+from . import catalogue, challenges, keys
 from .clock import utc_now
 from .redact import Secret
 
@@ -28,8 +28,6 @@ ALGORITHM = "ES256"
 TOKEN_TYPE = "DPoP"  # noqa: S105
 # RFC 9449 8.1: what a nonce may be made of.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1000}")
-# RFC 9110 11.6.1: schemes and names are compared without regard to case.
-_CHALLENGE = re.compile(r'(?:^|,)\s*dpop\s.*?\berror\s*=\s*"?use_dpop_nonce\b', re.IGNORECASE | re.DOTALL)
 
 
 class Nonces:
@@ -117,7 +115,10 @@ def is_asked_for_nonce(status: int, headers: Mapping[str, str]) -> bool:
 	return (
 		status == 401
 		and "dpop-nonce" in headers
-		and bool(_CHALLENGE.search(headers.get("www-authenticate") or ""))
+		and any(
+			challenge.scheme == "dpop" and challenge.parameters.get("error") == "use_dpop_nonce"
+			for challenge in challenges.read(headers.get("www-authenticate"))
+		)
 	)
 
 

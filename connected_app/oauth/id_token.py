@@ -128,6 +128,7 @@ def verify(
 	now: datetime,
 	*,
 	nonce: str | None = None,
+	max_age: int | None = None,
 	grant: Grant | None = None,
 ) -> dict[str, Any]:
 	"""The claims of a valid ID token.
@@ -137,6 +138,7 @@ def verify(
 
 	:param now: UTC
 	:param nonce: that of the attempt
+	:param max_age: seconds that the login may be old, where the token says how old it is (3.1.3.7, 13)
 	:param grant: whose access token `at_hash`, when present, must match
 	:raises ReconnectRequired: `id_token_*`
 	:raises TemporaryFailure: when the keys cannot be had
@@ -145,6 +147,9 @@ def verify(
 		raise catalogue.error("id_token_missing")
 	claims, hashes = _opened(provider, client, token, "id_token_signing_alg_values_supported", http)
 	_check(provider, client, claims, now, nonce)
+	if max_age is not None and _is_number(since := claims.get("auth_time")):
+		if now.timestamp() > since + max_age + CLOCK_SKEW:
+			raise catalogue.error("id_token_login_too_old")
 	if grant is not None and claims.get("at_hash"):
 		_check_at_hash(claims["at_hash"], grant.access_token, hashes)
 	return claims

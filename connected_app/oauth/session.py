@@ -14,7 +14,7 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
-from . import catalogue, dead_grants, dpop, wire
+from . import catalogue, consent, dead_grants, dpop, wire
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
@@ -227,6 +227,9 @@ class Session(OAuth2Session):
 		"""Whether the API no longer takes the token: by 401 (RFC 6750 3.1), or as the provider's template says."""
 		if self._prover and dpop.is_asked_for_nonce(response.status_code, response.headers):
 			# It is about the proof: another token would not help.
+			return False
+		if response.status_code == 401 and consent.wanted_by(401, response.headers):
+			# It is about the user, who has to log in in another way.
 			return False
 		words = self.refresher.provider.quirks.api_expired
 		if response.status_code == 401 or not words:

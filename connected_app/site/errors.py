@@ -70,10 +70,13 @@ def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthE
 
 
 @contextmanager
-def raises_frappe_errors(connect_url: Callable[[], str] = str) -> Iterator[None]:
+def raises_frappe_errors(
+	connect_url: Callable[[], str] = str, *, leads_there: bool = False
+) -> Iterator[None]:
 	"""Raise what comes from `oauth/` in its Frappe form, with a message for Desk as `frappe.throw` leaves it.
 
 	:param connect_url: gives the address at which to connect; asked only when needed
+	:param leads_there: the message has a link to it
 	"""
 	try:
 		yield
@@ -83,5 +86,9 @@ def raises_frappe_errors(connect_url: Callable[[], str] = str) -> Iterator[None]
 		return
 	if frappe.request and not getattr(spoken, "was_shown", False):
 		spoken.was_shown = True  # type: ignore[attr-defined]
-		frappe.msgprint(frappe.utils.escape_html(str(spoken)), title=_("Connection"), indicator="red")
+		html = frappe.utils.escape_html(str(spoken))
+		if leads_there and isinstance(spoken, ReconnectRequired):
+			address = frappe.utils.escape_html(spoken.connect_url)
+			html += f'<p><a class="btn btn-primary btn-sm" href="{address}">{_("Connect")}</a></p>'
+		frappe.msgprint(html, title=_("Connection"), indicator="red")
 	raise spoken

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 import frappe
 
-from connected_app.oauth import authorization, catalogue, pushed
+from connected_app.oauth import authorization, catalogue, pushed, scopes
+from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.grant import Grant
 from connected_app.site import settings
 from connected_app.site.access import check_may_connect, return_address
@@ -19,6 +20,7 @@ from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import name_of
 from connected_app.site.settings import AppSettings
 
 attempts = RedisAttemptStore()
@@ -26,25 +28,30 @@ attempts = RedisAttemptStore()
 CALLBACK = ".callback/"
 
 
-def begin(app: AppSettings, success_uri: str | None = None) -> str:
+def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | None = None) -> str:
 	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
 
+	:param more: what the user is asked for beyond *Scopes*
 	:raises frappe.PermissionError:
-	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `attempt_store_unavailable`, and as
-		`oauth.pushed.push`
+	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `scope_not_asked`,
+		`attempt_store_unavailable`, and as `oauth.pushed.push`
 	"""
+	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	try:
 		check_may_connect(app)
 	except frappe.PermissionError:
-		announce("connect_failed", ConnectionKey.of_user(app.name, frappe.session.user), "not_allowed")
+		announce("connect_failed", key, "not_allowed")
 		raise
+	more = more or MoreConsent()
+	check_scopes(app, more.scopes)
 	if pushed.is_wanted(app.provider, app.client):
 		# The client proves itself already here.
 		app = settings.read(app.name, with_secret=True)
 	url, attempt = authorization.begin(
 		app.provider,
-		app.client,
+		more.client(app.client, app.provider.quirks, _kept(app, key)),
 		http=http(),
+		max_age=more.max_age,
 		context={
 			"connected_app": app.name,
 			"user": frappe.session.user,
@@ -54,6 +61,27 @@ def begin(app: AppSettings, success_uri: str | None = None) -> str:
 	)
 	attempts.put(attempt)
 	return url
+
+
+def check_scopes(app: AppSettings, wanted: Collection[str]) -> None:
+	"""
+	:raises ConfigurationError: `scope_not_asked`: only what an admin has entered is asked for
+	"""
+	may_ask = (*app.client.scopes, *app.optional_scopes)
+	if unasked := scopes.missing(wanted, may_ask, app.provider.quirks):
+		raise catalogue.error("scope_not_asked", ", ".join(unasked))
+
+
+def _kept(app: AppSettings, key: ConnectionKey) -> list[str]:
+	"""The optional scopes that were granted before: who connects again loses none."""
+	name = name_of(key) if app.optional_scopes else None
+	if not name:
+		return []
+	granted = frappe.get_all("OAuth Scope", {"parenttype": "Token Cache", "parent": name}, pluck="scope")
+	quirks = app.provider.quirks
+	return [
+		scope for scope in app.optional_scopes if granted and not scopes.missing([scope], granted, quirks)
+	]
 
 
 def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:

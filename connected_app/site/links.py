@@ -1,8 +1,9 @@
-"""A link on this site by which one user begins a flow that code on the server has asked for."""
+"""Links on this site that code on the server has signed for one user: to begin a flow, and to consent to more."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import frappe
@@ -10,11 +11,17 @@ from frappe.utils import get_url
 from frappe.utils.verified_command import get_signed_params, verify_request
 
 from connected_app.oauth import catalogue
+from connected_app.oauth.consent import MoreConsent
+from connected_app.oauth.errors import OAuthError
 from connected_app.site.access import return_address
 
 PATH = "/api/method/connected_app.api.begin"
+# The page that says why, and leads on to PATH.
+PAGE = "/connect"
 # Seconds. Long enough for an e-mail to be read.
 LIVES = 7 * 24 * 3600
+# Characters: web servers take no longer addresses than 4,094 bytes.
+LONGEST_REASON = 300
 
 
 def link_for(connected_app: str, user: str, success_uri: str | None = None) -> str:
@@ -24,13 +31,37 @@ def link_for(connected_app: str, user: str, success_uri: str | None = None) -> s
 
 	:raises ConfigurationError: `success_uri_refused`
 	"""
+	return _signed(PATH, connected_app, user, success_uri)
+
+
+def consent_link(
+	connected_app: str, user: str, more: MoreConsent, reason: str = "", success_uri: str | None = None
+) -> str:
+	"""The same to the page at which `user` is asked for more.
+
+	:param reason: why, for that user to read; it is cut to 300 characters
+	:raises ConfigurationError: `success_uri_refused`
+	"""
+	wanted = {
+		"scopes": " ".join(more.scopes),
+		"acr_values": more.acr_values,
+		"max_age": "" if more.max_age is None else str(more.max_age),
+		"reason": reason[:LONGEST_REASON],
+	}
+	return _signed(
+		PAGE, connected_app, user, success_uri, **{key: text for key, text in wanted.items() if text}
+	)
+
+
+def _signed(path: str, connected_app: str, user: str, success_uri: str | None, **more: str) -> str:
 	parameters = {
 		"app": connected_app,
 		"user": user,
 		"success_uri": return_address(success_uri) or "",
 		"until": int(time.time()) + LIVES,
+		**more,
 	}
-	return get_url(f"{PATH}?{get_signed_params(parameters)}")
+	return get_url(f"{path}?{get_signed_params(parameters)}")
 
 
 def opened() -> dict[str, Any]:
@@ -51,3 +82,28 @@ def check_is_for_me(parameters: dict[str, Any]) -> None:
 	"""
 	if parameters["user"] != frappe.session.user:
 		raise catalogue.error("link_elsewhere")
+
+
+def more_in(parameters: dict[str, Any]) -> MoreConsent | None:
+	"""What the link asks for beyond the Connected App's scopes."""
+	more = MoreConsent(
+		scopes=tuple(parameters.get("scopes", "").split()),
+		acr_values=parameters.get("acr_values", ""),
+		max_age=int(parameters["max_age"]) if parameters.get("max_age") else None,
+	)
+	return more if more.scopes or more.is_step_up else None
+
+
+def this_page() -> str | None:
+	"""Where the present request was sent from, as a path on this site."""
+	request = frappe.request
+	if not request:
+		return None
+	site = get_url()
+	if request.method == "GET" and not request.path.startswith("/api/"):
+		path = str(request.full_path).rstrip("?")
+	else:
+		path = (request.referrer or "").removeprefix(site)
+	with suppress(OAuthError):
+		return return_address(path)
+	return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import frappe
@@ -19,8 +20,11 @@ MESSAGE_COOKIE = "connected_app_message"
 MESSAGE_LIVES = 300
 
 
-def land(app: AppSettings, grant: Grant, where: str) -> None:
-	"""Redirect to `where` the user started, and leave a message that is shown there once."""
+def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> None:
+	"""Redirect to `where` the user started, and leave a message that is shown there once.
+
+	:param asked: the scopes that were asked for
+	"""
 	provider = escape_html(app.provider_name)
 	who = escape_html(grant.account.name or grant.account.id) if grant.account else ""
 	if who:
@@ -29,7 +33,7 @@ def land(app: AppSettings, grant: Grant, where: str) -> None:
 		lines = [_("You are connected to {0}.").format(f"<b>{provider}</b>")]
 	if grant.scopes:
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
-	if missing := scopes.missing(app.client.scopes, grant.scopes):
+	if missing := scopes.missing(asked, grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
 	leave_message(
 		{

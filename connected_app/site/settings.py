@@ -38,6 +38,7 @@ class AppSettings:
 
 	:param provider: what the protocol needs to know of the provider
 	:param client: what the protocol needs to know of us
+	:param optional_scopes: asked for when code needs them
 	:param allowed_roles: who may connect, unless everyone may
 	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
 	"""
@@ -46,6 +47,7 @@ class AppSettings:
 	provider: Provider
 	client: Client
 	enabled: bool = False
+	optional_scopes: tuple[str, ...] = ()
 	provider_name: str = ""
 	everyone_may_connect: bool = False
 	allowed_roles: tuple[str, ...] = ()
@@ -113,7 +115,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		signing_key=_signing_key(row) if with_secret else None,
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
-		resources=tuple(line.strip() for line in (row.resources or "").splitlines() if line.strip()),
+		resources=_lines(row.resources),
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
 		dpop=bool(row.dpop),
@@ -129,6 +131,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		provider=provider,
 		client=client,
 		enabled=bool(row.enabled),
+		optional_scopes=optional_scopes(row),
 		provider_name=row.provider_name or "",
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
@@ -233,8 +236,16 @@ def scopes(row: Document) -> tuple[str, ...]:
 	return tuple(child.scope for child in row.scopes if child.scope)
 
 
+def optional_scopes(row: Document) -> tuple[str, ...]:
+	return _lines(row.optional_scopes)
+
+
 def authorization_parameters(row: Document) -> dict[str, str]:
 	return {child.key: child.value or "" for child in row.query_parameters if child.key}
+
+
+def _lines(text: str | None) -> tuple[str, ...]:
+	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
 
 
 def _authentication(row: Document) -> str:

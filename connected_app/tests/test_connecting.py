@@ -330,7 +330,7 @@ class TestCallback(Case):
 		error = self._error(lambda: self.app.require_scopes("email", "read", user=ALICE))
 		self.assertIsInstance(error, ReconnectRequired)
 		self.assertEqual(error.code, "scope_missing")
-		self.assertTrue(error.connect_url.endswith(f"/connect?app={self.app.name}"))
+		self.assertIn(f"/connect?app={self.app.name}&user=alice", error.connect_url)
 		self.assertIn("read", str(error))
 		self.assertNotIn("email", str(error))
 		error = self._error(lambda: self.app.require_scopes("write", user=ALICE))

@@ -1,4 +1,5 @@
-"""The page `/connect?app=NAME`: one's own connection to one Connected App, for users with and without Desk."""
+"""The page `/connect?app=NAME`: one's own connection to one Connected App, for users with and without Desk. A link that
+code on the server has signed asks for more there, and says why."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ import frappe
 from frappe import _
 
 from connected_app.api import my_connections
-from connected_app.site import cards
+from connected_app.oauth.errors import OAuthError
+from connected_app.site import cards, links
+from connected_app.site.errors import localized
 
 no_cache = 1
 sitemap = 0
@@ -18,7 +21,8 @@ sitemap = 0
 def get_context(context: Any) -> None:
 	name = str(frappe.form_dict.get("app") or "")
 	here = "/connect?app=" + quote(name, safe="")
-	cards.require_login(here)
+	query = frappe.safe_decode(frappe.request.query_string) if "_signature" in frappe.request.args else ""
+	cards.require_login(f"{links.PAGE}?{query}" if query else here)
 
 	# One answer to both, so that nobody can ask which apps there are.
 	mine = [state for state in my_connections() if state["name"] == name]
@@ -29,3 +33,21 @@ def get_context(context: Any) -> None:
 		)
 	context.title = _("Connect to {0}").format(mine[0]["provider_name"])
 	cards.fill_page(context, here, mine)
+	if query:
+		_ask_for_more(context, query)
+
+
+def _ask_for_more(context: Any, query: str) -> None:
+	try:
+		parameters = links.opened()
+		links.check_is_for_me(parameters)
+	except OAuthError as error:
+		context.refused = f"{localized(error.message)} {localized(error.action)}"
+		return
+	more = links.more_in(parameters)
+	context.asked = {
+		"reason": parameters.get("reason") or "",
+		"scopes": cards.in_words(list(more.scopes) if more else []),
+		"login": bool(more and more.is_step_up),
+		"address": f"{links.PATH}?{query}",
+	}

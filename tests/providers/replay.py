@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from connected_app.oauth import (
+	Attempt,
 	Client,
 	Grant,
 	OAuthError,
@@ -26,6 +27,7 @@ from connected_app.oauth import (
 )
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.client_auth import BY_KEY
+from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.templates import Template, tomllib
 
 from ..helpers import Clock
@@ -98,6 +100,8 @@ class Replay:
 			grant = self.by_itself()
 		if "api" in self.said:
 			self.api(grant)
+		if "more" in self.said:
+			self.more()
 		if "refresh" in self.said:
 			grant = self.refresh(grant)
 		if "dead" in self.said:
@@ -112,16 +116,8 @@ class Replay:
 		return [Expected(each, self.values) for each in (said if isinstance(said, list) else [said])]
 
 	def connect(self) -> Grant:
-		url, attempt = begin(self.provider, self.client, clock=self.clock)
-		parts, consent = urlsplit(url), self.said["consent"]
-		query = dict(parse_qsl(parts.query, keep_blank_values=True))
-		self.values |= {"state": str(attempt.state), "code_challenge": query.get("code_challenge", "")}
-		self.values |= {"code_verifier": str(attempt.code_verifier), "nonce": str(attempt.nonce)}
-		expected = Expected(consent, self.values)
-		wanted = {name: expected.filled(value) for name, value in consent["query"].items()}
-		wanted = {**dict(parse_qsl(urlsplit(expected.url).query, keep_blank_values=True)), **wanted}
-		assert f"{parts.scheme}://{parts.netloc}{parts.path}" == expected.url.partition("?")[0], url
-		assert query == wanted, (query, wanted)
+		attempt = self.consent(self.client, self.said["consent"])
+		expected = Expected(self.said["consent"], self.values)
 		callback = {name: expected.filled(value) for name, value in self.said["callback"]["query"].items()}
 		exchange, account = self.expected("exchange"), self.expected("account")
 		script(self.server, [*exchange, *account])
@@ -140,6 +136,26 @@ class Replay:
 			assert grant.account.id == str(about["id"]), grant.account
 			assert grant.account.name == about.get("name", ""), grant.account
 		return grant
+
+	def consent(self, client: Client, said: Mapping[str, Any]) -> Attempt:
+		url, attempt = begin(self.provider, client, clock=self.clock)
+		parts = urlsplit(url)
+		query = dict(parse_qsl(parts.query, keep_blank_values=True))
+		self.values |= {"state": str(attempt.state), "code_challenge": query.get("code_challenge", "")}
+		self.values |= {"code_verifier": str(attempt.code_verifier), "nonce": str(attempt.nonce)}
+		expected = Expected(said, self.values)
+		wanted = {name: expected.filled(value) for name, value in said["query"].items()}
+		wanted = {**dict(parse_qsl(urlsplit(expected.url).query, keep_blank_values=True)), **wanted}
+		assert f"{parts.scheme}://{parts.netloc}{parts.path}" == expected.url.partition("?")[0], url
+		assert query == wanted, (query, wanted)
+		return attempt
+
+	def more(self) -> None:
+		"""The consent page of scopes that were not granted before."""
+		said = self.said["more"]
+		more = MoreConsent(scopes=tuple(said["scopes"]))
+		self.consent(more.client(self.client, self.provider.quirks), {**self.said["consent"], **said})
+		self.exchanges += 1
 
 	def by_itself(self) -> Grant:
 		"""Client credentials, and what takes their place."""

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any
 
 import frappe
+import requests
 from frappe import _
 from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.client import RESERVED_PARAMETERS
-from connected_app.oauth.refresh import not_connected
 from connected_app.site import (
 	access,
+	consent,
 	discovery,
 	ending,
 	flow,
@@ -81,6 +81,7 @@ class ConnectedApp(SecretKeeper):
 		mail_servers: DF.SmallText | None
 		next_signing_key: DF.Password | None
 		openid_configuration: DF.Data | None
+		optional_scopes: DF.SmallText | None
 		provider: DF.Autocomplete | None
 		provider_inputs: DF.Code | None
 		provider_metadata: DF.Code | None
@@ -262,25 +263,44 @@ class ConnectedApp(SecretKeeper):
 		sessions.current(settings.for_session(self), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 
-	def require_scopes(self, *wanted: str, user: str | None = None) -> None:
+	@for_code
+	def require_scopes(
+		self, *wanted: str, user: str | None = None, reason: str = "", success_uri: str | None = None
+	) -> None:
 		"""Check that `user` granted all of `wanted`, before doing what needs them.
 
 		`offline_access` is not checked: providers grant it without naming it.
 
+		:param wanted: scopes of *Scopes* or *Optional Scopes*
 		:param user: the session's user by default
-		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; `connect_url` says where
-		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`
+		:param reason: why they are needed, for the user to read at `connect_url`
+		:param success_uri: where to land afterwards: a path on this site; by default the page that this request was sent from
+		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; at `connect_url` the user, and
+			nobody else, is asked for what is lacking, for a week
+		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
-		user = user or frappe.session.user
-		access.check_caller(self.name, user)
-		with raises_frappe_errors(self.connect_url):
-			if unasked := scopes.missing(wanted, self.get_scopes()):
-				raise catalogue.error("scope_not_asked", ", ".join(unasked))
-			token_cache = self.get_token_cache(user)
-			if not token_cache or not token_cache.is_connected():
-				raise not_connected()
-			if lacking := scopes.missing(wanted, [row.scope for row in token_cache.scopes]):
-				raise catalogue.error("scope_missing", ", ".join(lacking))
+		consent.require_scopes(self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri))
+
+	@for_code
+	def require_consent(
+		self,
+		response: requests.Response,
+		*,
+		user: str | None = None,
+		reason: str = "",
+		success_uri: str | None = None,
+	) -> None:
+		"""Check that an API has not refused a request for want of consent, as 403 `insufficient_scope` (RFC 6750 3.1) or 401
+		`insufficient_user_authentication` (RFC 9470) do.
+
+		:param response: of a session of `user`
+		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `login_insufficient`; for this and the other parameters
+			see `require_scopes`
+		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
+		"""
+		consent.require_consent(
+			self, response, consent.Asked(user or frappe.session.user, reason, success_uri)
+		)
 
 	def get_scopes(self) -> list[str]:
 		return list(settings.scopes(self))

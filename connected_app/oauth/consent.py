@@ -1,0 +1,79 @@
+"""More consent than there is: what a user is asked for when more is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from . import challenges
+from .client import Client
+from .provider import Quirks
+from .redact import printable
+
+# Of each text that an API may ask for.
+LONGEST = 1000
+# They say who consents: with them, it shows whether it is the same account.
+IDENTITY = ("openid", "email", "profile")
+STEP_UP = "insufficient_user_authentication"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreConsent:
+	"""
+	:param scopes: that are lacking
+	:param acr_values: how the user has to log in at the provider, the best way first, separated by spaces (RFC 9470 4)
+	:param max_age: seconds that the login may be old; None: any age
+	"""
+
+	scopes: tuple[str, ...] = ()
+	acr_values: str = ""
+	max_age: int | None = None
+
+	@property
+	def is_step_up(self) -> bool:
+		"""Whether the user has to log in in another way, or again."""
+		return bool(self.acr_values) or self.max_age is not None
+
+	def client(self, client: Client, quirks: Quirks, kept: Sequence[str] = ()) -> Client:
+		"""`client` as it asks for this.
+
+		Providers give a grant for what is asked for now. So all is asked for again, unless the provider adds to what was
+		granted before.
+
+		:param kept: scopes beyond the client's that were granted before
+		"""
+		everything = tuple(dict.fromkeys((*client.scopes, *kept, *self.scopes)))
+		parameters = dict(client.authorization_parameters)
+		ask_for: tuple[str, ...] = ()
+		if self.scopes and quirks.more_consent:
+			parameters |= quirks.more_consent
+			ask_for = (*(scope for scope in IDENTITY if scope in client.scopes), *self.scopes)
+		if self.acr_values:
+			parameters["acr_values"] = self.acr_values
+		return replace(client, scopes=everything, ask_for=ask_for, authorization_parameters=parameters)
+
+
+def wanted_by(status: int, headers: Mapping[str, str]) -> MoreConsent | None:
+	"""What an API wants, that has refused a request for want of consent: 403 with `insufficient_scope` (RFC 6750 3.1), or
+	401 with `insufficient_user_authentication` (RFC 9470 3). None: it has not.
+
+	:param headers: without regard to case, as those of a `requests.Response` are
+	"""
+	if status not in (401, 403):
+		return None
+	for challenge in challenges.read(headers.get("www-authenticate")):
+		error = challenge.parameters.get("error", "")
+		if error == "insufficient_scope":
+			return MoreConsent(scopes=_words(challenge.parameters.get("scope", "")))
+		if error == STEP_UP:
+			age = challenge.parameters.get("max_age", "")
+			return MoreConsent(
+				scopes=_words(challenge.parameters.get("scope", "")),
+				acr_values=" ".join(_words(challenge.parameters.get("acr_values", ""))),
+				max_age=int(age[:9]) if age.isascii() and age.isdigit() else None,
+			)
+	return None
+
+
+def _words(text: str) -> tuple[str, ...]:
+	return tuple(dict.fromkeys(printable(text, LONGEST).split()))

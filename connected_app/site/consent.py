@@ -1,0 +1,74 @@
+"""Consent that is missing, and the link at which it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import frappe
+import requests
+
+from connected_app.oauth import catalogue, scopes
+from connected_app.oauth.consent import MoreConsent, wanted_by
+from connected_app.oauth.refresh import not_connected
+from connected_app.site import access, flow, links, settings
+from connected_app.site.errors import raises_frappe_errors
+
+
+@dataclass(frozen=True)
+class Asked:
+	"""
+	:param reason: why, for the user to read
+	:param success_uri: where to land afterwards; None: where the present request was sent from
+	"""
+
+	user: str
+	reason: str = ""
+	success_uri: str | None = None
+
+	def leads_to(self, connected_app: str, more: MoreConsent) -> AbstractContextManager[None]:
+		"""A context in which errors lead to the page at which the user is asked for `more`."""
+		where = access.return_address(self.success_uri) or links.this_page()
+		return raises_frappe_errors(
+			lambda: links.consent_link(connected_app, self.user, more, self.reason, where),
+			leads_there=self.user == frappe.session.user,
+		)
+
+
+def require_scopes(app: Any, wanted: Sequence[str], asked: Asked) -> None:
+	"""
+	:param app: the Connected App's document
+	:raises OAuthError: as `ConnectedApp.require_scopes`
+	"""
+	access.check_caller(app.name, asked.user)
+	read = settings.of(app)
+	with raises_frappe_errors():
+		flow.check_scopes(read, wanted)
+	token_cache = app.get_token_cache(asked.user)
+	if not token_cache or not token_cache.is_connected():
+		with asked.leads_to(app.name, MoreConsent(scopes=tuple(wanted))):
+			raise not_connected()
+	granted = [row.scope for row in token_cache.scopes]
+	if lacking := scopes.missing(wanted, granted, read.provider.quirks):
+		with asked.leads_to(app.name, MoreConsent(scopes=tuple(lacking))):
+			raise catalogue.error("scope_missing", ", ".join(lacking))
+
+
+def require_consent(app: Any, response: requests.Response, asked: Asked) -> None:
+	"""
+	:raises OAuthError: as `ConnectedApp.require_consent`
+	"""
+	access.check_caller(app.name, asked.user)
+	more = wanted_by(response.status_code, response.headers)
+	if more is None:
+		return
+	with raises_frappe_errors():
+		flow.check_scopes(settings.of(app), more.scopes)
+	with asked.leads_to(app.name, more):
+		if more.is_step_up:
+			raise catalogue.error("login_insufficient")
+		if more.scopes:
+			raise catalogue.error("scope_missing", ", ".join(more.scopes))
+		raise catalogue.error("scope_missing/unnamed")
