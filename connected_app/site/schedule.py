@@ -172,6 +172,18 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 def _due(app: Any, limit: int) -> list[Any]:
 	"""Each query reads one range of an index of Token Cache, that of what is due."""
 	now = utc_now()
+	found: dict[str, Any] = {}
+	for status in WORKING:
+		for field, earliest, latest in _ranges(app, now):
+			if len(found) < limit:
+				for row in _range(app, status, field, earliest, latest, limit):
+					if field == "idle_since" or not _is_early(row, now):
+						found.setdefault(row.name, row)
+	return list(found.values())[:limit]
+
+
+def _ranges(app: Any, now: datetime) -> list[tuple[str, datetime | None, datetime]]:
+	"""What is due: columns of Token Cache, each with the earliest and latest time that count."""
 	ranges: list[tuple[str, datetime | None, datetime]] = []
 	if app.refresh_ahead:
 		# What has expired long ago is not about to expire: nobody uses it, and it is renewed when it is used.
@@ -179,14 +191,24 @@ def _due(app: Any, limit: int) -> list[Any]:
 		ranges.append(("expires_at", now - ahead, now + ahead))
 	if app.refresh_idle_after:
 		ranges.append(("idle_since", None, now - timedelta(days=app.refresh_idle_after)))
-	found: dict[str, Any] = {}
-	for status in WORKING:
-		for field, earliest, latest in ranges:
-			if len(found) < limit:
-				for row in _range(app, status, field, earliest, latest, limit):
-					if field == "idle_since" or not _is_early(row, now):
-						found.setdefault(row.name, row)
-	return list(found.values())[:limit]
+	return ranges
+
+
+def overdue() -> dict[str, timedelta]:
+	"""By Connected App: for how long the grant has been due that has waited longest, of those that work."""
+	now = utc_now()
+	found: dict[str, timedelta] = {}
+	for app in _apps():
+		for field, earliest, latest in _ranges(app, now):
+			for row in _range(app, WORKING[0], field, earliest, latest, 1):
+				late = naive(latest) - row[field]
+				if field == "expires_at":
+					# Not before a quarter of its life is left: see `_is_early`.
+					share = timedelta(seconds=row.expires_in or 0) / LEEWAY_SHARE
+					late = min(late, naive(now + share) - row.expires_at) if share else late
+				if late > found.get(app.name, timedelta(0)):
+					found[app.name] = late
+	return found
 
 
 def _is_early(row: Any, now: datetime) -> bool:

@@ -36,4 +36,4 @@ class PendingRevocation(SecretKeeper):
 
 
 def on_doctype_update() -> None:
-	add_search_indexes("Pending Revocation", "connected_app", "retry_at")
+	add_search_indexes("Pending Revocation", "connected_app", "requested_on", "retry_at")
