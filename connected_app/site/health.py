@@ -298,7 +298,7 @@ def failing(health: dict[str, Any]) -> Iterator[Finding]:
 				Sentence("See why under Who Is Connected. Their owners have been notified."),
 				app["name"],
 			)
-		passing = numbers.get("Temporarily Failing", 0)
+		passing = numbers.get("Temporarily Failing", 0) - app["admin_must_act"]
 		if passing >= MANY and passing > total * SHARE:
 			yield Finding(
 				"warning",

@@ -45,12 +45,13 @@
 			error: __("Somebody has to act"),
 		};
 		const items = findings.map(({ level, message, action, app }) => {
-			const $text = element("div", {}, element("div", { class: "health-message", text: message }));
-			$text.append(element("div", { class: "text-muted", text: action }));
-			if (app) {
-				const href = frappe.utils.get_form_link("Connected App", app);
-				$text.append(element("a", { href, text: __("Open the Connected App") }));
-			}
+			const link = app && { href: frappe.utils.get_form_link("Connected App", app) };
+			const $text = element(
+				"div",
+				{},
+				element(link ? "a" : "span", { class: "health-message", text: message, ...link }),
+				element("div", { class: "text-muted", text: action })
+			);
 			return element("li", {}, pill(COLOURS[level], level === "error" ? __("Error") : __("Warning")), $text);
 		});
 		return element(
