@@ -125,7 +125,7 @@ class TestIndexes(unittest.TestCase):
 			"due": lambda: schedule.due(100, app),
 			"list by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),
 			"list by app": lambda: frappe.get_list("Token Cache", {"connected_app": app}, limit=20),
-			"to be revoked": lambda: revocation.find_due(datetime(2020, 1, 2)),
+			"to be revoked": lambda: revocation.find_due(datetime(2020, 1, 2), app),
 			"to be revoked, of an app": lambda: frappe.db.count(ending.QUEUE, {"connected_app": app}),
 			"the row that counts": lambda: name_of(ConnectionKey.of_user(app, user)),
 			"how many of each state": health.connections,
