@@ -265,7 +265,7 @@ def lists(*numbers: str) -> None:
 			"My Connections": lambda: connections.of_user(user),  # noqa: B023
 			"list of Token Caches": lambda: frappe.get_list("Token Cache", of_app, limit=20),  # noqa: B023
 			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
-			"revocations due, the first 500": lambda: revocation.find_due(datetime(2020, 1, 2)),
+			"revocations due, the first 500": lambda: revocation.find_due(datetime(2020, 1, 2), app.name),  # noqa: B023
 		}
 		for what, work in works.items():
 			work()

@@ -30,7 +30,9 @@ from connected_app.site import (
 	templates,
 )
 from connected_app.site import connections as overview
+from connected_app.site import health as operations
 from connected_app.site import keys as signing_keys
+from connected_app.site import metrics as prometheus
 from connected_app.site.errors import in_words, raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
@@ -385,3 +387,20 @@ def keys() -> Response:
 		return Response('{"error": "not found"}', 404, mimetype="application/json")
 	headers = {"Cache-Control": f"public, max-age={signing_keys.CACHED}"}
 	return Response(json.dumps(found), headers=headers, mimetype="application/jwk-set+json")
+
+
+@frappe.whitelist()
+def health() -> dict[str, Any]:
+	"""How the connections of this site are doing: numbers, and what an admin should do. See `site/health.py`."""
+	access.check_is_admin()
+	return operations.read()
+
+
+@frappe.whitelist(methods=["GET"], allow_guest=True)
+def metrics() -> Response:
+	"""The same for Prometheus, where the site's configuration has a token for it, to those who send that."""
+	if not prometheus.is_on():
+		return Response("not found\n", 404, mimetype="text/plain")
+	if not prometheus.is_allowed(frappe.get_request_header(prometheus.HEADER) or ""):
+		return Response("forbidden\n", 403, mimetype="text/plain")
+	return Response(prometheus.text(operations.read()), content_type=prometheus.MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""`bench --site SITE connected-app list | check | refresh | revoke | providers | new-app`.
+"""`bench --site SITE connected-app list | check | refresh | revoke | providers | new-app | status | rotate-key | export | import`.
 
 Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong usage, unknown names included.
 """
@@ -18,6 +18,7 @@ from frappe.commands import get_site, pass_context
 
 # Bench imports this file for every command: what belongs to the app is imported in the functions.
 
+STATUSES = ("Connected", "Reconnect Required", "Temporarily Failing")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -159,6 +160,109 @@ def new_app_command(
 		_show([row], as_json)
 
 
+@connected_app.command("status")
+@as_json
+@click.option("--prometheus", is_flag=True, help="Print what Prometheus reads, for its textfile collector.")
+@pass_context
+def status_command(context: Any, as_json: bool, prometheus: bool) -> None:
+	"""How the connections of this site are doing, and what should be done. Exit code 1: something is an error."""
+	from connected_app.site import health, metrics
+
+	with _site(context):
+		found = health.read()
+		if as_json:
+			click.echo(json.dumps(found, indent=1, default=str))
+		elif prometheus:
+			click.echo(metrics.text(found), nl=False)
+		else:
+			_show_health(found)
+		_end(found["level"] != "error")
+
+
+@connected_app.command("rotate-key")
+@click.option(
+	"--prepare", is_flag=True, help="Only write the new key beside the old one, to copy it to other hosts."
+)
+@click.option("--finish", is_flag=True, help="Remove the old key, once every process has been restarted.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_context
+def rotate_key_command(context: Any, prepare: bool, finish: bool, yes: bool) -> None:
+	"""Replace the encryption key of the site: encrypt every secret with a new one, while the site works.
+
+	Killed at any point, it goes on when it is run again. See docs/operations.md. Exit code 1: nothing was done, or
+	there are secrets that cannot be read.
+	"""
+	from connected_app.site import passwords, rotation
+
+	def report(outcome: rotation.Outcome) -> None:
+		click.echo(f"\r{outcome.encrypted} secrets encrypted", nl=False, err=True)
+
+	with _site(context):
+		if not yes:
+			click.confirm(
+				f"Replace the encryption key of {frappe.local.site}? All of its passwords are encrypted again.",
+				abort=True,
+				err=True,
+			)
+		try:
+			if prepare:
+				rotation.prepare()
+				return click.echo(f"The new key is in site_config.json, as {passwords.NEXT}.")
+			outcome = (rotation.finish if finish else rotation.rotate)(report)
+		except rotation.CannotRotate as error:
+			click.echo(str(error), err=True)
+			return _end(False)
+		click.echo(f"\r{outcome.encrypted} secrets encrypted with the new key.")
+		for which in outcome.unreadable:
+			click.echo(f"Neither key opens {which}. It stays as it is.")
+		if finish:
+			click.echo(
+				"The old key is gone from site_config.json. Keep it with the backups that were made with it."
+			)
+		else:
+			click.echo(
+				f"Restart all processes of the bench; then run this with --finish. Until then the old key stays in"
+				f" site_config.json, as {passwords.PREVIOUS}."
+			)
+		_end(not outcome.unreadable)
+
+
+@connected_app.command("export")
+@click.argument("names", nargs=-1)
+@pass_context
+def export_command(context: Any, names: tuple[str, ...]) -> None:
+	"""Print the Connected Apps NAMES, or all, as JSON for `import` on another site. Without secrets and connections."""
+	from connected_app.site import moving
+
+	with _site(context):
+		chosen = [_app(name).name for name in names]
+		click.echo(
+			moving.export(chosen or frappe.get_all("Connected App", pluck="name", order_by="name", limit=0))
+		)
+
+
+@connected_app.command("import")
+@click.argument("file", type=click.File("r"))
+@click.option("--update", is_flag=True, help="Also change apps of these names that are there already.")
+@as_json
+@pass_context
+def import_command(context: Any, file: Any, update: bool, as_json: bool) -> None:
+	"""Create the Connected Apps that FILE (`-`: standard input) has from `export`. Exit code 1: not all were.
+
+	Secrets have to be entered, and the Redirect URI of each to be registered at its provider.
+	"""
+	from connected_app.site import moving
+
+	text = file.read()
+	with _site(context):
+		try:
+			rows = moving.import_apps(text, update)
+		except ValueError as error:
+			raise click.UsageError(str(error)) from None
+		_show(rows, as_json)
+		_end(all(row["result"] in ("created", "updated") for row in rows))
+
+
 commands = [connected_app]
 
 
@@ -197,12 +301,9 @@ def _users(app: Any, user: str | None) -> list[str]:
 
 
 def _apps() -> list[dict[str, Any]]:
-	counts: dict[str, dict[str, int]] = {}
-	for row in frappe.get_all(
-		"Token Cache", filters={"access_token": ("is", "set")}, fields=["connected_app", "status"]
-	):
-		of_app = counts.setdefault(row.connected_app, {})
-		of_app[row.status or "Connected"] = of_app.get(row.status or "Connected", 0) + 1
+	from connected_app.site import health
+
+	counts = health.connections()
 	return [
 		{
 			"name": app.name,
@@ -213,9 +314,46 @@ def _apps() -> list[dict[str, Any]]:
 			"temporarily_failing": counts.get(app.name, {}).get("Temporarily Failing", 0),
 		}
 		for app in frappe.get_all(
-			"Connected App", fields=["name", "provider_name", "enabled"], order_by="provider_name, name"
+			"Connected App",
+			fields=["name", "provider_name", "enabled"],
+			order_by="provider_name, name",
+			limit=0,
 		)
 	]
+
+
+def _show_health(found: dict[str, Any]) -> None:
+	from connected_app.oauth.redact import printable
+
+	def minutes(seconds: int) -> str:
+		return f"{seconds // 60} min"
+
+	rows = [
+		{
+			"app": f"{app['provider_name']} ({app['name']})",
+			**{status: app["connections"].get(status, 0) for status in STATUSES},
+			"due for": minutes(app["overdue"]),
+			"refreshed": "?" if app["refreshes"] is None else app["refreshes"].get("", 0),
+			"failed": ", ".join(
+				f"{code} {number}" for code, number in (app["refreshes"] or {}).items() if code
+			),
+		}
+		for app in found["apps"]
+	]
+	_show(rows, False)
+	waiting = found["revocations"]
+	click.echo(
+		f"to be revoked: {waiting['waiting']}, due: {waiting['due']}, the oldest for {minutes(waiting['oldest'])}"
+	)
+	for each in found["ending"]:
+		click.echo(f"being removed, of {each['connected_app']}: {each['ended']} of {each['total']}")
+	for job in found["jobs"]:
+		ran = "has never run" if job["ago"] is None else f"ran {minutes(job['ago'])} ago"
+		click.echo(f"{job['method']}: {ran}{' (stopped)' if job['stopped'] else ''}")
+	click.echo(f"workers of the queue long: {'?' if found['workers'] is None else found['workers']}")
+	for each in found["findings"]:
+		click.echo(printable(f"{each['level']}: {each['message']} {each['action']}", 500))
+	click.echo(f"level: {found['level']}")
 
 
 def _connections(app: Any) -> list[dict[str, Any]]:

@@ -51,6 +51,9 @@ after_migrate = "connected_app.site.install.after_migrate"
 # Neither keeps an app or a user from being deleted: `site/offboarding.py` sees to them.
 ignore_links_on_delete = ["Token Cache", "Offboarding"]
 
+# What is not a cache, although it is in Redis: attempts of people who are at the provider just now, what was counted.
+persistent_cache_keys = ["connected_app_"]
+
 before_uninstall = "connected_app.site.install.before_uninstall"
 
 # Core's published paths: redirect URIs registered at providers go on working.

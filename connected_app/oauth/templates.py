@@ -165,6 +165,7 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	"lasts_days": _number,
 	"single_use": _flag,
 	"leeway": _number,
+	"requests_per_minute": _number,
 	"errors": dict.fromkeys(("reconnect", "later", "admin", "declined"), _texts),
 	# API, account, revocation, identity, mail
 	"api": {"base": _address, "header": _text, "headers": _table, "expired": _texts_or_numbers},
@@ -223,6 +224,7 @@ DEFAULTS: dict[str, Any] = {
 	"renewal": "refresh",
 	"single_use": False,
 	"leeway": 30,
+	"requests_per_minute": 0,
 	"answer.unit": "seconds",
 	"trade.method": "GET",
 	"retrade.method": "GET",

@@ -9,11 +9,11 @@ from typing import Any
 
 import frappe
 import redis
-from frappe.utils.password import decrypt, encrypt
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.authorization import LIFETIME, Attempt
 from connected_app.oauth.redact import strip_chain
+from connected_app.site.passwords import decrypt, encrypt
 
 # Kept a while longer than they are valid, to tell "expired" from "unknown".
 KEPT = timedelta(seconds=LIFETIME * 3)

@@ -19,7 +19,7 @@ from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryF
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.oauth.store import Failure
-from connected_app.site import recent, rows
+from connected_app.site import counters, recent, rows
 from connected_app.site.database import (
 	BUSY,
 	begin,
@@ -141,6 +141,8 @@ class TokenCacheStore:
 		finally:
 			for event, code in locked.events if locked else ():
 				announce(event, self.key, code)
+			for code in locked.refreshes if locked else ():
+				counters.count(self.key.app, code)
 		# Outside the handler: Frappe's frames hold what was to be written.
 		raise failure from strip_chain(cause)
 
@@ -181,6 +183,7 @@ class LockedTokenCache:
 	"""A Token Cache row under its lock. Everything that is written to it goes through `_write`.
 
 	`events`: those, with their codes, that are announced when the lock is gone.
+	`refreshes`: the codes of those that are counted then, empty for what went well.
 	"""
 
 	def __init__(self, store: TokenCacheStore, name: str | None, state: Any) -> None:
@@ -188,6 +191,7 @@ class LockedTokenCache:
 		self.name = name
 		self.state = state or frappe._dict()
 		self.events: list[tuple[str, str]] = []
+		self.refreshes: list[str] = []
 		self.new_scopes: tuple[str, ...] = ()
 		try:
 			self.grant = rows.read_whole(name, self.state) if name else None
@@ -275,6 +279,7 @@ class LockedTokenCache:
 			values["notified_on"] = naive(utc_now())
 		if not self._write(values):
 			return
+		self.refreshes.append(failure.code)
 		if broken:
 			self.events.append(("broken", failure.code))
 		elif not self.failure or failure.code != self.failure.code:
@@ -311,6 +316,8 @@ class LockedTokenCache:
 			return self.reread() or grant
 		# The service principal consents to nothing.
 		self.events.append(("connected" if consented or not before else "refreshed", ""))
+		if not consented:
+			self.refreshes.append("")
 		if was_broken:
 			self.events.append(("mended", ""))
 		if grant.scopes and (not before or grant.scopes != before.scopes):
@@ -349,6 +356,7 @@ def _lock_again(locked: LockedTokenCache) -> Iterator[LockedTokenCache]:
 	again = LockedTokenCache(locked.store, *locked.store.lock())
 	yield again
 	locked.events += again.events
+	locked.refreshes += again.refreshes
 	locked.new_scopes, locked.state = again.new_scopes, again.state
 
 

@@ -1,7 +1,8 @@
 """How fast a provider is asked for one thing after the other: by several threads, as long as it keeps up.
 
 It begins with one request at a time, and each success allows one more, up to a limit. A failure takes that back to one.
-Where the provider says how long to wait (`Retry-After`), nothing is begun before.
+Where the provider says how long to wait (`Retry-After`), nothing is begun before. Where it counts requests, they are spread
+over the minute.
 """
 
 from __future__ import annotations
@@ -12,9 +13,65 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import frappe
+from frappe.utils import cint
+from redis.exceptions import RedisError
 
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.site.database import claim_connection
+
+# Where the Connected App says nothing.
+AT_ONCE = 4
+
+
+class Limit:
+	"""How many requests a minute are begun for one Connected App, by all jobs on all hosts together: counted in Redis.
+	Without Redis, each job keeps to it by itself.
+
+	:param per_minute: 0: as many as one likes
+	"""
+
+	def __init__(self, connected_app: str, per_minute: int) -> None:
+		self.connected_app = connected_app
+		self.per_minute = per_minute
+		self._next = 0.0
+
+	def take(self) -> float:
+		"""Seconds after which to ask again; 0: one may be begun, and is counted."""
+		if not self.per_minute:
+			return 0
+		now = time.monotonic()
+		if now < self._next:
+			return self._next - now
+		wait = self._count()
+		self._next = now + (wait or 60 / self.per_minute)
+		return wait
+
+	def _count(self) -> float:
+		minute, second = divmod(time.time(), 60)
+		key = frappe.cache.make_key(f"connected_app_requests_{self.connected_app}_{int(minute)}")
+		try:
+			number = frappe.cache.incr(key)
+			frappe.cache.expire(key, 120)
+		except RedisError:
+			return 0
+		return 60 - second if number > self.per_minute else 0
+
+
+def leave_alone(what: str, seconds: float) -> None:
+	"""Note for how long a provider wants to be left alone.
+
+	:param what: is asked of it, of which Connected App
+	"""
+	if seconds > 0:
+		frappe.cache().set_value(_left_alone(what), 1, expires_in_sec=int(seconds) + 1)
+
+
+def is_left_alone(what: str) -> bool:
+	return bool(frappe.cache().get_value(_left_alone(what), expires=True))
+
+
+def _left_alone(what: str) -> str:
+	return f"connected_app_left_alone_{what}"
 
 
 class Pace:
@@ -24,7 +81,8 @@ class Pace:
 	:param seconds: after these nothing more is begun
 	"""
 
-	def __init__(self, at_once: int, patience: int, seconds: float) -> None:
+	def __init__(self, at_once: int, patience: int, seconds: float, limit: Limit | None = None) -> None:
+		self.limit = limit
 		self.at_once = at_once
 		self.patience = patience
 		self.window = 1
@@ -34,10 +92,23 @@ class Pace:
 		self._running = 0
 		self._changed = threading.Condition()
 
+	@classmethod
+	def of_app(cls, connected_app: str, patience: int, seconds: float) -> Pace:
+		"""As a Connected App says. One that is gone says nothing."""
+		columns = ["refresh_at_once", "requests_per_minute"]
+		found = frappe.db.get_value("Connected App", connected_app, columns) or (0, 0)
+		at_once, per_minute = map(cint, found)
+		return cls(at_once or AT_ONCE, patience, seconds, Limit(connected_app, per_minute))
+
 	@property
 	def is_over(self) -> bool:
 		"""Whether nothing more is begun: the time is up, or the provider is to be left alone for as long."""
 		return self.failures >= self.patience or max(time.monotonic(), self.not_before) >= self.ends
+
+	@property
+	def wait(self) -> float:
+		"""Seconds for which the provider wants to be left alone from now on; less than 0: it does not."""
+		return self.not_before - time.monotonic()
 
 	def run(self, items: Iterable[Any], work: Callable[[Any], OAuthError | None]) -> None:
 		"""Do `work` with each of `items`, in their order, as far as the pace allows; in threads with a connection to the
@@ -89,14 +160,16 @@ class Pace:
 		"""Wait until one more may be begun. Returns False when none will be."""
 		with self._changed:
 			while waiting and not self.is_over:
-				pause = self.not_before - time.monotonic()
-				if pause > 0:
-					self._changed.wait(pause)
-				elif self._running < self.window:
+				left = self.ends - time.monotonic()
+				pause = self.wait
+				if pause <= 0 and self._running >= self.window:
+					pause = left
+				elif pause <= 0 and self.limit:
+					pause = self.limit.take()
+				if pause <= 0:
 					self._running += 1
 					return True
-				else:
-					self._changed.wait(self.ends - time.monotonic())
+				self._changed.wait(min(pause, left))
 			return False
 
 	def _ended(self, error: BaseException | None) -> None:

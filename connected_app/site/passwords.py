@@ -8,7 +8,7 @@ document's fields nor the length of its stars hold a secret.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -27,6 +27,9 @@ from connected_app.site.callers import for_code
 PLACEHOLDER = "*" * 8
 AUTH = Table("__Auth")
 DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation", "Offboarding")
+# In the site's configuration: keys that open what was stored with them, beside the one in use, while that is being
+# replaced (see `site/rotation.py`).
+NEXT, PREVIOUS = "connected_app_next_encryption_key", "connected_app_previous_encryption_key"
 
 
 class Unsaved(str):
@@ -154,24 +157,51 @@ def _at(doctype: str, name: str, fieldname: str) -> Any:
 
 
 def encrypt(secret: str) -> str:
-	return _cipher(frappes.get_encryption_key()).encrypt(secret.encode()).decode()
+	return cipher(frappes.get_encryption_key()).encrypt(secret.encode()).decode()
 
 
 def decrypt(stored: str) -> str:
 	"""
 	:param stored: what `encrypt` gave, or Frappe's own function of that name: core's rows, and what other code stored
-	:raises frappe.ValidationError: for what neither key opens
+	:raises frappe.ValidationError: for what no key opens
 	"""
-	try:
-		return _cipher(frappes.get_encryption_key()).decrypt(stored).decode()
-	except InvalidToken:
-		return frappes.decrypt(stored)
+	tried = set()
+	for site_key in _keys():
+		if site_key not in tried:
+			tried.add(site_key)
+			if (secret := opened(stored, cipher(site_key), frappes_cipher(site_key))) is not None:
+				return secret
+	return frappes.decrypt(stored)
+
+
+def opened(stored: str, *ciphers: Fernet) -> str | None:
+	"""The secret, or None where none of `ciphers` opens it."""
+	for each in ciphers:
+		try:
+			return each.decrypt(stored).decode()
+		except (InvalidToken, ValueError):
+			pass
+	return None
+
+
+def _keys() -> Iterator[str]:
+	"""The keys that may open something, the one in use first. A process that lives long has read the configuration long
+	ago: where no key of its own does, it looks again."""
+	yield frappes.get_encryption_key()
+	for read in (lambda: frappe.local.conf, frappe.get_site_config):
+		configuration = read()
+		yield from filter(None, map(configuration.get, ("encryption_key", NEXT, PREVIOUS)))
 
 
 @lru_cache(maxsize=16)
-def _cipher(site_key: str) -> Fernet:
+def cipher(site_key: str) -> Fernet:
 	derived = HKDF(SHA256(), 32, salt=None, info=b"connected_app").derive(site_key.encode())
 	return Fernet(base64.urlsafe_b64encode(derived))
+
+
+@lru_cache(maxsize=16)
+def frappes_cipher(site_key: str) -> Fernet:
+	return Fernet(site_key.encode())
 
 
 def take_over() -> None:

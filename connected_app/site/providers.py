@@ -60,6 +60,7 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 		"scope_separator": SEPARATORS.get(template["separator"], "Space"),
 		"scope_on_refresh": template["scope_on_refresh"].title(),
 		"leeway": template["leeway"],
+		"requests_per_minute": template["requests_per_minute"],
 		"refresh_idle_after": min(max(idle // IDLE_SHARE, 1), USUAL_IDLE) if idle else USUAL_IDLE,
 		"scopes": [{"scope": scope} for scope in template.scopes(given)],
 		"query_parameters": [

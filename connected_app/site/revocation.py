@@ -27,6 +27,7 @@ from connected_app.site.database import own_connection, own_transaction, writing
 from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.pace import Pace, is_left_alone, leave_alone
 from connected_app.site.rows import TOKENS, aware, naive, unreadable
 
 # By revocation endpoint and client: the failures of one go, in which nobody is asked again.
@@ -42,6 +43,8 @@ LONGEST_PAUSE = timedelta(hours=12)
 GIVEN_UP_AFTER = timedelta(days=7)
 # Of one run of the scheduled job, in seconds; what is left over is first in the next.
 RUN = 200
+# After so many failures in a row the provider is left alone until the next run.
+PATIENCE = 3
 
 
 def disconnect(key: ConnectionKey) -> bool:
@@ -56,7 +59,7 @@ def disconnect(key: ConnectionKey) -> bool:
 			# More than once where renaming left several rows.
 			grant = locked.grant
 			waiting = locked.delete(partial(_put, key, grant, client, FIRST_PAUSE))
-		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)))
+		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)[0]))
 
 
 def revoke_after_commit(rows: Sequence[Any]) -> None:
@@ -99,37 +102,64 @@ def start_job() -> None:
 
 
 def retry() -> None:
-	"""Scheduled: remove connections that were ended, and attempt again to revoke what is due. A provider that is down is
-	asked once in a run."""
+	"""Scheduled: remove connections that were ended, and attempt again to revoke what is due: of each app in turn, several
+	at once as long as the provider keeps up. A provider that is down is asked once in a run."""
 	began, failures = time.monotonic(), Failures()
 	ending.run(RUN)
 	since = naive(utc_now())
+	paces: dict[str, Pace] = {}
 	tried: set[str] = set()
 	while True:
 		# Else this transaction goes on seeing what has been done since by others.
 		frappe.db.commit()  # nosemgrep (a job's own, with no more than the log of errors)
-		due = find_due(since)
-		if tried.issuperset(due):
-			return
-		for name in due:
-			if time.monotonic() - began > RUN:
-				return
-			tried.add(name)
-			try:
-				_retry(name, failures)
-			except Exception as error:
-				# One that cannot be attempted keeps none of the others waiting.
-				title = "Connected App: revocation failed"
-				frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
-		if failures:
-			# The rest may well be of the same provider.
-			return
+		found = 0
+		for app in _apps_due(since):
+			if app not in paces:
+				if is_left_alone(f"revoke_{app}"):
+					continue
+				paces[app] = Pace.of_app(app, PATIENCE, RUN - (time.monotonic() - began))
+			pace = paces[app]
+			due = [] if pace.is_over else [name for name in find_due(since, app) if name not in tried]
+			found += len(due)
+			tried.update(due)
+			known = set(failures)
+			pace.run(due, partial(_retried, failures, pace))
+			if new := set(failures) - known:
+				# The rest may well be of the same provider.
+				pace.ends = 0
+				pace.not_before = time.monotonic() + max(failures[whose].retry_after or 0 for whose in new)
+		if not found:
+			break
+	for app, pace in paces.items():
+		leave_alone(f"revoke_{app}", pace.wait)
 
 
-def find_due(since: datetime) -> list[str]:
-	"""The names of those that were due at `since`, the first of them; `frappe.get_all` would read the whole index."""
+def _retried(failures: Failures, pace: Pace, name: str) -> OAuthError | None:
+	"""Returns what the provider said if it wants to be asked more slowly."""
+	try:
+		return _retry(name, failures, pace.ends - time.monotonic())
+	except Exception as error:
+		# One that cannot be attempted keeps none of the others waiting.
+		title = "Connected App: revocation failed"
+		with writing():
+			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
+		return None
+	finally:
+		frappe.clear_messages()
+
+
+def _apps_due(since: datetime) -> list[str]:
 	waiting = frappe.qb.DocType(DOCTYPE)
-	query = frappe.qb.from_(waiting).select(waiting.name).where(waiting.retry_at <= since)
+	query = frappe.qb.from_(waiting).select(waiting.connected_app).distinct().where(waiting.retry_at <= since)
+	return sorted(query.run(pluck=True))
+
+
+def find_due(since: datetime, connected_app: str) -> list[str]:
+	"""The names of those of an app that were due at `since`, the first of them; `frappe.get_all` would read the whole
+	index."""
+	waiting = frappe.qb.DocType(DOCTYPE)
+	query = frappe.qb.from_(waiting).select(waiting.name)
+	query = query.where((waiting.connected_app == connected_app) & (waiting.retry_at <= since))
 	found: list[str] = query.orderby(waiting.retry_at).limit(BATCH).run(pluck=True)
 	return found
 
@@ -168,23 +198,24 @@ def _put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timed
 	return str(doc.name)
 
 
-def _retry(name: str, failures: Failures) -> None:
+def _retry(name: str, failures: Failures, left: float) -> OAuthError | None:
 	with own_transaction(name, LOCK_WAIT):
 		with writing():
 			row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
 			if not row or aware(row.retry_at) > utc_now():
-				return
+				return None
 			grant, client = _stored(DOCTYPE, name), _kept(name)
-			if not grant or not client:
-				return _postpone(name, unreadable())
-			if failure := failures.get(_whose(client)):
-				return _postpone(name, failure)
+			failure = failures.get(_whose(client)) if client else unreadable()
+			if not grant or not client or failure:
+				_postpone(name, failure or unreadable())
+				return None
 			# Before the attempt: should this process die in it, another follows.
 			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
 			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
 			frappe.db.set_value(DOCTYPE, name, values)
 		client = _present(client, row.connected_app)
-	_attempt(name, grant, client, failures)
+	_confirmed, failure = _attempt(name, grant, client, failures, left)
+	return None if _whose(client) in failures else failure
 
 
 def _kept(name: str) -> Settings | None:
@@ -227,23 +258,31 @@ def _secret(doctype: str, name: str, field: str) -> Secret | None:
 		return None
 
 
-def _attempt(name: str, grant: Grant, client: Settings, failures: Failures) -> bool:
-	"""One attempt, unless one has failed in this go. Returns whether the provider confirmed.
+def _attempt(
+	name: str, grant: Grant, client: Settings, failures: Failures, left: float = 0
+) -> tuple[bool, OAuthError | None]:
+	"""One attempt, unless one has failed in this go.
 
 	:param failures: a new one is added; another attempt follows
+	:param left: seconds of this go: a provider that wants to be asked again within these has not failed, but is to be
+		asked more slowly
+	:returns: whether the provider confirmed, and why it has not revoked it
 	"""
 	confirmed, whose = False, _whose(client)
-	if whose not in failures:
+	failure = failures.get(whose)
+	if not failure:
 		try:
 			confirmed = revocation.revoke(*client, grant, http())
 		except OAuthError as error:
-			failures[whose] = error
+			failure = error
+			if not error.retry_after or error.retry_after > left:
+				failures[whose] = error
 	with own_transaction(name, LOCK_WAIT), writing():
-		if failure := failures.get(whose):
+		if failure:
 			_postpone(name, failure)
 		else:
 			_drop(name)
-	return confirmed
+	return confirmed, failure
 
 
 def _postpone(name: str, error: OAuthError) -> None:

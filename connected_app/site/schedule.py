@@ -7,13 +7,11 @@ the provider keeps up. A job ends soon, and another goes on after the jobs of ot
 from __future__ import annotations
 
 import threading
-import time
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import frappe
-from frappe.utils import cint
 from frappe.utils.background_jobs import is_job_enqueued
 
 from connected_app.oauth import catalogue
@@ -24,7 +22,7 @@ from connected_app.site import recent, sessions, settings
 from connected_app.site.database import writing
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.pace import Pace
+from connected_app.site.pace import Pace, is_left_alone, leave_alone
 from connected_app.site.rows import WORKING, find, naive
 from connected_app.site.settings import AppSettings
 
@@ -34,8 +32,6 @@ BATCH = 500
 RUN = 60
 # After so many passing failures in a row the provider is left alone until the next run.
 PATIENCE = 3
-# Where the Connected App says nothing.
-AT_ONCE = 4
 # Two names of jobs of an app, so that one can have the other follow it.
 JOBS = ("connected_app_refresh_{}", "connected_app_refresh_next_{}")
 
@@ -44,7 +40,7 @@ def run() -> None:
 	"""Scheduled: a job for each Connected App that has something due."""
 	for app in _apps():
 		names = [name.format(app.name) for name in JOBS]
-		if _is_left_alone(app.name) or any(map(is_job_enqueued, names)):
+		if is_left_alone(app.name) or any(map(is_job_enqueued, names)):
 			continue
 		if _due(app, 1):
 			_enqueue(app.name, names[0])
@@ -80,8 +76,7 @@ def refresh(connected_app: str, follows: int = 0) -> None:
 	:param follows: which of `JOBS` this one is
 	"""
 	app = settings.read(connected_app)
-	at_once = cint(frappe.db.get_value("Connected App", connected_app, "refresh_at_once")) or AT_ONCE
-	pace = Pace(at_once, PATIENCE, RUN)
+	pace = Pace.of_app(connected_app, PATIENCE, RUN)
 	work = partial(_refresh, app, Latest())
 	tried: set[str] = set()
 	while not pace.is_over:
@@ -95,17 +90,8 @@ def refresh(connected_app: str, follows: int = 0) -> None:
 	if pace.failures < PATIENCE and pace.not_before < pace.ends:
 		other = 1 - follows
 		_enqueue(connected_app, JOBS[other].format(connected_app), follows=other)
-	elif (seconds := pace.not_before - time.monotonic()) > 0:
-		frappe.cache().set_value(_left_alone(connected_app), 1, expires_in_sec=int(seconds) + 1)
-
-
-def _left_alone(connected_app: str) -> str:
-	return f"connected_app_left_alone_{connected_app}"
-
-
-def _is_left_alone(connected_app: str) -> bool:
-	"""Whether the provider has said that it wants to be asked later."""
-	return bool(frappe.cache().get_value(_left_alone(connected_app), expires=True))
+	else:
+		leave_alone(connected_app, pace.wait)
 
 
 class Latest:
@@ -172,6 +158,18 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 def _due(app: Any, limit: int) -> list[Any]:
 	"""Each query reads one range of an index of Token Cache, that of what is due."""
 	now = utc_now()
+	found: dict[str, Any] = {}
+	for status in WORKING:
+		for field, earliest, latest in _ranges(app, now):
+			if len(found) < limit:
+				for row in _range(app, status, field, earliest, latest, limit):
+					if field == "idle_since" or not _is_early(row, now):
+						found.setdefault(row.name, row)
+	return list(found.values())[:limit]
+
+
+def _ranges(app: Any, now: datetime) -> list[tuple[str, datetime | None, datetime]]:
+	"""What is due: columns of Token Cache, each with the earliest and latest time that count."""
 	ranges: list[tuple[str, datetime | None, datetime]] = []
 	if app.refresh_ahead:
 		# What has expired long ago is not about to expire: nobody uses it, and it is renewed when it is used.
@@ -179,14 +177,24 @@ def _due(app: Any, limit: int) -> list[Any]:
 		ranges.append(("expires_at", now - ahead, now + ahead))
 	if app.refresh_idle_after:
 		ranges.append(("idle_since", None, now - timedelta(days=app.refresh_idle_after)))
-	found: dict[str, Any] = {}
-	for status in WORKING:
-		for field, earliest, latest in ranges:
-			if len(found) < limit:
-				for row in _range(app, status, field, earliest, latest, limit):
-					if field == "idle_since" or not _is_early(row, now):
-						found.setdefault(row.name, row)
-	return list(found.values())[:limit]
+	return ranges
+
+
+def overdue() -> dict[str, timedelta]:
+	"""By Connected App: for how long the grant has been due that has waited longest, of those that work."""
+	now = utc_now()
+	found: dict[str, timedelta] = {}
+	for app in _apps():
+		for field, earliest, latest in _ranges(app, now):
+			for row in _range(app, WORKING[0], field, earliest, latest, 1):
+				late = naive(latest) - row[field]
+				if field == "expires_at":
+					# Not before a quarter of its life is left: see `_is_early`.
+					share = timedelta(seconds=row.expires_in or 0) / LEEWAY_SHARE
+					late = min(late, naive(now + share) - row.expires_at) if share else late
+				if late > found.get(app.name, timedelta(0)):
+					found[app.name] = late
+	return found
 
 
 def _is_early(row: Any, now: datetime) -> bool:

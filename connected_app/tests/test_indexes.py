@@ -11,7 +11,7 @@ from typing import Any
 import frappe
 
 from connected_app.oauth.clock import utc_now
-from connected_app.site import connections, ending, passwords, revocation, schedule
+from connected_app.site import connections, ending, health, passwords, revocation, schedule
 from connected_app.site.database import lock_free
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import naive, name_of
@@ -125,9 +125,12 @@ class TestIndexes(unittest.TestCase):
 			"due": lambda: schedule.due(100, app),
 			"list by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),
 			"list by app": lambda: frappe.get_list("Token Cache", {"connected_app": app}, limit=20),
-			"to be revoked": lambda: revocation.find_due(datetime(2020, 1, 2)),
+			"to be revoked": lambda: revocation.find_due(datetime(2020, 1, 2), app),
 			"to be revoked, of an app": lambda: frappe.db.count(ending.QUEUE, {"connected_app": app}),
 			"the row that counts": lambda: name_of(ConnectionKey.of_user(app, user)),
+			"how many of each state": health.connections,
+			"why they fail": health.failures,
+			"overdue": schedule.overdue,
 			"a chunk": lambda: ending.read(
 				lock_free(
 					"Token Cache",

@@ -9,10 +9,12 @@ from typing import Any
 from unittest.mock import patch
 
 import frappe
+from redis.exceptions import ConnectionError as RedisDown
 
 from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryFailure
 from connected_app.site import database
-from connected_app.site.pace import Pace
+from connected_app.site.pace import Limit, Pace
+from connected_app.tests.site import make_app
 
 
 def failing(retry_after: float | None = None) -> TemporaryFailure:
@@ -79,6 +81,39 @@ class TestPace(unittest.TestCase):
 		self.assertEqual(self.run_all(pace, [failing(3600), None]), [0])
 		self.assertTrue(pace.is_over)
 		self.assertLess(time.monotonic() - began, 30)
+
+	def test_requests_per_minute(self) -> None:
+		"""Spread over the minute; not all at its beginning."""
+		name = frappe.generate_hash(length=8)
+		pace, began = Pace(4, 3, 60, Limit(name, 1200)), time.monotonic()
+		self.assertEqual(self.run_all(pace, [None] * 4), [0, 1, 2, 3])
+		self.assertGreaterEqual(time.monotonic() - began, 0.15)
+
+	def test_requests_of_several_jobs(self) -> None:
+		"""They count together, each minute from the beginning; without Redis each keeps to it by itself."""
+		name = frappe.generate_hash(length=8)
+
+		def take(minute: int, second: int) -> float:
+			with patch.object(time, "time", return_value=minute * 60.0 + second):
+				# Another job each time.
+				return Limit(name, 2).take()
+
+		self.assertEqual([take(10**6, 50), take(10**6, 50), take(10**6, 50)], [0, 0, 10])
+		self.assertEqual(take(10**6 + 1, 0), 0)
+		self.assertEqual([Limit(name, 0).take() for _ in range(3)], [0, 0, 0])
+		with patch.object(frappe.cache, "execute_command", side_effect=RedisDown):
+			limit = Limit(name, 2)
+			self.assertEqual(limit.take(), 0)
+			self.assertAlmostEqual(limit.take(), 30, delta=1)
+
+	def test_as_the_app_says(self) -> None:
+		app = make_app(refresh_at_once=7, requests_per_minute=30)
+		pace = Pace.of_app(app.name, 3, 60)
+		self.assertEqual((pace.at_once, pace.limit.per_minute), (7, 30))
+		frappe.delete_doc("Connected App", app.name)
+		frappe.db.commit()
+		pace = Pace.of_app(app.name, 3, 60)
+		self.assertEqual((pace.at_once, pace.limit.per_minute), (4, 0))
 
 	def test_time_is_up(self) -> None:
 		self.assertEqual(self.run_all(Pace(4, 3, 0), [None] * 3), [])

@@ -39,6 +39,8 @@ TABLE = (
 	("test_connection", "POST", {}, 403, 200, 200, 200),
 	("my_connections", "GET", {}, 403, 200, 200, 200),
 	("connections", "GET", {}, 403, 403, 403, 200),
+	("health", "GET", {}, 403, 403, 403, 200),
+	("metrics", "GET", {}, 404, 404, 404, 404),
 	("provider_templates", "GET", {}, 403, 403, 403, 200),
 	("provider_gallery", "GET", {}, 403, 403, 403, 200),
 	("provider_settings", "POST", {"provider": "google"}, 403, 403, 403, 200),
@@ -49,7 +51,14 @@ TABLE = (
 	("email_account_offer", "GET", {}, 403, 403, 403, 417),
 	("set_up_email", "POST", {}, 403, 403, 403, 417),
 )
-OF_NO_APP = ("my_connections", "provider_gallery", "provider_templates", "provider_settings")
+OF_NO_APP = (
+	"my_connections",
+	"provider_gallery",
+	"provider_templates",
+	"provider_settings",
+	"health",
+	"metrics",
+)
 POST_ONLY = (
 	"authorize",
 	"disconnect",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
 
+from connected_app.oauth import Grant, Secret
 from connected_app.oauth.clock import utc_now
-from connected_app.site import install, revocation
+from connected_app.site import install, revocation, settings
+from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
@@ -184,6 +190,103 @@ class TestRevoking(Connected):
 		self.retry()
 		for kept in pending():
 			self.assertGreater(kept.retry_at, naive(utc_now() + timedelta(hours=23)))
+
+	def wait(self, number: int) -> None:
+		"""So many more connections of the app wait to be revoked, and are due."""
+		client = settings.for_revoking(self.app.name)
+		for n in range(number):
+			user = f"waiting{n}@site.example"
+			grant = Grant(access_token=Secret(f"a{n}"), refresh_token=Secret(f"r{n}"))
+			revocation._put(ConnectionKey.of_user(self.app.name, user), grant, client, timedelta(0))
+		frappe.db.commit()
+		self.due()
+
+	def test_several_at_once(self) -> None:
+		"""Each is revoked once, several at the same time, as the app says."""
+		peak, running, lock = 0, 0, threading.Lock()
+
+		def answer(_request: Any) -> Any:
+			nonlocal peak, running
+			with lock:
+				running += 1
+				peak = max(peak, running)
+			time.sleep(0.02)
+			with lock:
+				running -= 1
+			return self.scripts.Answer(b"")
+
+		self.change(revocation_uri=self.server.script("/revoke", answer), refresh_at_once=3)
+		self.wait(12)
+		self.retry()
+		self.assertEqual(pending(connected_app=self.app.name), [])
+		sent = sorted(request.form["token"] for request in self.server.requests)
+		self.assertEqual(sent, sorted(f"{kind}{n}" for kind in "ar" for n in range(12)))
+		self.assertEqual(peak, 1 if frappe.db.db_type == "sqlite" else 3)
+
+	def test_slowed_down(self) -> None:
+		"""A provider that wants to be asked again in a moment is waited for, and asked for the others in the same run."""
+		slow = self.scripts.Answer(b"", 429, {"Retry-After": "1"})
+		self.change(revocation_uri=self.server.script("/revoke", slow, slow, self.scripts.Answer(b"")))
+		self.wait(5)
+		began = time.monotonic()
+		self.retry()
+		self.assertGreaterEqual(time.monotonic() - began, 1)
+		(left,) = pending(connected_app=self.app.name)
+		self.assertEqual((left.attempts, left.error_code), (1, "rate_limited"))
+
+	def test_left_alone(self) -> None:
+		"""One that wants to be asked much later is not asked for those that wait behind the first ones, either."""
+		self.change(revocation_uri=self.down(Retry_After="3600"))
+		self.wait(3)
+		with patch.object(revocation, "BATCH", 1):
+			self.retry()
+			asked = len(self.server.requests)
+			self.retry()
+		self.assertEqual(len(self.server.requests), asked)
+		self.assertEqual(sorted(kept.attempts for kept in pending()), [0, 0, 1])
+
+	def test_each_app_in_turn(self) -> None:
+		"""One with many keeps no other waiting until all of its own are done."""
+		order: list[str] = []
+
+		def answer(request: Any) -> Any:
+			order.append(request.path)
+			return self.scripts.Answer(b"")
+
+		first = self.app
+		self.change(revocation_uri=self.server.script("/first", answer))
+		self.wait(4)
+		self.app = make_app(self.authlib.issuer, revocation_uri=self.server.script("/second", answer))
+		self.wait(2)
+		with patch.object(revocation, "BATCH", 2):
+			self.retry()
+		self.assertEqual((pending(connected_app=first.name), pending(connected_app=self.app.name)), ([], []))
+		last = max(n for n, path in enumerate(order) if path == "/first")
+		self.assertLess(order.index("/second"), last)
+
+	def test_killed(self) -> None:
+		"""In the middle of a run: what was revoked is done, and the next run does the rest."""
+		answers = [self.scripts.Answer(b"")] * 4
+		self.change(revocation_uri=self.server.script("/revoke", *answers), refresh_at_once=1)
+		self.wait(6)
+		attempt, attempts = revocation._attempt, 0
+
+		def killed(*args: Any) -> Any:
+			nonlocal attempts
+			attempts += 1
+			if attempts == 3:
+				raise SystemExit
+			return attempt(*args)
+
+		with patch.object(revocation, "_attempt", killed), suppress(SystemExit):
+			self.retry()
+		left = pending(connected_app=self.app.name)
+		self.assertLessEqual(len(left), 4)
+		self.due()
+		self.retry()
+		self.assertEqual(pending(connected_app=self.app.name), [])
+		sent = [request.form["token"] for request in self.server.requests]
+		self.assertEqual(sorted(sent), sorted(f"{kind}{n}" for kind in "ar" for n in range(6)))
 
 	def test_those_that_are_not_asked_are_given_up_in_time(self) -> None:
 		"""One after the other would take months where many wait."""

@@ -151,6 +151,16 @@ export async function gallery(page) {
 	check("a card leads to a new Connected App with that provider", provider === "quickbooks", provider);
 }
 
+// How all connections are doing. The site has no scheduler.
+export async function operations(page) {
+	await page.goto(`${base}/app/connections-operations`);
+	await page.locator(".health-facts").waitFor({ timeout: 30000 });
+	const words = ["Somebody has to act", "The scheduler of this site is off", "Acme Mail", "Disabled", "Failed refreshes", "In the background"];
+	await looks(page, "operations", { selectors: [".connections-operations"], words, pictures: { "light wide": "operations" } });
+	const href = await page.locator(".health-table th a", { hasText: "Acme Mail" }).getAttribute("href");
+	check("each app leads to its form", href.includes("/connected-app/"), href);
+}
+
 export async function setUpEmail(page, provider) {
 	const scopes = ["openid", "email", "https://mail.google.com/"].map((scope) => ({ scope }));
 	const name = await makeApp(page, provider, { provider_name: "Acme Post", provider: "google-mail", scopes });

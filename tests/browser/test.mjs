@@ -9,7 +9,7 @@ import { check, counts, errors, screenshots, startProvider, stopProviders } from
 import { languages } from "./languages.mjs";
 import { pickProvider } from "./provider.mjs";
 import { setUp } from "./setup.mjs";
-import { deskStates, disabling, gallery, makeStates, myConnections, onePage, setUpEmail, workspace } from "./states.mjs";
+import { deskStates, disabling, gallery, makeStates, myConnections, onePage, operations, setUpEmail, workspace } from "./states.mjs";
 import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
 
 // Debian's, or whatever is installed: nothing is downloaded.
@@ -38,6 +38,7 @@ try {
 	const { names, brokenBefore } = await makeStates(page, provider);
 	await workspace(page, brokenBefore);
 	await gallery(page);
+	await operations(page);
 	await setUpEmail(page, provider);
 	await deskStates(page, names);
 	await myConnections(page);

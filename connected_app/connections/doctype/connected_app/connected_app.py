@@ -94,6 +94,7 @@ class ConnectedApp(SecretKeeper):
 		refresh_at_once: DF.Int
 		refresh_idle_after: DF.Int
 		refresh_in_background: DF.Check
+		requests_per_minute: DF.Int
 		resources: DF.SmallText | None
 		revocation_uri: DF.Data | None
 		role_for_scripts: DF.Link | None
@@ -129,7 +130,10 @@ class ConnectedApp(SecretKeeper):
 				)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)
-		for field in ("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"):
+		for field in (
+			*("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"),
+			"requests_per_minute",
+		):
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
 
