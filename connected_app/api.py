@@ -351,19 +351,29 @@ def make_key(connected_app: str, algorithm: str = "ES256") -> None:
 
 
 @frappe.whitelist(methods=["POST"])
-def bring_key(connected_app: str, private_key: str = "", algorithm: str = "", key_id: str = "") -> None:
+def bring_key(
+	connected_app: str,
+	private_key: str = "",
+	algorithm: str = "",
+	key_id: str = "",
+	passphrase: str = "",
+	is_file: bool = False,
+) -> None:
 	"""Take a key that the admin has as the new signing key.
 
-	:param private_key: in PEM, without a passphrase; its certificate may stand beside it
+	:param private_key: in PEM, with its certificate if there is one
 	:param algorithm: by which it signs; by default what fits it
 	:param key_id: what the provider calls it; by default its thumbprint
 	"""
 	access.check_is_admin()
 	# Of what was sent, nothing stays for a traceback or a log to show.
-	private_key = Secret(private_key)
-	frappe.form_dict.pop("private_key", None)
+	private_key, passphrase = Secret(private_key), Secret(passphrase)
+	for name in ("private_key", "passphrase"):
+		frappe.form_dict.pop(name, None)
 	with raises_frappe_errors():
-		signing_keys.bring(_app(connected_app).name, private_key, algorithm, key_id)
+		signing_keys.bring(
+			_app(connected_app).name, private_key, algorithm, key_id, passphrase, is_file=bool(cint(is_file))
+		)
 
 
 @frappe.whitelist(methods=["POST"])
@@ -379,6 +389,8 @@ def keys() -> Response:
 	"""The public keys of a Connected App (RFC 7517 5), for its provider. The path ends with what they are found by."""
 	found = signing_keys.key_set(frappe.request.path.partition(signing_keys.PATH)[2])
 	if found is None:
+	:param passphrase: with which the key is encrypted; it is not stored
+	:param is_file: `private_key` is a file in base64: PKCS #12, or PEM
 		return Response('{"error": "not found"}', 404, mimetype="application/json")
 	headers = {"Cache-Control": f"public, max-age={signing_keys.CACHED}"}
 	return Response(json.dumps(found), headers=headers, mimetype="application/jwk-set+json")

@@ -82,7 +82,7 @@ def test_lacking(name: str, value: Any, field: str, op: OpenIDProvider, http: Ht
 	settings = (
 		changed(offering(op.config), issuer="") if name == "issuer" else offering(op.config, **{name: value})
 	)
-	assert [each for each, _what in fapi.lacking(settings.provider)] == [field]
+	assert [each for each, _what in fapi.lacking(*settings)] == [field]
 	held = fapi.held(*settings)
 	found = list(checks.profile(Subject(settings.provider, held.client, http)))
 	assert [(each.level, each.field) for each in found] == [("error", field)]
