@@ -75,8 +75,21 @@ def test_fields_and_labels() -> None:
 			checks.response_mode,
 			{},
 			{"authorization_parameters": {"response_mode": "form_post"}},
+			"",
+		),
+		(
+			checks.response_mode,
+			{"response_modes_supported": ["query", "fragment"]},
+			{"authorization_parameters": {"response_mode": "form_post"}},
 			"error query_parameters",
 		),
+		(
+			checks.response_mode,
+			{"response_modes_supported": ["form_post"]},
+			{"authorization_parameters": {"response_mode": "form_post"}},
+			"",
+		),
+		(checks.response_mode, {"response_modes_supported": ["fragment"]}, {}, "error authorization_uri"),
 		(
 			checks.response_mode,
 			{},
@@ -91,7 +104,7 @@ def test_fields_and_labels() -> None:
 		),
 		(checks.response_mode, {}, {"authorization_parameters": {"response_mode": "query"}}, ""),
 		(checks.response_mode, {}, {}, ""),
-		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error authorization_uri"),
+		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error query_parameters"),
 		(checks.response_mode, {"response_modes_supported": ["fragment", "query"]}, {}, ""),
 		(checks.offline_consent, {"prompt_values_supported": ["none", "consent"]}, {}, ""),
 		(

@@ -21,7 +21,7 @@ from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode
 from .net import check_web_address
 from .provider import Provider, Quirks, missing
-from .redact import Secret, constant_time_equal, printable, redact
+from .redact import Secret, as_secrets, constant_time_equal, printable, redact
 
 if TYPE_CHECKING:
 	from .clock import Clock
@@ -38,6 +38,7 @@ class Attempt:
 	:param state: 256 bits, once (RFC 6749 10.12)
 	:param expires_at: UTC instant after which the callback is refused
 	:param dpop_key: the key that the tokens will be bound to
+	:param posted: the parameters of a callback that came by POST (OAuth 2.0 Form Post Response Mode)
 	:param context: what the caller binds the attempt to: user, browser session, where to land
 	"""
 
@@ -47,6 +48,7 @@ class Attempt:
 	redirect_uri: str
 	expires_at: datetime
 	dpop_key: Secret | None = None
+	posted: Mapping[str, Any] | None = None
 	context: Mapping[str, str] = field(default_factory=dict)
 
 	def to_json(self) -> str:
@@ -60,6 +62,7 @@ class Attempt:
 		values = json.loads(text)
 		for name in ("state", "code_verifier", "nonce", "dpop_key"):
 			values[name] = Secret(values[name]) if values.get(name) is not None else None
+		values["posted"] = as_secrets(values.get("posted"))
 		values["expires_at"] = datetime.fromisoformat(values["expires_at"])
 		return cls(**values)
 

@@ -253,7 +253,10 @@ def response_mode(subject: Subject) -> Iterator[Finding]:
 	"""The answer comes in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1), or is posted to it (OAuth
 	2.0 Form Post Response Mode): a fragment never reaches this site."""
 	chosen = subject.client.authorization_parameters.get("response_mode", "query")
-	if chosen != "query":
+	supported = subject.supported("response_modes_supported")
+	if chosen not in ("query", "form_post") or (
+		chosen == "form_post" and supported and chosen not in supported
+	):
 		yield Finding(
 			"error",
 			"response_mode",
@@ -263,7 +266,15 @@ def response_mode(subject: Subject) -> Iterator[Finding]:
 			),
 			Sentence("Remove the row response_mode from Query Parameters."),
 		)
-	if (supported := subject.supported("response_modes_supported")) and "query" not in supported:
+	elif "query" not in supported and "form_post" in supported and chosen == "query":
+		yield Finding(
+			"error",
+			"response_mode",
+			"query_parameters",
+			Sentence("The provider does not answer in the query of the Redirect URI."),
+			Sentence("Add response_mode = form_post to Query Parameters."),
+		)
+	elif chosen == "query" and supported and chosen not in supported:
 		yield Finding(
 			"error",
 			"response_mode",
@@ -376,6 +387,8 @@ def signing_key(subject: Subject) -> Iterator[Finding]:
 			mtls.certificate_of(subject.client)
 	except ConfigurationError as error:
 		yield Finding("error", "signing_key", "keys_html", error.message, error.action)
+		if error.code == "certificate_expired":
+			return
 	if key.certificate and (key.expires_at() - utc_now()).days < SOON:
 		yield Finding(
 			"warning",
@@ -387,8 +400,6 @@ def signing_key(subject: Subject) -> Iterator[Finding]:
 
 
 def scopes(subject: Subject) -> Iterator[Finding]:
-		if error.code == "certificate_expired":
-			return
 	supported = subject.supported("scopes_supported")
 	unknown = [scope for scope in subject.client.scopes if supported and scope not in supported]
 	if unknown:

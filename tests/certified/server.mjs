@@ -1,6 +1,6 @@
 // A certified OpenID provider on the loopback address, for the tests. Development logins: any name, any password.
 //
-// PORT (0 or absent: any free port), CLIENT_ID, CLIENT_SECRET (empty: a public client), REDIRECT_URI,
+// PORT (0 or absent: any free port), HOST (the issuer's name for this machine; 127.0.0.1 by default), CLIENT_ID, CLIENT_SECRET (empty: a public client), REDIRECT_URI,
 // CLIENT_AUTHENTICATION (client_secret_basic by default with a secret), EXPIRES_IN (seconds), CLIENT (JSON: more of the
 // client's metadata, such as its key set), FEATURES (JSON: more features), TLS (JSON: `pem`, a file with the certificate
 // and key of localhost, `authority`, a file with that of its issuer, which may have issued client certificates, too, and
@@ -116,7 +116,7 @@ function listening(asksForCertificate, port) {
 const server = await listening(Boolean(tls) && !tls.aliases, Number(env.PORT || 0));
 const servers = [server];
 const { port } = server.address();
-const issuer = tls ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
+const issuer = tls ? `https://localhost:${port}` : `http://${env.HOST || "127.0.0.1"}:${port}`;
 if (tls?.aliases) {
 	const alias = await listening(true, 0);
 	servers.push(alias);

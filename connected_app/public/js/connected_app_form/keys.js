@@ -79,7 +79,7 @@
 				{ fieldname: "file_html", fieldtype: "HTML" },
 				{
 					fieldname: "private_key",
-					fieldtype: "Long Text",
+					fieldtype: "Small Text",
 					label: __("Private Key"),
 					description: __("Or as text, in PEM; with its certificate if there is one."),
 				},
@@ -129,7 +129,7 @@
 		const input = element("input", {
 			type: "file",
 			accept: ".pem,.key,.crt,.p12,.pfx",
-			class: "form-control",
+			style: "display: block; width: 100%",
 			"aria-describedby": "connected-app-key-file",
 		});
 		return element(
