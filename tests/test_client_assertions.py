@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -23,6 +24,7 @@ from connected_app.oauth.provider import Quirks
 
 from .helpers import CLIENT_SECRET, NOW, changed, settings_of
 from .hostile import Hostile, Request, as_json
+from .test_net import certificate
 
 ISSUER = "https://op.example"
 FORM = {"grant_type": "refresh_token", "refresh_token": "r"}
@@ -154,6 +156,7 @@ def test_signed_client_secret() -> None:
 	assert jwt.get_unverified_header(form["client_secret"])["kid"] == "ABC123DEFG"
 
 
+BY_CERTIFICATE = list(client_auth.BY_CERTIFICATE)
 ALL = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
 
 
@@ -174,9 +177,18 @@ ALL = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "privat
 		("with:colon", False, None, "client_secret_basic"),
 		("plain", False, ["tls_client_auth"], "client_secret_post"),
 		("", False, ALL, "none"),
+		# By the certificate of the key, in the one of the two ways that it is good for.
+		("plain", True, ["client_secret_basic", *BY_CERTIFICATE], "self_signed_tls_client_auth"),
+		("plain", "issued", ["client_secret_basic", *BY_CERTIFICATE], "tls_client_auth"),
+		("plain", "issued", ["client_secret_basic", "self_signed_tls_client_auth"], "client_secret_basic"),
+		("plain", True, ["client_secret_basic", "tls_client_auth"], "client_secret_basic"),
+		("plain", "bare", ["client_secret_basic", *BY_CERTIFICATE], "client_secret_basic"),
+		("", "bare", BY_CERTIFICATE, "private_key_jwt"),
+		("plain", True, [*ALL, *BY_CERTIFICATE], "private_key_jwt"),
+		("plain", "issued", [*ALL, *BY_CERTIFICATE], "private_key_jwt"),
 	],
 )
-def test_automatic(secret: str, has_key: bool, offered: Any, expected: str) -> None:
+def test_automatic(secret: str, has_key: Any, offered: Any, expected: str, tmp_path: Path) -> None:
 	"""The metadata, strongest first; Post where Basic would send the secret in another form and both are allowed."""
 	metadata: dict[str, Any] = {} if offered == "nothing" else {"token_endpoint": "https://op.example/token"}
 	if isinstance(offered, list):
@@ -184,10 +196,17 @@ def test_automatic(secret: str, has_key: bool, offered: Any, expected: str) -> N
 	settings = settings_of(
 		client_id="c",
 		client_secret=Secret(secret) if secret else None,
-		signing_key=MADE["ES256"] if has_key else None,
+		signing_key=a_key(has_key, tmp_path) if has_key else None,
 		metadata=metadata,
 	)
 	assert client_auth.method(*settings) == expected
+
+
+def a_key(kind: Any, folder: Path) -> SigningKey:
+	if kind == "issued":
+		pem, _made = certificate(folder, "c.example", issuer=certificate(folder, "authority.example")[1])
+		return keys.read(pem.read_text(), NOW_OF_MADE)
+	return keys.read(str(MADE["ES256"].pem), NOW) if kind == "bare" else MADE["ES256"]
 
 
 @pytest.mark.parametrize("authentication", client_auth.BY_KEY)
