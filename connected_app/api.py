@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 
 import frappe
 from frappe import _
-from frappe.utils import get_absolute_url
+from frappe.auth import CookieManager
+from frappe.utils import cint, get_absolute_url
 from werkzeug.wrappers import Response
 
 from connected_app.oauth import catalogue, scopes
@@ -89,14 +90,34 @@ def begin() -> None:
 	frappe.local.response["location"] = location
 
 
-@frappe.whitelist(methods=["GET"], allow_guest=True)
-def callback() -> None:
+@frappe.whitelist(methods=["GET", "POST"], allow_guest=True)
+def callback() -> Response | None:
 	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The path ends with the Connected App as it was
 	called when its redirect URI was made.
+
+	By POST where the response mode is form_post: the browser then comes back by GET, with its session.
 
 	Takes no arguments: a code among them would end up in tracebacks.
 	"""
 	name = frappe.request.path.partition(flow.CALLBACK)[2]
+	if frappe.request.method == "POST":
+		return _posted(name)
+	_called_back(name)
+	return None
+
+
+def _posted(name: str) -> Response:
+	parameters = as_secrets(frappe.request.form.to_dict(flat=False))
+	# What was sent is for nobody else to see; and without a session, Frappe's cookies would log the browser out.
+	frappe.form_dict.clear()
+	frappe.local.cookie_manager = CookieManager()
+	state = flow.keep_posted(name, parameters)
+	location = quote(frappe.request.path) + (f"?state={quote(state[:200], safe='')}" if state else "")
+	headers = {"Location": location, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+	return Response(status=303, headers=headers)
+
+
+def _called_back(name: str) -> None:
 	again = "/connect?app=" + quote(name, safe="")
 	if frappe.session.user == "Guest":
 		# Nothing of this request goes into a login redirect: it holds a code and a state.
@@ -107,6 +128,7 @@ def callback() -> None:
 		parameters = as_secrets(frappe.request.args.to_dict(flat=False))
 		known = bool(frappe.db.exists("Connected App", name))
 		attempt = flow.claim_attempt(name, parameters)
+		parameters = attempt.posted or parameters
 		name = attempt.context["connected_app"]
 		again = attempt.context["return_address"] or "/connect?app=" + quote(name, safe="")
 		known = bool(frappe.db.exists("Connected App", name))
@@ -356,19 +378,31 @@ def make_key(connected_app: str, algorithm: str = "ES256") -> None:
 
 
 @frappe.whitelist(methods=["POST"])
-def bring_key(connected_app: str, private_key: str = "", algorithm: str = "", key_id: str = "") -> None:
+def bring_key(
+	connected_app: str,
+	private_key: str = "",
+	algorithm: str = "",
+	key_id: str = "",
+	passphrase: str = "",
+	is_file: bool = False,
+) -> None:
 	"""Take a key that the admin has as the new signing key.
 
-	:param private_key: in PEM, without a passphrase; its certificate may stand beside it
+	:param private_key: in PEM, with its certificate if there is one
 	:param algorithm: by which it signs; by default what fits it
 	:param key_id: what the provider calls it; by default its thumbprint
+	:param passphrase: with which the key is encrypted; it is not stored
+	:param is_file: `private_key` is a file in base64: PKCS #12, or PEM
 	"""
 	access.check_is_admin()
 	# Of what was sent, nothing stays for a traceback or a log to show.
-	private_key = Secret(private_key)
-	frappe.form_dict.pop("private_key", None)
+	private_key, passphrase = Secret(private_key), Secret(passphrase)
+	for name in ("private_key", "passphrase"):
+		frappe.form_dict.pop(name, None)
 	with raises_frappe_errors():
-		signing_keys.bring(_app(connected_app).name, private_key, algorithm, key_id)
+		signing_keys.bring(
+			_app(connected_app).name, private_key, algorithm, key_id, passphrase, is_file=bool(cint(is_file))
+		)
 
 
 @frappe.whitelist(methods=["POST"])

@@ -79,4 +79,5 @@ scheduler_events = {
 	"cron": {
 		"*/5 * * * *": ["connected_app.site.revocation.retry", "connected_app.site.schedule.run"],
 	},
+	"daily": ["connected_app.site.keys.care"],
 }

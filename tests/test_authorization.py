@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,6 +153,9 @@ def test_attempt_survives_its_store() -> None:
 	assert isinstance(again.state, Secret) and isinstance(again.code_verifier, Secret)
 	for secret in (attempt.state, attempt.code_verifier, attempt.nonce):
 		assert secret and secret not in repr(again)
+	posted = replace(attempt, posted={"state": [str(attempt.state)], "code": ["code-77d"]})
+	again = Attempt.from_json(posted.to_json())
+	assert again == posted and "code-77d" not in repr(again)
 
 
 def test_expired_attempt(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 import pytest
+import requests
 
 from connected_app.oauth import (
 	Client,
@@ -18,6 +20,7 @@ from connected_app.oauth import (
 	Grant,
 	Http,
 	Provider,
+	ReconnectRequired,
 	Refresher,
 	Secret,
 	Session,
@@ -26,10 +29,12 @@ from connected_app.oauth import (
 	discovery,
 	fapi,
 	keys,
+	revoke,
 )
 
 from . import certified
 from .stores import MemoryStore
+from .test_net import certificate
 
 pytestmark = pytest.mark.skipif(not certified.AVAILABLE, reason="needs Node.js and npm")
 REDIRECT_URI = "http://127.0.0.1/callback"
@@ -142,34 +147,151 @@ def test_resources(http: Http) -> None:
 		assert caught.value.code == "invalid_target"
 
 
+@dataclass(frozen=True)
+class Tls:
+	"""What a provider behind TLS, and a client that it knows by a certificate, are made of.
+
+	:param issued: with a certificate of the authority that the provider trusts
+	"""
+
+	options: dict[str, Any]
+	issued: keys.SigningKey
+	http: Http
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tls:
+	authority, issuer = certificate(tmp_path, "authority.example")
+	monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+	pem, _ = certificate(tmp_path, "localhost", issuer=issuer)
+	client, _ = certificate(tmp_path, "client.example", issuer=issuer)
+	issued = keys.read(client.read_text(), datetime.now(timezone.utc))
+	return Tls({"pem": str(pem), "authority": str(authority)}, issued, Http(allow_http_loopback=True))
+
+
+MTLS = {
+	"mTLS": {
+		"enabled": True,
+		"certificateBoundAccessTokens": True,
+		"selfSignedTlsClientAuth": True,
+		"tlsClientAuth": True,
+	}
+}
+PUSHED = {"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True}}
+
+
+def happy(running: certified.Provider, provider: Provider, weak: Client, http: Http) -> Session:
+	"""Connect under FAPI 2.0, refresh, and ask the API; returns the session. What `weak` is without the profile, the
+	provider refuses."""
+	assert list(fapi.lacking(provider, weak)) == []
+	provider, client = fapi.held(provider, weak)
+	url, attempt = begin(provider, client, http=http)
+	assert set(dict(parse_qsl(urlsplit(url).query))) == {"client_id", "request_uri"}
+	landed = running.consent(url)
+	grant = complete(provider, client, attempt, dict(parse_qsl(urlsplit(landed).query)), http)
+	assert grant.token_type == ("DPoP" if client.dpop else "Bearer")
+	assert grant.account and grant.account.name == "alice@example.com"
+	session = renewed(provider, client, grant, http)
+	api = userinfo_of(provider)
+	assert session.get(api).json()["sub"] == "alice"
+	bare = {"Authorization": f"{grant.token_type} {session.token['access_token']}"}
+	assert requests.get(api, headers=bare, timeout=5).status_code in (400, 401)
+	with pytest.raises(ConfigurationError) as caught:
+		connect(running, provider, replace(weak, pushed_requests="never"), http)
+	assert caught.value.code == "invalid_request"
+	return session
+
+
+def userinfo_of(provider: Provider) -> str:
+	"""An API of the provider's that takes certificates."""
+	return str(
+		provider.metadata.get("mtls_endpoint_aliases", {}).get("userinfo_endpoint", provider.userinfo_uri)
+	)
+
+
 @pytest.mark.parametrize("nonce", [False, True])
 def test_fapi(nonce: bool, http: Http) -> None:
-	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test: pushed, signed by a key,
-	bound to another, with the nonce that provider and API ask for; the refreshed token is bound as well, and a bare one
-	refused."""
+	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test, by private_key_jwt with
+	DPoP: pushed, signed by a key, bound to another, with the nonce that provider and API ask for; the refreshed token is
+	bound as well, and a bare one refused."""
 	key = keys.generate("PS256", "test", datetime.now(timezone.utc))
-	features = {
-		"dPoP": {"enabled": True, "requireNonce": nonce},
-		"pushedAuthorizationRequests": {"enabled": True, "requirePushedAuthorizationRequests": True},
-	}
+	features = {"dPoP": {"enabled": True, "requireNonce": nonce}, **PUSHED}
 	registered = {**public(key), "dpop_bound_access_tokens": True, "id_token_signed_response_alg": "ES256"}
 	with settings(client_authentication="private_key_jwt", client=registered, features=features) as (
 		running,
 		provider,
 		client,
 	):
-		weak = replace(client, signing_key=key)
-		assert list(fapi.lacking(provider)) == []
-		provider, client = fapi.held(provider, weak)
-		url, attempt = begin(provider, client, http=http)
-		assert set(dict(parse_qsl(urlsplit(url).query))) == {"client_id", "request_uri"}
-		landed = running.consent(url)
-		grant = complete(provider, client, attempt, dict(parse_qsl(urlsplit(landed).query)), http)
-		assert grant.token_type == "DPoP" and grant.account and grant.account.name == "alice@example.com"
-		session = renewed(provider, client, grant, http)
-		assert session.get(provider.userinfo_uri).json()["sub"] == "alice"
+		session = happy(running, provider, replace(client, signing_key=key), http)
 		bare = {"Authorization": f"DPoP {session.token['access_token']}"}
 		assert session.get(provider.userinfo_uri, headers=bare).status_code in (400, 401)
-		with pytest.raises(ConfigurationError) as caught:
-			connect(running, provider, weak, http)
-		assert caught.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(
+	("authentication", "certificate_bound", "aliases"),
+	[
+		("private_key_jwt", True, True),
+		("tls_client_auth", False, True),
+		("tls_client_auth", True, True),
+		("self_signed_tls_client_auth", False, True),
+		("self_signed_tls_client_auth", True, False),
+	],
+)
+def test_fapi_by_certificate(authentication: str, certificate_bound: bool, aliases: bool, tls: Tls) -> None:
+	"""happy-path and happy-path-no-mtls-endpoint-aliases of the plan fapi2-security-profile-final-client-test, where the client
+	proves itself by a certificate (RFC 8705 2), or tokens are bound to it (3), or both; oidcc-client-test-mtls-endpoint-aliases.
+	Another certificate is of no use, at the provider or at the API."""
+	own, other = (keys.generate("ES256", "test", datetime.now(timezone.utc)) for _ in range(2))
+	key = tls.issued if authentication == "tls_client_auth" else own
+	registered = {**public(key), "id_token_signed_response_alg": "ES256"}
+	if authentication == "tls_client_auth":
+		registered = {"tls_client_auth_san_dns": "client.example", "id_token_signed_response_alg": "ES256"}
+	bound = "tls_client_certificate_bound_access_tokens" if certificate_bound else "dpop_bound_access_tokens"
+	with settings(
+		client_authentication=authentication,
+		client={**registered, bound: True},
+		features={**MTLS, "dPoP": {"enabled": True, "requireNonce": True}, **PUSHED},
+		tls={**tls.options, "aliases": aliases},
+	) as (running, provider, client):
+		assert bool(provider.metadata.get("mtls_endpoint_aliases")) is aliases
+		weak = replace(
+			client, signing_key=key, authentication=authentication, certificate_bound=certificate_bound
+		)
+		session = happy(running, provider, weak, tls.http)
+		if authentication != "private_key_jwt":
+			with pytest.raises(ConfigurationError) as caught:
+				begin(*fapi.held(provider, replace(weak, signing_key=other)), http=tls.http)
+			assert caught.value.code == "invalid_client"
+		grant = session.refresher.store.load()
+		assert grant
+		if certificate_bound:
+			stolen = Session(
+				Refresher(
+					provider,
+					replace(weak, signing_key=other),
+					MemoryStore(replace(grant, refresh_token=None)),
+					tls.http,
+				)
+			)
+			assert stolen.get(userinfo_of(provider)).status_code == 401
+		assert revoke(provider, weak, grant, tls.http)
+		with pytest.raises(ReconnectRequired):
+			session.get(userinfo_of(provider))
+
+
+def test_automatic_takes_the_certificate(tls: Tls) -> None:
+	"""Where the provider does not take signatures; for the code, the refresh, and what the account is."""
+	key = keys.generate("ES256", "test", datetime.now(timezone.utc))
+	with settings(
+		client_authentication="self_signed_tls_client_auth",
+		client=public(key),
+		features=MTLS,
+		tls={**tls.options, "aliases": False},
+	) as (running, provider, client):
+		offered = ["client_secret_basic", "self_signed_tls_client_auth"]
+		provider = replace(
+			provider, metadata={**provider.metadata, "token_endpoint_auth_methods_supported": offered}
+		)
+		grant = connect(running, provider, replace(client, signing_key=key), tls.http)
+		assert renewed(provider, replace(client, signing_key=key), grant, tls.http)
+		assert grant.account and grant.account.id == "alice"

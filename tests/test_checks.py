@@ -75,8 +75,21 @@ def test_fields_and_labels() -> None:
 			checks.response_mode,
 			{},
 			{"authorization_parameters": {"response_mode": "form_post"}},
+			"",
+		),
+		(
+			checks.response_mode,
+			{"response_modes_supported": ["query", "fragment"]},
+			{"authorization_parameters": {"response_mode": "form_post"}},
 			"error query_parameters",
 		),
+		(
+			checks.response_mode,
+			{"response_modes_supported": ["form_post"]},
+			{"authorization_parameters": {"response_mode": "form_post"}},
+			"",
+		),
+		(checks.response_mode, {"response_modes_supported": ["fragment"]}, {}, "error authorization_uri"),
 		(
 			checks.response_mode,
 			{},
@@ -91,7 +104,15 @@ def test_fields_and_labels() -> None:
 		),
 		(checks.response_mode, {}, {"authorization_parameters": {"response_mode": "query"}}, ""),
 		(checks.response_mode, {}, {}, ""),
-		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error authorization_uri"),
+		(checks.bound_tokens, {"issuer": "x"}, {"certificate_bound": True}, "error certificate_bound"),
+		(
+			checks.bound_tokens,
+			{"tls_client_certificate_bound_access_tokens": True},
+			{"certificate_bound": True},
+			"",
+		),
+		(checks.bound_tokens, {}, {"certificate_bound": True}, ""),
+		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error query_parameters"),
 		(checks.response_mode, {"response_modes_supported": ["fragment", "query"]}, {}, ""),
 		(checks.offline_consent, {"prompt_values_supported": ["none", "consent"]}, {}, ""),
 		(
@@ -363,3 +384,21 @@ def test_signing_keys(http: Http) -> None:
 	assert [
 		each.level for each in checks.authentication(subject(http, client=replace(client, signing_key=key)))
 	] == []
+	# What is presented has to be valid now, and to be there; by which algorithm it would sign does not matter.
+	for presenting in (
+		replace(CLIENT, authentication="tls_client_auth", client_secret=None),
+		replace(CLIENT, certificate_bound=True),
+	):
+		ended = keys.generate("ES256", "test", now - keys.CERTIFICATE_LIFETIME)
+		for held, levels in (
+			(None, ["error"]),
+			(keys.read(str(key.pem), now), ["error"]),
+			(ended, ["error"]),
+			(old, ["warning"]),
+			(key, []),
+		):
+			shown = found(
+				replace(presenting, signing_key=held),
+				token_endpoint_auth_signing_alg_values_supported=["PS256"],
+			)
+			assert shown == levels

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -15,6 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from connected_app.oauth import ConfigurationError, Http, Secret, Settings, client_auth, keys, token_endpoint
 from connected_app.oauth.keys import SigningKey
@@ -22,10 +24,12 @@ from connected_app.oauth.provider import Quirks
 
 from .helpers import CLIENT_SECRET, NOW, changed, settings_of
 from .hostile import Hostile, Request, as_json
+from .test_net import certificate
 
 ISSUER = "https://op.example"
 FORM = {"grant_type": "refresh_token", "refresh_token": "r"}
-MADE = {algorithm: keys.generate(algorithm, "test", datetime.now(timezone.utc)) for algorithm in keys.MAKERS}
+NOW_OF_MADE = datetime.now(timezone.utc)
+MADE = {algorithm: keys.generate(algorithm, "test", NOW_OF_MADE) for algorithm in keys.MAKERS}
 
 
 def asked(config: Settings, server: Hostile, http: Http) -> Request:
@@ -152,6 +156,7 @@ def test_signed_client_secret() -> None:
 	assert jwt.get_unverified_header(form["client_secret"])["kid"] == "ABC123DEFG"
 
 
+BY_CERTIFICATE = list(client_auth.BY_CERTIFICATE)
 ALL = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
 
 
@@ -172,9 +177,18 @@ ALL = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "privat
 		("with:colon", False, None, "client_secret_basic"),
 		("plain", False, ["tls_client_auth"], "client_secret_post"),
 		("", False, ALL, "none"),
+		# By the certificate of the key, in the one of the two ways that it is good for.
+		("plain", True, ["client_secret_basic", *BY_CERTIFICATE], "self_signed_tls_client_auth"),
+		("plain", "issued", ["client_secret_basic", *BY_CERTIFICATE], "tls_client_auth"),
+		("plain", "issued", ["client_secret_basic", "self_signed_tls_client_auth"], "client_secret_basic"),
+		("plain", True, ["client_secret_basic", "tls_client_auth"], "client_secret_basic"),
+		("plain", "bare", ["client_secret_basic", *BY_CERTIFICATE], "client_secret_basic"),
+		("", "bare", BY_CERTIFICATE, "private_key_jwt"),
+		("plain", True, [*ALL, *BY_CERTIFICATE], "private_key_jwt"),
+		("plain", "issued", [*ALL, *BY_CERTIFICATE], "private_key_jwt"),
 	],
 )
-def test_automatic(secret: str, has_key: bool, offered: Any, expected: str) -> None:
+def test_automatic(secret: str, has_key: Any, offered: Any, expected: str, tmp_path: Path) -> None:
 	"""The metadata, strongest first; Post where Basic would send the secret in another form and both are allowed."""
 	metadata: dict[str, Any] = {} if offered == "nothing" else {"token_endpoint": "https://op.example/token"}
 	if isinstance(offered, list):
@@ -182,10 +196,17 @@ def test_automatic(secret: str, has_key: bool, offered: Any, expected: str) -> N
 	settings = settings_of(
 		client_id="c",
 		client_secret=Secret(secret) if secret else None,
-		signing_key=MADE["ES256"] if has_key else None,
+		signing_key=a_key(has_key, tmp_path) if has_key else None,
 		metadata=metadata,
 	)
 	assert client_auth.method(*settings) == expected
+
+
+def a_key(kind: Any, folder: Path) -> SigningKey:
+	if kind == "issued":
+		pem, _made = certificate(folder, "c.example", issuer=certificate(folder, "authority.example")[1])
+		return keys.read(pem.read_text(), NOW_OF_MADE)
+	return keys.read(str(MADE["ES256"].pem), NOW) if kind == "bare" else MADE["ES256"]
 
 
 @pytest.mark.parametrize("authentication", client_auth.BY_KEY)
@@ -233,7 +254,7 @@ def test_a_key_that_is_brought(text: str, algorithm: str, expected: str) -> None
 		("", "", "key_unreadable"),
 		("not a key", "", "key_unreadable"),
 		(pem(EC).replace("M", "!"), "", "key_unreadable"),
-		(pem(EC, passphrase=b"pass"), "", "key_unreadable"),
+		(pem(EC, passphrase=b"pass"), "", "key_passphrase"),
 		(pem(EC) + pem(RSA), "", "key_unreadable"),
 		(pem(ed448.Ed448PrivateKey.generate()), "", "key_unreadable"),
 		(pem(dsa.generate_private_key(2048)), "", "key_unreadable"),
@@ -260,20 +281,96 @@ def test_a_key_that_cannot_be_used(text: str, algorithm: str, code: str) -> None
 
 
 def test_certificate() -> None:
-	"""It belongs to the key, is named by its fingerprint, and one that stands beside another key is not taken."""
+	"""It belongs to the key, is named by its fingerprints, and one that stands beside another key is an error."""
 	key = keys.generate("PS256", "Acme", NOW)
 	found = x509.load_pem_x509_certificate(key.certificate.encode())
 	assert found.not_valid_before_utc < NOW < found.not_valid_after_utc
 	fingerprint = base64.urlsafe_b64encode(found.fingerprint(hashes.SHA256())).rstrip(b"=").decode()
-	assert jwt.get_unverified_header(key.sign({}))["x5t#S256"] == key.fingerprint() == fingerprint
+	header = jwt.get_unverified_header(key.sign({}))
+	assert header["x5t#S256"] == key.public()["x5t#S256"] == key.fingerprint() == fingerprint
+	# RFC 7515 4.1.7, for AD FS; Microsoft's portals show the same in hexadecimal digits.
+	sha1 = found.fingerprint(hashes.SHA1())
+	assert base64.urlsafe_b64decode(header["x5t"] + "==") == sha1 == bytes.fromhex(key.thumbprint())
+	assert base64.b64decode(key.public()["x5c"][0]) == found.public_bytes(serialization.Encoding.DER)
+	assert key.is_self_signed()
 	text = f"{key.certificate}\n{key.pem}"
 	assert keys.read(text, NOW).certificate == key.certificate
 	assert keys.read(str(key.pem), NOW).certificate == ""
-	assert keys.read(f"{MADE['PS256'].certificate}{key.pem}", NOW).certificate == ""
+	with pytest.raises(ConfigurationError) as caught:
+		keys.read(f"{MADE['PS256'].certificate}{key.pem}", NOW)
+	assert caught.value.code == "certificate_mismatch"
 	for when in (NOW - timedelta(days=1), NOW + keys.CERTIFICATE_LIFETIME + timedelta(days=1)):
 		with pytest.raises(ConfigurationError) as caught:
 			keys.read(text, when)
 		assert caught.value.code == "certificate_expired"
+
+
+def archive(key: Any, passphrase: bytes, certificate: str = "", more: str = "") -> Secret:
+	"""A PKCS #12 file in base64."""
+	own = x509.load_pem_x509_certificate(certificate.encode()) if certificate else None
+	others = x509.load_pem_x509_certificates(more.encode()) if more else None
+	protection = (
+		serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+	)
+	content = pkcs12.serialize_key_and_certificates(b"name", key, own, others, protection)
+	return Secret(base64.b64encode(content).decode())
+
+
+PASSPHRASE = Secret("the passphrase of a file")
+
+
+@pytest.mark.parametrize("passphrase", [PASSPHRASE, Secret("")])
+def test_a_file_that_is_brought(passphrase: Secret) -> None:
+	"""PKCS #12 and PEM, with and without a passphrase; the certificate comes along, and what stands beside it does not
+	matter unless it has issued it."""
+	made = MADE["PS256"]
+	private = keys.load(made.pem)
+	text = pem(private, passphrase=passphrase.encode()) + made.certificate
+	brought = [
+		keys.read_file(
+			archive(private, passphrase.encode(), made.certificate, MADE["ES256"].certificate),
+			NOW_OF_MADE,
+			passphrase=passphrase,
+		),
+		keys.read_file(Secret(base64.b64encode(text.encode()).decode()), NOW_OF_MADE, passphrase=passphrase),
+		keys.read(text, NOW_OF_MADE, passphrase=passphrase),
+	]
+	assert [key.certificate for key in brought] == [made.certificate] * 3
+	assert {key.key_id for key in brought} == {made.key_id}
+	alone = keys.read_file(archive(private, passphrase.encode()), NOW, passphrase=passphrase)
+	assert (alone.key_id, alone.certificate) == (made.key_id, "")
+
+
+@pytest.mark.parametrize(
+	("file", "passphrase", "code"),
+	[
+		(archive(EC, b"another"), PASSPHRASE, "key_passphrase"),
+		(archive(EC, b"another"), Secret(""), "key_passphrase"),
+		(archive(None, PASSPHRASE.encode(), MADE["ES256"].certificate), PASSPHRASE, "key_passphrase"),
+		(archive(ed448.Ed448PrivateKey.generate(), PASSPHRASE.encode()), PASSPHRASE, "key_unreadable"),
+		(archive(ec.generate_private_key(ec.SECP384R1()), PASSPHRASE.encode()), PASSPHRASE, "key_algorithm"),
+		(Secret(base64.b64encode(b"0 begins like one").decode()), PASSPHRASE, "key_passphrase"),
+		(Secret("no base64"), PASSPHRASE, "key_unreadable"),
+		(Secret("A" * 300_000), PASSPHRASE, "key_unreadable"),
+		(
+			Secret(base64.b64encode(pem(EC, passphrase=b"another").encode()).decode()),
+			PASSPHRASE,
+			"key_passphrase",
+		),
+	],
+	ids=range(9),
+)
+def test_a_file_that_cannot_be_used(file: Secret, passphrase: Secret, code: str) -> None:
+	"""Nothing of it, and not the passphrase, is in a traceback with locals."""
+	with pytest.raises(ConfigurationError) as caught:
+		keys.read_file(file, NOW, passphrase=passphrase)
+	assert caught.value.code == code
+	shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+	inside = shown.partition("read_file")[2]
+	assert PASSPHRASE not in inside
+	if len(file) > 60:
+		assert file[20:60] not in inside
+		assert repr(base64.b64decode(file[20:60]))[2:-1] not in inside
 
 
 def test_what_is_published() -> None:

@@ -7,7 +7,17 @@ from typing import Any
 import jwt
 import pytest
 
-from connected_app.oauth import ConfigurationError, Http, Settings, begin, checks, client_auth, fapi, keys
+from connected_app.oauth import (
+	ConfigurationError,
+	Http,
+	Settings,
+	begin,
+	checks,
+	client_auth,
+	fapi,
+	keys,
+	mtls,
+)
 from connected_app.oauth.checks import Subject
 from connected_app.oauth.provider import Quirks, Trade
 from connected_app.oauth.shape import QUERY
@@ -63,6 +73,44 @@ def test_nothing_weaker(config: Settings) -> None:
 	assert provider.metadata["id_token_signing_alg_values_supported"] == ["ES256"]
 
 
+@pytest.mark.parametrize("authentication", [*client_auth.METHODS, "automatic"])
+@pytest.mark.parametrize("certificate_bound", [False, True])
+def test_variants(authentication: str, certificate_bound: bool, config: Settings) -> None:
+	"""5.3.2.1: by a key or a certificate, and tokens that are bound to one of them; all else becomes private_key_jwt with
+	DPoP."""
+	settings = changed(config, authentication=authentication, certificate_bound=certificate_bound)
+	_provider, client = fapi.held(*settings)
+	strong = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth")
+	assert client.authentication == (authentication if authentication in strong else "private_key_jwt")
+	assert (client.dpop, client.certificate_bound) == (not certificate_bound, certificate_bound)
+
+
+@pytest.mark.parametrize(
+	("changes", "offers", "fields"),
+	[
+		({"authentication": "tls_client_auth"}, {}, ["client_authentication"]),
+		({"authentication": "self_signed_tls_client_auth"}, {}, ["client_authentication"]),
+		(
+			{"authentication": "tls_client_auth"},
+			{"token_endpoint_auth_methods_supported": ["tls_client_auth"]},
+			[],
+		),
+		({"certificate_bound": True}, {}, ["certificate_bound"]),
+		({"certificate_bound": True}, {mtls.BINDS_TOKENS: "true"}, ["certificate_bound"]),
+		(
+			{"certificate_bound": True},
+			{mtls.BINDS_TOKENS: True, "dpop_signing_alg_values_supported": None},
+			[],
+		),
+	],
+)
+def test_lacking_in_a_variant(
+	changes: dict[str, Any], offers: dict[str, Any], fields: list[str], config: Settings
+) -> None:
+	settings = changed(offering(changed(config, issuer="https://op.example"), **offers), **changes)
+	assert [field for field, _what in fapi.lacking(*settings)] == fields
+
+
 @pytest.mark.parametrize(
 	("name", "value", "field"),
 	[
@@ -82,7 +130,7 @@ def test_lacking(name: str, value: Any, field: str, op: OpenIDProvider, http: Ht
 	settings = (
 		changed(offering(op.config), issuer="") if name == "issuer" else offering(op.config, **{name: value})
 	)
-	assert [each for each, _what in fapi.lacking(settings.provider)] == [field]
+	assert [each for each, _what in fapi.lacking(*settings)] == [field]
 	held = fapi.held(*settings)
 	found = list(checks.profile(Subject(settings.provider, held.client, http)))
 	assert [(each.level, each.field) for each in found] == [("error", field)]

@@ -33,9 +33,14 @@ def name(text: str) -> x509.Name:
 
 
 def certificate(
-	folder: Path, *hosts: str, ends: datetime = TODAY + DAY, issuer: Any = None
+	folder: Path,
+	*hosts: str,
+	ends: datetime = TODAY + DAY,
+	issuer: Any = None,
+	authority: bool = False,
 ) -> tuple[Path, Any]:
-	"""A certificate for `hosts` with its key, in one file; by `issuer`, or signed by itself."""
+	"""A certificate for `hosts` with its key, in one file; by `issuer`, or signed by itself. One that is signed by itself, or
+	an `authority`, may issue others."""
 	key = ec.generate_private_key(ec.SECP256R1())
 	alternatives = [
 		x509.IPAddress(ipaddress.ip_address(host)) if host.count(".") == 3 else x509.DNSName(host)
@@ -47,7 +52,8 @@ def certificate(
 		("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False
 	)
 	uses |= {"encipher_only": False, "decipher_only": False, "digital_signature": True}
-	uses |= dict.fromkeys(("key_cert_sign", "crl_sign"), issuer is None)
+	authority = authority or issuer is None
+	uses |= dict.fromkeys(("key_cert_sign", "crl_sign"), authority)
 	builder = (
 		x509.CertificateBuilder()
 		.subject_name(name(hosts[0]))
@@ -57,7 +63,7 @@ def certificate(
 		.not_valid_before(TODAY - 30 * DAY)
 		.not_valid_after(ends)
 		.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-		.add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+		.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
 		.add_extension(x509.KeyUsage(**uses), critical=True)
 		.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
 		.add_extension(

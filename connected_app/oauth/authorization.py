@@ -21,7 +21,7 @@ from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode
 from .net import check_web_address
 from .provider import Provider, Quirks, missing
-from .redact import Secret, constant_time_equal, printable, redact
+from .redact import Secret, as_secrets, constant_time_equal, printable, redact
 
 if TYPE_CHECKING:
 	from .clock import Clock
@@ -40,6 +40,7 @@ class Attempt:
 	:param scopes: that the grant will have
 	:param max_age: seconds that the user's login at the provider may be old
 	:param dpop_key: the key that the tokens will be bound to
+	:param posted: the parameters of a callback that came by POST (OAuth 2.0 Form Post Response Mode)
 	:param context: what the caller binds the attempt to: user, browser session, where to land
 	"""
 
@@ -51,6 +52,7 @@ class Attempt:
 	scopes: tuple[str, ...] | None = None
 	max_age: int | None = None
 	dpop_key: Secret | None = None
+	posted: Mapping[str, Any] | None = None
 	context: Mapping[str, str] = field(default_factory=dict)
 
 	def to_json(self) -> str:
@@ -66,6 +68,7 @@ class Attempt:
 			values[name] = Secret(values[name]) if values.get(name) is not None else None
 		if values.get("scopes") is not None:
 			values["scopes"] = tuple(values["scopes"])
+		values["posted"] = as_secrets(values.get("posted"))
 		values["expires_at"] = datetime.fromisoformat(values["expires_at"])
 		return cls(**values)
 

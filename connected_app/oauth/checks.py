@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, dpop, fapi, id_token, pushed, token_endpoint, wire
+from . import authorization, client_auth, discovery, dpop, fapi, id_token, mtls, pushed, token_endpoint, wire
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -209,7 +209,7 @@ def pushed_requests(subject: Subject) -> Iterator[Finding]:
 
 
 def bound_tokens(subject: Subject) -> Iterator[Finding]:
-	"""RFC 9449 5.1"""
+	"""RFC 9449 5.1, RFC 8705 3.3"""
 	supported = subject.supported("dpop_signing_alg_values_supported")
 	if subject.client.dpop and subject.provider.metadata and dpop.ALGORITHM not in supported:
 		yield Finding(
@@ -219,13 +219,22 @@ def bound_tokens(subject: Subject) -> Iterator[Finding]:
 			Sentence("The provider does not say that it can bind tokens to a key."),
 			Sentence("Turn off Bind Tokens to a Key."),
 		)
+	binds = subject.provider.metadata.get(mtls.BINDS_TOKENS) is True
+	if subject.client.certificate_bound and subject.provider.metadata and not binds:
+		yield Finding(
+			"error",
+			"bound_tokens",
+			"certificate_bound",
+			Sentence("The provider does not say that it can bind tokens to a certificate."),
+			Sentence("Turn off Bind Tokens to the Certificate."),
+		)
 
 
 def profile(subject: Subject) -> Iterator[Finding]:
 	"""Whether the provider can keep the security profile."""
 	if subject.client.profile != fapi.PROFILE:
 		return
-	lacking = list(fapi.lacking(subject.provider))
+	lacking = list(fapi.lacking(subject.provider, subject.client))
 	for about, what in lacking:
 		yield Finding(
 			"error",
@@ -241,10 +250,13 @@ def profile(subject: Subject) -> Iterator[Finding]:
 
 
 def response_mode(subject: Subject) -> Iterator[Finding]:
-	"""The answer comes in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1): a fragment never
-	reaches this site, and a form that another site posts comes without the session."""
+	"""The answer comes in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1), or is posted to it (OAuth
+	2.0 Form Post Response Mode): a fragment never reaches this site."""
 	chosen = subject.client.authorization_parameters.get("response_mode", "query")
-	if chosen != "query":
+	supported = subject.supported("response_modes_supported")
+	if chosen not in ("query", "form_post") or (
+		chosen == "form_post" and supported and chosen not in supported
+	):
 		yield Finding(
 			"error",
 			"response_mode",
@@ -254,7 +266,15 @@ def response_mode(subject: Subject) -> Iterator[Finding]:
 			),
 			Sentence("Remove the row response_mode from Query Parameters."),
 		)
-	if (supported := subject.supported("response_modes_supported")) and "query" not in supported:
+	elif "query" not in supported and "form_post" in supported and chosen == "query":
+		yield Finding(
+			"error",
+			"response_mode",
+			"query_parameters",
+			Sentence("The provider does not answer in the query of the Redirect URI."),
+			Sentence("Add response_mode = form_post to Query Parameters."),
+		)
+	elif chosen == "query" and supported and chosen not in supported:
 		yield Finding(
 			"error",
 			"response_mode",
@@ -303,7 +323,8 @@ def client_id(subject: Subject) -> Iterator[Finding]:
 def authentication(subject: Subject) -> Iterator[Finding]:
 	"""Whether the client can prove itself, in a way that the provider supports."""
 	how = client_auth.method(subject.provider, subject.client)
-	if how not in ("none", *client_auth.BY_KEY) and not subject.client.client_secret:
+	needs_no_secret = ("none", *client_auth.BY_KEY, *client_auth.BY_CERTIFICATE)
+	if how not in needs_no_secret and not subject.client.client_secret:
 		yield Finding(
 			"error",
 			"client_secret",
@@ -344,8 +365,10 @@ def authentication(subject: Subject) -> Iterator[Finding]:
 
 
 def signing_key(subject: Subject) -> Iterator[Finding]:
-	"""Whether there is a key by which the provider takes signatures."""
-	if client_auth.method(subject.provider, subject.client) not in client_auth.BY_KEY:
+	"""Whether there is a key by which the provider takes signatures, and a certificate to present."""
+	signs = client_auth.method(subject.provider, subject.client) in client_auth.BY_KEY
+	presents = mtls.is_presented(subject.provider, subject.client)
+	if not signs and not presents:
 		return
 	key = subject.client.signing_key
 	if not key:
@@ -358,15 +381,20 @@ def signing_key(subject: Subject) -> Iterator[Finding]:
 		)
 		return
 	try:
-		signing.algorithm_for(key, client_auth.signing_algorithms(subject.provider))
+		if signs:
+			signing.algorithm_for(key, client_auth.signing_algorithms(subject.provider))
+		if presents:
+			mtls.certificate_of(subject.client)
 	except ConfigurationError as error:
 		yield Finding("error", "signing_key", "keys_html", error.message, error.action)
+		if error.code == "certificate_expired":
+			return
 	if key.certificate and (key.expires_at() - utc_now()).days < SOON:
 		yield Finding(
 			"warning",
 			"signing_key",
 			"keys_html",
-			Sentence("The certificate of the signing key ends on {0}.", key.expires_at().date().isoformat()),
+			Sentence("The certificate of the key in use ends on {0}.", key.expires_at().date().isoformat()),
 			Sentence("Make a new key, register it at the provider, and click Use New Key."),
 		)
 
@@ -491,7 +519,7 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 	provider, client = subject.provider, subject.client
 	if not (provider.authorization_uri and client.client_id and provider.token_uri):
 		return
-	if client.profile and any(fapi.lacking(provider)):
+	if client.profile and any(fapi.lacking(provider, client)):
 		# Nothing is asked then.
 		return
 	try:
@@ -535,7 +563,7 @@ def tokens(subject: Subject) -> Iterator[Finding]:
 	if not uri:
 		return
 	try:
-		reply: Reply = subject.ask(uri, lambda: subject.http.post(uri, {"grant_type": "authorization_code"}))
+		reply: Reply = subject.ask(uri, lambda: _knock(subject, uri, {"grant_type": "authorization_code"}))
 	except OAuthError as error:
 		yield from _passed_on(subject, "endpoint", "token_uri", error)
 		return
@@ -609,7 +637,8 @@ def other_endpoints(subject: Subject) -> Iterator[Finding]:
 		if not uri or wire.placeholders(uri):
 			continue
 		try:
-			reply: Reply = subject.ask(uri, partial(_knock, subject.http, name, uri))
+			form = None if name == "userinfo_uri" else {"token": NOBODYS}
+			reply: Reply = subject.ask(uri, partial(_knock, subject, uri, form))
 		except OAuthError as error:
 			yield from _passed_on(subject, "endpoint", name, error)
 			continue
@@ -643,8 +672,14 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def _knock(http: Transport, name: str, uri: str) -> Reply:
-	return http.get(uri) if name == "userinfo_uri" else http.post(uri, {"token": NOBODYS})
+def _knock(subject: Subject, uri: str, form: dict[str, str] | None) -> Reply:
+	"""POST `form` to an endpoint, or ask it by GET. With the client's certificate, without which some let nobody in."""
+	try:
+		uri, http = mtls.at(subject.provider, subject.client, uri, subject.http)
+	except ConfigurationError:
+		# What is wrong with the certificate is said by another check.
+		http = subject.http
+	return http.get(uri) if form is None else http.post(uri, form)
 
 
 def _label(name: str) -> Sentence:

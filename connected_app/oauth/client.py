@@ -44,10 +44,11 @@ class Client:
 	:param ask_for: those of them that the consent page names, where the provider adds them to the others; empty: all
 	:param resources: the APIs that tokens are for (RFC 8707), absolute addresses without a fragment
 	:param use_pkce: RFC 7636, always S256
-	:param signing_key: that of this client at the provider, by which it signs assertions
+	:param signing_key: that of this client at the provider, by which it signs assertions, and whose certificate it presents
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
 	:param pushed_requests: "automatic", "always" or "never": whether requests are pushed to the provider (RFC 9126)
 	:param dpop: whether tokens are bound to a key, one for each grant (RFC 9449)
+	:param certificate_bound: whether tokens are bound to the certificate of `signing_key` (RFC 8705 3)
 	:param profile: `fapi.PROFILE` where the settings are held to that
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
 	:param leeway: seconds before expiry at which a token is refreshed
@@ -64,6 +65,7 @@ class Client:
 	authentication: str = "automatic"
 	pushed_requests: str = "automatic"
 	dpop: bool = False
+	certificate_bound: bool = False
 	profile: str = ""
 	authorization_parameters: Mapping[str, str] = field(default_factory=dict)
 	leeway: int = 30

@@ -23,6 +23,8 @@ SYMMETRIC = ("HS256", "HS384", "HS512")
 BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 # Those that sign with the client's key.
 BY_KEY = ("private_key_jwt", "signed_client_secret")
+# RFC 8705 2: by the certificate of that key, which TLS presents.
+BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 
 
 def client_secret_basic(
@@ -110,6 +112,13 @@ def signed_client_secret(
 	form["client_secret"] = key_of(client).sign(claims)
 
 
+def client_certificate(
+	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
+) -> None:
+	"""RFC 8705 2: the connection proves the client (see `mtls`), and the request says which one it is."""
+	form["client_id"] = client.client_id
+
+
 def _assert(client: Client, form: dict[str, str], assertion: Secret) -> None:
 	form["client_id"] = client.client_id
 	form["client_assertion_type"] = ASSERTION_TYPE
@@ -122,6 +131,8 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 	"client_secret_post": client_secret_post,
 	"client_secret_jwt": client_secret_jwt,
 	"private_key_jwt": private_key_jwt,
+	"tls_client_auth": client_certificate,
+	"self_signed_tls_client_auth": client_certificate,
 	"none": none,
 	# Not in the registry: what single providers want.
 	"client_secret_basic_raw": client_secret_basic_raw,
@@ -133,10 +144,10 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 def method(provider: Provider, client: Client) -> str:
 	"""The name of the method to use.
 
-	Automatic follows the provider's metadata: the client's key if there is one, then its secret by Basic. Metadata say
-	what a provider can do, not what it expects of this client: a secret signs nothing unless there is no other way to use
-	it. Without metadata it is Post, which is what Frappe's own Connected App always sent, so that existing registrations
-	go on working.
+	Automatic follows the provider's metadata, strongest first: the client's key if there is one, by a signature or by its
+	certificate, then its secret by Basic. Metadata say what a provider can do, not what it expects of this client: a secret
+	signs nothing unless there is no other way to use it. Without metadata it is Post, which is what Frappe's own Connected
+	App always sent, so that existing registrations go on working.
 	"""
 	if client.authentication != "automatic":
 		return client.authentication
@@ -144,8 +155,10 @@ def method(provider: Provider, client: Client) -> str:
 	supported = provider.metadata.get("token_endpoint_auth_methods_supported")
 	# RFC 8414 2: if omitted, the default is client_secret_basic.
 	offered = supported if isinstance(supported, list) else ["client_secret_basic"]
-	if client.signing_key and ("private_key_jwt" in offered or not client.client_secret):
-		return "private_key_jwt"
+	if client.signing_key:
+		by_key = [each for each in _by_key(client.signing_key) if each in offered]
+		if by_key or not client.client_secret:
+			return by_key[0] if by_key else "private_key_jwt"
 	if not client.client_secret:
 		return "none"
 	if not has_metadata:
@@ -156,6 +169,13 @@ def method(provider: Provider, client: Client) -> str:
 	return by_secret[0] if by_secret else "client_secret_post"
 
 
+def _by_key(key: keys.SigningKey) -> list[str]:
+	"""The ways to prove `key`, strongest first. Whose signature its certificate has says which of RFC 8705's two is meant."""
+	if not key.certificate:
+		return ["private_key_jwt"]
+	return ["private_key_jwt", BY_CERTIFICATE[1] if key.is_self_signed() else BY_CERTIFICATE[0]]
+
+
 def _changes_when_encoded(client: Client) -> bool:
 	"""Whether Basic, with the form encoding of RFC 6749 2.3.1, sends something else than the ID and the secret: not every
 	provider decodes it."""
@@ -163,8 +183,8 @@ def _changes_when_encoded(client: Client) -> bool:
 
 
 def may_need_key(authentication: str) -> bool:
-	"""Whether a client of this authentication may sign with a key."""
-	return authentication in ("automatic", *BY_KEY)
+	"""Whether a client of this authentication may have to prove a key."""
+	return authentication in ("automatic", *BY_KEY, *BY_CERTIFICATE)
 
 
 def audience(provider: Provider) -> str:

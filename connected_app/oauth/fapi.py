@@ -1,6 +1,7 @@
 """The FAPI 2.0 Security Profile (Final), 5.3.2 and 5.3.3: what a client under it does, and wants of its provider.
 
-In the variant private_key_jwt with DPoP.
+In its four variants: the client proves itself by private_key_jwt or by a certificate, and tokens are bound to a key
+(DPoP) or to a certificate.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from . import catalogue, client_auth, dpop
+from . import catalogue, client_auth, dpop, mtls
 from .client import Client, Settings
 from .errors import Sentence
 from .provider import Provider
@@ -18,6 +19,12 @@ PROFILE = "fapi 2.0"
 # 5.4.1; EdDSA is Ed25519 there.
 ALGORITHMS = ("PS256", "ES256", "EdDSA", "Ed25519")
 ID_TOKENS = "id_token_signing_alg_values_supported"
+# 5.3.2.1; the first is what others become.
+AUTHENTICATION = {
+	"private_key_jwt": Sentence("the client authentication private_key_jwt"),
+	"tls_client_auth": Sentence("the client authentication tls_client_auth"),
+	"self_signed_tls_client_auth": Sentence("the client authentication self_signed_tls_client_auth"),
+}
 
 
 def held(provider: Provider, client: Client) -> Settings:
@@ -44,16 +51,21 @@ def held(provider: Provider, client: Client) -> Settings:
 		replace(
 			client,
 			profile=PROFILE,
-			authentication="private_key_jwt",
+			authentication=authentication(client.authentication),
 			pushed_requests="always",
-			dpop=True,
+			dpop=not client.certificate_bound,
 			use_pkce=True,
 		),
 	)
 
 
-def lacking(provider: Provider) -> Iterator[tuple[str, str]]:
-	"""What the profile wants of a provider, and this one does not offer by its metadata.
+def authentication(chosen: str) -> str:
+	"""The client authentication under the profile, where `chosen` is set."""
+	return chosen if chosen in AUTHENTICATION else next(iter(AUTHENTICATION))
+
+
+def lacking(provider: Provider, client: Client) -> Iterator[tuple[str, str]]:
+	"""What the profile wants of a provider, in the variant of the client, and this one does not offer by its metadata.
 
 	:returns: for each: a field of the settings that it is about, and what is lacking
 	"""
@@ -66,9 +78,13 @@ def lacking(provider: Provider) -> Iterator[tuple[str, str]]:
 		yield "issuer", Sentence("an Issuer")
 	if not provider.metadata.get("pushed_authorization_request_endpoint"):
 		yield "pushed_requests", Sentence("pushed authorization requests")
-	if not lists("token_endpoint_auth_methods_supported", "private_key_jwt"):
-		yield "client_authentication", Sentence("the client authentication private_key_jwt")
-	if not lists("dpop_signing_alg_values_supported", dpop.ALGORITHM):
+	proof = authentication(client.authentication)
+	if not lists("token_endpoint_auth_methods_supported", proof):
+		yield "client_authentication", AUTHENTICATION[proof]
+	if client.certificate_bound:
+		if provider.metadata.get(mtls.BINDS_TOKENS) is not True:
+			yield "certificate_bound", Sentence("tokens that are bound to a certificate")
+	elif not lists("dpop_signing_alg_values_supported", dpop.ALGORITHM):
 		yield "dpop", Sentence("tokens that are bound to a key")
 	if not lists("code_challenge_methods_supported", "S256"):
 		yield "use_pkce", Sentence("PKCE with S256")
@@ -82,7 +98,7 @@ def check(provider: Provider, client: Client) -> None:
 	"""
 	if client.profile != PROFILE:
 		return
-	if missing := next(lacking(provider), None):
+	if missing := next(lacking(provider, client), None):
 		raise catalogue.error("profile_unmet", missing[1])
 
 

@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from . import catalogue
@@ -33,11 +34,25 @@ MAKERS: dict[str, Callable[[], PrivateKey]] = {
 # Seconds that an assertion is good for: FAPI 2.0 wants at most 60.
 LIFETIME = 60
 CERTIFICATE_LIFETIME = timedelta(days=730)
+# Of RFC 5280 4.2.1.3: what a certificate is not for.
+UNUSED = (
+	"content_commitment",
+	"key_encipherment",
+	"data_encipherment",
+	"key_agreement",
+	"key_cert_sign",
+	"crl_sign",
+	"encipher_only",
+	"decipher_only",
+)
 # RFC 7518 3.3
 SHORTEST_RSA = 2048
 LONGEST_TEXT = 50_000
+SHA1 = hashes.SHA1()  # noqa: S303 (names a certificate, and proves nothing)
 # Without a hyphen inside: of what begins often and never ends, nothing is read twice.
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----([^-]+)-----END \1-----")
+# What PKCS #12 begins with, and PEM does not (X.690 8.9).
+_DER_SEQUENCE = b"\x30"
 # X.520's upper bound of a common name, in bytes.
 LONGEST_NAME = 64
 
@@ -49,7 +64,7 @@ class SigningKey:
 	:param pem: PKCS 8, in PEM, without a passphrase
 	:param algorithm: one of `MAKERS`
 	:param key_id: what the provider calls the key (`kid`)
-	:param certificate: X.509, in PEM; empty without one
+	:param certificate: X.509, in PEM, followed by those that issued it, where they came along; empty without one
 	"""
 
 	pem: Secret = field(repr=False)
@@ -61,23 +76,39 @@ class SigningKey:
 		"""`claims` as a JWT (RFC 7519), by another algorithm of the same kind of key if one is named."""
 		headers = {"kid": self.key_id}
 		if self.certificate:
-			# RFC 7515 4.1.8; Entra finds the key by it.
-			headers["x5t#S256"] = self.fingerprint()
+			# RFC 7515 4.1.7, 4.1.8; Entra finds the key by one of them, and AD FS by the older one only.
+			headers |= {"x5t#S256": self.fingerprint(), "x5t": _encoded(self._x509.fingerprint(SHA1))}
 		return Secret(jwt.encode(dict(claims), load(self.pem), algorithm or self.algorithm, headers=headers))
 
 	def fingerprint(self) -> str:
 		"""That of the certificate, as `x5t#S256` has it."""
-		return _encoded(
-			x509.load_pem_x509_certificate(self.certificate.encode()).fingerprint(hashes.SHA256())
-		)
+		return _encoded(self._x509.fingerprint(hashes.SHA256()))
+
+	def thumbprint(self) -> str:
+		"""That of the certificate, as Microsoft's portals show it."""
+		return self._x509.fingerprint(SHA1).hex().upper()
 
 	def expires_at(self) -> datetime:
 		"""When the certificate ends (UTC)."""
-		return x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
+		return self._x509.not_valid_after_utc
+
+	def is_self_signed(self) -> bool:
+		"""Whether no authority has issued the certificate."""
+		return self._x509.issuer == self._x509.subject
+
+	@property
+	def _x509(self) -> x509.Certificate:
+		return x509.load_pem_x509_certificate(self.certificate.encode())
 
 	def public(self) -> dict[str, Any]:
-		"""What may be published: a JWK (RFC 7517 4)."""
-		jwk = public_jwk(load(self.pem))
+		"""What may be published: a JWK (RFC 7517 4), with the certificate, by which RFC 8705 2.2 finds its key."""
+		jwk: dict[str, Any] = public_jwk(load(self.pem))
+		if self.certificate:
+			chain = x509.load_pem_x509_certificates(self.certificate.encode())
+			jwk["x5c"] = [
+				base64.b64encode(each.public_bytes(serialization.Encoding.DER)).decode() for each in chain
+			]
+			jwk["x5t#S256"] = self.fingerprint()
 		return {**jwk, "kid": self.key_id, "use": "sig", "alg": self.algorithm}
 
 	def to_json(self) -> Secret:
@@ -106,27 +137,71 @@ def generate(algorithm: str, name: str, now: datetime) -> SigningKey:
 	return _signing_key(key, algorithm, _certificate(key, name, now))
 
 
-def read(text: str, now: datetime, algorithm: str = "", key_id: str = "") -> SigningKey:
-	"""A key that somebody brings, in PEM, with its certificate if that stands beside it.
+def read(
+	text: str, now: datetime, algorithm: str = "", key_id: str = "", passphrase: Secret | None = None
+) -> SigningKey:
+	"""A key that somebody brings, in PEM, with its certificate, and those that issued it, if they stand beside it.
 
 	:param algorithm: by which it is to sign; by default the first of `MAKERS` that fits
 	:param key_id: by default its thumbprint (RFC 7638)
-	:raises ConfigurationError: `key_unreadable`, `key_algorithm`, `certificate_expired`
+	:param passphrase: with which the key is encrypted
+	:raises ConfigurationError: `key_unreadable`, `key_passphrase`, `key_algorithm`, `certificate_mismatch`,
+		`certificate_expired`
 	"""
 	# Copied out of a JSON file, line ends are two characters.
 	blocks = [(label, Secret(body)) for label, body in _PEM.findall(text[:LONGEST_TEXT].replace("\\n", "\n"))]
 	keys = [block for block in blocks if block[0].endswith("PRIVATE KEY")]
-	key = _parsed(*keys[0]) if len(keys) == 1 else None
+	key = _parsed(*keys[0], passphrase) if len(keys) == 1 else None
 	del text
 	if key is None:
+		encrypted = len(keys) == 1 and keys[0][0].startswith("ENCRYPTED")
+		raise catalogue.error("key_passphrase" if encrypted else "key_unreadable")
+	certificates = [each for each in map(_parsed_certificate, blocks) if each]
+	return _taken(key, certificates, now, algorithm, key_id)
+
+
+def read_file(
+	encoded: Secret, now: datetime, algorithm: str = "", key_id: str = "", passphrase: Secret | None = None
+) -> SigningKey:
+	"""A key that somebody brings as a file: PKCS #12 (RFC 7292), or PEM. Other parameters and errors as those of `read`.
+
+	:param encoded: the file, in base64
+	"""
+	try:
+		content = base64.b64decode(encoded[: 2 * LONGEST_TEXT])
+	except ValueError:
+		content = b""
+	if not content.startswith(_DER_SEQUENCE):
+		text = Secret(content.decode("ascii", "replace"))
+		del content
+		return read(text, now, algorithm, key_id, passphrase)
+	key: Any = None
+	beside: list[Any] = []
+	try:
+		found = pkcs12.load_pkcs12(content, (passphrase or "").encode() or None)
+		key, beside = found.key, [found.cert, *found.additional_certs]
+	except (ValueError, TypeError, UnsupportedAlgorithm):
+		pass
+	del content
+	if key is None:
+		raise catalogue.error("key_passphrase/file")
+	if not isinstance(key, PrivateKey):
 		raise catalogue.error("key_unreadable")
+	return _taken(key, [each.certificate for each in beside if each], now, algorithm, key_id)
+
+
+def _taken(
+	key: PrivateKey, certificates: list[x509.Certificate], now: datetime, algorithm: str, key_id: str
+) -> SigningKey:
 	fitting = [each for each in MAKERS if _fits(key, each)]
 	if not fitting or (algorithm and algorithm not in fitting):
 		raise catalogue.error("key_algorithm", ", ".join(fitting or MAKERS))
-	certificate = next((each for each in map(_own_certificate(key), blocks) if each), None)
-	if certificate and not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-		raise catalogue.error("certificate_expired", certificate.not_valid_after_utc.date().isoformat())
-	pem = certificate.public_bytes(serialization.Encoding.PEM).decode() if certificate else ""
+	chain = _chain(key, certificates)
+	if certificates and not chain:
+		raise catalogue.error("certificate_mismatch")
+	if chain and not chain[0].not_valid_before_utc <= now < chain[0].not_valid_after_utc:
+		raise catalogue.error("certificate_expired", chain[0].not_valid_after_utc.date().isoformat())
+	pem = "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in chain)
 	return _signing_key(key, algorithm or fitting[0], pem, key_id.strip())
 
 
@@ -183,39 +258,56 @@ def _signing_key(key: PrivateKey, algorithm: str, certificate: str, key_id: str 
 def _certificate(key: PrivateKey, name: str, now: datetime) -> str:
 	short = name.encode(errors="ignore")[:LONGEST_NAME].decode(errors="ignore")
 	subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short or "connected_app")])
+	public = key.public_key()
+	uses = dict.fromkeys(UNUSED, False) | {"digital_signature": True}
 	built = (
 		x509.CertificateBuilder()
 		.subject_name(subject)
 		.issuer_name(subject)
-		.public_key(key.public_key())
+		.public_key(public)
 		.serial_number(x509.random_serial_number())
 		# The provider's clock may be behind.
 		.not_valid_before(now.astimezone(timezone.utc) - timedelta(hours=1))
 		.not_valid_after(now.astimezone(timezone.utc) + CERTIFICATE_LIFETIME)
 		.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+		.add_extension(x509.KeyUsage(**uses), critical=True)
+		.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+		# Servers that know this and the one before it, of the same name, tell them apart by these (RFC 5280 4.2.1.1).
+		.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+		.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
 		.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
 	)
 	return built.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _own_certificate(key: PrivateKey) -> Callable[[tuple[str, str]], x509.Certificate | None]:
-	def own(block: tuple[str, str]) -> x509.Certificate | None:
-		if block[0] != "CERTIFICATE":
-			return None
-		try:
-			found = x509.load_pem_x509_certificate(_wrapped(*block))
-			return found if found.public_key() == key.public_key() else None
-		except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
-			return None
-
-	return own
+def _chain(key: PrivateKey, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
+	"""The certificate of `key`, then those that issued it, without the authority at the end, which servers know."""
+	chain = [each for each in certificates if each.public_key() == key.public_key()][:1]
+	while chain and chain[-1].issuer != chain[-1].subject:
+		above = [each for each in certificates if each.subject == chain[-1].issuer and each not in chain]
+		if not above or above[0].issuer == above[0].subject:
+			break
+		chain.append(above[0])
+	return chain
 
 
-def _parsed(label: str, body: str) -> PrivateKey | None:
+def _parsed_certificate(block: tuple[str, str]) -> x509.Certificate | None:
+	if block[0] != "CERTIFICATE":
+		return None
 	try:
-		key = serialization.load_pem_private_key(_wrapped(label, body), password=None)
+		found = x509.load_pem_x509_certificate(_wrapped(*block))
+		found.public_key()
+	except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+		return None
+	return found
+
+
+def _parsed(label: str, body: str, passphrase: Secret | None) -> PrivateKey | None:
+	password = (passphrase or "").encode() if label.startswith("ENCRYPTED") else None
+	try:
+		key = serialization.load_pem_private_key(_wrapped(label, body), password=password or None)
 	except (ValueError, TypeError, UnsupportedAlgorithm):
-		# TypeError: it has a passphrase.
+		# TypeError: without its passphrase.
 		return None
 	return key if isinstance(key, PrivateKey) else None
 

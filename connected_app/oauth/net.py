@@ -21,7 +21,9 @@ import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -31,8 +33,10 @@ from requests.utils import default_headers, get_environ_proxies, select_proxy, s
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from . import catalogue
+from .certificates import ClientCertificate
 from .errors import OAuthError
 from .redact import printable, strip_chain
 from .shape import Fields
@@ -64,6 +68,10 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
+# Client certificates that a process keeps connections with.
+CERTIFICATES = 64
+# What OpenSSL calls the alerts about them (RFC 8446 6.2).
+_OF_CERTIFICATES = re.compile(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)")
 _WESTERN = ("iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252")
 
 
@@ -129,6 +137,8 @@ class Transport(Protocol):
 		json: Any = None,
 		headers: Mapping[str, str] | None = None,
 	) -> Reply: ...
+
+	def presenting(self, certificate: ClientCertificate) -> Transport: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,18 +280,56 @@ class _GuardedHTTPSPool(HTTPSConnectionPool):
 	ConnectionCls = _GuardedHTTPSConnection
 
 
-_POOLS = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+class _PresentingConnection(HTTPSConnection):
+	"""Presents a client certificate. Each connection in a context of its own: urllib3 writes into one that it is given
+	whether certificates are checked, which would then hold for other connections, too."""
+
+	def __init__(self, *args: Any, certificate: ClientCertificate, **kwargs: Any) -> None:
+		super().__init__(*args, **kwargs)
+		self._certificate = certificate
+
+	def connect(self) -> None:
+		self.ssl_context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
+		self._certificate.load_into(self.ssl_context)
+		super().connect()
 
 
-class _GuardedAdapter(HTTPAdapter):
+class _GuardedPresentingConnection(_PresentingConnection, _GuardedHTTPSConnection):
+	pass
+
+
+class _Adapter(HTTPAdapter):
+	"""
+	:param certificate: presented on each of this adapter's connections, which no other adapter uses
+	"""
+
+	pools: Mapping[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+	presenting: type[_PresentingConnection] = _PresentingConnection
+
+	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
+		self._pools: dict[str, Any] = dict(self.pools)
+		if certificate:
+			self._pools["https"] = partial(self._presenting_pool, certificate)
+		super().__init__(**kwargs)
+
+	def _presenting_pool(self, certificate: ClientCertificate, *args: Any, **kwargs: Any) -> Any:
+		pool: Any = self.pools["https"](*args, **kwargs)
+		pool.ConnectionCls = partial(self.presenting, certificate=certificate)
+		return pool
+
 	def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
 		super().init_poolmanager(*args, **kwargs)
-		self.poolmanager.pool_classes_by_scheme = _POOLS
+		self.poolmanager.pool_classes_by_scheme = self._pools
 
 	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
 		manager = super().proxy_manager_for(proxy, **kwargs)
-		manager.pool_classes_by_scheme = _POOLS
+		manager.pool_classes_by_scheme = self._pools
 		return manager
+
+
+class _GuardedAdapter(_Adapter):
+	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
+	presenting = _GuardedPresentingConnection
 
 
 class Http:
@@ -319,7 +367,15 @@ class Http:
 		self.verify: str | bool = next((path for name in CA_BUNDLES if (path := os.environ.get(name))), True)
 		self.proxy = proxy
 		self.user_agent = user_agent
-		self._adapter = _GuardedAdapter(pool_maxsize=20)
+		self.certificate: ClientCertificate | None = None
+		self._adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_GuardedAdapter, pool_maxsize=20))
+
+	def presenting(self, certificate: ClientCertificate) -> Http:
+		"""The same policy, with a client certificate on each https connection. Only requests with the same certificate share
+		connections."""
+		other = copy(self)
+		other.certificate = certificate
+		return other
 
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply:
 		"""GET `url`, following at most `redirects` redirects, each under the policy.
@@ -395,7 +451,7 @@ class Http:
 				data=data,
 				json=json,
 			).prepare()
-			response = self._adapter.send(
+			response = self._adapter_for(self.certificate).send(
 				prepared,
 				stream=True,
 				timeout=self.timeouts,
@@ -490,7 +546,7 @@ class Http:
 			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
 		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
 		if tls or isinstance(exc, requests.exceptions.SSLError):
-			return _tls_error(tls, chain, host)
+			return _tls_error(tls, chain, host, self.certificate is not None)
 		return catalogue.error("network", host)
 
 
@@ -539,12 +595,19 @@ def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthErro
 	return catalogue.error("proxy_unreachable", proxy)
 
 
-def _tls_error(error: ssl.SSLError | None, chain: list[BaseException], host: str) -> OAuthError:
-	"""Why no secure connection was established: certificates are only one of the causes."""
+def _tls_error(
+	error: ssl.SSLError | None, chain: list[BaseException], host: str, presented: bool
+) -> OAuthError:
+	"""Why no secure connection was established: certificates are only one of the causes.
+
+	:param presented: whether this client has a certificate that the server may not like
+	"""
 	if isinstance(error, ssl.SSLCertVerificationError) or error is None:
 		why = printable(getattr(error, "verify_message", "") or "")
 		return catalogue.error("certificate_invalid/why" if why else "certificate_invalid", host, why)
 	reason = error.reason or ""
+	if presented and _OF_CERTIFICATES.search(reason):
+		return catalogue.error("client_certificate_refused", host, printable(reason))
 	if "CERTIFICATE_REQUIRED" in reason or "ALERT_BAD_CERTIFICATE" in reason:
 		return catalogue.error("client_certificate_required", host)
 	if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) or "EOF" in reason:
@@ -552,10 +615,17 @@ def _tls_error(error: ssl.SSLError | None, chain: list[BaseException], host: str
 	return catalogue.error("tls_unsupported", host, printable(reason))
 
 
-_api_adapter = HTTPAdapter(pool_connections=20, pool_maxsize=20)
+_api_adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
 
 
 def pooled(session: requests.Session) -> None:
 	"""Let `session` share this process's connections; cookies, headers and tokens stay its own."""
-	session.mount("https://", _api_adapter)
-	session.mount("http://", _api_adapter)
+	for scheme in ("https://", "http://"):
+		session.mount(scheme, _api_adapter_for(None))
+
+
+def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
+	"""Let `session` present `certificate` to the server of `url`, and to no other that this one redirects to."""
+	prepared = requests.Request("GET", url).prepare().url or url
+	parts = urlsplit(prepared)
+	session.mount(f"{parts.scheme}://{parts.netloc}/", _api_adapter_for(certificate))

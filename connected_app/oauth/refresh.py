@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import catalogue, dpop, token_endpoint, wire
+from . import catalogue, dpop, mtls, token_endpoint, wire
+from .certificates import ClientCertificate
 from .client import Client, Settings
 from .clock import Clock, utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
@@ -156,6 +157,13 @@ class Refresher:
 		self.grant_type = grant_type
 		self.latest = latest
 		self.error: OAuthError | None = None
+
+	def certificate(self) -> ClientCertificate:
+		"""The certificate to which tokens are bound, as it is now.
+
+		:raises ConfigurationError: as `mtls.certificate_of`
+		"""
+		return mtls.certificate_of(self.latest().client if self.latest else self.client)
 
 	def current(self) -> Grant:
 		"""A grant that can be used now, refreshed first when it is due.

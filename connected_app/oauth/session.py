@@ -15,10 +15,11 @@ from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
 from . import catalogue, consent, dead_grants, dpop, wire
+from .certificates import ClientCertificate
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
-from .net import is_loopback, pooled
+from .net import is_loopback, pooled, present
 from .presenting import BoundPresenter, Presenter, header
 from .redact import strip_frames
 
@@ -158,6 +159,11 @@ class Session(OAuth2Session):
 	def _prover(self) -> dpop.Prover | None:
 		return dpop.Prover(self._grant.dpop_key) if self._grant.dpop_key else None
 
+	@cached_property
+	def _certificate(self) -> ClientCertificate:
+		with self.errors():
+			return self.refresher.certificate()
+
 	def _usable(self) -> Grant:
 		if self._grant.is_due(self.refresher.clock(), self.refresher.client.leeway):
 			self._adopt(self.refresher.renew(self._grant))
@@ -170,6 +176,7 @@ class Session(OAuth2Session):
 			# Made again when somebody asks for it.
 			vars(self).pop("_client", None)
 			vars(self).pop("_prover", None)
+			vars(self).pop("_certificate", None)
 		return grant
 
 	def _send(
@@ -214,6 +221,8 @@ class Session(OAuth2Session):
 			if any(wire.placeholders(text) - values.keys() for text in quirks.api_headers.values()):
 				values |= self.connection
 			headers = {**wire.fields(quirks.api_headers, values), **(headers or {})}
+		if self.refresher.client.certificate_bound:
+			present(self, url, self._certificate)
 		proxy_for = getattr(self.refresher.http, "proxy_for", None)
 		if proxy_for and (proxy := proxy_for(url)):
 			kwargs.setdefault("proxies", {"https": proxy})

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from . import catalogue, dead_grants, dpop, wire
+from . import catalogue, dead_grants, dpop, mtls, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
@@ -84,13 +84,14 @@ def authenticated_request(
 	dpop_key: Secret | None = None,
 ) -> Exchange:
 	"""Send `form`, with the client's authentication, to an endpoint of the provider (RFC 6749 2.3): for tokens, revocation
-	(RFC 7009), introspection (RFC 7662).
+	(RFC 7009), introspection (RFC 7662). With the client's certificate where one has to be presented (RFC 8705).
 
 	:param shape: how it is sent; a POST of a form by default
 	:param dpop_key: the key that the tokens are to be bound to, which is proven (RFC 9449 5)
-	:raises TemporaryFailure, ConfigurationError: what `net` and `client_auth` raise
+	:raises TemporaryFailure, ConfigurationError: what `net`, `client_auth` and `mtls` raise
 	"""
 	shape = shape or Shape()
+	url, http = mtls.at(provider, client, url, http)
 	prover = dpop.Prover(dpop_key) if dpop_key else None
 	exchange = _authenticated(provider, client, url, form, http, shape, prover)
 	# Once: a provider that is never content gets no further request.

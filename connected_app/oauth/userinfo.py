@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from . import catalogue, dpop, id_token, paths, wire
+from . import catalogue, dpop, id_token, mtls, paths, wire
 from .client import Client
 from .errors import OAuthError, Sentence
 from .grant import LONGEST_SUBJECT, Account, Grant
@@ -114,24 +114,35 @@ def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Re
 	url = wire.address(provider.userinfo_uri, values, quirks.hosts)
 	if url is None:
 		raise missing(Sentence("Userinfo URI"))
+	is_filled = url != provider.userinfo_uri
+	url, http = mtls.at(provider, client, url, http)
 	fixed = {**quirks.headers, **quirks.api_headers, **quirks.account_request.headers}
 	headers = wire.fields(fixed, values)
 	if not grant.dpop_key:
 		headers |= header(grant.access_token, quirks.api_header)
-		return _ask(provider, url, values, headers, http)
+		return _ask(provider, url, is_filled, values, headers, http)
 	prover, method = dpop.Prover(grant.dpop_key), quirks.account_request.method
-	reply = _ask(provider, url, values, headers | prover.headers(method, url, grant.access_token), http)
+	reply = _ask(
+		provider, url, is_filled, values, headers | prover.headers(method, url, grant.access_token), http
+	)
 	dpop.NONCES.learn(url, reply.headers)
 	if dpop.is_asked_for_nonce(reply.status, reply.headers):
-		reply = _ask(provider, url, values, headers | prover.headers(method, url, grant.access_token), http)
+		reply = _ask(
+			provider, url, is_filled, values, headers | prover.headers(method, url, grant.access_token), http
+		)
 	return reply
 
 
 def _ask(
-	provider: Provider, url: str, values: Mapping[str, str], headers: Mapping[str, str], http: Transport
+	provider: Provider,
+	url: str,
+	is_filled: bool,
+	values: Mapping[str, str],
+	headers: Mapping[str, str],
+	http: Transport,
 ) -> Reply:
 	quirks = provider.quirks
-	if quirks.account_request.method == "GET" and url == provider.userinfo_uri:
+	if quirks.account_request.method == "GET" and not is_filled:
 		return http.get(url, headers)
 	body = wire.known(quirks.account_body, values)
 	is_json = body.startswith("{") and quirks.account_body.startswith('{"')
@@ -139,7 +150,7 @@ def _ask(
 		quirks.account_request.method,
 		url,
 		# A token in the address is named by no error.
-		params=None if url == provider.userinfo_uri else {},
+		params={} if is_filled else None,
 		json=json.loads(body) if is_json else None,
 		data=dict(parse_qsl(body)) if body and not is_json else None,
 		headers=headers,

@@ -29,6 +29,11 @@ class RedisAttemptStore:
 		sealed = encrypt(attempt.to_json())
 		_answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT))  # nosemgrep
 
+	def replace(self, attempt: Attempt) -> None:
+		"""As `put`, for an attempt that is there. One that has been taken meanwhile does not come back."""
+		sealed = encrypt(attempt.to_json())
+		_answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT, xx=True))  # nosemgrep
+
 	def peek(self, state: str) -> Attempt | None:
 		return self._opened(_answered(lambda: frappe.cache.get(self._key(state))))  # nosemgrep
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import frappe
 from frappe import _
-from frappe.utils import cint, escape_html, get_fullname, get_url, strip_html
+from frappe.utils import cint, escape_html, get_absolute_url, get_fullname, get_url, strip_html
 
 from connected_app.site.database import own_transaction, writing
 from connected_app.site.identity import ConnectionKey
@@ -153,11 +154,6 @@ def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: st
 
 def _notify(event: Event, app: Any) -> None:
 	"""A Notification Log entry for the connection's owner, and an e-mail where they and the app want it."""
-	from frappe.desk.doctype.notification_settings.notification_settings import (
-		is_email_notifications_enabled,
-		is_notifications_enabled,
-	)
-
 	owner = frappe.db.get_value(
 		"User",
 		# The service principal's is the matter of the user who set the app up.
@@ -172,25 +168,69 @@ def _notify(event: Event, app: Any) -> None:
 	about = {"document_type": "Connected App", "document_name": app.name}
 	# What was said before about this connection is out of date.
 	frappe.db.set_value("Notification Log", {"for_user": owner.name, "read": 0, **about}, "read", 1)
-	if is_notifications_enabled(owner.name):
+	button = _("Reconnect", owner.language) if event.event == "broken" else _("View", owner.language)
+	_send(owner, subject, text, link, button, about, by_email=bool(cint(app.email_when_broken)))
+
+
+def certificate_ends(app: Any, ends_on: datetime) -> None:
+	"""Tell System Managers that the certificate of a Connected App's key ends, in the present transaction.
+
+	:param app: its row
+	:param ends_on: UTC
+	"""
+	link = get_url(get_absolute_url("Connected App", app.name))
+	about = {"document_type": "Connected App", "document_name": app.name}
+	role, user = frappe.qb.DocType("Has Role"), frappe.qb.DocType("User")
+	admins = (
+		frappe.qb.from_(user)
+		.inner_join(role)
+		.on((role.parent == user.name) & (role.parenttype == "User") & (role.role == "System Manager"))
+		.where(user.enabled == 1)
+		.select(user.name, user.email, user.language)
+	).run(as_dict=True)
+	for admin in admins:
+		language = admin.language
+		subject = _("The certificate for {0} ends on {1}", language).format(
+			escape_html(app.provider_name), ends_on.date().isoformat()
+		)
+		text = _(
+			"From then on nobody can connect, and connections are not renewed. Make or bring a new key, register it at the provider, and click Use New Key.",
+			language,
+		)
+		_send(admin, subject, text, link, _("View", language), about, by_email=True)
+
+
+def _send(
+	to: Any, subject: str, text: str, link: str, button: str, about: dict[str, str], *, by_email: bool
+) -> None:
+	"""
+	:param to: a user, with `name` and `email`
+	:param subject, text: as HTML
+	:param by_email: whether to send an e-mail, too, unless the user wants none
+	"""
+	from frappe.desk.doctype.notification_settings.notification_settings import (
+		is_email_notifications_enabled,
+		is_notifications_enabled,
+	)
+
+	if is_notifications_enabled(to.name):
 		frappe.get_doc(
 			{
 				"doctype": "Notification Log",
 				# Frappe sends no e-mails for an Alert, and could not link to the page.
 				"type": "Alert",
-				"for_user": owner.name,
-				"from_user": owner.name,
+				"for_user": to.name,
+				"from_user": to.name,
 				"subject": subject,
 				"email_content": text,
 				"link": link,
 				**about,
 			}
 		).insert(ignore_permissions=True)
-	if cint(app.email_when_broken) and is_email_notifications_enabled(owner.name) and owner.email:
-		button = _("Reconnect", owner.language) if event.event == "broken" else _("View", owner.language)
+	if by_email and is_email_notifications_enabled(to.name) and to.email:
 		try:
 			frappe.sendmail(
-				recipients=owner.email,
+				recipients=to.email,
 				subject=html.unescape(subject),
 				template="connection_news",
 				args={"text": text, "link": link, "button": button},

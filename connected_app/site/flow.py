@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -12,6 +12,7 @@ import frappe
 
 from connected_app.oauth import authorization, catalogue, pushed, scopes
 from connected_app.oauth.consent import MoreConsent
+from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.site import settings
 from connected_app.site.access import check_may_connect, return_address
@@ -26,6 +27,8 @@ from connected_app.site.settings import AppSettings
 attempts = RedisAttemptStore()
 # Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = ".callback/"
+# Letters of the parameters of a callback that comes by POST; Apple's have the name of a person.
+LONGEST_POST = 16_000
 
 
 def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | None = None) -> str:
@@ -84,6 +87,26 @@ def _kept(app: AppSettings, key: ConnectionKey) -> list[str]:
 	]
 
 
+def keep_posted(name: str, parameters: Mapping[str, Sequence[str]]) -> str:
+	"""Keep what a provider has had the browser post to the callback (OAuth 2.0 Form Post Response Mode), with the attempt
+	that it belongs to. Nobody is known here: browsers send no session along with a form of another site. `claim_attempt`
+	asks for it, and spends the attempt.
+
+	:param name: as `claim_attempt` has it
+	:returns: the state by which the browser comes back for it; empty for none
+	"""
+	try:
+		state = authorization.single(parameters, ("state",)).get("state", "")
+		attempt = _find(name, state) if state else None
+		length = sum(len(each) for values in parameters.values() for each in values)
+		if attempt and length <= LONGEST_POST:
+			attempts.replace(replace(attempt, posted=parameters))
+	except OAuthError:
+		# Whoever comes back is shown why.
+		return ""
+	return state
+
+
 def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
 	"""The attempt that a callback belongs to; it is spent.
 
@@ -97,15 +120,22 @@ def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Att
 	state = authorization.single(parameters).get("state")
 	if not state:
 		raise catalogue.error("state_missing")
-	attempt = attempts.peek(state)
-	if attempt is None or unquote(attempt.redirect_uri.partition(CALLBACK)[2]) != name:
+	attempt = _find(name, state)
+	if attempt is None:
 		raise catalogue.error("attempt_unknown")
 	context = attempt.context
 	if context["user"] != frappe.session.user or context["session"] != browser_session():
 		raise catalogue.error("attempt_elsewhere")
-	if attempts.take(state) is None:
+	taken = attempts.take(state)
+	if taken is None:
 		raise catalogue.error("attempt_unknown")
-	return attempt
+	return taken
+
+
+def _find(name: str, state: str) -> authorization.Attempt | None:
+	attempt = attempts.peek(state)
+	known = attempt and unquote(attempt.redirect_uri.partition(CALLBACK)[2]) == name
+	return attempt if known else None
 
 
 def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping[str, Any]) -> Grant:

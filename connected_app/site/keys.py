@@ -1,4 +1,4 @@
-"""Keys by which Connected Apps sign: where they are kept, and how they are published.
+"""Keys by which Connected Apps prove themselves: where they are kept, and how they are published and replaced.
 
 One key is in use. At most one is new: it is published, so that it can be registered at the provider, but not used. The one
 that was replaced stays published for a while.
@@ -12,13 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import frappe
-from frappe.utils import get_url
+from frappe.utils import cint, get_url
 
 from connected_app.oauth import catalogue, keys
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.keys import SigningKey
 from connected_app.oauth.redact import Secret
-from connected_app.site import passwords
+from connected_app.site import events, passwords
+from connected_app.site.database import writing
 
 DOCTYPE = "Connected App"
 IN_USE, NEW = "signing_key", "next_signing_key"
@@ -26,6 +27,10 @@ FIELDS = (IN_USE, NEW)
 REPLACED = "replaced"
 # Longer than any provider's assertion is good for, and its copy of the key set is old.
 STAYS_PUBLISHED = timedelta(days=1)
+# How long a key that a schedule has made is published before it is used: longer than providers keep a key set.
+OVERLAP = timedelta(days=3)
+# Days before a certificate ends at which admins are told.
+NOTICES = (30, 7)
 # Behind it, in a path: what the key set is found by, which outlives a renaming.
 PATH = "/api/method/connected_app.api.keys/"
 _IDENTIFIER = re.compile(r"[0-9a-f]{20}")
@@ -39,16 +44,25 @@ def make(connected_app: str, algorithm: str) -> None:
 	:raises ConfigurationError: `key_algorithm`
 	"""
 	row = _row(connected_app)
-	_store_new(row, keys.generate(algorithm, row.provider_name, utc_now()))
+	_store_new(row, keys.generate(algorithm, row.provider_name, utc_now()), made_by="admin")
 
 
-def bring(connected_app: str, text: Secret, algorithm: str = "", key_id: str = "") -> None:
-	"""Take a key that an admin has, in PEM, as the new one.
+def bring(
+	connected_app: str,
+	text: Secret,
+	algorithm: str = "",
+	key_id: str = "",
+	passphrase: Secret | None = None,
+	*,
+	is_file: bool = False,
+) -> None:
+	"""Take a key that an admin has as the new one.
 
-	:param algorithm, key_id: as `oauth.keys.read` has them
-	:raises ConfigurationError: `key_unreadable`, `key_algorithm`, `certificate_expired`
+	:param text: in PEM, or the file in base64; the others are as `oauth.keys.read` has them
+	:raises ConfigurationError: as `oauth.keys.read`
 	"""
-	_store_new(_row(connected_app), keys.read(text, utc_now(), algorithm, key_id))
+	read = keys.read_file if is_file else keys.read
+	_store_new(_row(connected_app), read(text, utc_now(), algorithm, key_id, passphrase))
 
 
 def use_new(connected_app: str) -> None:
@@ -65,9 +79,57 @@ def use_new(connected_app: str) -> None:
 	known = published(row.published_keys)
 	if IN_USE in known:
 		known[REPLACED] = {**known[IN_USE], "replaced_on": utc_now().isoformat()}
-	known[IN_USE] = known.pop(NEW)
+	known[IN_USE] = {**known.pop(NEW), "used_on": utc_now().isoformat()}
 	row.update({IN_USE: text, NEW: "", "published_keys": json.dumps(known)})
 	row.save()
+
+
+def care() -> None:
+	"""Scheduled, once a day: replace the keys that are due, and tell admins of certificates that end. One app that fails
+	stops no other."""
+	for name in frappe.get_all(DOCTYPE, {"enabled": 1, "key_set_uri": ("is", "set")}, pluck="name", limit=0):
+		try:
+			with writing():
+				_rotate(name)
+			with writing():
+				_tell(name)
+		except Exception as error:
+			frappe.db.rollback()
+			# Without a traceback, which might show a key.
+			with writing():
+				frappe.log_error(title="Connected App: keys", message=f"{type(error).__name__} for {name}")
+
+
+def _rotate(connected_app: str) -> None:
+	"""Make a new key in time, and use it once providers know it. One that an admin has made or brought waits for them, and
+	one that was brought is replaced by nothing else: what an authority has issued, this site cannot make."""
+	row = _row(connected_app)
+	age, known, now = cint(row.rotate_keys_after), published(row.published_keys), utc_now()
+	if not age or not known.get(IN_USE, {}).get("made_by"):
+		return
+	if NEW in known:
+		made_on = datetime.fromisoformat(known[NEW]["made_on"])
+		if known[NEW].get("made_by") == "schedule" and now - made_on >= OVERLAP:
+			use_new(connected_app)
+		return
+	if now - datetime.fromisoformat(known[IN_USE]["used_on"]) >= timedelta(days=age) - OVERLAP:
+		key = keys.generate(known[IN_USE]["jwk"]["alg"], row.provider_name, now)
+		_store_new(row, key, made_by="schedule")
+
+
+def _tell(connected_app: str) -> None:
+	row = _row(connected_app)
+	known = published(row.published_keys)
+	about = known.get(IN_USE, {})
+	if not about.get("ends_on"):
+		return
+	ends_on = datetime.fromisoformat(about["ends_on"])
+	due = [days for days in NOTICES if ends_on - utc_now() <= timedelta(days=days)]
+	if not due or about.get("told") == min(due):
+		return
+	known[IN_USE] = {**about, "told": min(due)}
+	row.db_set("published_keys", json.dumps(known), update_modified=False)
+	events.certificate_ends(row, ends_on)
 
 
 def key_set(identifier: str) -> dict[str, Any] | None:
@@ -99,13 +161,18 @@ def _row(connected_app: str) -> Any:
 	return frappe.get_doc(DOCTYPE, connected_app, for_update=True)
 
 
-def _store_new(row: Any, key: SigningKey) -> None:
-	about = {
-		"jwk": key.public(),
-		"certificate": key.certificate,
-		"fingerprint": key.fingerprint() if key.certificate else "",
-		"made_on": utc_now().isoformat(),
-	}
+def _store_new(row: Any, key: SigningKey, made_by: str = "") -> None:
+	"""
+	:param made_by: "admin", or "schedule"; empty for a key that was brought
+	"""
+	about = {"jwk": key.public(), "made_on": utc_now().isoformat(), "made_by": made_by}
+	if key.certificate:
+		about |= {
+			"certificate": key.certificate,
+			"fingerprint": key.fingerprint(),
+			"thumbprint": key.thumbprint(),
+			"ends_on": key.expires_at().isoformat(),
+		}
 	row.update(
 		{NEW: key.to_json(), "published_keys": json.dumps({**published(row.published_keys), NEW: about})}
 	)

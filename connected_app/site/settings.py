@@ -11,7 +11,7 @@ import frappe
 from frappe.model.document import Document
 from frappe.utils import cint, get_url
 
-from connected_app.oauth import catalogue, client_auth, fapi
+from connected_app.oauth import catalogue, client_auth, fapi, mtls
 from connected_app.oauth.client import Client, Settings
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.keys import SigningKey
@@ -119,6 +119,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
 		dpop=bool(row.dpop),
+		certificate_bound=bool(row.certificate_bound),
 		pushed_requests=(row.pushed_requests or "Automatic").lower(),
 		authorization_parameters=authorization_parameters(row),
 		leeway=cint(row.leeway),
@@ -153,6 +154,7 @@ def for_session(row: Document) -> AppSettings:
 		client_id=row.client_id or "",
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
+		certificate_bound=bool(row.certificate_bound),
 		leeway=cint(row.leeway),
 	)
 	provider = Provider(token_uri=row.token_uri or "", quirks=templates.quirks_of(row))
@@ -174,12 +176,16 @@ def for_revoking(connected_app: str) -> Settings:
 		signing_key=app.client.signing_key,
 		# What Automatic means is in the provider's metadata.
 		authentication=client_auth.method(app.provider, app.client),
+		certificate_bound=app.client.certificate_bound,
 	)
 	provider = Provider(
 		revocation_uri=app.provider.revocation_uri,
 		token_uri=app.provider.token_uri,
 		issuer=app.provider.issuer,
-		metadata={client_auth.SIGNING_ALGORITHMS: client_auth.signing_algorithms(app.provider)},
+		metadata={
+			client_auth.SIGNING_ALGORITHMS: client_auth.signing_algorithms(app.provider),
+			**mtls.kept(app.provider.metadata),
+		},
 		quirks=app.provider.quirks,
 	)
 	return Settings(provider, client)
@@ -196,6 +202,8 @@ def to_json(revoking: Settings) -> Secret:
 		"issuer": provider.issuer,
 		"token_uri": provider.token_uri,
 		"algorithms": client_auth.signing_algorithms(provider),
+		"certificate_bound": client.certificate_bound,
+		"mtls": mtls.kept(provider.metadata),
 	}
 	kept = {**dict(zip(REVOKING, values, strict=True)), **quirks, "revocation": how, "signing": signing}
 	return Secret(json.dumps(kept))
@@ -210,6 +218,7 @@ def from_json(text: Secret) -> Settings:
 		client_secret=values["client_secret"],
 		signing_key=SigningKey.from_json(signing["key"]) if signing.get("key") else None,
 		authentication=authentication(values["client_authentication"]),
+		certificate_bound=bool(signing.get("certificate_bound")),
 	)
 	quirks = STANDARD
 	if how := values.get("revocation"):
@@ -220,7 +229,10 @@ def from_json(text: Secret) -> Settings:
 		revocation_uri=values["revocation_uri"],
 		token_uri=signing.get("token_uri", ""),
 		issuer=signing.get("issuer", ""),
-		metadata={client_auth.SIGNING_ALGORITHMS: signing.get("algorithms", [])},
+		metadata={
+			client_auth.SIGNING_ALGORITHMS: signing.get("algorithms", []),
+			**signing.get("mtls", {}),
+		},
 		quirks=quirks,
 	)
 	return Settings(provider, client)
@@ -294,7 +306,7 @@ def _client_secret(row: Document) -> Secret | None:
 
 
 def _signing_key(row: Document) -> SigningKey | None:
-	needs_key = is_held(row) or client_auth.may_need_key(_authentication(row))
+	needs_key = is_held(row) or row.certificate_bound or client_auth.may_need_key(_authentication(row))
 	if not row.signing_key or not needs_key:
 		return None
 	try:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import logging
+import os
+import ssl
+import tempfile
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
+from cryptography import x509
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from connected_app.oauth import ConfigurationError, Secret, keys
 from connected_app.oauth.clock import utc_now
+from connected_app.site import http as site_http
 from connected_app.site import keys as signing_keys
-from connected_app.site import passwords, settings
+from connected_app.site import passwords, sessions, settings
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -24,6 +36,7 @@ from connected_app.tests.site import (
 	code_of,
 	forget,
 	make_app,
+	make_user,
 	needs_providers,
 	row,
 	statements,
@@ -135,6 +148,170 @@ class TestKeys(Case):
 			self.assertEqual(caught.exception.code, code)
 			frappe.db.rollback()
 			self.assertEqual(self.app.published_keys, before)
+
+	def test_a_file_that_is_brought(self) -> None:
+		"""PKCS #12 with its passphrase, which is nowhere afterwards."""
+		private = ec.generate_private_key(ec.SECP256R1())
+		passphrase = "the passphrase of a file"
+		content = pkcs12.serialize_key_and_certificates(
+			b"x", private, None, None, serialization.BestAvailableEncryption(passphrase.encode())
+		)
+		file = base64.b64encode(content).decode()
+		refused = self.ask("bring_key", private_key=file, is_file=1, passphrase="another")
+		self.assertEqual(refused.status_code, 417)
+		self.assertIn("passphrase is wrong", refused.text)
+		answer = self.ask("bring_key", private_key=file, is_file=1, passphrase=passphrase)
+		self.assertEqual(answer.status_code, 200, answer.text[:300])
+		self.assertEqual(self.published()[0]["kid"], keys.read(pem_of(private), utc_now()).key_id)
+		texts = [json.dumps(self.app.as_dict(), default=str), *frappe.get_all("Error Log", pluck="error")]
+		texts += frappe.get_all("Version", {"docname": self.app.name}, pluck="data")
+		texts += [passwords.read("Connected App", self.app.name, "next_signing_key") or ""]
+		for text in texts:
+			self.assertNotIn(passphrase, text)
+			self.assertNotIn(file[100:140], text)
+		self.assertFalse(frappe.get_all("File", {"file_name": ("like", "%p12%")}))
+
+	def use(self, algorithm: str = "ES256", days: int = 0) -> None:
+		"""Make and use a key; replaced by schedule after so many `days`."""
+		self.ask("make_key", algorithm=algorithm)
+		self.ask("use_new_key")
+		self.app.db_set("rotate_keys_after", days)
+		frappe.db.commit()
+
+	def pass_days(self, days: float) -> None:
+		"""As if the daily job ran so many days later."""
+		frappe.db.commit()
+		with patch.object(signing_keys, "utc_now", lambda: utc_now() + timedelta(days=days)):
+			signing_keys.care()
+		self.app.reload()
+
+	def in_use(self) -> dict[str, str]:
+		return signing_keys.published(self.app.published_keys)["signing_key"]
+
+	def names(self) -> dict[str, str]:
+		"""What the keys are called, by their part."""
+		known = signing_keys.published(self.app.published_keys)
+		return {name: about["jwk"]["kid"] for name, about in known.items()}
+
+	def test_the_schedule(self) -> None:
+		"""Off by default. A new key of the same kind is published three days before it is used; the one before it stays
+		published for a while."""
+		self.use("PS256")
+		before = self.names()
+		self.pass_days(4000)
+		self.assertEqual(self.names(), before)
+		self.app.db_set("rotate_keys_after", 30)
+		self.pass_days(26)
+		self.assertEqual(self.names(), before)
+		self.pass_days(27.5)
+		published = self.names()
+		self.assertEqual(published["signing_key"], before["signing_key"])
+		self.assertEqual([key["alg"] for key in self.published()], ["PS256", "PS256"])
+		self.pass_days(29)
+		self.assertEqual(self.names(), published)
+		self.pass_days(31)
+		rotated = self.names()
+		self.assertEqual(rotated["signing_key"], published["next_signing_key"])
+		self.assertEqual(rotated["replaced"], before["signing_key"])
+		self.assertEqual(self.signs_with(), rotated["signing_key"])
+		self.pass_days(31.5)
+		self.assertEqual(self.names(), rotated)
+
+	def test_what_the_schedule_leaves_alone(self) -> None:
+		"""A key that was brought, a new one that an admin has made, and an app that is switched off."""
+		self.ask("bring_key", private_key=pem_of(ec.generate_private_key(ec.SECP256R1())))
+		self.ask("use_new_key")
+		self.app.db_set("rotate_keys_after", 10)
+		before = self.names()
+		self.pass_days(100)
+		self.assertEqual(self.names(), before)
+		self.use(days=10)
+		self.ask("make_key")
+		before = self.names()
+		self.pass_days(100)
+		self.assertEqual(self.names(), before)
+		self.app.db_set("enabled", 0)
+		self.pass_days(100)
+		self.assertEqual(self.names(), before)
+
+	def test_one_app_stops_no_other(self) -> None:
+		self.use(days=10)
+		broken = make_app(self.authlib.issuer, key_set_uri=self.app.key_set_uri[:-20] + "0" * 20)
+		broken.db_set({"published_keys": '{"signing_key": {"made_by": "admin"}}', "rotate_keys_after": 1})
+		before = self.names()
+		self.pass_days(11)
+		self.assertNotEqual(self.names(), before)
+		logged = frappe.get_all("Error Log", {"method": "Connected App: keys"}, pluck="error")
+		self.assertEqual([text for text in logged if broken.name in text], [f"KeyError for {broken.name}"])
+		broken.delete()
+		frappe.db.commit()
+
+	def news(self, user: str) -> list[str]:
+		found = {"for_user": user, "document_name": self.app.name}
+		return frappe.get_all("Notification Log", found, pluck="subject", order_by="creation")
+
+	def test_certificates_that_end(self) -> None:
+		"""System Managers are told a month and a week before, once each; nobody else is."""
+		manager = make_user("manager@site.example", "System Manager")
+		self.use()
+		life = keys.CERTIFICATE_LIFETIME.days
+		ends = (utc_now() + keys.CERTIFICATE_LIFETIME).date().isoformat()
+		for days, number in (
+			(0, 0),
+			(life - 31, 0),
+			(life - 29, 1),
+			(life - 20, 1),
+			(life - 6, 2),
+			(life + 1, 2),
+		):
+			self.pass_days(days)
+			self.assertEqual(len(self.news(manager)), number, days)
+		self.assertEqual(self.news(manager)[0], f"The certificate for Demo ends on {ends}")
+		self.assertEqual(len(self.news("Administrator")), 2)
+		self.assertEqual(self.news(ALICE), [])
+		found = self.admin.ask("check_configuration", connected_app=self.app.name)
+		self.assertEqual([each for each in found if each["check"] == "signing_key"], [])
+
+	def test_a_client_certificate(self) -> None:
+		"""Presented at the token endpoint and by the session, read with one statement; the two keep to the key in use, and to
+		the app's own requests."""
+		self.use()
+		server = TlsServer()
+		self.addCleanup(server.close)
+		server.trust(self.in_use()["certificate"])
+		self.app.update(
+			{
+				"client_authentication": "self_signed_tls_client_auth",
+				"certificate_bound": 1,
+				"token_uri": server.url + "/token",
+				"openid_configuration": "",
+				"revocation_uri": "",
+				"issuer": "",
+			}
+		)
+		self.app.save()
+		frappe.db.commit()
+		trusted = {"REQUESTS_CA_BUNDLE": server.certificate}
+		with patch.dict(os.environ, trusted), patch.object(site_http, "_http", site_http._http.__wrapped__):
+			self.app.get_backend_app_token()
+			session = sessions.session(
+				settings.for_session(self.app), ConnectionKey.of_service_principal(self.app.name)
+			)
+			presented = session.get(server.url + "/api").json()["certificate"]
+			forget()
+			self.assertEqual(server.seen, [presented] * 2)
+			self.assertEqual(presented, self.in_use()["fingerprint"])
+			self.ask("make_key")
+			self.ask("use_new_key")
+			server.trust(self.in_use()["certificate"])
+			forget()
+			session.refresh_token()
+			again = session.get(server.url + "/api").json()["certificate"]
+		self.assertNotEqual(again, presented)
+		kept = settings.from_json(settings.to_json(settings.for_revoking(self.app.name)))
+		self.assertEqual(kept, settings.for_revoking(self.app.name))
+		self.assertTrue(kept.client.certificate_bound)
+		self.assertEqual(kept.client.authentication, "self_signed_tls_client_auth")
 
 	def test_nobody_reads_it(self) -> None:
 		"""Not in the row, the form, the versions or the password store as it is, and by no way of Frappe's."""
@@ -264,6 +441,68 @@ class TestKeys(Case):
 			self.assertEqual(kept, settings.for_revoking(self.app.name))
 			self.assertEqual(kept.client.authentication, "private_key_jwt")
 			self.assertTrue(self.alice.ask("disconnect", connected_app=self.app.name)["revoked"])
+
+
+class TlsServer:
+	"""Answers with the fingerprint of the client's certificate, as a token endpoint and as an API."""
+
+	def __init__(self) -> None:
+		key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+		names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+		built = (
+			x509.CertificateBuilder()
+			.subject_name(subject)
+			.issuer_name(subject)
+			.public_key(key.public_key())
+			.serial_number(1)
+			.not_valid_before(utc_now() - timedelta(days=1))
+			.not_valid_after(utc_now() + timedelta(days=1))
+			.add_extension(names, critical=True)
+			.sign(key, hashes.SHA256())
+		)
+		with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+			file.write(built.public_bytes(serialization.Encoding.PEM).decode() + pem_of(key))
+		self.certificate = file.name
+		self.seen: list[str] = []
+		seen = self.seen
+
+		class Handler(BaseHTTPRequestHandler):
+			def do_POST(self) -> None:
+				seen.append(fingerprint(self.connection.getpeercert(binary_form=True) or b""))
+				self.rfile.read(int(self.headers.get("Content-Length") or 0))
+				body = json.dumps(
+					{"access_token": "a", "token_type": "Bearer", "certificate": seen[-1]}
+				).encode()
+				self.send_response(200)
+				self.send_header("Content-Type", "application/json")
+				self.send_header("Content-Length", str(len(body)))
+				self.end_headers()
+				self.wfile.write(body)
+
+			do_GET = do_POST
+
+			def log_message(self, *args: Any) -> None:
+				pass
+
+		self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+		self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+		self.context.load_cert_chain(file.name)
+		self.context.verify_mode = ssl.CERT_OPTIONAL
+		self.server.socket = self.context.wrap_socket(self.server.socket, server_side=True)
+		self.url = f"https://localhost:{self.server.server_port}"
+		threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+	def trust(self, certificate: str) -> None:
+		self.context.load_verify_locations(cadata=certificate)
+
+	def close(self) -> None:
+		self.server.shutdown()
+		self.server.server_close()
+		os.unlink(self.certificate)
+
+
+def fingerprint(certificate: bytes) -> str:
+	return base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
 
 
 def id_of(published: list[dict[str, Any]], algorithm: str) -> str:

@@ -360,7 +360,11 @@ class TestRefreshing(Background):
 		self.assertEqual(latest(self.app.name).client.client_id, "another")
 
 	def test_scheduled(self) -> None:
-		"""Both jobs are among the site's scheduled ones."""
-		for method in ("connected_app.site.schedule.run", "connected_app.site.revocation.retry"):
-			job = frappe.get_doc("Scheduled Job Type", {"method": method})
-			self.assertEqual((job.frequency, job.stopped), ("Cron", 0))
+		"""The jobs are among the site's scheduled ones."""
+		for method, frequency in (
+			("schedule.run", "Cron"),
+			("revocation.retry", "Cron"),
+			("keys.care", "Daily"),
+		):
+			job = frappe.get_doc("Scheduled Job Type", {"method": f"connected_app.site.{method}"})
+			self.assertEqual((job.frequency, job.stopped), (frequency, 0))

@@ -1,7 +1,7 @@
 // What the journeys share: counting checks, a provider, logging in, filling Desk's form, screenshots, axe.
 
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -38,18 +38,36 @@ export function check(what, truth, found = "") {
 }
 
 const providers = [];
-export async function startProvider(...options) {
-	const child = spawn(python, ["-m", "demo.provider", ...options], {
-		cwd: repo,
-		stdio: ["ignore", "pipe", "inherit"],
-	});
+// What the provider says when it is ready.
+async function ready(child) {
 	providers.push(child);
 	const line = await new Promise((resolve, reject) => {
 		readline.createInterface(child.stdout).once("line", resolve);
 		child.once("error", reject);
 		child.once("exit", (code) => reject(new Error(`the provider ended with exit code ${code}`)));
 	});
-	const { issuer } = JSON.parse(line);
+	return JSON.parse(line);
+}
+
+// The certified provider, where its packages are installed.
+export async function startCertified(settings) {
+	const cwd = path.join(repo, "tests", "certified");
+	if (!existsSync(path.join(cwd, "node_modules", "oidc-provider"))) return null;
+	return ready(
+		spawn("node", ["server.mjs"], {
+			cwd,
+			env: { ...process.env, ...settings },
+			stdio: ["ignore", "pipe", "ignore"],
+		})
+	);
+}
+
+export async function startProvider(...options) {
+	const child = spawn(python, ["-m", "demo.provider", ...options], {
+		cwd: repo,
+		stdio: ["ignore", "pipe", "inherit"],
+	});
+	const { issuer } = await ready(child);
 	return {
 		issuer,
 		command: (name) => fetch(`${issuer}/_${name}`, { method: "POST" }),

@@ -7,6 +7,7 @@ import path from "node:path";
 import { chromium } from "playwright-core";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
+import { keys, postedCallback } from "./keys.mjs";
 import { pickProvider } from "./provider.mjs";
 import { setUp } from "./setup.mjs";
 import { deskStates, disabling, gallery, makeStates, myConnections, onePage, operations, setUpEmail, workspace } from "./states.mjs";
@@ -44,6 +45,8 @@ try {
 	await myConnections(page);
 	await onePage(page, names.reconnect);
 	await disabling(page, provider);
+	await keys(page, provider);
+	await postedCallback(page);
 	await context.close();
 	await visit(browser, visitor, name);
 	await languages(browser, names.reconnect);

@@ -27,8 +27,8 @@ AVAILABLE = bool(shutil.which("node")) and (HERE / "node_modules" / "oidc-provid
 class Provider:
 	"""One running provider with one client."""
 
-	def __init__(self, issuer: str, port: int, pid: int) -> None:
-		self.issuer, self.port, self.pid = issuer, port, pid
+	def __init__(self, issuer: str, port: int, pid: int, authority: str = "") -> None:
+		self.issuer, self.port, self.pid, self.authority = issuer, port, pid, authority
 		self.discovery_url = issuer + "/.well-known/openid-configuration"
 
 	def consent(self, url: str, login: str = "alice", allow: bool = True) -> str:
@@ -36,8 +36,17 @@ class Provider:
 
 		An error that the provider shows to the person raises `requests.HTTPError`.
 		"""
+		return self._consent(url, login, allow)[0]
+
+	def posting(self, url: str, login: str = "alice") -> tuple[str, dict[str, str]]:
+		"""The same where the provider has the browser post its answer: the form's address, and its fields."""
+		address, page = self._consent(url, login, True)
+		return address, dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page))
+
+	def _consent(self, url: str, login: str, allow: bool) -> tuple[str, str]:
 		with requests.Session() as browser:
 			browser.trust_env = False
+			browser.verify = self.authority or True
 			answer = browser.get(url, allow_redirects=False, timeout=30)
 			# Two redirects and a page for the login, as many for the consent.
 			for _step in range(12):
@@ -45,9 +54,12 @@ class Provider:
 				if answer.is_redirect:
 					target = urljoin(answer.url, answer.headers["Location"])
 					if not target.startswith(self.issuer + "/"):
-						return target
+						return target, ""
 					answer = browser.get(target, allow_redirects=False, timeout=30)
 					continue
+				elsewhere = re.search(r'<form method="post" action="([^"]+)"', answer.text)
+				if elsewhere and not urljoin(answer.url, elsewhere[1]).startswith(self.issuer + "/"):
+					return elsewhere[1], answer.text
 				prompt = re.search(r'name="prompt" value="(\w+)"', answer.text)
 				if not prompt:
 					raise AssertionError(f"Neither a redirect nor a prompt at {answer.url}")
@@ -72,11 +84,13 @@ def start(
 	port: int = 0,
 	client: dict[str, Any] | None = None,
 	features: dict[str, Any] | None = None,
+	tls: dict[str, Any] | None = None,
 ) -> Iterator[Provider]:
 	"""Run the provider as long as the `with` block lasts. No secret: a public client.
 
 	:param client: more of the client's metadata
 	:param features: more of the provider's features
+	:param tls: as server.mjs has it; by default it speaks http
 	"""
 	settings = {
 		"PORT": str(port),
@@ -87,6 +101,7 @@ def start(
 		"EXPIRES_IN": str(expires_in),
 		"CLIENT": json.dumps(client or {}),
 		"FEATURES": json.dumps(features or {}),
+		"TLS": json.dumps(tls) if tls else "",
 	}
 	complaints = tempfile.TemporaryFile("w+")
 	process = subprocess.Popen(
@@ -107,7 +122,7 @@ def start(
 			raise RuntimeError(
 				f"The provider ended with status {status} before it was ready:\n{complaints.read()}"
 			)
-		yield Provider(**json.loads(line))
+		yield Provider(**json.loads(line), authority=(tls or {}).get("authority", ""))
 	finally:
 		process.terminate()
 		try:

@@ -11,6 +11,7 @@ from frappe import _
 from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
+from connected_app.oauth import fapi
 from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.site import (
 	access,
@@ -37,13 +38,18 @@ from connected_app.site.rows import name_of
 # What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
 UNDER_FAPI = {
 	"use_pkce": 1,
-	"client_authentication": "private_key_jwt",
 	"pushed_requests": "Always",
-	"dpop": 1,
 	"accept_missing_nonce": 0,
 	"accept_other_audiences": 0,
 	"accept_other_issuer": 0,
 }
+
+
+# Numbers that may not be negative.
+COUNTS = (
+	*("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"),
+	*("requests_per_minute", "rotate_keys_after"),
+)
 
 
 class ConnectedApp(SecretKeeper):
@@ -63,8 +69,16 @@ class ConnectedApp(SecretKeeper):
 		accept_other_issuer: DF.Check
 		allowed_roles: DF.TableMultiSelect[HasRole]
 		authorization_uri: DF.SmallText | None
+		certificate_bound: DF.Check
 		client_authentication: DF.Literal[
-			"Automatic", "Basic", "Post", "client_secret_jwt", "private_key_jwt", "None"
+			"Automatic",
+			"Basic",
+			"Post",
+			"client_secret_jwt",
+			"private_key_jwt",
+			"tls_client_auth",
+			"self_signed_tls_client_auth",
+			"None",
 		]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
@@ -98,6 +112,7 @@ class ConnectedApp(SecretKeeper):
 		resources: DF.SmallText | None
 		revocation_uri: DF.Data | None
 		role_for_scripts: DF.Link | None
+		rotate_keys_after: DF.Int
 		security_profile: DF.Literal["Standard", "FAPI 2.0"]
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
 		scope_separator: DF.Literal["Space", "Comma"]
@@ -130,10 +145,9 @@ class ConnectedApp(SecretKeeper):
 				)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)
-		for field in (
-			*("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"),
-			"requests_per_minute",
-		):
+			self.client_authentication = fapi.authentication(self.client_authentication)
+			self.dpop = int(not self.certificate_bound)
+		for field in COUNTS:
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
 
