@@ -14,7 +14,7 @@ from typing import Any
 import frappe
 
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
-from connected_app.site.database import claim_connection
+from connected_app.site.threads import connected
 
 
 class Pace:
@@ -51,13 +51,8 @@ class Pace:
 		site, sites_path = frappe.local.site, frappe.local.sites_path
 
 		def thread() -> None:
-			frappe.init(site, sites_path=sites_path)
-			try:
-				frappe.connect()
-				claim_connection()
+			with connected(site, sites_path):
 				self._attend(waiting, work)
-			finally:
-				frappe.destroy()
 
 		threads = [
 			threading.Thread(target=thread, daemon=True) for _ in range(min(self.at_once, len(waiting)))
