@@ -5,6 +5,7 @@ The web server is started by `scripts/test`; what a test stores here it commits,
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -144,6 +145,21 @@ def hostile() -> Any:
 	sys.modules["hostile_provider"] = module
 	spec.loader.exec_module(module)
 	return module
+
+
+@contextmanager
+def library(name: str) -> Iterator[Any]:
+	"""A module of a library that the bench does not have: that of the checkout's own virtualenv. What the bench has comes
+	first."""
+	where = [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+	path = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+	sys.path.append(path)
+	try:
+		yield importlib.import_module(name)
+	except ImportError as error:
+		raise unittest.SkipTest(f"{name} cannot be had beside this bench: {error}") from error
+	finally:
+		sys.path.remove(path)
 
 
 # One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.
