@@ -127,6 +127,21 @@ def provider(*options: str) -> Iterator[Provider]:
 		running.stop()
 
 
+@contextmanager
+def server(module: str, issuer: str) -> Iterator[dict[str, Any]]:
+	"""What a server of the checkout's tests says of itself: it takes tokens of `issuer` only."""
+	clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+	command = [PYTHON, "-m", f"tests.{module}", issuer]
+	with subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True) as process:
+		try:
+			said = json.loads(process.stdout.readline())
+			if "missing" in said:
+				raise unittest.SkipTest(f"{module} needs what cannot be had: {said['missing']}")
+			yield said
+		finally:
+			process.terminate()
+
+
 def certified() -> Any:
 	"""The module that runs npm's certified provider."""
 	path = pathlib.Path(REPO) / "tests" / "certified" / "__init__.py"
