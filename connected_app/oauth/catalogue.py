@@ -626,9 +626,9 @@ CATALOGUE = {
 		ConfigurationError,
 		"This token is bound to a key: a header alone does not show it.",
 		"Use get_oauth2_session, which proves the key with each request.",
-		"Code asks for the header of a token that is bound to a key (DPoP).",
+		"Code, or a library that it uses, asks for a token that is bound to a key (DPoP) without being able to prove the key.",
 		"A developer",
-		"Use `get_oauth2_session`, which proves the key with each request.",
+		"Use `get_oauth2_session`, or httpx with the adapter for it: both prove the key with each request.",
 	),
 	"dpop_not_bound": Entry(
 		ConfigurationError,

@@ -27,7 +27,7 @@ TOKEN = "vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg=="
 
 
 def test_the_examples_of_the_standard() -> None:
-	"""RFC 7628 4.1, and 3.1 for a server that wants neither host nor port; RFC 5801 4 for what a name is written as."""
+	"""rfc7628-client-response: as in 4.1, and without host and port; rfc7628-gs2-header: RFC 5801 4."""
 	assert (
 		oauthbearer("user@example.com", TOKEN, "server.example.com", 143)
 		== f"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=Bearer {TOKEN}\x01\x01"
@@ -97,8 +97,10 @@ def mail(server: Hostile) -> Iterator[Mail]:
 def test_a_day_of_mail(
 	mechanism: str, mail: Mail, source: TokenSource, server: Hostile, clock: Clock
 ) -> None:
-	"""Sent and read with one object, whose token is renewed in between; with a token that the server refuses, another one is
-	used at the second attempt."""
+	"""Sent and read with one object, whose token is renewed in between.
+
+	rfc7628-invalid-token, rfc7628-dummy-response: where the server refuses the token, another one is used at
+	the second attempt."""
 	login = Login(source, USER, mechanism, "localhost", mail.ports["smtp"])
 	with mail.smtp() as smtp:
 		assert smtp.auth(mechanism, login)[0] == 235
