@@ -48,6 +48,7 @@ class Anywhere:
 		self._user, self._lang = frappe.session.user, frappe.local.lang
 		self._address = getattr(frappe.local, "request_ip", None)
 		self._read_only = bool(frappe.flags.read_only)
+		self._known = recent.known()
 
 	def prepare(self) -> None:
 		"""
@@ -71,4 +72,9 @@ class Anywhere:
 			frappe.local.lang, frappe.local.request_ip = self._lang, self._address
 			frappe.flags.read_only = self._read_only
 			with raises_frappe_errors(self.connect_url):
-				return work()
+				done = work()
+			# As if it had been refreshed where the caller is, whose transaction may not see it.
+			found = recent.known().get(self.key)
+			if found and found.row:
+				self._known[self.key] = found
+			return done

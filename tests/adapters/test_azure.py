@@ -154,10 +154,16 @@ def test_failures_are_ours(source: TokenSource, server: Hostile, clock: Clock) -
 
 
 def test_https_only(source: TokenSource) -> None:
-	"""azure-core itself sees to it."""
-	client = PipelineClient("http://api.example", policies=[Policy(Credential(source), SCOPE)])
+	"""With its own policy, azure-core itself sees to it."""
+	client = PipelineClient(
+		"http://api.example", policies=[BearerTokenCredentialPolicy(Credential(source), SCOPE)]
+	)
 	with pytest.raises(ServiceRequestError):
 		client.send_request(HttpRequest("GET", "http://api.example/x"))
+	client = PipelineClient("http://api.example", policies=[Policy(Credential(source), SCOPE)])
+	with pytest.raises(ConfigurationError) as caught:
+		client.send_request(HttpRequest("GET", "http://api.example/x"), enforce_https=False)
+	assert caught.value.code == "uri_insecure"
 
 
 def test_bound_tokens_are_refused(source: TokenSource) -> None:

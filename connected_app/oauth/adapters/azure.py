@@ -80,6 +80,10 @@ class Policy(BearerTokenCredentialPolicy[Any, Any]):
 		self.source = credential.source
 		self.scopes = scopes
 
+	def on_request(self, request: PipelineRequest[Any]) -> None:
+		self.source.check(request.http_request.url)
+		super().on_request(request)
+
 	def on_challenge(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> bool:
 		if super().on_challenge(request, response):
 			return True
