@@ -7,6 +7,7 @@ It does what the Frappe app does, in one file: `connect` begins an attempt, `cal
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hmac
 import logging
 import secrets
@@ -14,6 +15,8 @@ import signal
 import sys
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -36,6 +39,7 @@ from connected_app.oauth import (
 	Secret,
 	Session,
 	Settings,
+	TokenSource,
 	begin,
 	complete,
 	discovery,
@@ -63,6 +67,8 @@ FIELDS = ("openid_configuration", "client_id", "client_secret", "scopes", "api_u
 # A secret that was typed for one provider must not go to another one.
 SECRET_BELONGS_TO = ("openid_configuration", "client_id", "token_uri")
 SHOWN_BYTES = 4000
+# Requests at once.
+MANY = 100
 
 
 @cache
@@ -358,11 +364,24 @@ def create_app(page: Page) -> Flask:
 			body = next(response.iter_content(SHOWN_BYTES), b"").decode("utf-8", "replace")
 			response.close()
 		except (requests.RequestException, ValueError):
-			raise ConfigurationError(
-				"api_unreachable", "The API could not be reached.", "Check the API's address."
-			) from None
+			raise api_unreachable() from None
 		browser.say(
 			f"The API answered with HTTP {response.status_code}.", browser.fields["api_uri"], body=body
+		)
+
+	@action("/calls")
+	def calls(browser: Browser) -> None:
+		"""What a developer writes with httpx: many requests at once, as if the token had expired a moment ago."""
+		source = TokenSource(browser.refresher())
+		with browser.store.exclusive() as slot:
+			source.grant = slot.save(replace(slot.grant or source.grant, expires_at=utc_now()))
+		began = time.monotonic()
+		answers = asyncio.run(ask_at_once(source, browser.fields["api_uri"]))
+		seconds = time.monotonic() - began
+		statuses = ", ".join(f"HTTP {status}: {number}" for status, number in Counter(answers).items())
+		browser.say(
+			f"The API answered {len(answers)} requests of httpx in {seconds:.1f} seconds.",
+			f"{statuses}. One of them renewed the token, and the others waited for it.",
 		)
 
 	@action("/refresh")
@@ -392,6 +411,25 @@ def create_app(page: Page) -> Flask:
 			)
 
 	return app
+
+
+async def ask_at_once(source: TokenSource, url: str) -> list[int]:
+	"""The statuses of `MANY` requests."""
+	import httpx
+
+	from connected_app.oauth.adapters.httpx import Auth
+
+	limits = httpx.Limits(max_connections=20)
+	async with httpx.AsyncClient(auth=Auth(source), timeout=60, limits=limits, trust_env=False) as client:
+		try:
+			answers = await asyncio.gather(*(client.get(url) for _ in range(MANY)))
+		except (httpx.HTTPError, httpx.InvalidURL):
+			raise api_unreachable() from None
+	return [answer.status_code for answer in answers]
+
+
+def api_unreachable() -> ConfigurationError:
+	return ConfigurationError("api_unreachable", "The API could not be reached.", "Check the API's address.")
 
 
 def finish(browser: Browser, parameters: dict[str, list[str]]) -> Any:

@@ -230,6 +230,11 @@ def standalone(steps: Steps) -> None:
 			browser.press("/call")
 			expect(browser.form.text("title"), "The API answered with HTTP 200.", "title")
 			expect(provider.stats()["refreshes"], 1, "refreshes at the provider")
+		with steps.step("a hundred requests of httpx at once, with an expired token: one refresh"):
+			browser.press("/calls")
+			expect_that("answered 100 requests" in browser.form.text("title"), browser.form.text("title"))
+			expect_that("HTTP 200: 100." in browser.form.text("text"), browser.form.text("text"))
+			expect(provider.stats()["refreshes"], 2, "refreshes at the provider")
 		second = store.load()
 		with steps.step("Refresh gives new tokens; the provider saw no refresh token twice"):
 			expect(browser.press("/refresh").text("title"), "Refreshed.", "title")
@@ -240,7 +245,7 @@ def standalone(steps: Steps) -> None:
 				"a token was not replaced",
 			)
 			expect(third.account, first.account, "account after the refreshes")
-			expect(provider.stats()["refreshes"], 2, "refreshes at the provider")
+			expect(provider.stats()["refreshes"], 3, "refreshes at the provider")
 			expect(provider.stats()["reuses"], 0, "reused refresh tokens")
 			expect(api_status(third.access_token), 200, "the API with the new token")
 		with steps.step("Disconnect revokes at the provider: the API refuses the old token"):

@@ -1,4 +1,4 @@
-"""A mail server that takes XOAUTH2 only: SMTP by aiosmtpd, IMAP by pymap, mailboxes in memory.
+"""A mail server that takes XOAUTH2 and OAUTHBEARER only: SMTP by aiosmtpd, IMAP by pymap, mailboxes in memory.
 
 	python -m tests.mail_server ISSUER
 
@@ -16,6 +16,7 @@ import ssl
 import sys
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -34,12 +35,39 @@ try:
 	from pymap.parsing.message import AppendMessage
 	from pymap.user import UserMetadata
 	from pysasl import SASLAuth
-	from pysasl.creds.external import ExternalVerificationRequired
+	from pysasl.creds.external import ExternalCredentials, ExternalVerificationRequired
+	from pysasl.exception import InvalidResponse
+	from pysasl.mechanism import ChallengeResponse, ServerChallenge, ServerMechanism
+	from pysasl.mechanism.oauth import OAuth2Mechanism
 except ImportError as error:
 	print(json.dumps({"missing": str(error)}), flush=True)
 	sys.exit(0)
 
 XOAUTH2 = re.compile(rb"^user=(.*?)\x01auth=Bearer (.*?)\x01\x01$")
+# RFC 7628 3.1, RFC 5801 4.
+OAUTHBEARER = re.compile(
+	rb"^n,a=([^,]*),\x01(?:host=[^\x01]+\x01)?(?:port=[0-9]+\x01)?auth=Bearer ([^\x01]*)\x01\x01$"
+)
+
+
+def read_bearer(message: bytes) -> tuple[str, str] | None:
+	"""User and token of what a client sends first."""
+	found = OAUTHBEARER.match(message)
+	return (
+		(found[1].replace(b"=2C", b",").replace(b"=3D", b"=").decode(), found[2].decode()) if found else None
+	)
+
+
+class BearerMechanism(ServerMechanism):
+	"""OAUTHBEARER, which pysasl does not have."""
+
+	def server_attempt(self, responses: Sequence[ChallengeResponse]) -> tuple[ExternalCredentials, None]:
+		if not responses:
+			raise ServerChallenge(b"")
+		found = read_bearer(responses[0].response)
+		if not found:
+			raise InvalidResponse()
+		return ExternalCredentials(*found), None
 
 
 class Provider:
@@ -81,7 +109,7 @@ class Mailboxes(Login):
 class OAuthOnly(Config):
 	@property
 	def tls_auth(self) -> SASLAuth:
-		return SASLAuth.named([b"XOAUTH2"])
+		return SASLAuth([OAuth2Mechanism(), BearerMechanism(b"OAUTHBEARER")])
 
 
 class Delivery:
@@ -97,6 +125,16 @@ class Delivery:
 		# As Gmail does: the reason comes as a challenge, to be answered before the refusal.
 		await server.challenge_auth('{"status":"401","schemes":"Bearer"}')
 		return AuthResult(success=False, handled=False)
+
+	async def auth_OAUTHBEARER(self, server: SMTP, args: list[str]) -> AuthResult:
+		found = read_bearer(await server.challenge_auth(""))
+		if found and await self.provider.accepts(*found):
+			return AuthResult(success=True, auth_data=found[0])
+		# RFC 7628 3.2.2, 3.2.3
+		answer = await server.challenge_auth('{"status":"invalid_token","scope":"mail"}')
+		return AuthResult(
+			success=False, handled=False, message=None if answer == b"\x01" else "501 5.5.2 Not %x01"
+		)
 
 	async def handle_DATA(self, server: SMTP, session: Any, envelope: Any) -> str:
 		for address in envelope.rcpt_tos:

@@ -24,6 +24,8 @@ provider = oauth.Provider(authorization_uri="https://p.example/a", token_uri="ht
 oauth.begin(provider, oauth.Client(client_id="c"))
 changed = {name for name in {*before, *os.environ} if before.get(name) != os.environ.get(name)}
 assert not changed, changed
+others = {name.partition(".")[0] for name in sys.modules} & {"httpx", "httpx2", "anyio", "google", "azure", "mcp"}
+assert not others, others
 loaded = [name for name in sys.modules if name.startswith("connected_app.") and not name.startswith("connected_app.oauth")]
 assert not loaded, loaded
 """

@@ -3,6 +3,7 @@
 Read `authorization` for the way in, `refresh` for how a grant stays alive, `session` for what developers use.
 """
 
+from .access_token import AccessToken
 from .authorization import Attempt, begin, complete
 from .client import Client, Settings
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
@@ -15,9 +16,11 @@ from .refresh import Refresher
 from .revocation import revoke
 from .session import Session
 from .store import AttemptStore, Failure, GrantStore, LockedGrant
+from .token_source import TokenSource
 
 __all__ = [
 	"CLIENT_CREDENTIALS",
+	"AccessToken",
 	"Account",
 	"Attempt",
 	"AttemptStore",
@@ -37,6 +40,7 @@ __all__ = [
 	"Session",
 	"Settings",
 	"TemporaryFailure",
+	"TokenSource",
 	"begin",
 	"complete",
 	"revoke",

@@ -69,14 +69,20 @@ class Grant:
 
 		The leeway is cut to a quarter of the token's life, so that short tokens are not refreshed at once.
 		"""
+		# That it is far from its end is nearly always all that is asked.
+		if self.expires_at is None or now < self.expires_at - timedelta(seconds=max(leeway, 0)):
+			return False
+		due = self.due_at(leeway)
+		return due is not None and now >= due
+
+	def due_at(self, leeway: int) -> datetime | None:
+		"""UTC instant from which the access token `is_due`; None: never."""
 		if self.expires_at is None:
-			return False
+			return None
 		margin = timedelta(seconds=max(leeway, 0))
-		if now < self.expires_at - margin:
-			return False
 		if self.issued_at is not None:
 			margin = min(margin, max(self.expires_at - self.issued_at, timedelta(0)) / LEEWAY_SHARE)
-		return now >= self.expires_at - margin
+		return self.expires_at - margin
 
 	def differs_from(self, other: Grant) -> bool:
 		"""Whether one of the two was stored after the other.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import requests
 from oauthlib.oauth2 import WebApplicationClient
@@ -14,23 +13,19 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
-from . import catalogue, consent, dead_grants, dpop, wire
+from . import consent, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
-from .errors import OAuthError
 from .grant import Grant
-from .net import is_loopback, pooled, present
-from .presenting import BoundPresenter, Presenter, header
+from .net import pooled, present
+from .presenting import LONGEST_ERROR, BoundPresenter, Presenter, header, says_expired
 from .redact import strip_frames
+from .token_source import Errors, TokenSource
 
 if TYPE_CHECKING:
 	from .refresh import Refresher
 
 TIMEOUT = (10.0, 60.0)
-# In bytes: what is longer is no error.
-LONGEST_ERROR = 65536
-# A context in which an OAuthError becomes the caller's own kind of error.
-Errors = Callable[[], AbstractContextManager[None]]
 
 
 class Session(OAuth2Session):
@@ -44,7 +39,6 @@ class Session(OAuth2Session):
 	"""
 
 	_token: dict[str, Any] | None
-	_connection: Connection | None
 
 	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
 		# Not by OAuth2Session's own: making its adapters and its oauthlib client takes longer than all else that a
@@ -54,9 +48,8 @@ class Session(OAuth2Session):
 		for name, copied in own.items():
 			vars(self)[name] = copied()
 		self.refresher = refresher
-		self.errors = errors
-		with errors():
-			self._grant = refresher.current()
+		self._source = TokenSource(refresher, errors)
+		self._grant = self._source.grant
 		self._scope = list(refresher.client.scopes)
 		self.redirect_uri = refresher.client.redirect_uri
 		self.auto_refresh_url = refresher.provider.token_uri
@@ -72,10 +65,7 @@ class Session(OAuth2Session):
 
 		:raises OAuthError: as the store does
 		"""
-		if self._connection is None:
-			with self.errors():
-				self._connection = Connection.of(self.refresher.store.load_all() or self._grant)
-		return self._connection
+		return self._source.connection
 
 	@property
 	def token(self) -> dict[str, Any]:
@@ -114,28 +104,22 @@ class Session(OAuth2Session):
 		kwargs.setdefault("timeout", TIMEOUT)
 		if withhold_token:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
-		with self.errors():
-			self._check(url)
-			grant = self._usable()
+		self._source.check(url)
+		grant = self._adopt(self._source.usable())
 		if self._is_callers_own(headers, kwargs):
 			return self._request(method, url, data, headers, kwargs)
 		response = self._send(method, url, data, headers, grant, kwargs)
 		if self._says_expired(response) and self._can_repeat(response, data, kwargs):
-			with self.errors():
-				fresh = self._adopt(self.refresher.renew(grant, rejected=True))
-			if fresh.access_token != grant.access_token or not fresh.rejected_at:
+			if fresh := self._source.replacement(grant):
 				response.close()
-				response = self._send(method, url, data, headers, fresh, kwargs)
+				response = self._send(method, url, data, headers, self._adopt(fresh), kwargs)
 				if self._says_expired(response):
-					# The answer is the caller's, whether or not this can be noted.
-					with suppress(OAuthError):
-						self.refresher.mark_rejected(fresh)
+					self._source.mark_rejected(fresh)
 		return response
 
 	def refresh_token(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
 		"""Refresh now, under the lock. Arguments of `OAuth2Session.refresh_token` are not needed."""
-		with self.errors():
-			self._adopt(self.refresher.renew(self._grant))
+		self._adopt(self._source.renew())
 		return self.token
 
 	def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
@@ -161,18 +145,12 @@ class Session(OAuth2Session):
 
 	@cached_property
 	def _certificate(self) -> ClientCertificate:
-		with self.errors():
-			return self.refresher.certificate()
-
-	def _usable(self) -> Grant:
-		if self._grant.is_due(self.refresher.clock(), self.refresher.client.leeway):
-			self._adopt(self.refresher.renew(self._grant))
-		return self._grant
+		return self._source.certificate()
 
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self._grant:
 			self._grant = grant
-			self._token = self._connection = None
+			self._token = None
 			# Made again when somebody asks for it.
 			vars(self).pop("_client", None)
 			vars(self).pop("_prover", None)
@@ -215,12 +193,8 @@ class Session(OAuth2Session):
 	def _request(
 		self, method: str, url: str, data: Any, headers: Any, kwargs: dict[str, Any]
 	) -> requests.Response:
-		quirks = self.refresher.provider.quirks
-		if quirks.api_headers:
-			values = {"client_id": self.refresher.client.client_id}
-			if any(wire.placeholders(text) - values.keys() for text in quirks.api_headers.values()):
-				values |= self.connection
-			headers = {**wire.fields(quirks.api_headers, values), **(headers or {})}
+		if self.refresher.provider.quirks.api_headers:
+			headers = {**self._source.api_headers(), **(headers or {})}
 		if self.refresher.client.certificate_bound:
 			present(self, url, self._certificate)
 		proxy_for = getattr(self.refresher.http, "proxy_for", None)
@@ -241,37 +215,11 @@ class Session(OAuth2Session):
 			# It is about the user, who has to log in in another way.
 			return False
 		words = self.refresher.provider.quirks.api_expired
-		if response.status_code == 401 or not words:
-			return response.status_code == 401
-		if str(response.status_code) in words:
-			return True
-		paths = [word for word in words if "=" in word]
-		# A body that the caller wants to read piece by piece is the caller's.
-		if not paths or not response._content_consumed or len(response.content) > LONGEST_ERROR:  # type: ignore[attr-defined]
-			return False
-		try:
-			answer = response.json()
-		except ValueError:
-			return False
-		return any(dead_grants.matches(answer, word) for word in paths)
+		return says_expired(response.status_code, words, partial(_answer, response))
 
 	def _is_callers_own(self, headers: Any, kwargs: dict[str, Any]) -> bool:
 		name = self.refresher.provider.quirks.api_header.partition(":")[0].strip()
 		return bool(kwargs.get("auth") or name in self.headers or name in CaseInsensitiveDict(headers or {}))
-
-	def _check(self, url: str) -> None:
-		parts = urlsplit(url)
-		if parts.scheme == "https":
-			return
-		policy = getattr(self.refresher.http, "policy", None)
-		if (
-			parts.scheme == "http"
-			and policy
-			and policy.allow_http_loopback
-			and is_loopback(parts.hostname or "")
-		):
-			return
-		raise catalogue.error("uri_insecure/api")
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
 		return self._grant.is_renewable and _is_repeatable(response, data, kwargs)
@@ -283,7 +231,7 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 	by what the others are copied."""
 	session = OAuth2Session()
 	pooled(session)
-	fixed: dict[str, Any] = {"_token": None, "_connection": None}
+	fixed: dict[str, Any] = {"_token": None}
 	own: dict[str, Callable[[], Any]] = {}
 	for name, value in vars(session).items():
 		if isinstance(value, RequestsCookieJar):
@@ -308,6 +256,16 @@ def _headers(value: CaseInsensitiveDict[str]) -> CaseInsensitiveDict[str]:
 
 def _copied(value: dict[str, Any]) -> dict[str, Any]:
 	return {key: each.copy() for key, each in value.items()}
+
+
+def _answer(response: requests.Response) -> Any:
+	"""The JSON of an answer that was read; a body that the caller wants to read piece by piece is the caller's."""
+	if not response._content_consumed or len(response.content) > LONGEST_ERROR:  # type: ignore[attr-defined]
+		return None
+	try:
+		return response.json()
+	except ValueError:
+		return None
 
 
 def _is_repeatable(response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from frappe.utils import cint
 from redis.exceptions import RedisError
 
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
-from connected_app.site.database import claim_connection
+from connected_app.site.threads import connected
 
 # Where the Connected App says nothing.
 AT_ONCE = 4
@@ -122,13 +122,8 @@ class Pace:
 		site, sites_path = frappe.local.site, frappe.local.sites_path
 
 		def thread() -> None:
-			frappe.init(site, sites_path=sites_path)
-			try:
-				frappe.connect()
-				claim_connection()
+			with connected(site, sites_path):
 				self._attend(waiting, work)
-			finally:
-				frappe.destroy()
 
 		threads = [
 			threading.Thread(target=thread, daemon=True) for _ in range(min(self.at_once, len(waiting)))

@@ -24,37 +24,37 @@ class Known:
 
 
 def find(key: ConnectionKey) -> Grant | None:
-	known = _known().get(key)
-	return known.grant if known else None
+	found = known().get(key)
+	return found.grant if found else None
 
 
 def is_whole(key: ConnectionKey) -> bool:
 	"""Whether the grant was stored, or read under the lock: with all that a session does without."""
-	known = _known().get(key)
-	return bool(known and known.row)
+	found = known().get(key)
+	return bool(found and found.row)
 
 
 def of_row(name: str) -> Grant | None:
 	"""The grant of a row that was locked. A request may have an older view of that row."""
-	return next((known.grant for known in _known().values() if name and known.row == name), None)
+	return next((found.grant for found in known().values() if name and found.row == name), None)
 
 
 def clear() -> None:
 	"""As at the start of a request."""
-	_known().clear()
+	known().clear()
 
 
 def note(key: ConnectionKey, grant: Grant, row: str = "") -> None:
-	_known()[key] = Known(grant, row)
+	known()[key] = Known(grant, row)
 
 
 def forget(key: ConnectionKey) -> None:
-	_known().pop(key, None)
+	known().pop(key, None)
 
 
 def forget_app(connected_app: str) -> None:
 	"""Forget the grants of all connections to a Connected App."""
-	for key in [key for key in _known() if key.app == connected_app]:
+	for key in [key for key in known() if key.app == connected_app]:
 		forget(key)
 
 
@@ -72,12 +72,13 @@ def has_changed(connection: object, key: ConnectionKey) -> bool:
 	return key in _changed(connection)
 
 
-def _known() -> dict[ConnectionKey, Known]:
+def known() -> dict[ConnectionKey, Known]:
+	"""All of it. It stays this request's where another thread has it."""
 	# By site: `frappe.init` for another one keeps them.
 	if not hasattr(frappe.local, "connected_app_grants"):
 		frappe.local.connected_app_grants = {}
-	known: dict[ConnectionKey, Known] = frappe.local.connected_app_grants.setdefault(frappe.local.site, {})
-	return known
+	grants: dict[ConnectionKey, Known] = frappe.local.connected_app_grants.setdefault(frappe.local.site, {})
+	return grants
 
 
 def _changed(connection: object) -> set[ConnectionKey]:

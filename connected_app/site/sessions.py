@@ -9,12 +9,14 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
+from connected_app.oauth.token_source import TokenSource
 from connected_app.site import access, settings
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.identity import SERVICE_PRINCIPAL, ConnectionKey
 from connected_app.site.settings import AppSettings
+from connected_app.site.threads import Anywhere
 
 
 def refresher(
@@ -61,3 +63,14 @@ def session(app: AppSettings, key: ConnectionKey) -> Session:
 		with raises_frappe_errors(app.connect_url):
 			app.check_enabled()
 	return Session(refresher(app, key), lambda: raises_frappe_errors(app.connect_url))
+
+
+def token_source(app: AppSettings, key: ConnectionKey) -> TokenSource:
+	"""
+	:raises OAuthError: in Frappe's kind of error
+	"""
+	with raises_frappe_errors(app.connect_url):
+		app.check_enabled()
+	return TokenSource(
+		refresher(app, key), lambda: raises_frappe_errors(app.connect_url), Anywhere(key, app.connect_url)
+	)

@@ -5,6 +5,7 @@ The web server is started by `scripts/test`; what a test stores here it commits,
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -127,6 +128,21 @@ def provider(*options: str) -> Iterator[Provider]:
 		running.stop()
 
 
+@contextmanager
+def server(module: str, issuer: str) -> Iterator[dict[str, Any]]:
+	"""What a server of the checkout's tests says of itself: it takes tokens of `issuer` only."""
+	clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+	command = [PYTHON, "-m", f"tests.{module}", issuer]
+	with subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True) as process:
+		try:
+			said = json.loads(process.stdout.readline())
+			if "missing" in said:
+				raise unittest.SkipTest(f"{module} needs what cannot be had: {said['missing']}")
+			yield said
+		finally:
+			process.terminate()
+
+
 def certified() -> Any:
 	"""The module that runs npm's certified provider."""
 	path = pathlib.Path(REPO) / "tests" / "certified" / "__init__.py"
@@ -145,6 +161,21 @@ def hostile() -> Any:
 	sys.modules["hostile_provider"] = module
 	spec.loader.exec_module(module)
 	return module
+
+
+@contextmanager
+def library(name: str) -> Iterator[Any]:
+	"""A module of a library that the bench does not have: that of the checkout's own virtualenv. What the bench has comes
+	first."""
+	where = [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+	path = subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip()
+	sys.path.append(path)
+	try:
+		yield importlib.import_module(name)
+	except ImportError as error:
+		raise unittest.SkipTest(f"{name} cannot be had beside this bench: {error}") from error
+	finally:
+		sys.path.remove(path)
 
 
 # One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.

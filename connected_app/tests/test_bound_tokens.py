@@ -65,6 +65,12 @@ class TestBoundTokens(Case):
 			with self.assertRaises(ConfigurationError) as caught:
 				kept.get_auth_header()
 			self.assertEqual(caught.exception.code, "dpop_needs_session")
+			with self.assertRaises(ConfigurationError) as caught:
+				app.get_access_token(ALICE)
+			self.assertEqual(caught.exception.code, "dpop_needs_session")
+			with self.assertRaises(ConfigurationError) as caught:
+				app.get_token_source(ALICE).access_token()
+			self.assertEqual(caught.exception.code, "dpop_needs_session")
 			# Many need a refresh at once: one asks, and each proves the same key for itself.
 			before = kept.get_password("access_token")
 			self.expire(app)

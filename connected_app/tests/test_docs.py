@@ -12,11 +12,15 @@ import os
 import pathlib
 import re
 import shlex
+import ssl
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import SkipTest
 
 import frappe
 from frappe.installer import update_site_config
@@ -27,13 +31,16 @@ from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
+	PYTHON,
 	REPO,
 	Case,
 	forget,
+	library,
 	make_app,
 	needs_providers,
 	other_app,
 	row,
+	server,
 )
 from connected_app.tests.test_checks import hostile
 
@@ -52,6 +59,18 @@ from frappe.utils.background_jobs import start_worker
 connected_app.tests.__path__.append(sys.argv[1])
 start_worker(queue="long", burst=True, quiet=True)
 """
+# What stands before the guide's block about MCP.
+MCP = """
+import os, sys
+import frappe
+
+sys.path.append(os.environ["LIBRARIES"])
+frappe.init({site!r})
+frappe.connect()
+frappe.set_user({user!r})
+app, user = frappe.get_doc("Connected App", {app!r}), {user!r}
+"""
+NEWER = ("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "typing_extensions.py")
 THINGS = [{"title": "a thing of the guide"}]
 
 
@@ -110,8 +129,12 @@ class TestDocs(Case):
 					print(f"{block.where}: not run: {block.about}")
 					counts["not run"] += 1
 				elif block.language == "python":
-					self.run_python(block)
-					counts["ran"] += 1
+					try:
+						self.run_python(block)
+						counts["ran"] += 1
+					except SkipTest as reason:
+						print(f"{block.where}: not run here: {reason}")
+						counts["not run"] += 1
 				elif block.language == "sh":
 					self.run_shell(block)
 					counts["ran"] += 1
@@ -130,17 +153,30 @@ class TestDocs(Case):
 		frappe.set_user(ALICE)
 		asked = len(self.api.requests)
 		if block.mark == "run":
-			getattr(self, "drive_" + block.about.replace(" ", "_"))(self.printed(block))
+			with self.libraries(block):
+				getattr(self, "drive_" + block.about.replace(" ", "_"))(self.printed(block))
 		else:
 			names = {"frappe": frappe, "app": self.app, "name": self.app.name, "user": ALICE}
-			with other_app(self.printed(block), **names):
+			with self.libraries(block), other_app(self.printed(block), **names):
 				pass
 		if "api.example.com" in block.text or "googleapis.com/calendar" in block.text:
 			self.assertEqual(len(self.api.requests), asked + 1)
 			if "realm_id" in block.text:
 				self.assertEqual(self.api.requests[-1].target, "/things?company=4620816365")
-			token = row(self.app, ALICE).get_password("access_token")
-			self.assertEqual(self.api.requests[-1].headers["authorization"], f"Bearer {token}")
+			self.assert_shown()
+
+	@contextmanager
+	def libraries(self, block: Block) -> Iterator[None]:
+		"""Those that the block hands the connection to, which the bench may not have."""
+		with ExitStack() as stack:
+			for name in re.findall(r"^import (httpx)$|^from (azure)", block.text, re.M):
+				stack.enter_context(library(name[0] or name[1]))
+			yield
+
+	def in_library(self, text: str) -> Any:
+		"""The module that a block about a library is."""
+		with other_app(text, app=self.app, user=ALICE) as module:
+			return module
 
 	def run_shell(self, block: Block) -> None:
 		"""Each line by itself; `bench` is the bench of this site."""
@@ -236,3 +272,62 @@ class TestDocs(Case):
 			self.assertEqual(frappe.response.pop("message"), THINGS)
 		finally:
 			update_site_config(SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
+
+	def drive_mcp(self, text: str) -> None:
+		"""In a process of the bench, since MCP's library needs a newer pydantic than Frappe has."""
+		code = MCP.format(site=frappe.local.site, app=self.app.name, user=ALICE)
+		where = [
+			PYTHON,
+			"-c",
+			"import sys, sysconfig; print(sysconfig.get_path('purelib'), *sys.version_info[:2])",
+		]
+		path, *version = subprocess.run(where, check=True, capture_output=True, text=True).stdout.split()
+		if [int(part) for part in version] != [*sys.version_info[:2]]:
+			raise SkipTest("the bench has another Python than the checkout's virtualenv")
+		with server("mcp_server", self.authlib.issuer) as said, tempfile.TemporaryDirectory() as folder:
+			for name in NEWER:
+				(pathlib.Path(folder) / name).symlink_to(pathlib.Path(path) / name)
+			ended = subprocess.run(
+				[
+					sys.executable,
+					"-c",
+					code + text.replace("https://mcp.example.com/mcp", said["url"]) + "\nprint(names)",
+				],
+				cwd=os.path.abspath(frappe.local.sites_path),
+				env={
+					**os.environ,
+					"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}",
+					"LIBRARIES": path,
+				},
+				capture_output=True,
+				text=True,
+				timeout=120,
+			)
+		self.assertEqual(ended.stdout.splitlines()[-1:], ["['whoami']"], ended.stderr[-3000:])
+
+	def drive_google(self, text: str) -> None:
+		"""At the test's server, in the place of Google's."""
+		self.api.script("/calendars/primary/events", self.module.as_json({"items": THINGS}))
+		at_the_test = f'build("calendar", "v3", client_options={{"api_endpoint": "{self.api.url}/"}}, '
+		module = self.in_library(text.replace('build("calendar", "v3", ', at_the_test))
+		self.assertEqual(module.events, {"items": THINGS})
+		self.assert_shown()
+
+	def drive_azure(self, text: str) -> None:
+		"""The library's own policy would not show a token to loopback without TLS."""
+		self.api.script("/v1.0/me", self.module.as_json({"displayName": "Alice"}))
+		text = text.replace('/v1.0/me")', '/v1.0/me"), enforce_https=False')
+		module = self.in_library(text.replace("https://graph.microsoft.com/v1.0", self.api.url + "/v1.0"))
+		self.assertEqual(module.me, {"displayName": "Alice"})
+		self.assert_shown()
+
+	def drive_imap(self, text: str) -> None:
+		with server("mail_server", self.authlib.issuer) as said:
+			trust = ssl.create_default_context(cadata=said["certificate"])
+			text = text.replace('"imap.example.com"', f'"localhost", {said["imaps"]}, ssl_context=trust')
+			with other_app(text, app=self.app, user=ALICE, trust=trust) as module:
+				self.assertEqual(module.imap.state, "LOGOUT")
+
+	def assert_shown(self) -> None:
+		token = row(self.app, ALICE).get_password("access_token")
+		self.assertEqual(self.api.requests[-1].headers["authorization"], f"Bearer {token}")

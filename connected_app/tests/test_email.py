@@ -6,7 +6,6 @@ import imaplib
 import json
 import os
 import smtplib
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +24,6 @@ from connected_app.tests.site import (
 	ALICE,
 	CORE,
 	MALLORY,
-	PYTHON,
-	REPO,
 	Browser,
 	Case,
 	forget,
@@ -35,6 +32,7 @@ from connected_app.tests.site import (
 	make_user,
 	needs_providers,
 	row,
+	server,
 )
 
 # At the provider.
@@ -45,15 +43,9 @@ ALICES_MAIL, BOBS_MAIL = "alice@example.com", "bob@example.com"
 class TestEmail(Case):
 	def setUp(self) -> None:
 		super().setUp()
-		command = [PYTHON, "-m", "tests.mail_server", self.authlib.issuer]
-		clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-		mail = subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True)
-		self.addCleanup(mail.wait, 10)
-		self.addCleanup(mail.terminate)
-		self.addCleanup(mail.stdout.close)
-		self.ports = json.loads(mail.stdout.readline())
-		if "missing" in self.ports:
-			self.skipTest(f"the mail server needs aiosmtpd and pymap: {self.ports['missing']}")
+		mail = server("mail_server", self.authlib.issuer)
+		self.ports = mail.__enter__()
+		self.addCleanup(mail.__exit__, None, None, None)
 		self.app = make_app(self.authlib.issuer)
 		flags = {key: frappe.flags.get(key) for key in ("testing_email", "mute_emails")}
 		self.addCleanup(frappe.flags.update, flags)

@@ -33,6 +33,9 @@ OF_TOKEN_CACHE = (
 OF_APP = (
 	"get_oauth2_session('{user}')",
 	"get_oauth2_session('{user}').token",
+	"get_access_token('{user}')",
+	"get_access_token('{user}').value",
+	"get_token_source('{user}')",
 	"get_active_token('{user}')",
 	"get_active_token('{user}').get_json()",
 	"get_backend_app_token()",
@@ -42,6 +45,7 @@ OF_APP = (
 	"get_password('client_secret')",
 	"require_scopes('openid', user='{user}')",
 	"run_method('get_oauth2_session', '{user}')",
+	"run_method('get_access_token', '{user}')",
 	"initiate_web_application_flow('{user}')",
 )
 # The files of Frappe 15 and 16 that evaluate a text or render a template, and what comes in there.

@@ -270,7 +270,7 @@ class TestBroken(Connected):
 		session = self.app.get_oauth2_session(ALICE)
 		self.change(client_secret="forgotten")
 		self.due()
-		session._grant = replace(session._grant, expires_at=utc_now() - timedelta(seconds=9))
+		session._source.grant = replace(session._grant, expires_at=utc_now() - timedelta(seconds=9))
 		with self.assertRaises(ConfigurationError) as caught:
 			session.get(url)
 		self.assertEqual(caught.exception.code, "invalid_client")

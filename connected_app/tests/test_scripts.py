@@ -82,6 +82,8 @@ class TestServerScripts(Case):
 		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_password("access_token")',
 		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_auth_header()["Authorization"][7:]',
 		'frappe.flags.found = frappe.get_doc("Token Cache", kept).get_json()["access_token"]',
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_access_token(alice).value',
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_token_source(alice).access_token().value',
 		# Documents that the script makes up.
 		'frappe.flags.found = frappe.get_doc({"doctype": "Token Cache", "name": kept, "user": frappe.session.user,'
 		' "connected_app": app, "access_token": "***"}).get_password("access_token")',

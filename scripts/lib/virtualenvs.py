@@ -13,7 +13,7 @@ from scripts.lib.processes import locked, run
 
 # The oldest libraries the app promises to run on: what Frappe 15 pins.
 OLDEST = ["requests-oauthlib==1.3.1", "oauthlib==3.2.2", "PyJWT==2.8.0"]
-ENVIRONMENTS = {"pinned": (".[test]", OLDEST), "newest": (".[test,check]", [])}
+ENVIRONMENTS = {"pinned": (".[test]", OLDEST), "newest": (".[test,check,libraries]", [])}
 
 
 def venv_python(name: str) -> pathlib.Path:

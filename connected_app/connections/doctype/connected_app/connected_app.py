@@ -11,7 +11,7 @@ from frappe import _
 from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import fapi
+from connected_app.oauth import AccessToken, TokenSource, fapi
 from connected_app.oauth.client import RESERVED_PARAMETERS
 from connected_app.site import (
 	access,
@@ -192,6 +192,30 @@ class ConnectedApp(SecretKeeper):
 		return sessions.session(
 			settings.for_session(self), ConnectionKey.of_user(self.name, user or frappe.session.user)
 		)
+
+	@for_code
+	def get_access_token(self, user: str | None = None) -> AccessToken:
+		"""A token of `user` that is valid now, and when it ends, for code that shows it in a way of its own. It does not
+		renew itself: ask again before each piece of work, and keep it nowhere.
+
+		:param user: whose grant to use; the session's user by default
+		:raises OAuthError: as `get_oauth2_session`
+		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`: a bound token is of no use by itself
+		"""
+		key = ConnectionKey.of_user(self.name, user or frappe.session.user)
+		grant = sessions.current(settings.for_session(self), key)
+		with raises_frappe_errors():
+			return AccessToken.of(grant)
+
+	@for_code
+	def get_token_source(self, user: str | None = None) -> TokenSource:
+		"""What `connected_app.oauth.adapters` takes, to give the connection to other libraries. Every thread can use it.
+
+		:param user: whose grant to use; the session's user by default
+		:raises OAuthError: as `get_oauth2_session`
+		"""
+		key = ConnectionKey.of_user(self.name, user or frappe.session.user)
+		return sessions.token_source(settings.for_session(self), key)
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:

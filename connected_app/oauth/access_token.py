@@ -1,0 +1,39 @@
+"""An access token by itself, for code that shows it in a way of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from . import catalogue, dpop
+from .grant import Grant
+from .redact import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessToken:
+	"""A token that can be used now, and does not renew itself. Whoever has it acts as the user until it ends.
+
+	:param value: what is shown to the API; hidden where the object is printed
+	:param expires_at: UTC instant at which it ends at the latest; None: the provider has named none
+	"""
+
+	value: Secret
+	expires_at: datetime | None = None
+
+	@classmethod
+	def of(cls, grant: Grant) -> AccessToken:
+		"""
+		:raises ConfigurationError: as `check_is_bearer`
+		"""
+		check_is_bearer(grant)
+		return cls(value=grant.access_token, expires_at=grant.expires_at)
+
+
+def check_is_bearer(grant: Grant) -> None:
+	"""
+	:raises ConfigurationError: `dpop_needs_session`: a bound token is of no use without a proof for each request
+		(RFC 9449 7.1)
+	"""
+	if grant.dpop_key or grant.token_type.lower() == dpop.TOKEN_TYPE.lower():
+		raise catalogue.error("dpop_needs_session")

@@ -1,0 +1,201 @@
+"""Where clients of an API have their tokens from: one grant, for as long as the client lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from . import catalogue, wire
+from .access_token import AccessToken, check_is_bearer
+from .connection import Connection
+from .errors import OAuthError
+from .grant import Grant
+from .net import is_loopback
+
+if TYPE_CHECKING:
+	from .certificates import ClientCertificate
+	from .refresh import Refresher
+
+T = TypeVar("T")
+# A context in which an OAuthError becomes the caller's own kind of error.
+Errors = Callable[[], AbstractContextManager[None]]
+
+
+class Caller(Protocol):
+	"""Calls what needs the store. Libraries ask for tokens in threads of theirs, in which it may not be at hand."""
+
+	def prepare(self) -> None:
+		"""In the thread that has the store, before another one uses it.
+
+		:raises OAuthError: where that would be in vain
+		"""
+
+	def __call__(self, work: Callable[[], T]) -> T: ...
+
+
+class Here:
+	"""In the present thread, whichever that is."""
+
+	def prepare(self) -> None:
+		pass
+
+	def __call__(self, work: Callable[[], T]) -> T:
+		return work()
+
+
+class TokenSource:
+	"""Gives a grant that can be used now. It is kept until it is due or an API rejects it; then comes the one that others
+	have stored meanwhile, or a refreshed one.
+
+	:param refresher: where the grant comes from
+	:param errors: a context in which is raised what is an OAuthError
+	:param caller: calls what needs the store
+	:raises OAuthError: as `Refresher.current`
+
+	`grant` is the one that was used last.
+	"""
+
+	def __init__(
+		self, refresher: Refresher, errors: Errors = nullcontext, caller: Caller | None = None
+	) -> None:
+		self.refresher = refresher
+		self.errors = errors
+		self.caller = caller or Here()
+		self._connection: Connection | None = None
+		self.grant = self._ask(refresher.current)
+
+	@property
+	def is_due(self) -> bool:
+		"""Whether `usable` has to ask."""
+		return self.grant.is_due(self.refresher.clock(), self.refresher.client.leeway)
+
+	def usable(self) -> Grant:
+		"""
+		:raises OAuthError: as `Refresher.renew`
+		"""
+		return self.renew() if self.is_due else self.grant
+
+	def access_token(self) -> AccessToken:
+		"""The token by itself.
+
+		:raises OAuthError: as `usable`, and `check_is_bearer`
+		"""
+		self.check_is_bearer()
+		return AccessToken.of(self.usable())
+
+	def renew(self) -> Grant:
+		"""A newer grant than the present one.
+
+		:raises OAuthError: as `Refresher.renew`
+		"""
+		return self._adopt(self._ask(lambda: self.refresher.renew(self.grant)))
+
+	def latest(self) -> Grant:
+		"""The grant as it is stored now, refreshed first when it is due.
+
+		:raises OAuthError: as `Refresher.renew`
+		"""
+		return self._adopt(self._ask(lambda: self.refresher.renew(None)))
+
+	def replacement(self, rejected: Grant) -> Grant | None:
+		"""A newer grant than the one that an API has rejected; None where there is none to be had, or the newest was
+		rejected, too, a moment ago.
+
+		:raises OAuthError: as `Refresher.renew`
+		"""
+		if self.is_replaced(rejected):
+			return self.grant
+		if not rejected.is_renewable:
+			return None
+		fresh = self._adopt(self._ask(lambda: self.refresher.renew(rejected, rejected=True)))
+		return fresh if fresh.access_token != rejected.access_token or not fresh.rejected_at else None
+
+	def is_replaced(self, rejected: Grant) -> bool:
+		"""Whether `replacement` has nothing to ask: another request has had the same answer before."""
+		return self.grant.differs_from(rejected)
+
+	def mark_rejected(self, fresh: Grant) -> None:
+		"""Note that an API rejects what `replacement` gave. What the API answers is the caller's, whether or not this can
+		be noted."""
+		with suppress(OAuthError):
+			self._ask(lambda: self.refresher.mark_rejected(fresh))
+
+	@property
+	def connection(self) -> Connection:
+		"""What is known of the connection besides its tokens. It is read when it is first asked for, and again after the
+		token was renewed.
+
+		:raises OAuthError: as the store does
+		"""
+		if self._connection is None:
+			self._connection = self._ask(lambda: Connection.of(self.refresher.store.load_all() or self.grant))
+		return self._connection
+
+	def api_headers(self) -> dict[str, str]:
+		"""What the provider's API wants in each request, beside the token.
+
+		:raises OAuthError: as `connection`
+		"""
+		wanted = self.refresher.provider.quirks.api_headers
+		values = {"client_id": self.refresher.client.client_id}
+		if any(wire.placeholders(text) - values.keys() for text in wanted.values()):
+			values |= self.connection
+		return wire.fields(wanted, values)
+
+	def check(self, url: str) -> None:
+		"""Whether a token may be shown at `url` (RFC 6750 5.3).
+
+		:raises ConfigurationError: `uri_insecure`
+		"""
+		parts = urlsplit(url)
+		if parts.scheme == "https":
+			return
+		policy = getattr(self.refresher.http, "policy", None)
+		if (
+			parts.scheme == "http"
+			and policy
+			and policy.allow_http_loopback
+			and is_loopback(parts.hostname or "")
+		):
+			return
+		self._raise(catalogue.error("uri_insecure/api"))
+
+	def certificate(self) -> ClientCertificate:
+		"""The certificate to which tokens are bound, as it is now.
+
+		:raises ConfigurationError: as `mtls.certificate_of`
+		"""
+		return self._ask(self.refresher.certificate)
+
+	def check_needs_no_certificate(self) -> None:
+		"""For clients that make their own connections.
+
+		:raises ConfigurationError: `certificate_needs_session`
+		"""
+		if self.refresher.client.certificate_bound:
+			self._raise(catalogue.error("certificate_needs_session"))
+
+	def check_is_bearer(self) -> None:
+		"""Raises as `access_token.check_is_bearer` and `check_needs_no_certificate`."""
+		self.check_needs_no_certificate()
+		try:
+			check_is_bearer(self.grant)
+		except OAuthError as error:
+			self._raise(error)
+
+	def _raise(self, error: OAuthError) -> None:
+		def work() -> None:
+			raise error
+
+		self._ask(work)
+
+	def _ask(self, work: Callable[[], T]) -> T:
+		with self.errors():
+			return self.caller(work)
+
+	def _adopt(self, grant: Grant) -> Grant:
+		if grant is not self.grant:
+			self.grant, self._connection = grant, None
+		return grant

@@ -1,0 +1,1 @@
+"""A connection in the hands of other libraries: the real ones, over sockets."""
