@@ -575,9 +575,7 @@ def _check_whole(key: str, values: Mapping[str, Any]) -> None:
 				name == "access_token" and path in ("trade.url", "retrade.url", "revoke.url")
 			):
 				continue
-			if name == "token" and path in ("revoke.url", "account.url"):
-				continue
-			if name == "client_id" and path == "revoke.url":
+			if name in ("token", "client_id") and path in ("revoke.url", "account.url"):
 				continue
 			if name.rpartition(".")[2] not in kept or not values.get("hosts"):
 				raise invalid(key, f"{path} has the placeholder {{{name}}}, for which nothing is asked")
