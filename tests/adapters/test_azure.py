@@ -18,7 +18,7 @@ from ..stores import MemoryStore
 from ..test_session import api
 from .conftest import MakeSource
 
-pytest.importorskip("azure.core")
+pytest.importorskip("azure.core", reason="in the virtualenv of the newest libraries only")
 
 from azure.core import PipelineClient
 from azure.core.credentials import SupportsTokenInfo, TokenCredential

@@ -15,7 +15,7 @@ from ..hostile import Answer, Hostile, as_json
 from ..test_session import api
 from .conftest import MakeSource
 
-pytest.importorskip("google.auth")
+pytest.importorskip("google.auth", reason="in the virtualenv of the newest libraries only")
 discovery = pytest.importorskip("googleapiclient.discovery")
 
 from google.auth.transport.requests import AuthorizedSession
@@ -115,6 +115,14 @@ def test_bound_tokens_are_refused(source: TokenSource) -> None:
 	with pytest.raises(ConfigurationError) as caught:
 		Credentials(source)
 	assert caught.value.code == "dpop_needs_session"
+
+
+def test_a_refresh_that_the_caller_asks_for(source: TokenSource, server: Hostile, clock: Clock) -> None:
+	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
+	credentials = Credentials(source)
+	clock.advance(3600)
+	credentials.refresh(None)
+	assert credentials.token == "new" and len(server.to("/token")) == 1
 
 
 def test_what_the_library_knows(source: TokenSource) -> None:
