@@ -211,8 +211,9 @@ def userinfo_of(provider: Provider) -> str:
 
 @pytest.mark.parametrize("nonce", [False, True])
 def test_fapi(nonce: bool, http: Http) -> None:
-	"""happy-path and happy-path-no-dpop-nonce of the plan fapi2-security-profile-final-client-test, by private_key_jwt with
-	DPoP: pushed, signed by a key, bound to another, with the nonce that provider and API ask for; the refreshed token is
+	"""fapi2-security-profile-final-client-test-happy-path and
+	fapi2-security-profile-final-client-test-happy-path-no-dpop-nonce, by private_key_jwt with DPoP: pushed, signed by a key,
+	bound to another, with the nonce that provider and API ask for; the refreshed token is
 	bound as well, and a bare one refused."""
 	key = keys.generate("PS256", "test", datetime.now(timezone.utc))
 	features = {"dPoP": {"enabled": True, "requireNonce": nonce}, **PUSHED}
@@ -238,8 +239,9 @@ def test_fapi(nonce: bool, http: Http) -> None:
 	],
 )
 def test_fapi_by_certificate(authentication: str, certificate_bound: bool, aliases: bool, tls: Tls) -> None:
-	"""happy-path and happy-path-no-mtls-endpoint-aliases of the plan fapi2-security-profile-final-client-test, where the client
-	proves itself by a certificate (RFC 8705 2), or tokens are bound to it (3), or both; oidcc-client-test-mtls-endpoint-aliases.
+	"""fapi2-security-profile-final-client-test-happy-path and
+	fapi2-security-profile-final-client-test-happy-path-no-mtls-endpoint-aliases, where the client proves itself by
+	a certificate (RFC 8705 2), or tokens are bound to it (3), or both.
 	Another certificate is of no use, at the provider or at the API."""
 	own, other = (keys.generate("ES256", "test", datetime.now(timezone.utc)) for _ in range(2))
 	key = tls.issued if authentication == "tls_client_auth" else own

@@ -83,7 +83,7 @@ def test_faults(answer: Answer, kind: type[OAuthError], code: str, server: Hosti
 
 
 def test_mtls_endpoint_aliases(server: Hostile, http: Http) -> None:
-	"""oidcc-client-test-mtls-endpoint-aliases: they are for clients with a certificate, which this is not (RFC 8705 5)."""
+	"""The fields get the usual addresses, whoever the client is: aliases are for requests with a certificate (RFC 8705 5)."""
 	aliases = {"token_endpoint": "https://mtls.example/token", "userinfo_endpoint": "https://mtls.example/me"}
 	url = server.script(
 		"/.well-known/openid-configuration", as_json(document(server.url, mtls_endpoint_aliases=aliases))

@@ -259,7 +259,7 @@ def aliases(server: Server, alias: Server) -> dict[str, Any]:
 
 
 def test_aliases(server: Server, tls: Path, http: Http) -> None:
-	"""RFC 8705 5: where the client presents a certificate, and where the address is the metadata's own."""
+	"""oidcc-client-test-mtls-endpoint-aliases (RFC 8705 5): where the client presents a certificate, and where the address is the metadata's own."""
 	alias = Server(tls)
 	settings = config(server, metadata=aliases(server, alias))
 	token_endpoint.request(*settings, FORM, http)

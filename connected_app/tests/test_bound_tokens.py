@@ -139,6 +139,14 @@ class TestFapi(Case):
 			),
 			(1, "private_key_jwt", "Always", 1, 0),
 		)
+		# By a certificate is not weaker.
+		strong = {"client_authentication": "tls_client_auth", "certificate_bound": 1}
+		other = make_app(self.authlib.issuer, security_profile="FAPI 2.0", **{**weak, **strong})
+		self.assertEqual((other.client_authentication, other.dpop), ("tls_client_auth", 0))
+		client = settings.read(other.name).client
+		self.assertEqual(
+			(client.authentication, client.dpop, client.certificate_bound), ("tls_client_auth", False, True)
+		)
 		app.db_set({**weak, "dpop": 0, "accept_other_issuer": 1})
 		frappe.db.commit()
 		read = settings.read(app.name)

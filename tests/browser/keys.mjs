@@ -2,7 +2,7 @@
 
 import { generateKeyPairSync } from "node:crypto";
 import {
-	accessibility, base, call, check, connectionText, headButton, makeApp, openForm, picture, settle,
+	accessibility, base, call, check, connectionText, headButton, makeApp, openForm, picture, settle, shot,
 	startCertified, waitForConnection,
 } from "./kit.mjs";
 
@@ -59,7 +59,7 @@ export async function keys(page, provider) {
 	const dialog = page.locator(".modal.show");
 	await dialog.getByLabel("File").waitFor();
 	await page.waitForTimeout(400);
-	await picture(page, "bring-a-key");
+	await shot(page, "bring-a-key");
 	const unlabelled = await accessibility(page, ['.modal.show [data-fieldname="file_html"]']);
 	check("axe finds nothing serious in what is ours of the dialog", unlabelled.length === 0, unlabelled.join("; "));
 	const { privateKey } = generateKeyPairSync("ec", {
