@@ -12,7 +12,7 @@ import frappe
 
 from connected_app.oauth import authorization, catalogue, pushed
 from connected_app.oauth.grant import Grant
-from connected_app.site import settings
+from connected_app.site import hosts, settings
 from connected_app.site.access import check_may_connect, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
@@ -53,6 +53,7 @@ def begin(app: AppSettings, success_uri: str | None = None) -> str:
 		},
 	)
 	attempts.put(attempt)
+	hosts.note()
 	return url
 
 
@@ -69,6 +70,7 @@ def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Att
 	state = authorization.single(parameters).get("state")
 	if not state:
 		raise catalogue.error("state_missing")
+	hosts.note()
 	attempt = attempts.peek(state)
 	if attempt is None or unquote(attempt.redirect_uri.partition(CALLBACK)[2]) != name:
 		raise catalogue.error("attempt_unknown")

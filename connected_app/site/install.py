@@ -11,7 +11,7 @@ from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import ending, mail, passwords, revocation
+from connected_app.site import ending, hosts, mail, passwords, revocation
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
@@ -68,6 +68,7 @@ def before_uninstall() -> None:
 	hand_back_expiry()
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")
+	hosts.forget_all()
 	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
