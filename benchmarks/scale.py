@@ -4,6 +4,7 @@
 
 	disable NUMBER …      disabling an app with so many connections: what the admin's request does, and what is left
 	lists NUMBER …        what finds connections among so many: due ones, lists, searches
+	life NUMBER …         what installing, migrating and uninstalling do with so many connections
 	refresh NUMBER DELAY  renewing so many in the background, against a token endpoint that takes DELAY milliseconds
 
 Connections are made by SQL, never by connecting. Prints one line of JSON for each measurement.
@@ -232,7 +233,7 @@ def refresh(number: str, delay: str) -> None:
 
 def lists(*numbers: str) -> None:
 	"""What finds connections, with all of them to one app, a hundredth of them due, and as many that wait to be revoked."""
-	from connected_app.site import connections, revocation, schedule
+	from connected_app.site import connections, gallery, health, revocation, schedule
 	from connected_app.site.identity import ConnectionKey
 	from connected_app.site.rows import read
 
@@ -265,12 +266,39 @@ def lists(*numbers: str) -> None:
 			"My Connections": lambda: connections.of_user(user),  # noqa: B023
 			"list of Token Caches": lambda: frappe.get_list("Token Cache", of_app, limit=20),  # noqa: B023
 			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
+			"Operations": health.read,
+			"Providers, the gallery": gallery.gallery,
 			"revocations due, the first 500": lambda: revocation.find_due(datetime(2020, 1, 2), app.name),  # noqa: B023
 		}
 		for what, work in works.items():
 			work()
 			frappe.db.commit()
 			measured(what, work, connections=number)
+	remove_all()
+
+
+def life(*numbers: str) -> None:
+	"""What of uninstalling, installing and migrating grows with the connections; in this order, so that core's rows are
+	there to be taken over."""
+	from connected_app.site import ending, install, passwords
+
+	def hand_back() -> None:
+		ending.give_up_all("measured")
+		install.hand_back_expiry()
+		install.hand_back_names()
+		passwords.hand_back()
+
+	for number in map(int, numbers):
+		remove_all()
+		add_connections(make_app().name, number)
+		works = {
+			"before uninstalling": hand_back,
+			"after installing": install.after_install,
+			"after a migrate": install.after_migrate,
+		}
+		for what, work in works.items():
+			measured(what, work, connections=number)
+			frappe.db.commit()
 	remove_all()
 
 
@@ -283,7 +311,7 @@ def add_pending(app: str, number: int) -> None:
 	frappe.db.bulk_insert("Pending Revocation", fields, rows, chunk_size=CHUNK)
 
 
-COMMANDS = {work.__name__: work for work in (disable, refresh, lists)}
+COMMANDS = {work.__name__: work for work in (disable, life, refresh, lists)}
 
 if __name__ == "__main__":
 	begin(sys.argv[1])

@@ -14,7 +14,7 @@ from connected_app.oauth import authorization, catalogue, pushed, scopes
 from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.site import settings
+from connected_app.site import hosts, settings
 from connected_app.site.access import check_may_connect, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
@@ -63,6 +63,7 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 		},
 	)
 	attempts.put(attempt)
+	hosts.note()
 	return url
 
 
@@ -120,6 +121,7 @@ def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Att
 	state = authorization.single(parameters).get("state")
 	if not state:
 		raise catalogue.error("state_missing")
+	hosts.note()
 	attempt = _find(name, state)
 	if attempt is None:
 		raise catalogue.error("attempt_unknown")

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import Sentence
-from connected_app.site import counters, ending, passwords, schedule
+from connected_app.site import counters, ending, hosts, passwords, schedule
 from connected_app.site.errors import localized
 from connected_app.site.rows import naive
 
@@ -66,9 +66,11 @@ def read() -> dict[str, Any]:
 		`ending`: as `_ending`;
 		`jobs`: each `method`, the seconds since it ran (`ago`, None: never), and whether it is `stopped` or `behind`;
 		`scheduler`: whether it runs jobs of this site; `workers`: how many listen to the queue `long`; None for these two
-		numbers, and for each `refreshes`, where Redis does not answer; `two_keys`: whether the encryption key is being
-		replaced
+		numbers, and for each `refreshes`, where Redis does not answer; `hosts`: how many serve this site
+		(`number`), and whether they `differ` in their Redis or encryption key; `two_keys`: whether that is being replaced
 	"""
+	# First: a transaction that has read something does not see it.
+	hosts.note()
 	health: dict[str, Any] = {
 		"apps": _apps(),
 		"revocations": _revocations(),
@@ -76,6 +78,7 @@ def read() -> dict[str, Any]:
 		"jobs": _jobs(),
 		"scheduler": not is_scheduler_inactive(verbose=False),
 		"workers": _workers(),
+		"hosts": _hosts(),
 		"two_keys": any(frappe.conf.get(name) for name in (passwords.NEXT, passwords.PREVIOUS)),
 	}
 	found = [finding for check in CHECKS for finding in check(health)]
@@ -222,6 +225,12 @@ def _workers() -> int | None:
 		return None
 
 
+def _hosts() -> dict[str, Any]:
+	found = hosts.seen()
+	kinds: tuple[Literal["redis", "key"], ...] = ("redis", "key")
+	return {"number": len(found), "differ": [kind for kind in kinds if hosts.differ(found, kind)]}
+
+
 def _seconds(period: timedelta) -> int:
 	return max(int(period.total_seconds()), 0)
 
@@ -345,6 +354,25 @@ def leaving(health: dict[str, Any]) -> Iterator[Finding]:
 			)
 
 
+def several_hosts(health: dict[str, Any]) -> Iterator[Finding]:
+	if "redis" in health["hosts"]["differ"]:
+		yield Finding(
+			"error",
+			"hosts_redis",
+			Sentence(
+				"The hosts of this site do not use the same Redis: people cannot connect who return to another host."
+			),
+			Sentence("Give all hosts the same redis_cache and redis_queue."),
+		)
+	if "key" in health["hosts"]["differ"] and not health["two_keys"]:
+		yield Finding(
+			"error",
+			"hosts_key",
+			Sentence("The hosts of this site do not have the same encryption key."),
+			Sentence("Copy encryption_key to the site_config.json of all hosts."),
+		)
+
+
 def two_keys(health: dict[str, Any]) -> Iterator[Finding]:
 	if health["two_keys"]:
 		yield Finding(
@@ -360,5 +388,6 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[Finding]], ...] = (
 	redis,
 	failing,
 	leaving,
+	several_hosts,
 	two_keys,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import frappe
+from frappe.query_builder.functions import Coalesce, Concat
 from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import ending, mail, passwords, revocation
+from connected_app.site import ending, hosts, mail, passwords, revocation
+from connected_app.site.database import in_chunks, show_progress, update_many
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
@@ -24,7 +27,7 @@ def after_install() -> None:
 	passwords.take_over()
 	keep_admins_rights()
 	mail.keep_servers_in_use()
-	report_unreadable()
+	report_unreadable(all_of_them=True)
 
 
 def after_migrate() -> None:
@@ -68,6 +71,7 @@ def before_uninstall() -> None:
 	hand_back_expiry()
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")
+	hosts.forget_all()
 	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
@@ -82,43 +86,56 @@ def give_expiry() -> None:
 	Core knows `modified + expires_in` only, and a click on *Connect* without consent moves `modified`. Where such a
 	click is pending, what is certain is that the token was issued after the row was made: it counts from there.
 	"""
-	rows = frappe.get_all(
-		"Token Cache",
-		filters={"status": ("is", "not set"), "access_token": ("is", "set")},
-		fields=["name", "creation", "modified", "expires_in", "refresh_token", "state"],
-	)
-	for row in rows:
-		values: dict[str, Any] = {"status": "Connected"}
-		since = _to_utc(row.creation if row.state else row.modified)
-		if row.refresh_token:
-			values["idle_since"] = naive(since)
-		if row.expires_in:
-			values["expires_at"] = naive(since + timedelta(seconds=row.expires_in))
-		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
+	filters = {"status": ("is", "not set"), "access_token": ("is", "set")}
+	fields = ("creation", "modified", "expires_in", "refresh_token", "state")
+	for rows in in_chunks("Token Cache", filters, fields, "Taking over connections"):
+		update_many("Token Cache", {row.name: _expiry(row) for row in rows})
+
+
+def _expiry(row: Any) -> dict[str, Any]:
+	since = _to_utc(row.creation if row.state else row.modified)
+	return {
+		"status": "Connected",
+		"idle_since": naive(since) if row.refresh_token else None,
+		"expires_at": naive(since + timedelta(seconds=row.expires_in)) if row.expires_in else None,
+	}
 
 
 def hand_back_expiry() -> None:
 	"""The inverse: core is to see each token expire when it does. What was derived is derived anew, should the app
 	come back, since core may have refreshed the token meanwhile."""
-	rows = frappe.get_all(
-		"Token Cache", filters={"status": ("is", "set")}, fields=["name", "modified", "expires_at"]
-	)
-	for row in rows:
-		ours = (
-			*("status", "expires_at", "refresh_expires_at", "error_code", "error_values", "retry_at"),
-			*("failing_since", "idle_since", "rejected_at"),
+	filters = {"status": ("is", "set"), "expires_at": (">", "1900-01-01")}
+	for rows in in_chunks("Token Cache", filters, ("modified", "expires_at"), "Handing back connections"):
+		update_many(
+			"Token Cache",
+			{
+				# Not 0, which would mean "never" when the app comes back.
+				row.name: {
+					"expires_in": int((aware(row.expires_at) - _to_utc(row.modified, fold=1)).total_seconds())
+					or -1
+				}
+				for row in rows
+			},
 		)
-		values: dict[str, Any] = dict.fromkeys(ours)
-		if row.expires_at:
-			left = aware(row.expires_at) - _to_utc(row.modified, fold=1)
-			# Not 0, which would mean "never" when the app comes back.
-			values["expires_in"] = int(left.total_seconds()) or -1
-		frappe.db.set_value("Token Cache", row.name, values, update_modified=False)
+	cache = frappe.qb.DocType("Token Cache")
+	query = frappe.qb.update(cache)
+	for field in (
+		*("status", "expires_at", "refresh_expires_at", "error_code", "error_values", "retry_at"),
+		*("failing_since", "idle_since", "rejected_at"),
+	):
+		query = query.set(cache[field], None)
+	query.where(cache.status != "").run()
 
 
 def hand_back_names() -> None:
 	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
-	for row in frappe.get_all("Token Cache", fields=["name", "connected_app", "user"]):
+	cache = frappe.qb.DocType("Token Cache")
+	renamed = frappe.qb.from_(cache).select(cache.name, cache.connected_app, cache.user)
+	# Older SQLites have no concat.
+	if frappe.db.db_type != "sqlite":
+		usual = Concat(Coalesce(cache.connected_app, ""), "-", Coalesce(cache.user, ""))
+		renamed = renamed.where(cache.name != usual)
+	for row in renamed.run(as_dict=True):
 		name = usual_name(ConnectionKey.from_columns(row.connected_app, row.user))
 		if row.name != name and len(name) <= LONGEST_NAME and not frappe.db.exists("Token Cache", name):
 			frappe.rename_doc(
@@ -126,16 +143,26 @@ def hand_back_names() -> None:
 			)
 
 
-def report_unreadable() -> None:
+def report_unreadable(all_of_them: bool = False) -> None:
 	"""Name each password that the site's encryption key does not open, on the console and in the Error Log. What
-	can be read again is Connected again."""
+	can be read again is Connected again.
+
+	:param all_of_them: else each is read only if one of the first or last is not readable, or one was not before: with
+		another key none is
+	"""
 	lines = []
 	for doctype, label in (("Connected App", "the client secret"), ("Token Cache", "the tokens")):
-		readable = _readable(doctype)
-		for name in sorted(name for name in readable if not readable[name]):
-			lines.append(f"{doctype} {name}: {label} cannot be read with this site's encryption key.")
-		if doctype == "Token Cache":
-			_mark(readable)
+		if not all_of_them and not _is_suspicious(doctype):
+			continue
+		total, done = frappe.db.count("__Auth", {"doctype": doctype}), 0
+		for rows in passwords.chunks(doctype):
+			readable = _readable(doctype, rows)
+			for name in sorted(name for name in readable if not readable[name]):
+				lines.append(f"{doctype} {name}: {label} cannot be read with this site's encryption key.")
+			if doctype == "Token Cache":
+				_mark(readable)
+			done += len(rows)
+			show_progress("Reading secrets", done, total)
 	if not lines:
 		return
 	lines.append("Restore encryption_key in site_config.json, or enter the secret and connect again.")
@@ -144,30 +171,30 @@ def report_unreadable() -> None:
 	frappe.log_error(title="Connected App: passwords that cannot be read", message=text)
 
 
-def _readable(doctype: str) -> dict[str, bool]:
-	"""Whether all passwords of each document of `doctype` can be read."""
-	auth, table = frappe.qb.Table("__Auth"), frappe.qb.DocType(doctype)
-	rows = (
-		frappe.qb.from_(auth)
-		.inner_join(table)
-		.on(auth.name == table.name)
-		.select(auth.name, auth.password)
-		.where((auth.doctype == doctype) & (auth.encrypted == 1))
-	).run()
+def _is_suspicious(doctype: str) -> bool:
+	if doctype == "Token Cache" and frappe.db.exists(doctype, {"error_code": unreadable().code}):
+		return True
+	ends = (next(passwords.chunks(doctype, first), []) for first in (True, False))
+	return not all(all(_readable(doctype, rows).values()) for rows in ends)
+
+
+def _readable(doctype: str, rows: Sequence[tuple[str, str, str]]) -> dict[str, bool]:
+	"""Whether all passwords of each document that is there can be read.
+
+	:param rows: as `passwords.chunks` gives them
+	"""
+	there = set(frappe.get_all(doctype, {"name": ("in", [name for name, *_rest in rows])}, pluck="name"))
 	found: dict[str, bool] = {}
-	for name, password in rows:
-		try:
-			passwords.decrypt(password)
-			found.setdefault(name, True)
-		except frappe.ValidationError:
-			frappe.clear_last_message()
-			found[name] = False
+	for name, _field, stored in rows:
+		if name in there:
+			found[name] = found.get(name, True) and passwords.is_readable(stored)
 	return found
 
 
 def _mark(readable: dict[str, bool]) -> None:
 	error = unreadable()
-	known = set(frappe.get_all("Token Cache", {"error_code": error.code}, pluck="name"))
+	filters = {"error_code": error.code, "name": ("in", list(readable))}
+	known = set(frappe.get_all("Token Cache", filters, pluck="name"))
 	lost = {
 		"status": "Reconnect Required",
 		"error_code": error.code,
@@ -175,10 +202,8 @@ def _mark(readable: dict[str, bool]) -> None:
 		"failing_since": naive(utc_now()),
 	}
 	found = {"status": "Connected", "error_code": None, "error_values": None, "failing_since": None}
-	for name, can_be_read in readable.items():
-		if can_be_read == (name in known):
-			values = found if can_be_read else lost
-			frappe.db.set_value("Token Cache", name, values, update_modified=False)
+	changed = {name: found if good else lost for name, good in readable.items() if good == (name in known)}
+	update_many("Token Cache", changed)
 
 
 def _to_utc(moment: datetime, fold: int = 0) -> datetime:

@@ -17,10 +17,11 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from frappe.model.document import Document
-from frappe.query_builder import Table
+from frappe.query_builder import Order, Table
 from frappe.utils import password as frappes
 
 from connected_app.site.callers import for_code
+from connected_app.site.database import CHUNK, show_progress
 
 # A fixed length: Frappe's own placeholder is as long as the secret (core-defects 14). Any number of stars means
 # "unchanged" to Frappe, so saving a form again keeps the secret.
@@ -214,17 +215,42 @@ def hand_back() -> None:
 	_encrypt_again(frappes.encrypt)
 
 
+def chunks(doctype: str, first: bool = True) -> Iterator[list[tuple[str, str, str]]]:
+	"""All secrets of `doctype`, those of some documents at a time: name, field, and what is stored.
+
+	:param first: in the order of the documents' names, or backwards
+	"""
+	last, order = None, Order.asc if first else Order.desc
+	while True:
+		names = frappe.qb.from_(AUTH).select(AUTH.name).distinct().where(AUTH.doctype == doctype)
+		if last is not None:
+			names = names.where(AUTH.name > last if first else AUTH.name < last)
+		found = names.orderby(AUTH.name, order=order).limit(CHUNK).run(pluck=True)
+		if not found:
+			return
+		rows = frappe.qb.from_(AUTH).select(AUTH.name, AUTH.fieldname, AUTH.password)
+		yield rows.where((AUTH.doctype == doctype) & AUTH.name.isin(found) & (AUTH.encrypted == 1)).run()
+		last = found[-1]
+
+
 def _encrypt_again(encrypt: Callable[[str], str]) -> None:
-	rows = (
-		frappe.qb.from_(AUTH)
-		.select(AUTH.doctype, AUTH.name, AUTH.fieldname, AUTH.password)
-		.where(AUTH.doctype.isin(DOCTYPES) & (AUTH.encrypted == 1))
-	).run()
-	for doctype, name, fieldname, stored in rows:
-		try:
-			again = encrypt(decrypt(stored))
-		except frappe.ValidationError:
-			# With another key of the site's, which may come back.
-			frappe.clear_last_message()
-			continue
-		frappe.qb.update(AUTH).set(AUTH.password, again).where(_at(doctype, name, fieldname)).run()
+	for doctype in DOCTYPES:
+		total, done = frappe.db.count("__Auth", {"doctype": doctype}), 0
+		for rows in chunks(doctype):
+			again = [(doctype, name, field, _again(stored, encrypt)) for name, field, stored in rows]
+			if again:
+				# Two statements for a chunk, instead of one for each secret.
+				names = list({name for _doctype, name, *_rest in again})
+				frappe.db.delete("__Auth", {"doctype": doctype, "name": ("in", names), "encrypted": 1})
+				store_encrypted(again)
+			done += len(rows)
+			show_progress(f"Encrypting {doctype}", done, total)
+
+
+def _again(stored: str, encrypt: Callable[[str], str]) -> str:
+	try:
+		return encrypt(decrypt(stored))
+	except frappe.ValidationError:
+		# With another key of the site's, which may come back.
+		frappe.clear_last_message()
+		return stored

@@ -18,7 +18,7 @@ from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import LEEWAY_SHARE
-from connected_app.site import recent, sessions, settings
+from connected_app.site import hosts, recent, sessions, settings
 from connected_app.site.database import writing
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
@@ -38,6 +38,7 @@ JOBS = ("connected_app_refresh_{}", "connected_app_refresh_next_{}")
 
 def run() -> None:
 	"""Scheduled: a job for each Connected App that has something due."""
+	hosts.note()
 	for app in _apps():
 		names = [name.format(app.name) for name in JOBS]
 		if is_left_alone(app.name) or any(map(is_job_enqueued, names)):

@@ -38,6 +38,7 @@ WELL: dict[str, Any] = {
 	"jobs": [{"method": "connected_app.site.schedule.run", "stopped": False, "ago": 10, "behind": False}],
 	"scheduler": True,
 	"workers": 1,
+	"hosts": {"number": 1, "differ": []},
 	"two_keys": False,
 }
 ENDING = {"name": "o", "connected_app": "gone", "provider_name": "gone", "total": 9, "ended": 3}
@@ -56,6 +57,9 @@ WRONG = (
 	({"ending": [{**ENDING, "ago": 7200}]}, {}, []),
 	({"ending": [{**ENDING, "ago": 7201}]}, {}, ["ending"]),
 	({"two_keys": True}, {}, ["two_keys"]),
+	({"hosts": {"number": 2, "differ": ["redis", "key"]}}, {}, ["hosts_redis", "hosts_key"]),
+	# One of them knows the new key already.
+	({"hosts": {"number": 2, "differ": ["key"]}, "two_keys": True}, {}, ["two_keys"]),
 	({}, {"refreshes": None}, ["redis"]),
 	({}, {"failures": {"secret_unreadable": 1}}, ["secret_unreadable"]),
 	({}, {"admin_must_act": 1}, ["admin_must_act"]),

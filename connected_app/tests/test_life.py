@@ -10,18 +10,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import TestCase
+from unittest.mock import patch
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import frappe
 from cryptography.fernet import Fernet
+from frappe.utils.password import encrypt as frappes_encrypt
 from frappe.utils.password import set_encrypted_password
 
 from connected_app.connections.doctype.connected_app.connected_app import ConnectedApp
 from connected_app.connections.doctype.token_cache.token_cache import TokenCache
 from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
-from connected_app.site import install, settings
+from connected_app.site import database, install, passwords, settings
 from connected_app.site.rows import aware
 from connected_app.tests.site import (
 	ALICE,
@@ -235,6 +237,51 @@ class TestExpiry(Case):
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
 
 
+class TestManyRows(Case):
+	def test_chunk_by_chunk(self) -> None:
+		"""Installing and uninstalling read a few rows at a time, and change each."""
+		app = make_app()
+		names = [f"{app.name}-many{n}@site.example" for n in range(5)]
+		fields = ["name", "creation", "modified", "connected_app", "user", "access_token", "expires_in"]
+		when = frappe.utils.now()
+		rows = [(name, when, when, app.name, name.partition("-")[2], "*", n) for n, name in enumerate(names)]
+		frappe.db.bulk_insert("Token Cache", fields, rows)
+		tokens = [("Token Cache", name, "access_token", frappes_encrypt(name)) for name in names]
+		lost = Fernet(Fernet.generate_key()).encrypt(b"lost").decode()
+		passwords.store_encrypted([*tokens[:4], (*tokens[4][:3], lost)])
+		of_app = {"connected_app": app.name}
+
+		def stored(name: str) -> str:
+			(rows,) = (each for each in passwords.chunks("Token Cache") if name in str(each))
+			return next(kept for document, _field, kept in rows if document == name)
+
+		progress = patch.object(database, "update_progress_bar")
+		with progress as shown, patch.object(database, "CHUNK", 2), patch.object(passwords, "CHUNK", 2):
+			install.give_expiry()
+			passwords.take_over()
+			found = frappe.get_all("Token Cache", of_app, ["status", "expires_at"], order_by="name", limit=0)
+			self.assertEqual([each.status for each in found], ["Connected"] * 5)
+			self.assertEqual([bool(each.expires_at) for each in found], [False] + [True] * 4)
+			for name in names[:4]:
+				self.assertEqual(passwords.opened(stored(name), passwords.cipher(self.key())), name)
+			install.report_unreadable()
+			states = frappe.get_all("Token Cache", of_app, pluck="status", order_by="name", limit=0)
+			self.assertEqual(states, ["Connected"] * 4 + ["Reconnect Required"])
+			install.hand_back_expiry()
+			passwords.hand_back()
+			for name in names[:4]:
+				self.assertEqual(passwords.opened(stored(name), passwords.frappes_cipher(self.key())), name)
+			self.assertEqual(stored(names[4]), lost)
+			shown.assert_any_call("Taking over connections", 4, 5)
+			self.assertEqual(frappe.get_all("Token Cache", of_app, pluck="status", limit=0), [None] * 5)
+		frappe.db.rollback()
+		frappe.delete_doc("Connected App", app.name)
+		frappe.db.commit()
+
+	def key(self) -> str:
+		return str(frappe.conf.encryption_key)
+
+
 @needs_providers
 class TestAnotherKey(Case):
 	"""A backup that was restored on a site with another encryption key."""
@@ -245,6 +292,10 @@ class TestAnotherKey(Case):
 		self.connect(self.app)
 		self.key = frappe.local.conf.encryption_key
 		self.addCleanup(frappe.local.conf.update, {"encryption_key": self.key})
+		# Where no key opens a secret, the file is read again: it has the other key, too.
+		file = patch.object(frappe, "get_site_config", lambda: frappe.local.conf)
+		file.start()
+		self.addCleanup(file.stop)
 
 	def test_reported_row_by_row_and_mended_by_the_key(self) -> None:
 		name = f"{self.app.name}-{ALICE}"
