@@ -19,6 +19,7 @@ from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
 	checks,
+	codes,
 	discovery,
 	email_accounts,
 	flow,
@@ -159,6 +160,50 @@ def _home(app: AppSettings) -> str:
 
 
 @frappe.whitelist(methods=["POST"])
+def connect_with_code(connected_app: str) -> dict[str, Any]:
+	"""Begin an attempt by a code for the session's user, in this browser session (RFC 8628).
+
+	:returns: as `site.codes.begin_here`, with the `words` of the dialog
+	"""
+	with raises_frappe_errors():
+		app = _app(connected_app)
+		return {**codes.begin_here(app.name), "words": pages.code_words(app)}
+
+
+@frappe.whitelist(methods=["POST"])
+def look_at_code(attempt: str) -> dict[str, Any]:
+	"""How an attempt of this browser session stands.
+
+	:returns: `state` ("waiting", "connected" or "failed"); seconds to `wait` until the next look; what there is to say as
+		`message` and `action`; on failure also the error's `code`
+	"""
+	access.check_is_logged_in()
+	failure: OAuthError | None = None
+	try:
+		grant, begun, wait = codes.look(str(attempt))
+	except OAuthError as error:
+		failure = error
+	except frappe.PermissionError:
+		failure = catalogue.error("not_allowed")
+	if failure:
+		# It is the answer, not a dialog beside it.
+		frappe.clear_messages()
+		return {"state": "failed", "wait": 0, "code": failure.code, **in_words(failure)}
+	if grant is None:
+		return {"state": "waiting", "wait": wait, "message": "", "action": ""}
+	app = settings.read(begun.context["connected_app"])
+	message = pages.connected(app, grant, app.client.scopes)
+	return {"state": "connected", "wait": 0, "message": message, "action": ""}
+
+
+@frappe.whitelist(methods=["POST"])
+def cancel_code(attempt: str) -> None:
+	"""Forget an attempt of this browser session: nobody waits for it any more."""
+	access.check_is_logged_in()
+	codes.cancel(str(attempt))
+
+
+@frappe.whitelist(methods=["POST"])
 def take_message() -> dict[str, str] | None:
 	"""The message that the last callback left for the session's user, once."""
 	if frappe.session.user == "Guest":
@@ -281,6 +326,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
 		"may_connect": access.may_connect(app),
+		"offers_codes": app.offers_codes,
 		"may_set_up_email": connected and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
@@ -347,7 +393,7 @@ def my_connections() -> list[dict[str, Any]]:
 
 	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
-		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`
+		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)

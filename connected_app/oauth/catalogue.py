@@ -103,6 +103,14 @@ CATALOGUE = {
 		"The person",
 		"Connect again.",
 	),
+	"device_code_expired": Entry(
+		ReconnectRequired,
+		"The code has expired.",
+		"Get a new code.",
+		"*Connect with a Code*: nobody entered the code in time.",
+		"The person",
+		"Get a new code, and enter it at the provider within the time shown.",
+	),
 	"attempt_unknown": Entry(
 		ReconnectRequired,
 		"This attempt has expired, or was finished already.",
@@ -539,6 +547,14 @@ CATALOGUE = {
 		"The Connected App, or the user, is not stored yet.",
 		"Commit the transaction that makes it, and then use the connection.",
 	),
+	"device_not_offered": Entry(
+		ConfigurationError,
+		"This Connected App does not offer to connect with a code.",
+		"Tick Offer Connect with a Code, if the provider has a Device Authorization URI.",
+		"*Connect with a Code* was asked for where the Connected App does not offer it, or its Security Profile does not allow it.",
+		"An administrator",
+		"Tick *Offer Connect with a Code*; under FAPI 2.0 it cannot be had.",
+	),
 	"endpoint_missing": Entry(
 		ConfigurationError,
 		"{0} is not set.",
@@ -734,6 +750,11 @@ CATALOGUE = {
 		ConfigurationError,
 		"The provider refused the request: {0}",
 		"Allow this client the client credentials grant at the provider.",
+	),
+	"unauthorized_client/device_code": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the device grant at the provider.",
 	),
 	"unsupported_grant_type": Entry(
 		ConfigurationError,

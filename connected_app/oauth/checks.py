@@ -29,6 +29,7 @@ ENDPOINTS = {
 	"revocation_uri": "revocation_endpoint",
 	"userinfo_uri": "userinfo_endpoint",
 	"introspection_uri": "introspection_endpoint",
+	"device_authorization_uri": "device_authorization_endpoint",
 	"jwks_uri": "jwks_uri",
 }
 LABELS = {
@@ -38,8 +39,11 @@ LABELS = {
 	"revocation_uri": "Revocation URI",
 	"userinfo_uri": "Userinfo URI",
 	"introspection_uri": "Introspection URI",
+	"device_authorization_uri": "Device Authorization URI",
 	"jwks_uri": "JWKS URI",
 }
+# Endpoints that one can do without.
+OPTIONAL = ("introspection_uri", "device_authorization_uri")
 # Providers that give a refresh token only when these are sent along with the authorization request.
 OFFLINE_PARAMETERS = {
 	"accounts.google.com": {"access_type": "offline", "prompt": "consent"},
@@ -155,8 +159,8 @@ def published(subject: Subject) -> Iterator[Finding]:
 	)
 	for name, key in ENDPOINTS.items():
 		ours, theirs = getattr(subject.provider, name).strip(), getattr(metadata, key)
-		# Tokens are not introspected where no address is set.
-		if not theirs or ours == theirs or (not ours and name == "introspection_uri"):
+		# What is not used where no address is set.
+		if not theirs or ours == theirs or (not ours and name in OPTIONAL):
 			continue
 		shown = printable(theirs)
 		yield Finding(

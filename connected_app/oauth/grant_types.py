@@ -14,6 +14,8 @@ from .grant import Grant, from_response
 from .provider import Provider
 from .redact import Secret
 
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+
 
 class GrantType(Protocol):
 	"""One `grant_type` (RFC 6749 1.3, 4.5)."""
@@ -66,6 +68,28 @@ class AuthorizationCode:
 			form["code_verifier"] = self.code_verifier
 		values = {f"callback.{name}": value for name, value in self.callback.items()}
 		return {**form, **more(provider.quirks.exchange_fields, provider, client, values)}
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		return read(provider, answer, now, client.scopes)
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+	"""RFC 8628 3.4."""
+
+	code: Secret
+	needs_consent = True
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		# 3.4: the client ID is part of the request, however the client proves itself.
+		return {"grant_type": DEVICE_CODE, "device_code": self.code, "client_id": client.client_id}
 
 	def read(
 		self,

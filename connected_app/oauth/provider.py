@@ -173,6 +173,7 @@ class Provider:
 	refresh_uri: str = ""
 	revocation_uri: str = ""
 	introspection_uri: str = ""
+	device_authorization_uri: str = ""
 	userinfo_uri: str = ""
 	jwks_uri: str = ""
 	issuer: str = ""

@@ -120,6 +120,7 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	"token": _address,
 	"refresh": _address,
 	"jwks": _address,
+	"device": _address,
 	"hosts": _texts,
 	# Consent
 	"scopes": _texts,
@@ -245,7 +246,7 @@ DEFAULTS: dict[str, Any] = {
 }
 # Keys with an address in which inputs may stand.
 ADDRESSES = (
-	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "register", "guide",
+	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "device", "register", "guide",
 	"trade.url", "retrade.url", "api.base", "account.url", "revoke.url",
 )  # fmt: skip
 
@@ -344,6 +345,7 @@ class Template:
 			revocation_uri=self.address("revoke.url", inputs),
 			userinfo_uri=self.address("account.url", inputs),
 			jwks_uri=self.address("jwks", inputs),
+			device_authorization_uri=self.address("device", inputs),
 			issuer=self.address("issuer", inputs),
 			scope_separator=self["separator"],
 			scope_on_refresh=self["scope_on_refresh"],

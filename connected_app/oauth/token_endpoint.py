@@ -15,6 +15,7 @@ from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
 from .grant import refresh_token_of
+from .grant_types import DEVICE_CODE
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Secret, as_secrets, printable, redact
@@ -47,6 +48,7 @@ ADMIN_MUST_ACT = frozenset(
 NOT_ALLOWED = {
 	"refresh_token": "unauthorized_client/refresh_token",
 	"client_credentials": "unauthorized_client/client_credentials",
+	DEVICE_CODE: "unauthorized_client/device_code",
 }
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"

@@ -19,7 +19,7 @@ from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_app, name_of
-from connected_app.site.settings import AppSettings
+from connected_app.site.settings import AppSettings, offers_codes
 
 LONGEST_PAGE = 100
 
@@ -28,7 +28,10 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
 	apps = frappe.get_all(
 		"Connected App",
-		fields=["name", "provider_name", "enabled", "everyone_may_connect", "generation"],
+		fields=[
+			*("name", "provider_name", "enabled", "everyone_may_connect", "generation"),
+			*("connect_with_code", "device_authorization_uri", "authorization_uri", "security_profile"),
+		],
 		order_by="provider_name, name",
 	)
 	caches = frappe.get_all(
@@ -66,6 +69,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 				"failing_since": cache.failing_since if cache else None,
 				**reason(cache or {}),
 				"may_connect": may_connect,
+				"offers_codes": offers_codes(app),
 			}
 		)
 	return shown

@@ -27,6 +27,7 @@ ADDRESSES = {
 	"authorize": "authorization_uri",
 	"token": "token_uri",
 	"jwks": "jwks_uri",
+	"device": "device_authorization_uri",
 	"account.url": "userinfo_uri",
 	"revoke.url": "revocation_uri",
 }

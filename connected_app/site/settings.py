@@ -40,6 +40,7 @@ class AppSettings:
 	:param client: what the protocol needs to know of us
 	:param optional_scopes: asked for when code needs them
 	:param allowed_roles: who may connect, unless everyone may
+	:param offers_codes: whether *Connect with a Code* is offered
 	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
 	"""
 
@@ -53,6 +54,7 @@ class AppSettings:
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
 	any_issuer: bool = False
+	offers_codes: bool = False
 	refresh_in_background: bool = False
 	refresh_idle_after: int = 0
 
@@ -100,6 +102,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		token_uri=row.token_uri or "",
 		revocation_uri=row.revocation_uri or "",
 		introspection_uri=row.introspection_uri or "",
+		device_authorization_uri=(row.device_authorization_uri or "").strip(),
 		userinfo_uri=row.userinfo_uri or "",
 		jwks_uri=row.jwks_uri or "",
 		issuer=row.issuer or "",
@@ -138,12 +141,21 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
 		any_issuer=bool(row.accept_other_issuer) and not held,
+		offers_codes=offers_codes(row),
 		refresh_in_background=bool(row.refresh_in_background),
 		refresh_idle_after=cint(row.refresh_idle_after),
 	)
 
 
-def is_held(row: Document) -> bool:
+def offers_codes(row: Any) -> bool:
+	"""Whether *Connect with a Code* is offered: FAPI 2.0 has no place for it.
+
+	:param row: of Connected App, with `connect_with_code`, `device_authorization_uri` and `security_profile`
+	"""
+	return bool(row.connect_with_code and row.device_authorization_uri and not is_held(row))
+
+
+def is_held(row: Any) -> bool:
 	"""Whether *Security Profile* is FAPI 2.0."""
 	return (row.security_profile or "").lower() == fapi.PROFILE
 

@@ -48,6 +48,9 @@ TABLE = (
 	("make_key", "POST", {}, 403, 403, 403, 200),
 	("use_new_key", "POST", {}, 403, 403, 403, 200),
 	("bring_key", "POST", {"private_key": "x"}, 403, 403, 403, 417),
+	("connect_with_code", "POST", {}, 403, 417, 417, 417),
+	("look_at_code", "POST", {"attempt": "x"}, 403, 200, 200, 200),
+	("cancel_code", "POST", {"attempt": "x"}, 403, 200, 200, 200),
 	("email_account_offer", "GET", {}, 403, 403, 403, 417),
 	("set_up_email", "POST", {}, 403, 403, 403, 417),
 )
@@ -58,6 +61,8 @@ OF_NO_APP = (
 	"provider_settings",
 	"health",
 	"metrics",
+	"look_at_code",
+	"cancel_code",
 )
 POST_ONLY = (
 	"authorize",
@@ -71,6 +76,9 @@ POST_ONLY = (
 	"make_key",
 	"use_new_key",
 	"bring_key",
+	"connect_with_code",
+	"look_at_code",
+	"cancel_code",
 	"set_up_email",
 )
 # Methods of the two documents that are not for browsers.

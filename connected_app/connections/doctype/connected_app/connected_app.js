@@ -17,6 +17,7 @@ frappe.provide("connected_app.form");
 		"userinfo_uri",
 		"issuer",
 		"jwks_uri",
+		"device_authorization_uri",
 	];
 	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication"];
 

@@ -82,6 +82,8 @@ class ConnectedApp(SecretKeeper):
 		]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
+		connect_with_code: DF.Check
+		device_authorization_uri: DF.Data | None
 		dpop: DF.Check
 		email_when_broken: DF.Check
 		enabled: DF.Check
