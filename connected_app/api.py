@@ -28,6 +28,7 @@ from connected_app.site import (
 	pages,
 	providers,
 	revocation,
+	service_accounts,
 	settings,
 	templates,
 )
@@ -61,10 +62,15 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 	"""Begin an attempt for the session's user.
 
 	:param success_uri: where to land afterwards: a path on this site
-	:returns: the provider's consent URL
+	:returns: the provider's consent URL; of a service account, which needs no consent, where to land, connected already
 	"""
 	with raises_frappe_errors():
-		return flow.begin(_app(connected_app), success_uri)
+		app = _app(connected_app)
+		if app.grant == "service_account":
+			grant = service_accounts.connect(app)
+			pages.leave_connected(app, grant, app.client.scopes)
+			return access.return_address(success_uri) or _home(app)
+		return flow.begin(app, success_uri)
 
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
@@ -325,7 +331,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
-		"may_connect": access.may_connect(app),
+		"may_connect": app.is_for_users and access.may_connect(app),
 		"offers_codes": app.offers_codes,
 		"may_set_up_email": connected and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
@@ -449,6 +455,27 @@ def bring_key(
 		signing_keys.bring(
 			_app(connected_app).name, private_key, algorithm, key_id, passphrase, is_file=bool(cint(is_file))
 		)
+
+
+@frappe.whitelist(methods=["POST"])
+def take_key_file(connected_app: str, key_file: str = "") -> None:
+	"""Take the key of a service account, which is used from now on.
+
+	:param key_file: what the provider gave: JSON, or a private key in PEM
+	"""
+	access.check_is_admin()
+	# Of what was sent, nothing stays for a traceback or a log to show.
+	key_file = Secret(key_file)
+	frappe.form_dict.pop("key_file", None)
+	with raises_frappe_errors():
+		service_accounts.take_key_file(_app(connected_app).name, key_file)
+
+
+@frappe.whitelist(methods=["POST"])
+def test_service_account(connected_app: str) -> dict[str, Any]:
+	"""As `test_connection`, for the service account's own connection."""
+	access.check_is_admin()
+	return overview.try_out(ConnectionKey.of_service_principal(_app(connected_app).name))
 
 
 @frappe.whitelist(methods=["POST"])

@@ -25,7 +25,7 @@ doctype_js = {
 		f"public/js/connected_app_form/{part}.js"
 		for part in (
 			*("provider", "differences", "scopes", "steps", "configuration", "findings"),
-			*("connection", "people", "redirect_uri", "keys", "email"),
+			*("connection", "people", "redirect_uri", "keys", "service_account", "email"),
 		)
 	]
 }

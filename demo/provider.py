@@ -33,10 +33,10 @@ from urllib.parse import urlsplit
 import requests
 from authlib.integrations.flask_oauth2 import AuthorizationServer, ResourceProtector, current_token
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import ClientMixin, InvalidRequestError, TokenMixin, grants
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError, TokenMixin, grants
 from authlib.oauth2.rfc6750 import BearerTokenGenerator, BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
-from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion, JWTBearerGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8628 import (
@@ -76,6 +76,7 @@ SECRET_FIELDS = {
 	"token",
 	"client_assertion",
 	"device_code",
+	"assertion",
 }
 
 
@@ -151,6 +152,7 @@ class Client(ClientMixin):
 			"refresh_token",
 			"client_credentials",
 			DeviceCodeGrant.GRANT_TYPE,
+			JWTBearerGrant.GRANT_TYPE,
 		)
 
 
@@ -432,6 +434,35 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			del store.devices[self.request.payload.data["device_code"]]
 			super().save_token(token)
 
+	class ServiceAccountGrant(JWTBearerGrant):
+		"""For itself, or for a user here: alice@any.example is alice. Bob's administrator does not allow it."""
+
+		LEEWAY = 0
+
+		def resolve_issuer_client(self, name: str) -> Client | None:
+			client = known.get(name)
+			return client if client and client.keys_uri else None
+
+		def resolve_client_public_key(self, client: Client) -> Any:
+			return KeySet.import_key_set(requests.get(client.keys_uri, timeout=10).json())
+
+		def get_audiences(self) -> list[str]:
+			return [issuer() + "/token"]
+
+		def verify_claims(self, claims: Any) -> None:
+			super().verify_claims(claims)
+			if claims.get("jti") in store.assertions:
+				raise InvalidGrantError("This assertion was used before")
+			store.assertions.add(claims.get("jti"))
+
+		def authenticate_user(self, subject: str) -> User | None:
+			if subject in known:
+				return User(subject, subject, "")
+			return USERS.get(subject.partition("@")[0])
+
+		def has_granted_permission(self, client: Client, user: User) -> bool:
+			return user.id != "bob"
+
 	class DeviceAuthorization(DeviceAuthorizationEndpoint):
 		CLIENT_AUTH_METHODS = AUTH_METHODS
 		EXPIRES_IN = DEVICE_LIFETIME
@@ -526,6 +557,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 	server.register_grant(RefreshTokenGrant, [IDToken()])
 	server.register_grant(ClientCredentialsGrant)
 	server.register_grant(DeviceGrant, [IDToken()])
+	server.register_grant(ServiceAccountGrant)
 	server.register_endpoint(Revocation)
 	server.register_endpoint(Introspection)
 	server.register_endpoint(DeviceAuthorization)
@@ -554,6 +586,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			grant_types_supported=[
 				*("authorization_code", "refresh_token", "client_credentials"),
 				DeviceCodeGrant.GRANT_TYPE,
+				JWTBearerGrant.GRANT_TYPE,
 			],
 			subject_types_supported=["public"],
 			id_token_signing_alg_values_supported=["RS256"],

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from . import catalogue, id_token, wire
+from . import catalogue, id_token, keys, wire
 from .client import Client
+from .clock import utc_now
 from .errors import OAuthError
-from .grant import Grant, from_response
+from .grant import Account, Grant, from_response
 from .provider import Provider
 from .redact import Secret
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class GrantType(Protocol):
@@ -162,6 +164,60 @@ class ClientCredentials:
 		fresh = read(provider, answer, now, client.scopes)
 		# 4.4.3: there should be no refresh token, and there is no use for one.
 		return replace(fresh, refresh_token=None, refresh_expires_at=None)
+
+
+@dataclass(frozen=True)
+class JwtBearer:
+	"""RFC 7523 2.1: an assertion that the client signs, for itself or on behalf of somebody. Nobody has to consent: the next
+	token comes from the next assertion.
+
+	:param subject: on whose behalf; empty for the client itself
+	"""
+
+	subject: str = ""
+	needs_consent = False
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		"""
+		:raises ConfigurationError: `client_id_missing`, `service_key_missing`, `not_for_users`
+		"""
+		scope = provider.scope_separator.join(client.scopes)
+		form = {"grant_type": JWT_BEARER, "assertion": self.assertion(provider, client)}
+		if scope and "scope" not in provider.quirks.assertion_claims:
+			form["scope"] = scope
+		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
+
+	def assertion(self, provider: Provider, client: Client) -> Secret:
+		"""RFC 7523 3: by whom, on whose behalf, for whom, and not for long."""
+		if not client.client_id:
+			raise catalogue.error("client_id_missing")
+		if not client.signing_key:
+			raise catalogue.error("service_key_missing")
+		token_uri, own = provider.endpoint("token_uri"), provider.quirks.assertion_claims
+		if self.subject and "{subject}" not in own.get("sub", "{subject}"):
+			# Else the token would be for somebody else than it is kept for.
+			raise catalogue.error("not_for_users")
+		claims = keys.claims(client.client_id, self.subject or client.client_id, token_uri, utc_now())
+		values = {
+			"subject": self.subject,
+			"scope": provider.scope_separator.join(client.scopes),
+			"token_uri": token_uri,
+		}
+		claims = {name: value for name, value in claims.items() if name not in own}
+		return client.signing_key.sign({**claims, **more(own, provider, client, values)})
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		fresh = read(provider, answer, now, client.scopes)
+		# RFC 7521 4.1: there should be no refresh token, and there is no use for one.
+		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		return replace(fresh, account=Account(id=self.subject, name=self.subject)) if self.subject else fresh
 
 
 def more(

@@ -34,7 +34,10 @@ CATEGORIES = (
 AUTHENTICATION = (
 	"automatic", "client_secret_basic", "client_secret_post", "client_secret_basic_raw", "secret_as_user", "none",
 	"client_secret_jwt", "private_key_jwt", "signed_client_secret", "tls_client_auth", "self_signed_tls_client_auth",
+	"omitted",
 )  # fmt: skip
+# How the first grant is had.
+GRANTS = ("consent", "service_account", "token_exchange")
 UNITS = ("seconds", "milliseconds", "epoch", "epoch_milliseconds", "iso")
 
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_.]*)\}", re.IGNORECASE)
@@ -138,6 +141,8 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	"renewal_authentication": _one_of(*AUTHENTICATION),
 	"assertion_audience": _one_of("issuer", "token"),
 	"secret_claims": _table,
+	"grant": _one_of(*GRANTS),
+	"assertion": _table,
 	"body": _one_of("form", "json"),
 	"method": _one_of("POST", "GET"),
 	"exchange": _table,
@@ -219,6 +224,7 @@ DEFAULTS: dict[str, Any] = {
 	"code_parameter": "code",
 	"client_authentication": "automatic",
 	"assertion_audience": "issuer",
+	"grant": "consent",
 	"body": "form",
 	"method": "POST",
 	"scope_on_refresh": "omit",
@@ -369,6 +375,7 @@ class Template:
 			client_fields=self._fields("client", inputs),
 			renewal_authentication=self["renewal_authentication"] or "",
 			assertion_audience=self["assertion_audience"],
+			assertion_claims=self._fields("assertion", inputs),
 			secret_claims=self._fields("secret_claims", inputs),
 			token_request=Shape(
 				method=self["method"], body="query" if self["method"] == "GET" else self["body"]

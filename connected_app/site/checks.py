@@ -90,6 +90,8 @@ def site_address(_app: AppSettings) -> Iterator[Finding]:
 
 def redirect_uri(app: AppSettings) -> Iterator[Finding]:
 	suggested = app.suggested_redirect_uri()
+	if app.grant != "consent":
+		return
 	if not app.client.redirect_uri:
 		yield Finding(
 			"error",
@@ -132,11 +134,21 @@ def provider_and_client(app: AppSettings) -> Iterator[Finding]:
 
 
 def _subject(app: AppSettings) -> Subject:
-	return Subject(app.provider, app.client, http(), app.openid_configuration, app.any_issuer)
+	return Subject(
+		app.provider,
+		app.client,
+		http(),
+		app.openid_configuration,
+		app.any_issuer,
+		app.grant,
+		app.subject,
+	)
 
 
 def refresh_tokens(app: AppSettings) -> Iterator[Finding]:
 	"""What the provider gave to those who connected: no refresh token, or one that ends before it is used."""
+	if app.grant != "consent":
+		return
 	latest = frappe.get_all(
 		"Token Cache",
 		# Not by "is set": Frappe 15 compares a time with an empty text then, which PostgreSQL refuses.

@@ -39,6 +39,8 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `scope_not_asked`,
 		`attempt_store_unavailable`, and as `oauth.pushed.push`
 	"""
+	if not app.is_for_users:
+		raise catalogue.error("not_for_users")
 	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	try:
 		check_may_connect(app)

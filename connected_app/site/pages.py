@@ -25,6 +25,13 @@ def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> No
 
 	:param asked: the scopes that were asked for
 	"""
+	leave_connected(app, grant, asked)
+	frappe.local.response["type"] = "redirect"
+	frappe.local.response["location"] = where
+
+
+def leave_connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> None:
+	"""Leave the message of a new connection."""
 	leave_message(
 		{
 			"title": _("Connected"),
@@ -32,8 +39,6 @@ def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> No
 			"indicator": "orange" if scopes.missing(asked, grant.scopes) else "green",
 		}
 	)
-	frappe.local.response["type"] = "redirect"
-	frappe.local.response["location"] = where
 
 
 def connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> str:

@@ -137,9 +137,9 @@ Object.assign(connected_app, {
 		});
 	},
 
-	async test(name) {
+	async test(name, method = "test_connection") {
 		const result = await connected_app.call(
-			"test_connection",
+			method,
 			{ connected_app: name },
 			{ freeze: true, freeze_message: __("Asking the provider…") }
 		);

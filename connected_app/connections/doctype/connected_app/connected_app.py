@@ -67,6 +67,7 @@ class ConnectedApp(SecretKeeper):
 		accept_missing_nonce: DF.Check
 		accept_other_audiences: DF.Check
 		accept_other_issuer: DF.Check
+		acts_for_users: DF.Check
 		allowed_roles: DF.TableMultiSelect[HasRole]
 		authorization_uri: DF.SmallText | None
 		certificate_bound: DF.Check
@@ -89,6 +90,7 @@ class ConnectedApp(SecretKeeper):
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
 		generation: DF.Int
+		grant_type: DF.Literal["User Consent", "Service Account"]
 		introspection_uri: DF.Data | None
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
@@ -120,6 +122,7 @@ class ConnectedApp(SecretKeeper):
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
 		signing_key: DF.Password | None
+		subject: DF.Data | None
 		token_uri: DF.Data | None
 		use_pkce: DF.Check
 		userinfo_uri: DF.Data | None

@@ -5,9 +5,9 @@
 	form.connection = {
 		view(frm, { connection }) {
 			if (!connection) return null;
-			const { enabled, provider_name, client_id, authorization_uri } = frm.doc;
+			const { enabled, provider_name, client_id, authorization_uri, grant_type } = frm.doc;
 			// What is not filled in yet comes first; others than admins do not see these fields.
-			const ready = Boolean(!form.may_write(frm) || (client_id && authorization_uri));
+			const ready = Boolean(!form.may_write(frm) || (client_id && (authorization_uri || grant_type === "Service Account")));
 			return { connection, enabled, provider_name, ready };
 		},
 
