@@ -62,11 +62,11 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 	"""Begin an attempt for the session's user.
 
 	:param success_uri: where to land afterwards: a path on this site
-	:returns: the provider's consent URL; of a service account, which needs no consent, where to land, connected already
+	:returns: the provider's consent URL; of an app that needs no consent, where to land, connected already
 	"""
 	with raises_frappe_errors():
 		app = _app(connected_app)
-		if app.grant == "service_account":
+		if app.grant != "consent":
 			grant = service_accounts.connect(app)
 			pages.leave_connected(app, grant, app.client.scopes)
 			return access.return_address(success_uri) or _home(app)

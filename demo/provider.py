@@ -77,6 +77,7 @@ SECRET_FIELDS = {
 	"client_assertion",
 	"device_code",
 	"assertion",
+	"subject_token",
 }
 
 
@@ -100,6 +101,7 @@ class Options:
 	expires_in: int = 3600
 	token_delay: int = 0
 	interval: int = 5
+	untold: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Client(ClientMixin):
 			"client_credentials",
 			DeviceCodeGrant.GRANT_TYPE,
 			JWTBearerGrant.GRANT_TYPE,
+			TokenExchange.GRANT_TYPE,
 		)
 
 
@@ -265,6 +268,41 @@ class Store:
 		return token if token and kind in (None, token.kind) else None
 
 
+class TokenExchange(grants.BaseGrant, grants.TokenEndpointMixin):
+	"""RFC 8693 2.1, for access tokens of this provider's own, of any client's."""
+
+	GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+	TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:3]
+
+	def find(self, value: str) -> Token | None:
+		raise NotImplementedError
+
+	def validate_token_request(self) -> None:
+		self.request.client = self.authenticate_token_endpoint_client()
+		form = self.request.form
+		if form.get("subject_token_type") != "urn:ietf:params:oauth:token-type:access_token":
+			raise InvalidRequestError("Only access tokens are exchanged")
+		if form.get("audience", "api") != "api":
+			raise InvalidTargetError()
+		subject = self.find(form.get("subject_token", ""))
+		if subject is None or subject.is_revoked() or subject.is_expired():
+			raise InvalidGrantError("The subject token is not active")
+		self.request.user = subject.get_user()
+
+	def create_token_response(self) -> Any:
+		scope = self.request.payload.scope
+		token = self.generate_token(user=self.request.user, scope=scope, include_refresh_token=False)
+		self.save_token(token)
+		token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
+		return 200, token, self.TOKEN_RESPONSE_HEADER
+
+
+class InvalidTargetError(OAuth2Error):
+	"""RFC 8707 2"""
+
+	error = "invalid_target"
+
+
 class Challenge(CodeChallenge):
 	"""RFC 7636 with S256 only; a public client cannot do without."""
 
@@ -313,6 +351,8 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 		if value := token.get("refresh_token"):
 			# RFC 6749 6: a new refresh token has the scope of the old one, not that of the access token.
 			store.tokens[value] = Token(value, "refresh_token", consent, consent.scope, now)
+		if options.untold:
+			del token["expires_in"]
 
 	class Bearer(BearerTokenGenerator):
 		def generate(self, grant_type: str, client: Client, **given: Any) -> dict[str, Any]:
@@ -463,6 +503,10 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 		def has_granted_permission(self, client: Client, user: User) -> bool:
 			return user.id != "bob"
 
+	class ExchangeGrant(TokenExchange):
+		def find(self, value: str) -> Token | None:
+			return store.find(value, "access_token")
+
 	class DeviceAuthorization(DeviceAuthorizationEndpoint):
 		CLIENT_AUTH_METHODS = AUTH_METHODS
 		EXPIRES_IN = DEVICE_LIFETIME
@@ -558,6 +602,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 	server.register_grant(ClientCredentialsGrant)
 	server.register_grant(DeviceGrant, [IDToken()])
 	server.register_grant(ServiceAccountGrant)
+	server.register_grant(ExchangeGrant)
 	server.register_endpoint(Revocation)
 	server.register_endpoint(Introspection)
 	server.register_endpoint(DeviceAuthorization)
@@ -587,6 +632,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 				*("authorization_code", "refresh_token", "client_credentials"),
 				DeviceCodeGrant.GRANT_TYPE,
 				JWTBearerGrant.GRANT_TYPE,
+				TokenExchange.GRANT_TYPE,
 			],
 			subject_types_supported=["public"],
 			id_token_signing_alg_values_supported=["RS256"],
@@ -868,6 +914,7 @@ def start(
 	expires_in: int = 3600,
 	token_delay: int = 0,
 	interval: int = 5,
+	untold: bool = False,
 ) -> Iterator[Provider]:
 	"""Run a provider as long as the `with` block lasts. Each client is "ID:SECRET:REDIRECT_URI".
 
@@ -876,6 +923,7 @@ def start(
 	command = [sys.executable, "-m", "demo.provider", "--port", str(port)]
 	command += ["--expires-in", str(expires_in), "--token-delay", str(token_delay)]
 	command += ["--interval", str(interval)]
+	command += ["--untold"] * untold
 	command += ["--static-refresh"] * static_refresh + ["--always-refresh"] * always_refresh
 	for client in clients:
 		command += ["--client", client]
@@ -937,6 +985,9 @@ def main(arguments: list[str] | None = None) -> None:
 		"--token-delay", type=int, default=0, metavar="MS", help="hold back each answer of the token endpoint"
 	)
 	parser.add_argument(
+		"--untold", action="store_true", help="say when a token ends by introspection only (RFC 7662)"
+	)
+	parser.add_argument(
 		"--interval",
 		type=int,
 		default=5,
@@ -949,7 +1000,12 @@ def main(arguments: list[str] | None = None) -> None:
 	os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 	logging.getLogger("werkzeug").setLevel(logging.ERROR)
 	options = Options(
-		given.static_refresh, given.always_refresh, given.expires_in, given.token_delay, given.interval
+		given.static_refresh,
+		given.always_refresh,
+		given.expires_in,
+		given.token_delay,
+		given.interval,
+		given.untold,
 	)
 	addresses = dict(each.split("=", 1) for each in given.keys)
 	clients = given.client or [Client.parse(DEFAULT_CLIENT)]

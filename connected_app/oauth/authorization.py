@@ -13,7 +13,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import catalogue, dpop, fapi, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
+from . import (
+	catalogue,
+	dpop,
+	fapi,
+	grant_types,
+	id_token,
+	introspection,
+	paths,
+	pushed,
+	token_endpoint,
+	userinfo,
+	wire,
+)
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
@@ -233,6 +245,7 @@ def consented(
 			provider, client, quirks.trade, grant.access_token, http, is_refresh=False
 		)
 		grant = grant.renewed(grant_types.read(provider, longer, clock(), grant.scopes))
+	grant = introspection.with_expiry(provider, client, grant, http, clock())
 	grant = replace(
 		grant,
 		scopes=granted_scopes(provider, values, answer) or grant.scopes,

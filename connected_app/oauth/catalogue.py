@@ -58,6 +58,14 @@ CATALOGUE = {
 		"The person",
 		"Connect.",
 	),
+	"source_not_connected": Entry(
+		ReconnectRequired,
+		"The connection that this one is made from does not work: {0}",
+		"Please connect that one first.",
+		"The app exchanges the tokens of another connection, which is not there, or has to be made again.",
+		"The person",
+		"Connect the app named under *Exchange the Tokens Of*.",
+	),
 	"scope_missing": Entry(
 		ReconnectRequired,
 		"This was not granted: {0}.",
@@ -789,6 +797,19 @@ CATALOGUE = {
 		ConfigurationError,
 		"The provider refused the request: {0}",
 		"Allow the service account these scopes at the provider, on behalf of users if it acts for them.",
+	),
+	"unauthorized_client/token_exchange": Entry(
+		ConfigurationError,
+		"The provider refused the request: {0}",
+		"Allow this client the token exchange grant at the provider.",
+	),
+	"exchange_refused": Entry(
+		ConfigurationError,
+		"The provider refused to exchange the token: {0}",
+		"Check which tokens the provider exchanges for this client, and what Token Parameters it wants.",
+		"The provider does not exchange this token (RFC 8693): it is of another provider than it trusts, or not for this client.",
+		"An administrator",
+		"Check which tokens the provider exchanges for this client, and *Token Parameters* (`audience` above all).",
 	),
 	"service_account_refused": Entry(
 		ConfigurationError,

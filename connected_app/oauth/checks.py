@@ -548,6 +548,13 @@ def service_account(subject: Subject) -> Iterator[Finding]:
 	)
 
 
+def exchange(subject: Subject) -> Iterator[Finding]:
+	"""What of the token endpoint can be said without a token to exchange."""
+	if subject.grant == "token_exchange":
+		for check in (authentication, signing_key, tokens):
+			yield from check(subject)
+
+
 def endpoints(subject: Subject, *names: str) -> Iterator[Finding]:
 	for name in names or ("authorization_uri", "token_uri"):
 		if not getattr(subject.provider, name):
@@ -725,6 +732,7 @@ WITHOUT_CONSENT: tuple[Check, ...] = (
 	profile,
 	token_uri,
 	service_account,
+	exchange,
 	other_endpoints,
 )
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from . import catalogue, id_token, keys, wire
 from .client import Client
 from .clock import utc_now
-from .errors import OAuthError
+from .errors import OAuthError, ReconnectRequired
 from .grant import Account, Grant, from_response
 from .provider import Provider
 from .redact import Secret
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -25,6 +27,9 @@ class GrantType(Protocol):
 	@property
 	def needs_consent(self) -> bool:
 		"""Whether only a user's consent can give the first grant."""
+
+	def prepared(self) -> GrantType:
+		"""With what has to be had from elsewhere before the request."""
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
 		"""The request's fields.
@@ -47,8 +52,18 @@ class GrantType(Protocol):
 		"""
 
 
+T = TypeVar("T")
+
+
+class _Prepared:
+	"""Nothing has to be had from elsewhere."""
+
+	def prepared(self: T) -> T:
+		return self
+
+
 @dataclass(frozen=True)
-class AuthorizationCode:
+class AuthorizationCode(_Prepared):
 	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5.
 
 	:param callback: parameters of the callback that the provider wants back
@@ -83,7 +98,7 @@ class AuthorizationCode:
 
 
 @dataclass(frozen=True)
-class DeviceCode:
+class DeviceCode(_Prepared):
 	"""RFC 8628 3.4."""
 
 	code: Secret
@@ -105,7 +120,7 @@ class DeviceCode:
 
 
 @dataclass(frozen=True)
-class RefreshToken:
+class RefreshToken(_Prepared):
 	"""RFC 6749 6."""
 
 	needs_consent = True
@@ -142,13 +157,13 @@ class RefreshToken:
 
 
 @dataclass(frozen=True)
-class ClientCredentials:
+class ClientCredentials(_Prepared):
 	"""RFC 6749 4.4. Nobody has to consent: a new token can be had at any time."""
 
 	needs_consent = False
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
-		form = {"grant_type": "client_credentials"}
+		form = {**client.token_parameters, "grant_type": "client_credentials"}
 		if client.scopes:
 			form["scope"] = provider.scope_separator.join(client.scopes)
 		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
@@ -167,7 +182,7 @@ class ClientCredentials:
 
 
 @dataclass(frozen=True)
-class JwtBearer:
+class JwtBearer(_Prepared):
 	"""RFC 7523 2.1: an assertion that the client signs, for itself or on behalf of somebody. Nobody has to consent: the next
 	token comes from the next assertion.
 
@@ -182,7 +197,11 @@ class JwtBearer:
 		:raises ConfigurationError: `client_id_missing`, `service_key_missing`, `not_for_users`
 		"""
 		scope = provider.scope_separator.join(client.scopes)
-		form = {"grant_type": JWT_BEARER, "assertion": self.assertion(provider, client)}
+		form = {
+			**client.token_parameters,
+			"grant_type": JWT_BEARER,
+			"assertion": self.assertion(provider, client),
+		}
 		if scope and "scope" not in provider.quirks.assertion_claims:
 			form["scope"] = scope
 		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
@@ -218,6 +237,53 @@ class JwtBearer:
 		# RFC 7521 4.1: there should be no refresh token, and there is no use for one.
 		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
 		return replace(fresh, account=Account(id=self.subject, name=self.subject)) if self.subject else fresh
+
+
+@dataclass(frozen=True)
+class TokenExchange:
+	"""RFC 8693: an access token of another connection for one of this client's. The user has consented to the other.
+
+	:param source: gives the other grant, usable now
+	"""
+
+	source: Callable[[], Grant]
+	subject: Grant | None = None
+	needs_consent = False
+
+	def prepared(self) -> TokenExchange:
+		"""
+		:raises OAuthError: `source_not_connected`, and what `source` raises
+		"""
+		try:
+			return replace(self, subject=self.source())
+		except ReconnectRequired as error:
+			failure = catalogue.error("source_not_connected", error.message)
+		raise failure
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		subject = self.subject or self.source()
+		form = {
+			**client.token_parameters,
+			"grant_type": TOKEN_EXCHANGE,
+			"subject_token": subject.access_token,
+			"subject_token_type": ACCESS_TOKEN,
+		}
+		if client.scopes:
+			form["scope"] = provider.scope_separator.join(client.scopes)
+		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		fresh = read(provider, answer, now, client.scopes)
+		# 2.2.1: the next one comes from the other connection, which may have been ended by then.
+		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		return replace(fresh, account=self.subject.account if self.subject else None)
 
 
 def more(

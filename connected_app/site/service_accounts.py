@@ -44,7 +44,7 @@ def take_key_file(connected_app: str, text: Secret) -> None:
 
 
 def connect(app: AppSettings) -> Grant:
-	"""The connection of the session's user, in which the service account acts for them.
+	"""The connection of the session's user, who need not consent: a service account acts for them, or tokens are exchanged.
 
 	:raises frappe.PermissionError:
 	:raises OAuthError: `not_for_users`, and as `oauth.refresh.Refresher.renew`

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from connected_app.oauth import catalogue
 from connected_app.oauth.client import Settings
 from connected_app.oauth.grant import Grant
-from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN, GrantType, JwtBearer
+from connected_app.oauth.grant_types import (
+	CLIENT_CREDENTIALS,
+	REFRESH_TOKEN,
+	GrantType,
+	JwtBearer,
+	TokenExchange,
+)
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
 from connected_app.site import access, settings
@@ -50,7 +56,21 @@ def _grant_type(app: AppSettings, key: ConnectionKey) -> GrantType:
 	own = key.owner == SERVICE_PRINCIPAL
 	if app.grant == "service_account":
 		return JwtBearer(app.subject if own else key.user)
+	if app.grant == "token_exchange":
+		return TokenExchange(lambda: _source(app, key))
 	return CLIENT_CREDENTIALS if own else REFRESH_TOKEN
+
+
+def _source(app: AppSettings, key: ConnectionKey) -> Grant:
+	"""The same owner's grant for the app whose tokens are exchanged, usable now, with its account.
+
+	:raises OAuthError: as `refresher`, `Refresher.current`
+	"""
+	source = settings.usable(app.exchange_from)
+	_check_is_for(source, ConnectionKey.from_columns(source.name, key.user))
+	found = refresher(source, ConnectionKey.from_columns(source.name, key.user))
+	grant = found.current()
+	return grant if grant.account else found.store.load_all() or grant
 
 
 def _check_is_for(app: AppSettings, key: ConnectionKey) -> None:

@@ -29,7 +29,7 @@ CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
 # The form's choices, as `oauth.templates` names them.
-GRANTS = {"User Consent": "consent", "Service Account": "service_account"}
+GRANTS = {"User Consent": "consent", "Service Account": "service_account", "Token Exchange": "token_exchange"}
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -45,6 +45,7 @@ class AppSettings:
 	:param grant: how the first grant of a connection is had: of `GRANTS`' values
 	:param is_for_users: whether users have connections, and not only the service principal
 	:param subject: on whose behalf the service account's own connection is; empty for itself
+	:param exchange_from: the Connected App whose tokens are exchanged for this one's
 	:param offers_codes: whether *Connect with a Code* is offered
 	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
 	"""
@@ -58,6 +59,7 @@ class AppSettings:
 	grant: str = "consent"
 	is_for_users: bool = True
 	subject: str = ""
+	exchange_from: str = ""
 	everyone_may_connect: bool = False
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
@@ -133,6 +135,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		certificate_bound=bool(row.certificate_bound),
 		pushed_requests=(row.pushed_requests or "Automatic").lower(),
 		authorization_parameters=authorization_parameters(row),
+		token_parameters=token_parameters(row),
 		leeway=cint(row.leeway),
 	)
 	held = is_held(row)
@@ -148,6 +151,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		grant=grant_of(row),
 		is_for_users=is_for_users(row),
 		subject=(row.subject or "").strip(),
+		exchange_from=row.exchange_from or "",
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
@@ -178,7 +182,7 @@ def is_for_users(row: Any) -> bool:
 
 	:param row: of Connected App, with `grant_type` and `acts_for_users`
 	"""
-	return bool(grant_of(row) == "consent" or row.acts_for_users)
+	return bool(grant_of(row) != "service_account" or row.acts_for_users)
 
 
 def is_held(row: Any) -> bool:
@@ -204,6 +208,7 @@ def for_session(row: Document) -> AppSettings:
 		grant=grant_of(row),
 		is_for_users=is_for_users(row),
 		subject=(row.subject or "").strip(),
+		exchange_from=row.exchange_from or "",
 	)
 
 
@@ -304,6 +309,11 @@ def authorization_parameters(row: Document) -> dict[str, str]:
 
 def _lines(text: str | None) -> tuple[str, ...]:
 	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
+
+
+def token_parameters(row: Document) -> dict[str, str]:
+	pairs = (line.partition("=") for line in (row.token_parameters or "").splitlines())
+	return {name.strip(): value.strip() for name, _equals, value in pairs if name.strip()}
 
 
 def _authentication(row: Document) -> str:

@@ -91,10 +91,11 @@
 		};
 	}
 
+	const is_consent = ({ doc }) => !doc.grant_type || doc.grant_type === "User Consent";
 	const needs_consent = ({ doc }) => doc.grant_type !== "Service Account";
 	const is_described = (frm) =>
 		Boolean(
-			frm.doc.provider_name && frm.doc.token_uri && (frm.doc.authorization_uri || !needs_consent(frm))
+			frm.doc.provider_name && frm.doc.token_uri && (frm.doc.authorization_uri || !is_consent(frm))
 		);
 
 	function filled_in(frm, template) {
