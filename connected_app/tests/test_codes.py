@@ -232,6 +232,19 @@ class TestCodes(Case):
 			page = self.alice.open(f"/connect?app={about.name}").text
 			self.assertIs('data-action="code"' in page, offered)
 
+	def test_check_configuration(self) -> None:
+		"""What is missing for it is said."""
+
+		def found(**values: Any) -> dict[str, str]:
+			app = make_app(self.quick.issuer, connect_with_code=1, **values)
+			told = self.admin.ask("check_configuration", connected_app=app.name)
+			return {each["check"]: each["level"] for each in told}
+
+		self.assertEqual(found(device_authorization_uri="").get("device_authorization_uri"), "error")
+		metadata = json.dumps({"grant_types_supported": ["authorization_code"]})
+		self.assertEqual(found(provider_metadata=metadata).get("device_grant"), "warning")
+		self.assertNotIn("device_grant", found())
+
 	def test_nothing_leaks(self) -> None:
 		"""The device code stays on the server: neither in an answer, nor in Redis as it is."""
 		begun = self.begin()

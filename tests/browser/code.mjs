@@ -1,8 +1,23 @@
 // *Connect with a Code*: in Desk, and for a website user on a phone. Another browser enters the code.
 
 import {
-	LIGHT, PHONE, accessibility, base, check, closeDialog, connectionText, consent, listen, login, looks, makeApp, openForm,
-	picture, settle, startProvider, waitForConnection,
+	LIGHT,
+	PHONE,
+	accessibility,
+	base,
+	check,
+	closeDialog,
+	connectionText,
+	consent,
+	listen,
+	login,
+	looks,
+	makeApp,
+	openForm,
+	picture,
+	settle,
+	startProvider,
+	waitForConnection,
 } from "./kit.mjs";
 
 const DIALOG = "dialog.connected-app-code";
@@ -48,7 +63,8 @@ export async function connectWithCode(browser, page, visitor) {
 	await looks(page, "code declined", { selectors: [DIALOG], words: ["Get a New Code"], only: LIGHT });
 	await dialog.getByRole("button", { name: "Get a New Code" }).click();
 	await page.waitForFunction(
-		([selector, old]) => ![null, old].includes(document.querySelector(`${selector} output`)?.innerText ?? null),
+		([selector, old]) =>
+			![null, old].includes(document.querySelector(`${selector} output`)?.innerText ?? null),
 		[DIALOG, code]
 	);
 	await enter(browser, dialog, "allow");
@@ -64,14 +80,22 @@ export async function connectWithCode(browser, page, visitor) {
 	await dialog.waitFor();
 	await page.keyboard.press("Escape");
 	await dialog.waitFor({ state: "detached" });
-	check("Escape closes it, and the connection stays", (await connectionText(page)).includes("alice@example.com"));
+	check(
+		"Escape closes it, and the connection stays",
+		(await connectionText(page)).includes("alice@example.com")
+	);
 
 	await onPhone(browser, visitor, name);
 	await provider.stop();
 }
 
 async function onPhone(browser, visitor, name) {
-	const context = await browser.newContext({ viewport: PHONE, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+	const context = await browser.newContext({
+		viewport: PHONE,
+		deviceScaleFactor: 2,
+		isMobile: true,
+		hasTouch: true,
+	});
 	await login(context, visitor);
 	const page = listen(await context.newPage());
 	await page.goto(`${base}/my-connections`);

@@ -48,7 +48,10 @@ window.connected_app ??= {};
 		constructor(begin, resolve) {
 			this.begin = begin;
 			this.resolve = resolve;
-			this.dialog = element("dialog", { class: "connected-app-code", "aria-labelledby": "connected-app-code-title" });
+			this.dialog = element("dialog", {
+				class: "connected-app-code",
+				"aria-labelledby": "connected-app-code-title",
+			});
 			this.dialog.addEventListener("close", () => this.end(null));
 			this.on_return = () => document.visibilityState === "visible" && this.look();
 			this.on_leave = () => this.cancel();
@@ -78,7 +81,9 @@ window.connected_app ??= {};
 						"div",
 						{ class: "connected-app-code-line" },
 						element("output", { text: code, dir: "ltr" }),
-						button(words.copy, (event) => this.copy(event.target), "btn-default", { "aria-label": words.copy_code })
+						button(words.copy, (event) => this.copy(event.target), "btn-default", {
+							"aria-label": words.copy_code,
+						})
 					)
 				)
 			);
@@ -138,7 +143,9 @@ window.connected_app ??= {};
 				seen = await post("look_at_code", { attempt: begun.attempt });
 			} catch (error) {
 				const is_late = Date.now() > this.ends + GRACE * 1000;
-				seen = is_late ? { state: "failed", message: begun.words.failed } : { state: "waiting", wait: begun.wait };
+				seen = is_late
+					? { state: "failed", message: begun.words.failed }
+					: { state: "waiting", wait: begun.wait };
 			} finally {
 				this.is_looking = false;
 			}
@@ -157,7 +164,10 @@ window.connected_app ??= {};
 				this.dialog.querySelector(part).remove();
 			}
 			const again = button(words.again, () => this.start_again(again), "btn-primary");
-			this.offer(button(words.close, () => this.dialog.close()), again);
+			this.offer(
+				button(words.close, () => this.dialog.close()),
+				again
+			);
 			again.focus();
 		}
 

@@ -7,7 +7,10 @@
 			if (!connection) return null;
 			const { enabled, provider_name, client_id, authorization_uri, grant_type } = frm.doc;
 			// What is not filled in yet comes first; others than admins do not see these fields.
-			const ready = Boolean(!form.may_write(frm) || (client_id && (authorization_uri || (grant_type && grant_type !== "User Consent"))));
+			const ready = Boolean(
+				!form.may_write(frm) ||
+					(client_id && (authorization_uri || (grant_type && grant_type !== "User Consent")))
+			);
 			return { connection, enabled, provider_name, ready };
 		},
 
