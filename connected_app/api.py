@@ -19,6 +19,7 @@ from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
 	checks,
+	codes,
 	discovery,
 	email_accounts,
 	flow,
@@ -27,6 +28,7 @@ from connected_app.site import (
 	pages,
 	providers,
 	revocation,
+	service_accounts,
 	settings,
 	templates,
 )
@@ -60,10 +62,15 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 	"""Begin an attempt for the session's user.
 
 	:param success_uri: where to land afterwards: a path on this site
-	:returns: the provider's consent URL
+	:returns: the provider's consent URL; of an app that needs no consent, where to land, connected already
 	"""
 	with raises_frappe_errors():
-		return flow.begin(_app(connected_app), success_uri)
+		app = _app(connected_app)
+		if app.grant != "consent":
+			grant = service_accounts.connect(app)
+			pages.leave_connected(app, grant, app.client.scopes)
+			return access.return_address(success_uri) or _home(app)
+		return flow.begin(app, success_uri)
 
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
@@ -156,6 +163,50 @@ def _home(app: AppSettings) -> str:
 	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
 	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
 	return get_absolute_url("Connected App", app.name) if desk else "/connect?app=" + quote(app.name, safe="")
+
+
+@frappe.whitelist(methods=["POST"])
+def connect_with_code(connected_app: str) -> dict[str, Any]:
+	"""Begin an attempt by a code for the session's user, in this browser session (RFC 8628).
+
+	:returns: as `site.codes.begin_here`, with the `words` of the dialog
+	"""
+	with raises_frappe_errors():
+		app = _app(connected_app)
+		return {**codes.begin_here(app.name), "words": pages.code_words(app)}
+
+
+@frappe.whitelist(methods=["POST"])
+def look_at_code(attempt: str) -> dict[str, Any]:
+	"""How an attempt of this browser session stands.
+
+	:returns: `state` ("waiting", "connected" or "failed"); seconds to `wait` until the next look; what there is to say as
+		`message` and `action`; on failure also the error's `code`
+	"""
+	access.check_is_logged_in()
+	failure: OAuthError | None = None
+	try:
+		grant, begun, wait = codes.look(str(attempt))
+	except OAuthError as error:
+		failure = error
+	except frappe.PermissionError:
+		failure = catalogue.error("not_allowed")
+	if failure:
+		# It is the answer, not a dialog beside it.
+		frappe.clear_messages()
+		return {"state": "failed", "wait": 0, "code": failure.code, **in_words(failure)}
+	if grant is None:
+		return {"state": "waiting", "wait": wait, "message": "", "action": ""}
+	app = settings.read(begun.context["connected_app"])
+	message = pages.connected(app, grant, app.client.scopes)
+	return {"state": "connected", "wait": 0, "message": message, "action": ""}
+
+
+@frappe.whitelist(methods=["POST"])
+def cancel_code(attempt: str) -> None:
+	"""Forget an attempt of this browser session: nobody waits for it any more."""
+	access.check_is_logged_in()
+	codes.cancel(str(attempt))
 
 
 @frappe.whitelist(methods=["POST"])
@@ -280,7 +331,8 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
-		"may_connect": access.may_connect(app),
+		"may_connect": app.is_for_users and access.may_connect(app),
+		"offers_codes": app.offers_codes,
 		"may_set_up_email": connected and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
@@ -347,7 +399,7 @@ def my_connections() -> list[dict[str, Any]]:
 
 	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
-		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`
+		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)
@@ -403,6 +455,27 @@ def bring_key(
 		signing_keys.bring(
 			_app(connected_app).name, private_key, algorithm, key_id, passphrase, is_file=bool(cint(is_file))
 		)
+
+
+@frappe.whitelist(methods=["POST"])
+def take_key_file(connected_app: str, key_file: str = "") -> None:
+	"""Take the key of a service account, which is used from now on.
+
+	:param key_file: what the provider gave: JSON, or a private key in PEM
+	"""
+	access.check_is_admin()
+	# Of what was sent, nothing stays for a traceback or a log to show.
+	key_file = Secret(key_file)
+	frappe.form_dict.pop("key_file", None)
+	with raises_frappe_errors():
+		service_accounts.take_key_file(_app(connected_app).name, key_file)
+
+
+@frappe.whitelist(methods=["POST"])
+def test_service_account(connected_app: str) -> dict[str, Any]:
+	"""As `test_connection`, for the service account's own connection."""
+	access.check_is_admin()
+	return overview.try_out(ConnectionKey.of_service_principal(_app(connected_app).name))
 
 
 @frappe.whitelist(methods=["POST"])

@@ -1,4 +1,4 @@
-"""`bench --site SITE connected-app list | check | refresh | revoke | providers | new-app | status | rotate-key | export | import`.
+"""`bench --site SITE connected-app list | check | connect | refresh | revoke | providers | new-app | status | rotate-key | export | import`.
 
 Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong usage, unknown names included.
 """
@@ -6,6 +6,7 @@ Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong us
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,46 @@ def check_command(context: Any, name: str, as_json: bool) -> None:
 		findings = check_configuration(_app(name).name)
 		_show(findings, as_json, ("level", "field", "message", "action"))
 		_end(not any(finding["level"] == "error" for finding in findings))
+
+
+@connected_app.command("connect")
+@click.argument("name")
+@click.option("--user", required=True, help="Whose connection it becomes.")
+@as_json
+@pass_context
+def connect_command(context: Any, name: str, user: str, as_json: bool) -> None:
+	"""Connect a user to the Connected App NAME with a code, which somebody enters at the provider in any browser.
+
+	The app has to offer it. The command waits until the code was entered, or has expired.
+	"""
+	from connected_app.oauth.device import DeviceAttempt
+	from connected_app.oauth.errors import OAuthError
+	from connected_app.oauth.redact import printable
+	from connected_app.site import codes
+
+	def show(attempt: DeviceAttempt) -> None:
+		# Beside what the command answers, which a script may read.
+		if qr_code := codes.in_terminal(attempt.verification_uri_complete) if sys.stderr.isatty() else "":
+			click.echo(qr_code, err=True)
+		click.echo(f"Open {printable(attempt.verification_uri, 1000)} in any browser", err=True)
+		click.echo(f"and enter the code {printable(attempt.user_code, 100)}", err=True)
+		click.echo(f"before {attempt.expires_at:%H:%M} UTC. Waiting…", err=True)
+
+	with _site(context):
+		app = _app(name)
+		if not frappe.db.get_value("User", user, "enabled"):
+			raise click.UsageError(f"There is no enabled user named {user!r}.")
+		frappe.set_user(user)
+		try:
+			grant = codes.run(app.name, show)
+		except OAuthError as error:
+			click.echo(f"{error.message} {error.action}".strip(), err=True)
+			return _end(False)
+		except frappe.PermissionError:
+			click.echo(f"{user} is not allowed to connect to this app.", err=True)
+			return _end(False)
+		account = grant.account and (grant.account.name or grant.account.id)
+		_show([{"user": user, "account": account or "", "scopes": " ".join(grant.scopes)}], as_json)
 
 
 @connected_app.command("refresh")

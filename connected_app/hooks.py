@@ -12,16 +12,20 @@ app_license = "mit"
 # Browsers keep these for long: a new version has a new address. The first shows the message of a callback where the user lands.
 app_include_js = [
 	f"/assets/connected_app/js/connected_app_message.js?v={_version}",
+	f"/assets/connected_app/js/connected_app_code.js?v={_version}",
 	f"/assets/connected_app/js/connected_app_desk.js?v={_version}",
 ]
-app_include_css = f"/assets/connected_app/css/connected_app_desk.css?v={_version}"
+app_include_css = [
+	f"/assets/connected_app/css/connected_app_desk.css?v={_version}",
+	f"/assets/connected_app/css/connected_app_code.css?v={_version}",
+]
 # The parts of the form, one file a subject; the DocType's own script says how they work together.
 doctype_js = {
 	"Connected App": [
 		f"public/js/connected_app_form/{part}.js"
 		for part in (
 			*("provider", "differences", "scopes", "steps", "configuration", "findings"),
-			*("connection", "people", "redirect_uri", "keys", "email"),
+			*("connection", "people", "redirect_uri", "keys", "service_account", "email"),
 		)
 	]
 }

@@ -6,7 +6,8 @@ It runs in a process of its own (``python -m demo.provider``), never inside the 
 
 What it holds a client to: exact redirect URIs and S256 (RFC 7636), `iss` in every authorization response
 (RFC 9207), single-use codes (RFC 6749 4.1.2) and single-use refresh tokens whose reuse revokes all that the
-consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662), assertions that are for it and new (RFC 7523 3).
+consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662), assertions that are for it and new (RFC 7523 3),
+and no more questions about a device code than its interval allows (RFC 8628 3.5).
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ from urllib.parse import urlsplit
 import requests
 from authlib.integrations.flask_oauth2 import AuthorizationServer, ResourceProtector, current_token
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import ClientMixin, InvalidRequestError, TokenMixin, grants
+from authlib.oauth2.rfc6749 import ClientMixin, InvalidGrantError, InvalidRequestError, TokenMixin, grants
 from authlib.oauth2.rfc6750 import BearerTokenGenerator, BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
-from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion, JWTBearerGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oauth2.rfc8628 import (
+	DeviceAuthorizationEndpoint,
+	DeviceCodeGrant,
+	DeviceCredentialDict,
+)
 from authlib.oauth2.rfc9207 import IssuerParameter
 from authlib.oidc.core import AuthorizationCodeMixin, UserInfo
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
@@ -47,6 +53,7 @@ from werkzeug.serving import make_server
 
 HOST = "127.0.0.1"
 CODE_LIFETIME = 60
+DEVICE_LIFETIME = 600
 # As Authlib calls them; by an assertion, it does not tell the two ways to sign apart.
 AUTH_METHODS = ["client_secret_basic", "client_secret_post", "client_assertion_jwt", "none"]
 ADVERTISED = ["client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"]
@@ -61,7 +68,17 @@ SCOPES = {
 	# As Google calls it: Set Up E-mail asks for it.
 	"https://mail.google.com/": "Read and send mail",
 }
-SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "token", "client_assertion"}
+SECRET_FIELDS = {
+	"client_secret",
+	"code",
+	"code_verifier",
+	"refresh_token",
+	"token",
+	"client_assertion",
+	"device_code",
+	"assertion",
+	"subject_token",
+}
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,8 @@ class Options:
 	always_refresh: bool = False
 	expires_in: int = 3600
 	token_delay: int = 0
+	interval: int = 5
+	untold: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +149,14 @@ class Client(ClientMixin):
 		return response_type == "code"
 
 	def check_grant_type(self, grant_type: str) -> bool:
-		return grant_type in ("authorization_code", "refresh_token", "client_credentials")
+		return grant_type in (
+			"authorization_code",
+			"refresh_token",
+			"client_credentials",
+			DeviceCodeGrant.GRANT_TYPE,
+			JWTBearerGrant.GRANT_TYPE,
+			TokenExchange.GRANT_TYPE,
+		)
 
 
 @dataclass
@@ -208,6 +234,7 @@ class Store:
 
 	lock: threading.RLock = field(default_factory=threading.RLock)
 	codes: dict[str, Code] = field(default_factory=dict)
+	devices: dict[str, DeviceCredentialDict] = field(default_factory=dict)
 	tokens: dict[str, Token] = field(default_factory=dict)
 	stats: dict[str, Any] = field(default_factory=dict)
 	assertions: set[str] = field(default_factory=set)
@@ -218,6 +245,7 @@ class Store:
 	def reset(self) -> None:
 		with self.lock:
 			self.codes.clear()
+			self.devices.clear()
 			self.tokens.clear()
 			self.stats = {"token_requests": 0, "refreshes": 0, "reuses": 0, "revocations": 0, "requests": []}
 
@@ -226,6 +254,8 @@ class Store:
 			for token in self.tokens.values():
 				if token.kind == "access_token":
 					token.expires_at = 0
+			for device in self.devices.values():
+				device["expires_at"] = 0
 
 	def revoke(self) -> None:
 		with self.lock:
@@ -236,6 +266,41 @@ class Store:
 		with self.lock:
 			token = self.tokens.get(value)
 		return token if token and kind in (None, token.kind) else None
+
+
+class TokenExchange(grants.BaseGrant, grants.TokenEndpointMixin):
+	"""RFC 8693 2.1, for access tokens of this provider's own, of any client's."""
+
+	GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+	TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:3]
+
+	def find(self, value: str) -> Token | None:
+		raise NotImplementedError
+
+	def validate_token_request(self) -> None:
+		self.request.client = self.authenticate_token_endpoint_client()
+		form = self.request.form
+		if form.get("subject_token_type") != "urn:ietf:params:oauth:token-type:access_token":
+			raise InvalidRequestError("Only access tokens are exchanged")
+		if form.get("audience", "api") != "api":
+			raise InvalidTargetError()
+		subject = self.find(form.get("subject_token", ""))
+		if subject is None or subject.is_revoked() or subject.is_expired():
+			raise InvalidGrantError("The subject token is not active")
+		self.request.user = subject.get_user()
+
+	def create_token_response(self) -> Any:
+		scope = self.request.payload.scope
+		token = self.generate_token(user=self.request.user, scope=scope, include_refresh_token=False)
+		self.save_token(token)
+		token["issued_token_type"] = "urn:ietf:params:oauth:token-type:access_token"
+		return 200, token, self.TOKEN_RESPONSE_HEADER
+
+
+class InvalidTargetError(OAuth2Error):
+	"""RFC 8707 2"""
+
+	error = "invalid_target"
 
 
 class Challenge(CodeChallenge):
@@ -274,8 +339,11 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 
 	def save_token(token: dict[str, Any], oauth_request: Any) -> None:
 		source, now = oauth_request.authorization_code or oauth_request.refresh_token, int(time.time())
+		user_id = oauth_request.user.id if oauth_request.user else ""
 		consent = (
-			source.consent if source else Consent(oauth_request.client.client_id, "", token["scope"], now)
+			source.consent
+			if source
+			else Consent(oauth_request.client.client_id, user_id, token["scope"], now)
 		)
 		expires_at = now + token["expires_in"] if "expires_in" in token else None
 		value = token["access_token"]
@@ -283,6 +351,8 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 		if value := token.get("refresh_token"):
 			# RFC 6749 6: a new refresh token has the scope of the old one, not that of the access token.
 			store.tokens[value] = Token(value, "refresh_token", consent, consent.scope, now)
+		if options.untold:
+			del token["expires_in"]
 
 	class Bearer(BearerTokenGenerator):
 		def generate(self, grant_type: str, client: Client, **given: Any) -> dict[str, Any]:
@@ -385,6 +455,72 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			token.consumed = not options.static_refresh
 			store.stats["refreshes"] += 1
 
+	class DeviceGrant(DeviceCodeGrant):
+		TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+		def query_device_credential(self, value: str) -> DeviceCredentialDict | None:
+			return store.devices.get(value)
+
+		def query_user_grant(self, user_code: str) -> tuple[User | None, bool] | None:
+			(device,) = (each for each in store.devices.values() if each["user_code"] == user_code)
+			return device.get("answer")
+
+		def should_slow_down(self, credential: DeviceCredentialDict) -> bool:
+			before, credential["asked_at"] = credential.get("asked_at", 0), time.monotonic()
+			# A little less: this clock and the client's begin at different moments.
+			return bool(credential["asked_at"] - before < options.interval * 0.9)
+
+		def save_token(self, token: dict[str, Any]) -> None:
+			del store.devices[self.request.payload.data["device_code"]]
+			super().save_token(token)
+
+	class ServiceAccountGrant(JWTBearerGrant):
+		"""For itself, or for a user here: alice@any.example is alice. Bob's administrator does not allow it."""
+
+		LEEWAY = 0
+
+		def resolve_issuer_client(self, name: str) -> Client | None:
+			client = known.get(name)
+			return client if client and client.keys_uri else None
+
+		def resolve_client_public_key(self, client: Client) -> Any:
+			return KeySet.import_key_set(requests.get(client.keys_uri, timeout=10).json())
+
+		def get_audiences(self) -> list[str]:
+			return [issuer() + "/token"]
+
+		def verify_claims(self, claims: Any) -> None:
+			super().verify_claims(claims)
+			if claims.get("jti") in store.assertions:
+				raise InvalidGrantError("This assertion was used before")
+			store.assertions.add(claims.get("jti"))
+
+		def authenticate_user(self, subject: str) -> User | None:
+			if subject in known:
+				return User(subject, subject, "")
+			return USERS.get(subject.partition("@")[0])
+
+		def has_granted_permission(self, client: Client, user: User) -> bool:
+			return user.id != "bob"
+
+	class ExchangeGrant(TokenExchange):
+		def find(self, value: str) -> Token | None:
+			return store.find(value, "access_token")
+
+	class DeviceAuthorization(DeviceAuthorizationEndpoint):
+		CLIENT_AUTH_METHODS = AUTH_METHODS
+		EXPIRES_IN = DEVICE_LIFETIME
+		INTERVAL = options.interval
+
+		def get_verification_uri(self) -> str:
+			return issuer() + "/device"
+
+		def save_device_credential(self, client_id: str, scope: str, data: dict[str, Any]) -> None:
+			expires_at = time.time() + DEVICE_LIFETIME
+			store.devices[data["device_code"]] = DeviceCredentialDict(
+				client_id=client_id, scope=scope, user_code=data["user_code"], expires_at=expires_at
+			)
+
 	class ClientCredentialsGrant(grants.ClientCredentialsGrant):
 		TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS[:3]
 
@@ -464,8 +600,12 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 	server.register_grant(AuthorizationCodeGrant, [Challenge(required=True), IDTokenWithCode()])
 	server.register_grant(RefreshTokenGrant, [IDToken()])
 	server.register_grant(ClientCredentialsGrant)
+	server.register_grant(DeviceGrant, [IDToken()])
+	server.register_grant(ServiceAccountGrant)
+	server.register_grant(ExchangeGrant)
 	server.register_endpoint(Revocation)
 	server.register_endpoint(Introspection)
+	server.register_endpoint(DeviceAuthorization)
 	response_issuer = Issuer()
 	server.register_extension(response_issuer)
 	protect = ResourceProtector()
@@ -482,12 +622,18 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			userinfo_endpoint=base + "/userinfo",
 			revocation_endpoint=base + "/revoke",
 			introspection_endpoint=base + "/introspect",
+			device_authorization_endpoint=base + "/device_authorization",
 			jwks_uri=base + "/jwks",
 			scopes_supported=list(SCOPES),
 			claims_supported=["sub", "name", "email", "email_verified"],
 			response_types_supported=["code"],
 			response_modes_supported=["query"],
-			grant_types_supported=["authorization_code", "refresh_token", "client_credentials"],
+			grant_types_supported=[
+				*("authorization_code", "refresh_token", "client_credentials"),
+				DeviceCodeGrant.GRANT_TYPE,
+				JWTBearerGrant.GRANT_TYPE,
+				TokenExchange.GRANT_TYPE,
+			],
 			subject_types_supported=["public"],
 			id_token_signing_alg_values_supported=["RS256"],
 			token_endpoint_auth_methods_supported=ADVERTISED,
@@ -522,6 +668,32 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			if user is None:
 				return page(ERROR, 400, code="unknown_account", description="There is no such account here.")
 		return server.create_authorization_response(grant_user=user, grant=grant)
+
+	@app.post("/device_authorization")
+	def device_authorization() -> Any:
+		with store.lock:
+			return server.create_endpoint_response("device_authorization")
+
+	@app.route("/device", methods=["GET", "POST"])
+	def device() -> Any:
+		"""RFC 8628 3.3: where the code is entered."""
+		code = request.values.get("user_code", "").strip().upper()
+		if not code:
+			return page(ENTER)
+		with store.lock:
+			found = [each for each in store.devices.values() if each["user_code"] == code]
+			if not found or found[0].is_expired() or "answer" in found[0]:
+				return page(
+					ERROR, 400, code="invalid_code", description="There is no such code, or not any more."
+				)
+			credential = found[0]
+			if request.method == "GET" or "decision" not in request.form:
+				scopes = [(name, SCOPES[name]) for name in (credential.get_scope() or "").split()]
+				client_id = credential.get_client_id()
+				return page(CONSENT, client_id=client_id, scopes=scopes, users=USERS.values(), user_code=code)
+			user = USERS.get(request.form.get("account", ""))
+			credential["answer"] = (user, request.form["decision"] == "allow")
+		return page(DONE)
 
 	@app.post("/token")
 	def token() -> Response:
@@ -633,6 +805,7 @@ CONSENT = """
 		{% endfor %}
 	</fieldset>
 	<input type="hidden" name="granted" value="">
+	{% if user_code %}<input type="hidden" name="user_code" value="{{ user_code }}">{% endif %}
 	{% if scopes %}
 	<fieldset>
 		<legend>What may it do?</legend>
@@ -647,6 +820,19 @@ CONSENT = """
 		<button name="decision" value="allow">Allow</button>
 	</footer>
 </form>
+"""
+
+ENTER = """
+<form>
+	<h1>Enter the code that your device shows</h1>
+	<p><input name="user_code" aria-label="Code" autofocus autocomplete="off"></p>
+	<footer><button>Continue</button></footer>
+</form>
+"""
+
+DONE = """
+<h1>That is all</h1>
+<p>You can go back to your device.</p>
 """
 
 ERROR = """
@@ -687,6 +873,11 @@ class Provider:
 		answer.raise_for_status()
 		return answer.headers["Location"]
 
+	def enter(self, user_code: str, account: str = "alice", allow: bool = True) -> None:
+		"""Enter the code of a device, and answer, as a person would in any browser."""
+		form = {"user_code": user_code, "account": account, "decision": "allow" if allow else "deny"}
+		self._http.post(self.issuer + "/device", data=form, timeout=30).raise_for_status()
+
 	def stats(self) -> dict[str, Any]:
 		answer = self._http.get(self.issuer + "/_stats", timeout=30)
 		answer.raise_for_status()
@@ -722,6 +913,8 @@ def start(
 	always_refresh: bool = False,
 	expires_in: int = 3600,
 	token_delay: int = 0,
+	interval: int = 5,
+	untold: bool = False,
 ) -> Iterator[Provider]:
 	"""Run a provider as long as the `with` block lasts. Each client is "ID:SECRET:REDIRECT_URI".
 
@@ -729,6 +922,8 @@ def start(
 	"""
 	command = [sys.executable, "-m", "demo.provider", "--port", str(port)]
 	command += ["--expires-in", str(expires_in), "--token-delay", str(token_delay)]
+	command += ["--interval", str(interval)]
+	command += ["--untold"] * untold
 	command += ["--static-refresh"] * static_refresh + ["--always-refresh"] * always_refresh
 	for client in clients:
 		command += ["--client", client]
@@ -789,12 +984,29 @@ def main(arguments: list[str] | None = None) -> None:
 	parser.add_argument(
 		"--token-delay", type=int, default=0, metavar="MS", help="hold back each answer of the token endpoint"
 	)
+	parser.add_argument(
+		"--untold", action="store_true", help="say when a token ends by introspection only (RFC 7662)"
+	)
+	parser.add_argument(
+		"--interval",
+		type=int,
+		default=5,
+		metavar="N",
+		help="seconds between two questions about a device code",
+	)
 	given = parser.parse_args(arguments)
 
 	# Authlib refuses plain HTTP otherwise. This process serves the loopback address and nothing else.
 	os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 	logging.getLogger("werkzeug").setLevel(logging.ERROR)
-	options = Options(given.static_refresh, given.always_refresh, given.expires_in, given.token_delay)
+	options = Options(
+		given.static_refresh,
+		given.always_refresh,
+		given.expires_in,
+		given.token_delay,
+		given.interval,
+		given.untold,
+	)
 	addresses = dict(each.split("=", 1) for each in given.keys)
 	clients = given.client or [Client.parse(DEFAULT_CLIENT)]
 	clients = [replace(each, keys_uri=addresses.get(each.client_id, "")) for each in clients]

@@ -24,7 +24,7 @@ that makes us. *Special*: where the provider differs from the standards, by the 
 # Of no interest here: they stand in columns of their own, or say nothing of how the provider behaves.
 PLAIN = {
 	"name", "category", "like", "hidden", "register", "guide", "notes", "checked", "ask", "scopes", "scope_words",
-	"discovery", "issuer", "authorize", "token", "jwks", "account", "unsupported", "mail", "idle_days", "lasts_days",
+	"discovery", "issuer", "authorize", "token", "jwks", "device", "account", "unsupported", "mail", "idle_days", "lasts_days",
 	"single_use", "hosts",
 }  # fmt: skip
 

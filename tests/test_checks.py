@@ -359,8 +359,30 @@ def test_every_check_is_in_the_list() -> None:
 		and getattr(value, "__module__", "") == checks.__name__
 		and getattr(value, "__annotations__", {}).get("return") == "Iterator[Finding]"
 	}
-	assert public - {checks.run} - {checks.credentials} == set(CHECKS)
+	assert public - {checks.run} - {checks.credentials} == {*CHECKS, *checks.WITHOUT_CONSENT}
 	assert Finding("ok", "c", "f", "m").action == ""
+
+
+def test_service_accounts(server: Hostile, http: Http) -> None:
+	"""No page to be sent to, and nothing comes back: a token is asked for instead."""
+	provider = Provider(token_uri=server.url + "/token")
+	asked = subject(http, provider, client_id="robot", authentication="omitted")
+	asked.grant, asked.acts_as = "service_account", "alice@acme.example"
+	assert ("error", "service_key_missing", "grant_type") in shown(checks.run(asked))
+	asked.client = replace(
+		asked.client, signing_key=keys.generate("RS256", "test", datetime.now(timezone.utc))
+	)
+	server.script(
+		"/token",
+		as_json({"error": "invalid_grant"}, 400),
+		as_json({"access_token": "access-token-1c7"}),
+	)
+	assert ("error", "service_account", "grant_type") in shown(checks.run(asked))
+	found = shown(checks.run(asked))
+	assert ("ok", "service_account", "grant_type") in found
+	assert [each for each in found if each[0] == "error"] == []
+	asked.provider = Provider()
+	assert ("error", "endpoint_missing", "token_uri") in shown(checks.run(asked))
 
 
 def test_signing_keys(http: Http) -> None:

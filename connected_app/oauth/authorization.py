@@ -13,12 +13,24 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from . import catalogue, dpop, fapi, grant_types, id_token, paths, pushed, token_endpoint, userinfo, wire
+from . import (
+	catalogue,
+	dpop,
+	fapi,
+	grant_types,
+	id_token,
+	introspection,
+	paths,
+	pushed,
+	token_endpoint,
+	userinfo,
+	wire,
+)
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
 from .grant import Grant, parse_scopes
-from .grant_types import AuthorizationCode
+from .grant_types import AuthorizationCode, GrantType
 from .net import check_web_address
 from .provider import Provider, Quirks, missing
 from .redact import Secret, as_secrets, constant_time_equal, printable, redact
@@ -187,19 +199,57 @@ def complete(
 	said = wire.kept(quirks, "callback", values)
 	form = grant_type.form(provider, client, None)
 	answer = token_endpoint.request(provider, client, form, http, said, dpop_key=attempt.dpop_key)
+	return consented(
+		provider,
+		client,
+		grant_type,
+		answer,
+		http,
+		clock,
+		values=values,
+		nonce=attempt.nonce,
+		max_age=attempt.max_age,
+		dpop_key=attempt.dpop_key,
+	)
+
+
+def consented(
+	provider: Provider,
+	client: Client,
+	grant_type: GrantType,
+	answer: dict[str, Any],
+	http: Transport,
+	clock: Clock,
+	*,
+	values: Mapping[str, str] | None = None,
+	nonce: Secret | None = None,
+	max_age: int | None = None,
+	dpop_key: Secret | None = None,
+) -> Grant:
+	"""The grant in the first token response after a user's consent, with the account that it is for.
+
+	:param answer: the token response, which is emptied
+	:param values: of the callback, if there was one
+	:param nonce, max_age: of the attempt, which an ID token must have, and keep to
+	:param dpop_key: the key that the tokens must be bound to
+	:raises ReconnectRequired: `id_token_*`, `userinfo_subject_mismatch`
+	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`
+	"""
+	quirks, values = provider.quirks, values or {}
 	grant = grant_type.read(provider, client, answer, clock(), None)
-	if attempt.dpop_key:
+	if dpop_key:
 		dpop.check_is_bound(grant)
-		grant = replace(grant, dpop_key=attempt.dpop_key)
+		grant = replace(grant, dpop_key=dpop_key)
 	if quirks.trade:
 		longer = token_endpoint.trade(
 			provider, client, quirks.trade, grant.access_token, http, is_refresh=False
 		)
 		grant = grant.renewed(grant_types.read(provider, longer, clock(), grant.scopes))
+	grant = introspection.with_expiry(provider, client, grant, http, clock())
 	grant = replace(
 		grant,
 		scopes=granted_scopes(provider, values, answer) or grant.scopes,
-		extra={**said, **grant.extra},
+		extra={**wire.kept(quirks, "callback", values), **grant.extra},
 	)
 	claims = None
 	if provider.issuer and "openid" in client.scopes:
@@ -209,9 +259,9 @@ def complete(
 			answer.get("id_token"),
 			http,
 			clock(),
-			nonce=attempt.nonce,
+			nonce=nonce,
 			grant=grant,
-			max_age=attempt.max_age,
+			max_age=max_age,
 		)
 	account, about = userinfo.account(provider, client, grant, claims, http, answer=answer)
 	answer.clear()

@@ -11,7 +11,20 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from . import authorization, client_auth, discovery, dpop, fapi, id_token, mtls, pushed, token_endpoint, wire
+from . import (
+	authorization,
+	catalogue,
+	client_auth,
+	discovery,
+	dpop,
+	fapi,
+	grant_types,
+	id_token,
+	mtls,
+	pushed,
+	token_endpoint,
+	wire,
+)
 from . import keys as signing
 from .client import Client
 from .clock import utc_now
@@ -29,6 +42,7 @@ ENDPOINTS = {
 	"revocation_uri": "revocation_endpoint",
 	"userinfo_uri": "userinfo_endpoint",
 	"introspection_uri": "introspection_endpoint",
+	"device_authorization_uri": "device_authorization_endpoint",
 	"jwks_uri": "jwks_uri",
 }
 LABELS = {
@@ -38,8 +52,11 @@ LABELS = {
 	"revocation_uri": "Revocation URI",
 	"userinfo_uri": "Userinfo URI",
 	"introspection_uri": "Introspection URI",
+	"device_authorization_uri": "Device Authorization URI",
 	"jwks_uri": "JWKS URI",
 }
+# Endpoints that one can do without.
+OPTIONAL = ("introspection_uri", "device_authorization_uri")
 # Providers that give a refresh token only when these are sent along with the authorization request.
 OFFLINE_PARAMETERS = {
 	"accounts.google.com": {"access_type": "offline", "prompt": "consent"},
@@ -86,6 +103,8 @@ class Subject:
 	:param client: with its secret
 	:param openid_configuration: where the metadata document is; empty for none
 	:param any_issuer: whether the document may name another issuer than its address
+	:param grant: how the first grant is had: one of `templates.GRANTS`
+	:param acts_as: on whose behalf the service account's own connection is
 	"""
 
 	provider: Provider
@@ -93,6 +112,8 @@ class Subject:
 	http: Transport
 	openid_configuration: str = ""
 	any_issuer: bool = False
+	grant: str = "consent"
+	acts_as: str = ""
 	# Hosts that cannot be reached: asking each of their endpoints would only add up time-outs.
 	unreachable: dict[str, OAuthError] = field(default_factory=dict)
 	in_the_way: OAuthError | None = None
@@ -125,7 +146,7 @@ Check = Callable[[Subject], Iterator[Finding]]
 
 def run(subject: Subject) -> Iterator[Finding]:
 	"""All findings about `subject`."""
-	for check in CHECKS:
+	for check in CHECKS if subject.grant == "consent" else WITHOUT_CONSENT:
 		yield from check(subject)
 	if error := subject.in_the_way:
 		yield Finding("error", error.code, "", error.message, error.action)
@@ -155,8 +176,8 @@ def published(subject: Subject) -> Iterator[Finding]:
 	)
 	for name, key in ENDPOINTS.items():
 		ours, theirs = getattr(subject.provider, name).strip(), getattr(metadata, key)
-		# Tokens are not introspected where no address is set.
-		if not theirs or ours == theirs or (not ours and name == "introspection_uri"):
+		# What is not used where no address is set.
+		if not theirs or ours == theirs or (not ours and name in OPTIONAL):
 			continue
 		shown = printable(theirs)
 		yield Finding(
@@ -503,8 +524,39 @@ def offline_consent(subject: Subject) -> Iterator[Finding]:
 # What the endpoints answer
 
 
-def endpoints(subject: Subject) -> Iterator[Finding]:
-	for name in ("authorization_uri", "token_uri"):
+def token_uri(subject: Subject) -> Iterator[Finding]:
+	yield from endpoints(subject, "token_uri")
+
+
+def service_account(subject: Subject) -> Iterator[Finding]:
+	"""Whether the provider takes the service account's assertion: a token is had, and not kept."""
+	provider, client = subject.provider, subject.client
+	if subject.grant != "service_account" or not (provider.token_uri and client.client_id):
+		return
+	if not client.signing_key:
+		error: OAuthError = catalogue.error("service_key_missing")
+		yield Finding("error", error.code, "grant_type", error.message, error.action)
+		return
+	form = grant_types.JwtBearer(subject.acts_as).form(provider, client, None)
+	try:
+		subject.ask(provider.token_uri, lambda: token_endpoint.request(provider, client, form, subject.http))
+	except OAuthError as error:
+		yield from _passed_on(subject, "service_account", FIELDS.get(error.code, "grant_type"), error)
+		return
+	yield Finding(
+		"ok", "service_account", "grant_type", Sentence("The provider accepts the service account.")
+	)
+
+
+def exchange(subject: Subject) -> Iterator[Finding]:
+	"""What of the token endpoint can be said without a token to exchange."""
+	if subject.grant == "token_exchange":
+		for check in (authentication, signing_key, tokens):
+			yield from check(subject)
+
+
+def endpoints(subject: Subject, *names: str) -> Iterator[Finding]:
+	for name in names or ("authorization_uri", "token_uri"):
 		if not getattr(subject.provider, name):
 			yield Finding(
 				"error",
@@ -669,6 +721,19 @@ CHECKS: tuple[Check, ...] = (
 	other_endpoints,
 	offline,
 	offline_consent,
+)
+
+
+# Nobody is sent to the provider, and comes back.
+WITHOUT_CONSENT: tuple[Check, ...] = (
+	published,
+	client_id,
+	scopes,
+	profile,
+	token_uri,
+	service_account,
+	exchange,
+	other_endpoints,
 )
 
 

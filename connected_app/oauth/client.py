@@ -15,6 +15,7 @@ from .redact import Secret, printable
 # Parameters that the protocol itself sets: an admin's row must not replace them (core-defects 7).
 RESERVED_PARAMETERS = frozenset(
 	{
+		"assertion",
 		"client_assertion",
 		"client_assertion_type",
 		"client_id",
@@ -23,6 +24,7 @@ RESERVED_PARAMETERS = frozenset(
 		"code_challenge",
 		"code_challenge_method",
 		"code_verifier",
+		"device_code",
 		"dpop_jkt",
 		"grant_type",
 		"nonce",
@@ -32,6 +34,8 @@ RESERVED_PARAMETERS = frozenset(
 		"response_type",
 		"scope",
 		"state",
+		"subject_token",
+		"subject_token_type",
 	}
 )
 
@@ -51,6 +55,7 @@ class Client:
 	:param certificate_bound: whether tokens are bound to the certificate of `signing_key` (RFC 8705 3)
 	:param profile: `fapi.PROFILE` where the settings are held to that
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
+	:param token_parameters: extra fields of token requests to which nobody consents: client credentials and the like
 	:param leeway: seconds before expiry at which a token is refreshed
 	"""
 
@@ -68,6 +73,7 @@ class Client:
 	certificate_bound: bool = False
 	profile: str = ""
 	authorization_parameters: Mapping[str, str] = field(default_factory=dict)
+	token_parameters: Mapping[str, str] = field(default_factory=dict)
 	leeway: int = 30
 
 	def check_parameters(self) -> None:
@@ -78,6 +84,8 @@ class Client:
 			if not _is_absolute(resource):
 				raise catalogue.error("resource_invalid", printable(resource, 100))
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.authorization_parameters)):
+			raise catalogue.error("parameter_reserved", ", ".join(reserved))
+		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.token_parameters)):
 			raise catalogue.error("parameter_reserved", ", ".join(reserved))
 
 

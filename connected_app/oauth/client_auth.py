@@ -67,6 +67,10 @@ def none(client: Client, provider: Provider, form: dict[str, str], headers: dict
 	form["client_id"] = client.client_id
 
 
+def omitted(client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]) -> None:
+	"""Nothing: the assertion that asks for tokens says who the client is (RFC 7521 4.1, RFC 7523 3.1)."""
+
+
 def client_secret_jwt(
 	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
 ) -> None:
@@ -138,6 +142,7 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 	"client_secret_basic_raw": client_secret_basic_raw,
 	"secret_as_user": secret_as_user,
 	"signed_client_secret": signed_client_secret,
+	"omitted": omitted,
 }
 
 

@@ -24,6 +24,7 @@ ENDPOINTS = (
 	"userinfo_endpoint",
 	"revocation_endpoint",
 	"introspection_endpoint",
+	"device_authorization_endpoint",
 	"jwks_uri",
 )
 
@@ -38,6 +39,7 @@ class Metadata:
 	userinfo_endpoint: str = ""
 	revocation_endpoint: str = ""
 	introspection_endpoint: str = ""
+	device_authorization_endpoint: str = ""
 	jwks_uri: str = ""
 	document: dict[str, Any] = field(default_factory=dict, repr=False)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from . import catalogue, id_token, wire
+from . import catalogue, id_token, keys, wire
 from .client import Client
-from .errors import OAuthError
-from .grant import Grant, from_response
+from .clock import utc_now
+from .errors import OAuthError, ReconnectRequired
+from .grant import Account, Grant, from_response
 from .provider import Provider
 from .redact import Secret
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
+ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class GrantType(Protocol):
@@ -21,6 +27,9 @@ class GrantType(Protocol):
 	@property
 	def needs_consent(self) -> bool:
 		"""Whether only a user's consent can give the first grant."""
+
+	def prepared(self) -> GrantType:
+		"""With what has to be had from elsewhere before the request."""
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
 		"""The request's fields.
@@ -43,8 +52,18 @@ class GrantType(Protocol):
 		"""
 
 
+T = TypeVar("T")
+
+
+class _Prepared:
+	"""Nothing has to be had from elsewhere."""
+
+	def prepared(self: T) -> T:
+		return self
+
+
 @dataclass(frozen=True)
-class AuthorizationCode:
+class AuthorizationCode(_Prepared):
 	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5.
 
 	:param callback: parameters of the callback that the provider wants back
@@ -79,7 +98,29 @@ class AuthorizationCode:
 
 
 @dataclass(frozen=True)
-class RefreshToken:
+class DeviceCode(_Prepared):
+	"""RFC 8628 3.4."""
+
+	code: Secret
+	needs_consent = True
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		# 3.4: the client ID is part of the request, however the client proves itself.
+		return {"grant_type": DEVICE_CODE, "device_code": self.code, "client_id": client.client_id}
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		return read(provider, answer, now, client.scopes)
+
+
+@dataclass(frozen=True)
+class RefreshToken(_Prepared):
 	"""RFC 6749 6."""
 
 	needs_consent = True
@@ -116,13 +157,13 @@ class RefreshToken:
 
 
 @dataclass(frozen=True)
-class ClientCredentials:
+class ClientCredentials(_Prepared):
 	"""RFC 6749 4.4. Nobody has to consent: a new token can be had at any time."""
 
 	needs_consent = False
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
-		form = {"grant_type": "client_credentials"}
+		form = {**client.token_parameters, "grant_type": "client_credentials"}
 		if client.scopes:
 			form["scope"] = provider.scope_separator.join(client.scopes)
 		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
@@ -138,6 +179,111 @@ class ClientCredentials:
 		fresh = read(provider, answer, now, client.scopes)
 		# 4.4.3: there should be no refresh token, and there is no use for one.
 		return replace(fresh, refresh_token=None, refresh_expires_at=None)
+
+
+@dataclass(frozen=True)
+class JwtBearer(_Prepared):
+	"""RFC 7523 2.1: an assertion that the client signs, for itself or on behalf of somebody. Nobody has to consent: the next
+	token comes from the next assertion.
+
+	:param subject: on whose behalf; empty for the client itself
+	"""
+
+	subject: str = ""
+	needs_consent = False
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		"""
+		:raises ConfigurationError: `client_id_missing`, `service_key_missing`, `not_for_users`
+		"""
+		scope = provider.scope_separator.join(client.scopes)
+		form = {
+			**client.token_parameters,
+			"grant_type": JWT_BEARER,
+			"assertion": self.assertion(provider, client),
+		}
+		if scope and "scope" not in provider.quirks.assertion_claims:
+			form["scope"] = scope
+		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
+
+	def assertion(self, provider: Provider, client: Client) -> Secret:
+		"""RFC 7523 3: by whom, on whose behalf, for whom, and not for long."""
+		if not client.client_id:
+			raise catalogue.error("client_id_missing")
+		if not client.signing_key:
+			raise catalogue.error("service_key_missing")
+		token_uri, own = provider.endpoint("token_uri"), provider.quirks.assertion_claims
+		if self.subject and "{subject}" not in own.get("sub", "{subject}"):
+			# Else the token would be for somebody else than it is kept for.
+			raise catalogue.error("not_for_users")
+		claims = keys.claims(client.client_id, self.subject or client.client_id, token_uri, utc_now())
+		values = {
+			"subject": self.subject,
+			"scope": provider.scope_separator.join(client.scopes),
+			"token_uri": token_uri,
+		}
+		claims = {name: value for name, value in claims.items() if name not in own}
+		return client.signing_key.sign({**claims, **more(own, provider, client, values)})
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		fresh = read(provider, answer, now, client.scopes)
+		# RFC 7521 4.1: there should be no refresh token, and there is no use for one.
+		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		return replace(fresh, account=Account(id=self.subject, name=self.subject)) if self.subject else fresh
+
+
+@dataclass(frozen=True)
+class TokenExchange:
+	"""RFC 8693: an access token of another connection for one of this client's. The user has consented to the other.
+
+	:param source: gives the other grant, usable now
+	"""
+
+	source: Callable[[], Grant]
+	subject: Grant | None = None
+	needs_consent = False
+
+	def prepared(self) -> TokenExchange:
+		"""
+		:raises OAuthError: `source_not_connected`, and what `source` raises
+		"""
+		try:
+			return replace(self, subject=self.source())
+		except ReconnectRequired as error:
+			failure = catalogue.error("source_not_connected", error.message)
+		raise failure
+
+	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
+		subject = self.subject or self.source()
+		form = {
+			**client.token_parameters,
+			"grant_type": TOKEN_EXCHANGE,
+			"subject_token": subject.access_token,
+			"subject_token_type": ACCESS_TOKEN,
+		}
+		if client.scopes:
+			form["scope"] = provider.scope_separator.join(client.scopes)
+		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		fresh = read(provider, answer, now, client.scopes)
+		# 2.2.1: the next one comes from the other connection, which may have been ended by then.
+		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		return replace(fresh, account=self.subject.account if self.subject else None)
 
 
 def more(

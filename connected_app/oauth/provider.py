@@ -64,6 +64,8 @@ class Quirks:
 		what is kept, by its name
 	:param renewal_authentication: how the client proves itself at a refresh, if otherwise than else
 	:param assertion_audience: whom an assertion of the client is for: "issuer", where that is known, or "token", the Token URI
+	:param assertion_claims: claims of the assertion that asks for tokens (RFC 7523 2.1), instead of the usual ones; a value
+		may have `{client_id}`, `{subject}`, `{scope}` or `{token_uri}`, and a claim with one that is empty is left out
 	:param secret_claims: `iss` and `aud` of a client secret that the client signs itself
 	:param token_request: how token requests are sent
 	:param headers: of token, userinfo and revocation requests
@@ -105,6 +107,7 @@ class Quirks:
 	client_fields: Mapping[str, str] = field(default_factory=dict)
 	renewal_authentication: str = ""
 	assertion_audience: str = "issuer"
+	assertion_claims: Mapping[str, str] = field(default_factory=dict)
 	secret_claims: Mapping[str, str] = field(default_factory=dict)
 	token_request: Shape = FORM
 	headers: Mapping[str, str] = field(default_factory=dict)
@@ -173,6 +176,7 @@ class Provider:
 	refresh_uri: str = ""
 	revocation_uri: str = ""
 	introspection_uri: str = ""
+	device_authorization_uri: str = ""
 	userinfo_uri: str = ""
 	jwks_uri: str = ""
 	issuer: str = ""

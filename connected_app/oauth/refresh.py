@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from . import catalogue, dpop, mtls, token_endpoint, wire
+from . import catalogue, dpop, introspection, mtls, token_endpoint, wire
 from .certificates import ClientCertificate
 from .client import Client, Settings
 from .clock import Clock, utc_now
@@ -194,6 +194,8 @@ class Refresher:
 		:raises OAuthError: as `current`
 		"""
 		try:
+			# Before the lock: it may take another one.
+			self.grant_type = self.grant_type.prepared()
 			with self.store.exclusive() as locked:
 				decision = decide(
 					locked.grant,
@@ -246,6 +248,9 @@ class Refresher:
 				if key:
 					dpop.check_is_bound(fresh)
 					fresh = replace(fresh, dpop_key=key)
+				if grant is None or not self.grant_type.needs_consent:
+					# What is refreshed lives as long as the one before.
+					fresh = introspection.with_expiry(provider, client, fresh, self.http, self.clock())
 			except (ConfigurationError, TemporaryFailure):
 				# The old refresh token may be spent, whatever else of the answer cannot be used.
 				token = refresh_token_of(wire.standard(answer, provider.quirks))

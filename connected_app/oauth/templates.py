@@ -34,7 +34,10 @@ CATEGORIES = (
 AUTHENTICATION = (
 	"automatic", "client_secret_basic", "client_secret_post", "client_secret_basic_raw", "secret_as_user", "none",
 	"client_secret_jwt", "private_key_jwt", "signed_client_secret", "tls_client_auth", "self_signed_tls_client_auth",
+	"omitted",
 )  # fmt: skip
+# How the first grant is had.
+GRANTS = ("consent", "service_account", "token_exchange")
 UNITS = ("seconds", "milliseconds", "epoch", "epoch_milliseconds", "iso")
 
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_.]*)\}", re.IGNORECASE)
@@ -120,6 +123,7 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	"token": _address,
 	"refresh": _address,
 	"jwks": _address,
+	"device": _address,
 	"hosts": _texts,
 	# Consent
 	"scopes": _texts,
@@ -137,6 +141,8 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	"renewal_authentication": _one_of(*AUTHENTICATION),
 	"assertion_audience": _one_of("issuer", "token"),
 	"secret_claims": _table,
+	"grant": _one_of(*GRANTS),
+	"assertion": _table,
 	"body": _one_of("form", "json"),
 	"method": _one_of("POST", "GET"),
 	"exchange": _table,
@@ -218,6 +224,7 @@ DEFAULTS: dict[str, Any] = {
 	"code_parameter": "code",
 	"client_authentication": "automatic",
 	"assertion_audience": "issuer",
+	"grant": "consent",
 	"body": "form",
 	"method": "POST",
 	"scope_on_refresh": "omit",
@@ -245,7 +252,7 @@ DEFAULTS: dict[str, Any] = {
 }
 # Keys with an address in which inputs may stand.
 ADDRESSES = (
-	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "register", "guide",
+	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "device", "register", "guide",
 	"trade.url", "retrade.url", "api.base", "account.url", "revoke.url",
 )  # fmt: skip
 
@@ -344,6 +351,7 @@ class Template:
 			revocation_uri=self.address("revoke.url", inputs),
 			userinfo_uri=self.address("account.url", inputs),
 			jwks_uri=self.address("jwks", inputs),
+			device_authorization_uri=self.address("device", inputs),
 			issuer=self.address("issuer", inputs),
 			scope_separator=self["separator"],
 			scope_on_refresh=self["scope_on_refresh"],
@@ -367,6 +375,7 @@ class Template:
 			client_fields=self._fields("client", inputs),
 			renewal_authentication=self["renewal_authentication"] or "",
 			assertion_audience=self["assertion_audience"],
+			assertion_claims=self._fields("assertion", inputs),
 			secret_claims=self._fields("secret_claims", inputs),
 			token_request=Shape(
 				method=self["method"], body="query" if self["method"] == "GET" else self["body"]

@@ -15,6 +15,7 @@ from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
 from .grant import refresh_token_of
+from .grant_types import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Secret, as_secrets, printable, redact
@@ -47,6 +48,9 @@ ADMIN_MUST_ACT = frozenset(
 NOT_ALLOWED = {
 	"refresh_token": "unauthorized_client/refresh_token",
 	"client_credentials": "unauthorized_client/client_credentials",
+	DEVICE_CODE: "unauthorized_client/device_code",
+	JWT_BEARER: "unauthorized_client/service_account",
+	TOKEN_EXCHANGE: "unauthorized_client/token_exchange",
 }
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
@@ -331,6 +335,11 @@ def error_from(
 			provider_error=name,
 		)
 	if key in GRANT_IS_DEAD or _is_one_of(key, answer, quirks.reconnect_errors):
+		if grant_type == JWT_BEARER:
+			# What was granted is the assertion.
+			return catalogue.error("service_account_refused", words, retry_after=wait, provider_error=name)
+		if grant_type == TOKEN_EXCHANGE:
+			return catalogue.error("exchange_refused", words, retry_after=wait, provider_error=name)
 		if grant_type != "client_credentials":
 			return catalogue.error("grant_invalid", words, provider_error=name)
 		# Nobody's consent is missing: the provider does not allow this client the grant type.

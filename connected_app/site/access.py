@@ -29,6 +29,14 @@ class MayConnect(Protocol):
 	def allowed_roles(self) -> Collection[str]: ...
 
 
+class HasUsers(MayConnect, Protocol):
+	@property
+	def is_for_users(self) -> bool: ...
+
+	@property
+	def grant(self) -> str: ...
+
+
 def is_admin() -> bool:
 	return frappe.session.user == "Administrator" or "System Manager" in frappe.get_roles()
 
@@ -51,6 +59,21 @@ def check_may_connect(app: MayConnect) -> None:
 		raise catalogue.error("app_disabled")
 	if not may_connect(app):
 		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
+
+
+def check_user_may_have(app: HasUsers, user: str) -> None:
+	"""Whether `user`, who consents to nothing here, may have a connection to `app`: as that user could connect.
+
+	:raises ConfigurationError: `app_disabled`, `not_for_users`, `not_allowed`
+	"""
+	if not app.enabled:
+		raise catalogue.error("app_disabled")
+	# The name, which only an admin can change: it is the address that the provider knows the user by.
+	if not app.is_for_users or (app.grant == "service_account" and "@" not in user):
+		raise catalogue.error("not_for_users")
+	roles = set(frappe.get_roles(user)) if frappe.db.get_value("User", user, "enabled") else set()
+	if not roles or not (app.everyone_may_connect or roles.intersection(app.allowed_roles)):
+		raise catalogue.error("not_allowed")
 
 
 def check_is_logged_in() -> None:

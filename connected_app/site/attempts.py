@@ -27,18 +27,18 @@ class RedisAttemptStore:
 		:raises TemporaryFailure: `attempt_store_unavailable`, as the others
 		"""
 		sealed = encrypt(attempt.to_json())
-		_answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT))  # nosemgrep
+		answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT))  # nosemgrep
 
 	def replace(self, attempt: Attempt) -> None:
 		"""As `put`, for an attempt that is there. One that has been taken meanwhile does not come back."""
 		sealed = encrypt(attempt.to_json())
-		_answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT, xx=True))  # nosemgrep
+		answered(lambda: frappe.cache.set(self._key(attempt.state), sealed, ex=KEPT, xx=True))  # nosemgrep
 
 	def peek(self, state: str) -> Attempt | None:
-		return self._opened(_answered(lambda: frappe.cache.get(self._key(state))))  # nosemgrep
+		return self._opened(answered(lambda: frappe.cache.get(self._key(state))))  # nosemgrep
 
 	def take(self, state: str) -> Attempt | None:
-		return self._opened(_answered(lambda: frappe.cache.getdel(self._key(state))))
+		return self._opened(answered(lambda: frappe.cache.getdel(self._key(state))))
 
 	def _key(self, state: str) -> Any:
 		return frappe.cache.make_key("connected_app_attempt:" + hashlib.sha256(state.encode()).hexdigest())
@@ -47,7 +47,11 @@ class RedisAttemptStore:
 		return Attempt.from_json(decrypt(sealed.decode())) if sealed else None
 
 
-def _answered(ask: Callable[[], Any]) -> Any:
+def answered(ask: Callable[[], Any]) -> Any:
+	"""What Redis says.
+
+	:raises TemporaryFailure: `attempt_store_unavailable`
+	"""
 	try:
 		return ask()
 	except redis.exceptions.RedisError as error:

@@ -10,6 +10,8 @@ from frappe import _
 from frappe.sessions import get_csrf_token
 from frappe.utils.jinja_globals import is_rtl
 
+from connected_app import __version__
+
 INDICATORS = {
 	"Connected": "green",
 	"Not Connected": "gray",
@@ -47,6 +49,8 @@ def fill_page(context: Any, here: str, states: list[dict[str, Any]]) -> None:
 	context.no_cache = 1
 	context.no_breadcrumbs = 1
 	context.here = here
+	context.code_script = f"/assets/connected_app/js/connected_app_code.js?v={__version__}"
+	context.code_style = f"/assets/connected_app/css/connected_app_code.css?v={__version__}"
 	context.direction = "rtl" if is_rtl() else "ltr"
 	context.connections = cards(states)
 

@@ -15,6 +15,7 @@ from frappe.utils import get_url
 from connected_app.oauth import checks
 from connected_app.oauth.checks import Finding, Subject
 from connected_app.oauth.errors import ConfigurationError, Sentence
+from connected_app.oauth.grant_types import DEVICE_CODE
 from connected_app.oauth.net import is_loopback
 from connected_app.site import settings
 from connected_app.site.errors import localized
@@ -90,6 +91,8 @@ def site_address(_app: AppSettings) -> Iterator[Finding]:
 
 def redirect_uri(app: AppSettings) -> Iterator[Finding]:
 	suggested = app.suggested_redirect_uri()
+	if app.grant != "consent":
+		return
 	if not app.client.redirect_uri:
 		yield Finding(
 			"error",
@@ -119,6 +122,28 @@ def redirect_uri(app: AppSettings) -> Iterator[Finding]:
 		)
 
 
+def codes(app: AppSettings) -> Iterator[Finding]:
+	if not frappe.db.get_value("Connected App", app.name, "connect_with_code"):
+		return
+	grants = app.provider.metadata.get("grant_types_supported")
+	if not app.provider.device_authorization_uri:
+		yield Finding(
+			"error",
+			"device_authorization_uri",
+			"device_authorization_uri",
+			Sentence("Connect with a Code is not offered without the Device Authorization URI."),
+			Sentence("Use Get OpenID Configuration, or take it from the provider's documentation."),
+		)
+	elif isinstance(grants, list) and DEVICE_CODE not in grants:
+		yield Finding(
+			"warning",
+			"device_grant",
+			"connect_with_code",
+			Sentence("The provider does not say that it offers the device grant."),
+			Sentence("Look it up in the provider's documentation."),
+		)
+
+
 def provider_and_client(app: AppSettings) -> Iterator[Finding]:
 	try:
 		app = settings.read(app.name, with_secret=True)
@@ -132,11 +157,21 @@ def provider_and_client(app: AppSettings) -> Iterator[Finding]:
 
 
 def _subject(app: AppSettings) -> Subject:
-	return Subject(app.provider, app.client, http(), app.openid_configuration, app.any_issuer)
+	return Subject(
+		app.provider,
+		app.client,
+		http(),
+		app.openid_configuration,
+		app.any_issuer,
+		app.grant,
+		app.subject,
+	)
 
 
 def refresh_tokens(app: AppSettings) -> Iterator[Finding]:
 	"""What the provider gave to those who connected: no refresh token, or one that ends before it is used."""
+	if app.grant != "consent":
+		return
 	latest = frappe.get_all(
 		"Token Cache",
 		# Not by "is set": Frappe 15 compares a time with an empty text then, which PostgreSQL refuses.
@@ -176,6 +211,7 @@ CHECKS: tuple[Callable[[AppSettings], Iterator[Finding]], ...] = (
 	who_may_connect,
 	site_address,
 	redirect_uri,
+	codes,
 	provider_and_client,
 	refresh_tokens,
 )

@@ -19,7 +19,7 @@ from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_app, name_of
-from connected_app.site.settings import AppSettings
+from connected_app.site.settings import AppSettings, is_for_users, offers_codes
 
 LONGEST_PAGE = 100
 
@@ -28,7 +28,11 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
 	apps = frappe.get_all(
 		"Connected App",
-		fields=["name", "provider_name", "enabled", "everyone_may_connect", "generation"],
+		fields=[
+			*("name", "provider_name", "enabled", "everyone_may_connect", "generation"),
+			*("connect_with_code", "device_authorization_uri", "security_profile"),
+			*("grant_type", "acts_for_users"),
+		],
 		order_by="provider_name, name",
 	)
 	caches = frappe.get_all(
@@ -49,7 +53,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	shown = []
 	for app in apps:
 		app.allowed_roles = roles[app.name]
-		may_connect = access.may_connect(app)
+		may_connect = access.may_connect(app) and is_for_users(app)
 		cache = mine.get(app.name)
 		if not cache and not may_connect:
 			continue
@@ -66,6 +70,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 				"failing_since": cache.failing_since if cache else None,
 				**reason(cache or {}),
 				"may_connect": may_connect,
+				"offers_codes": offers_codes(app),
 			}
 		)
 	return shown
@@ -123,7 +128,11 @@ def _counts(of_app: Any) -> dict[str, int]:
 		by_status[status or "Connected"] += number
 	of_nobody = cache.user.isnull() | (cache.user == "")
 	without = frappe.qb.from_(cache).select(cache.status).where(of_app & _has_token(cache).negate())
-	for unusual in (of_nobody, of_nobody.negate() & (cache.status.isnull() | (cache.status == ""))):
+	# Of a service account that has never had one: it is failing.
+	unusual_users = of_nobody.negate() & (
+		cache.status.isnull() | (cache.status == "") | cache.failing_since.isnotnull()
+	)
+	for unusual in (of_nobody, unusual_users):
 		for (status,) in without.where(unusual).run():
 			by_status[status or "Connected"] -= 1
 	return {status: number for status, number in by_status.items() if number}
@@ -182,7 +191,7 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 		app = settings.usable(key.app)
 		refresher = sessions.refresher(app, key)
 		grant = refresher.current()
-		name, subject = frappe.db.get_value("Token Cache", name_of(key), ["account_name", "account_id"])
+		name, subject = _account(key, grant)
 		account = name or subject or ""
 		status = _ask_userinfo(app, refresher, grant, subject)
 	except OAuthError as error:
@@ -206,6 +215,15 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 	else:
 		message = _("The connection can be used. This provider has no Userinfo URI to try it with.")
 	return {"ok": True, "account": account, "message": message, "code": "", "action": ""}
+
+
+def _account(key: ConnectionKey, grant: Grant) -> tuple[str, str]:
+	"""Its name and subject; of a row that this transaction does not see, since it was made just now, as the grant has it."""
+	row = name_of(key)
+	if not row:
+		return (grant.account.name, grant.account.id) if grant.account else ("", "")
+	name, subject = frappe.db.get_value("Token Cache", row, ["account_name", "account_id"])
+	return name or "", subject or ""
 
 
 def _ask_userinfo(app: AppSettings, refresher: Refresher, grant: Grant, subject: str | None) -> int:

@@ -39,6 +39,8 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `scope_not_asked`,
 		`attempt_store_unavailable`, and as `oauth.pushed.push`
 	"""
+	if not app.is_for_users:
+		raise catalogue.error("not_for_users")
 	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	try:
 		check_may_connect(app)
@@ -148,8 +150,12 @@ def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping
 	check_may_connect(app)
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
+	return store(ConnectionKey.of_user(app.name, frappe.session.user), grant)
+
+
+def store(key: ConnectionKey, grant: Grant) -> Grant:
+	"""Store what a user has just consented to, durably."""
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	with TokenCacheStore(key, create=True).exclusive() as locked:
 		return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
 

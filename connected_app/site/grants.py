@@ -81,11 +81,15 @@ class TokenCacheStore:
 	"""The grant of one connection.
 
 	:param create: whether `exclusive` makes the row where there is none, so that there is something to lock
+	:param may_create: is called before, and raises where there may be none
 	"""
 
-	def __init__(self, key: ConnectionKey, create: bool = False) -> None:
+	def __init__(
+		self, key: ConnectionKey, create: bool = False, may_create: Callable[[], object] | None = None
+	) -> None:
 		self.key = key
 		self.create = create
+		self.may_create = may_create
 
 	def load(self) -> Grant | None:
 		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed."""
@@ -163,6 +167,8 @@ class TokenCacheStore:
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
 			raise catalogue.error("not_committed/app")
+		if self.may_create:
+			self.may_create()
 		# Fallbacks where the usual name is too long, or taken by somebody else since a renaming. The second is
 		# deterministic, so that concurrent creators collide.
 		usual, digest = usual_name(self.key), frappe.utils.sha256_hash("\n".join((app, user)))[:8]

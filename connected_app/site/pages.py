@@ -25,6 +25,24 @@ def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> No
 
 	:param asked: the scopes that were asked for
 	"""
+	leave_connected(app, grant, asked)
+	frappe.local.response["type"] = "redirect"
+	frappe.local.response["location"] = where
+
+
+def leave_connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> None:
+	"""Leave the message of a new connection."""
+	leave_message(
+		{
+			"title": _("Connected"),
+			"message": connected(app, grant, asked),
+			"indicator": "orange" if scopes.missing(asked, grant.scopes) else "green",
+		}
+	)
+
+
+def connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> str:
+	"""What there is to say of a new connection, as HTML."""
 	provider = escape_html(app.provider_name)
 	who = escape_html(grant.account.name or grant.account.id) if grant.account else ""
 	if who:
@@ -35,15 +53,28 @@ def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> No
 		lines.append(_("Granted: {0}").format(escape_html(", ".join(grant.scopes))))
 	if missing := scopes.missing(asked, grant.scopes):
 		lines.append(_("Not granted: {0}").format(escape_html(", ".join(missing))))
-	leave_message(
-		{
-			"title": _("Connected"),
-			"message": "<br>".join(lines),
-			"indicator": "orange" if missing else "green",
-		}
-	)
-	frappe.local.response["type"] = "redirect"
-	frappe.local.response["location"] = where
+	return "<br>".join(lines)
+
+
+def code_words(app: AppSettings) -> dict[str, str]:
+	"""The words of the dialog of *Connect with a Code*."""
+	return {
+		"title": _("Connect to {0} with a Code").format(app.provider_name),
+		"open": _("On this or any other device, open"),
+		"enter": _("Enter this code there, and allow the access:"),
+		"copy": _("Copy"),
+		"copy_code": _("Copy the code"),
+		"copied": _("Copied"),
+		"scan": _("Or scan this with your phone."),
+		"picture": _("QR code of the address"),
+		"waiting": _("Waiting for you to allow it at the provider…"),
+		"until": _("The code can be used until {0}."),
+		"warning": _("The code connects your user on this site. Send it to nobody."),
+		"failed": _("That did not work. Please try again."),
+		"again": _("Get a New Code"),
+		"cancel": _("Cancel"),
+		"close": _("Close"),
+	}
 
 
 def leave_message(message: dict[str, str]) -> None:

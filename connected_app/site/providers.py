@@ -17,6 +17,7 @@ from connected_app.oauth import catalogue, discovery
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import ConfigurationError
 from connected_app.oauth.templates import Template
+from connected_app.site import settings as app_settings
 from connected_app.site import templates
 from connected_app.site.http import http
 
@@ -27,10 +28,12 @@ ADDRESSES = {
 	"authorize": "authorization_uri",
 	"token": "token_uri",
 	"jwks": "jwks_uri",
+	"device": "device_authorization_uri",
 	"account.url": "userinfo_uri",
 	"revoke.url": "revocation_uri",
 }
 AUTHENTICATION = {"client_secret_basic": "Basic", "client_secret_post": "Post", "none": "None"}
+GRANTS = {value: choice for choice, value in app_settings.GRANTS.items()}
 SEPARATORS = {" ": "Space", ",": "Comma"}
 # The keep-alive renews well before an idle refresh token ends.
 IDLE_SHARE = 2
@@ -67,6 +70,8 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 			{"key": key, "value": value} for key, value in template.parameters(given).items()
 		],
 	}
+	if template["grant"] != "consent":
+		values["grant_type"] = GRANTS[template["grant"]]
 	return values
 
 
@@ -131,6 +136,7 @@ def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, An
 		}
 	given = json.dumps(template.checked(inputs), sort_keys=True)
 	empty = dict.fromkeys((*ADDRESSES.values(), "introspection_uri", "provider_metadata"), "")
+	empty["grant_type"] = GRANTS["consent"]
 	return {**empty, **values, "provider": key, "provider_inputs": given}
 
 

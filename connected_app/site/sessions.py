@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from connected_app.oauth import catalogue
 from connected_app.oauth.client import Settings
 from connected_app.oauth.grant import Grant
-from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, REFRESH_TOKEN
+from connected_app.oauth.grant_types import (
+	CLIENT_CREDENTIALS,
+	REFRESH_TOKEN,
+	GrantType,
+	JwtBearer,
+	TokenExchange,
+)
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
 from connected_app.oauth.token_source import TokenSource
@@ -28,21 +35,53 @@ def refresher(
 	:raises frappe.PermissionError: as `access.check_caller`
 	"""
 	access.check_caller(app.name, key.user)
-	own = key.owner == SERVICE_PRINCIPAL
+	grant_type = _grant_type(app, key)
 
 	def latest() -> Settings:
 		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
 		now = usable(app.name)
+		if key.user and not grant_type.needs_consent:
+			access.check_user_may_have(now, key.user)
 		return Settings(now.provider, now.client)
 
 	return Refresher(
 		app.provider,
 		app.client,
-		TokenCacheStore(key, create=own),
+		TokenCacheStore(key, create=not grant_type.needs_consent, may_create=latest if key.user else None),
 		http(),
-		grant_type=CLIENT_CREDENTIALS if own else REFRESH_TOKEN,
+		grant_type=grant_type,
 		latest=latest,
 	)
+
+
+def _grant_type(app: AppSettings, key: ConnectionKey) -> GrantType:
+	own = key.owner == SERVICE_PRINCIPAL
+	if app.grant == "service_account":
+		return JwtBearer(app.subject if own else key.user)
+	if app.grant == "token_exchange":
+		return TokenExchange(lambda: _source(app, key))
+	return CLIENT_CREDENTIALS if own else REFRESH_TOKEN
+
+
+def _source(app: AppSettings, key: ConnectionKey) -> Grant:
+	"""The same owner's grant for the app whose tokens are exchanged, usable now, with its account.
+
+	:raises OAuthError: as `refresher`, `Refresher.current`
+	"""
+	source = settings.usable(app.exchange_from)
+	_check_is_for(source, ConnectionKey.from_columns(source.name, key.user))
+	found = refresher(source, ConnectionKey.from_columns(source.name, key.user))
+	grant = found.current()
+	return grant if grant.account else found.store.load_all() or grant
+
+
+def _check_is_for(app: AppSettings, key: ConnectionKey) -> None:
+	"""
+	:raises ConfigurationError: `app_disabled`, `not_for_users`
+	"""
+	app.check_enabled()
+	if key.user and not app.is_for_users:
+		raise catalogue.error("not_for_users")
 
 
 def current(app: AppSettings, key: ConnectionKey) -> Grant:
@@ -51,7 +90,7 @@ def current(app: AppSettings, key: ConnectionKey) -> Grant:
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
-		app.check_enabled()
+		_check_is_for(app, key)
 		return refresher(app, key).current()
 
 
@@ -59,9 +98,9 @@ def session(app: AppSettings, key: ConnectionKey) -> Session:
 	"""
 	:raises OAuthError: in Frappe's kind of error
 	"""
-	if not app.enabled:
+	if not app.enabled or (key.user and not app.is_for_users):
 		with raises_frappe_errors(app.connect_url):
-			app.check_enabled()
+			_check_is_for(app, key)
 	return Session(refresher(app, key), lambda: raises_frappe_errors(app.connect_url))
 
 

@@ -28,6 +28,8 @@ CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
+# The form's choices, as `oauth.templates` names them.
+GRANTS = {"User Consent": "consent", "Service Account": "service_account", "Token Exchange": "token_exchange"}
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
@@ -40,6 +42,11 @@ class AppSettings:
 	:param client: what the protocol needs to know of us
 	:param optional_scopes: asked for when code needs them
 	:param allowed_roles: who may connect, unless everyone may
+	:param grant: how the first grant of a connection is had: of `GRANTS`' values
+	:param is_for_users: whether users have connections, and not only the service principal
+	:param subject: on whose behalf the service account's own connection is; empty for itself
+	:param exchange_from: the Connected App whose tokens are exchanged for this one's
+	:param offers_codes: whether *Connect with a Code* is offered
 	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
 	"""
 
@@ -49,10 +56,15 @@ class AppSettings:
 	enabled: bool = False
 	optional_scopes: tuple[str, ...] = ()
 	provider_name: str = ""
+	grant: str = "consent"
+	is_for_users: bool = True
+	subject: str = ""
+	exchange_from: str = ""
 	everyone_may_connect: bool = False
 	allowed_roles: tuple[str, ...] = ()
 	openid_configuration: str = ""
 	any_issuer: bool = False
+	offers_codes: bool = False
 	refresh_in_background: bool = False
 	refresh_idle_after: int = 0
 
@@ -100,6 +112,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		token_uri=row.token_uri or "",
 		revocation_uri=row.revocation_uri or "",
 		introspection_uri=row.introspection_uri or "",
+		device_authorization_uri=(row.device_authorization_uri or "").strip(),
 		userinfo_uri=row.userinfo_uri or "",
 		jwks_uri=row.jwks_uri or "",
 		issuer=row.issuer or "",
@@ -122,6 +135,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		certificate_bound=bool(row.certificate_bound),
 		pushed_requests=(row.pushed_requests or "Automatic").lower(),
 		authorization_parameters=authorization_parameters(row),
+		token_parameters=token_parameters(row),
 		leeway=cint(row.leeway),
 	)
 	held = is_held(row)
@@ -134,16 +148,44 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		enabled=bool(row.enabled),
 		optional_scopes=optional_scopes(row),
 		provider_name=row.provider_name or "",
+		grant=grant_of(row),
+		is_for_users=is_for_users(row),
+		subject=(row.subject or "").strip(),
+		exchange_from=row.exchange_from or "",
 		everyone_may_connect=bool(row.everyone_may_connect),
 		allowed_roles=tuple(child.role for child in row.allowed_roles),
 		openid_configuration=row.openid_configuration or "",
 		any_issuer=bool(row.accept_other_issuer) and not held,
+		offers_codes=offers_codes(row),
 		refresh_in_background=bool(row.refresh_in_background),
 		refresh_idle_after=cint(row.refresh_idle_after),
 	)
 
 
-def is_held(row: Document) -> bool:
+def offers_codes(row: Any) -> bool:
+	"""Whether *Connect with a Code* is offered: FAPI 2.0 has no place for it.
+
+	:param row: of Connected App, with `connect_with_code`, `device_authorization_uri` and `security_profile`
+	"""
+	return bool(row.connect_with_code and row.device_authorization_uri and not is_held(row))
+
+
+def grant_of(row: Any) -> str:
+	"""
+	:param row: of Connected App, with `grant_type`
+	"""
+	return GRANTS.get(row.grant_type or "", "consent")
+
+
+def is_for_users(row: Any) -> bool:
+	"""Whether users have connections, and not only the service principal.
+
+	:param row: of Connected App, with `grant_type` and `acts_for_users`
+	"""
+	return bool(grant_of(row) != "service_account" or row.acts_for_users)
+
+
+def is_held(row: Any) -> bool:
 	"""Whether *Security Profile* is FAPI 2.0."""
 	return (row.security_profile or "").lower() == fapi.PROFILE
 
@@ -158,7 +200,16 @@ def for_session(row: Document) -> AppSettings:
 		leeway=cint(row.leeway),
 	)
 	provider = Provider(token_uri=row.token_uri or "", quirks=templates.quirks_of(row))
-	return AppSettings(name=row.name, provider=provider, client=client, enabled=bool(row.enabled))
+	return AppSettings(
+		name=row.name,
+		provider=provider,
+		client=client,
+		enabled=bool(row.enabled),
+		grant=grant_of(row),
+		is_for_users=is_for_users(row),
+		subject=(row.subject or "").strip(),
+		exchange_from=row.exchange_from or "",
+	)
 
 
 def for_revoking(connected_app: str) -> Settings:
@@ -260,11 +311,20 @@ def _lines(text: str | None) -> tuple[str, ...]:
 	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
 
 
+def token_parameters(row: Document) -> dict[str, str]:
+	pairs = (line.partition("=") for line in (row.token_parameters or "").splitlines())
+	return {name.strip(): value.strip() for name, _equals, value in pairs if name.strip()}
+
+
 def _authentication(row: Document) -> str:
 	"""The row's choice; *Automatic* is the template's, which knows more ways than the form."""
 	chosen = authentication(row.client_authentication or "Automatic")
 	template = templates.of_row(row) if chosen == "automatic" else None
-	return str(template["client_authentication"]) if template else chosen
+	found = str(template["client_authentication"]) if template else chosen
+	if found == "automatic" and grant_of(row) == "service_account" and not row.client_secret:
+		# Its key signs what asks for tokens, and nothing else has to be proven.
+		return "omitted"
+	return found
 
 
 def _refresh_uri(row: Document) -> str:
@@ -306,7 +366,12 @@ def _client_secret(row: Document) -> Secret | None:
 
 
 def _signing_key(row: Document) -> SigningKey | None:
-	needs_key = is_held(row) or row.certificate_bound or client_auth.may_need_key(_authentication(row))
+	needs_key = (
+		is_held(row)
+		or row.certificate_bound
+		or grant_of(row) == "service_account"
+		or client_auth.may_need_key(_authentication(row))
+	)
 	if not row.signing_key or not needs_key:
 		return None
 	try:

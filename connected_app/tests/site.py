@@ -107,6 +107,11 @@ class Provider:
 		answer.raise_for_status()
 		return answer.headers["Location"]
 
+	def enter(self, user_code: str, account: str = "alice", allow: bool = True) -> None:
+		"""Enter the code of *Connect with a Code*, and answer."""
+		form = {"user_code": user_code, "account": account, "decision": "allow" if allow else "deny"}
+		requests.post(f"{self.issuer}/device", data=form, timeout=30).raise_for_status()
+
 	def stats(self) -> dict[str, Any]:
 		return requests.get(f"{self.issuer}/_stats", timeout=30).json()
 
@@ -274,6 +279,7 @@ def make_app(issuer: str = "", **values: Any) -> Any:
 			"revocation_uri": f"{issuer}/revoke",
 			"userinfo_uri": f"{issuer}/userinfo",
 			"jwks_uri": f"{issuer}/jwks",
+			"device_authorization_uri": f"{issuer}/device_authorization",
 			"client_id": "demo",
 			"client_secret": "demo-secret",
 			"scopes": [{"scope": scope} for scope in SCOPES],

@@ -47,7 +47,12 @@ TABLE = (
 	("provider_differences", "GET", {}, 403, 403, 403, 200),
 	("make_key", "POST", {}, 403, 403, 403, 200),
 	("use_new_key", "POST", {}, 403, 403, 403, 200),
+	("take_key_file", "POST", {"key_file": "x"}, 403, 403, 403, 417),
+	("test_service_account", "POST", {}, 403, 403, 403, 200),
 	("bring_key", "POST", {"private_key": "x"}, 403, 403, 403, 417),
+	("connect_with_code", "POST", {}, 403, 417, 417, 417),
+	("look_at_code", "POST", {"attempt": "x"}, 403, 200, 200, 200),
+	("cancel_code", "POST", {"attempt": "x"}, 403, 200, 200, 200),
 	("email_account_offer", "GET", {}, 403, 403, 403, 417),
 	("set_up_email", "POST", {}, 403, 403, 403, 417),
 )
@@ -58,6 +63,8 @@ OF_NO_APP = (
 	"provider_settings",
 	"health",
 	"metrics",
+	"look_at_code",
+	"cancel_code",
 )
 POST_ONLY = (
 	"authorize",
@@ -71,6 +78,11 @@ POST_ONLY = (
 	"make_key",
 	"use_new_key",
 	"bring_key",
+	"take_key_file",
+	"test_service_account",
+	"connect_with_code",
+	"look_at_code",
+	"cancel_code",
 	"set_up_email",
 )
 # Methods of the two documents that are not for browsers.

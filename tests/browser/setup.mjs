@@ -50,6 +50,7 @@ export async function setUp(browser, provider) {
 	const uris = await page.evaluate(() =>
 		[
 			"authorization_uri", "token_uri", "revocation_uri", "userinfo_uri", "introspection_uri", "jwks_uri", "issuer",
+			"device_authorization_uri",
 		].map((name) => cur_frm.doc[name])
 	);
 	check(

@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { chromium } from "playwright-core";
+import { connectWithCode } from "./code.mjs";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
 import { keys, postedCallback } from "./keys.mjs";
@@ -41,6 +42,7 @@ try {
 	await gallery(page);
 	await operations(page);
 	await setUpEmail(page, provider);
+	await connectWithCode(browser, page, visitor);
 	await deskStates(page, names);
 	await myConnections(page);
 	await onePage(page, names.reconnect);

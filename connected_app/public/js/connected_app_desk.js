@@ -84,6 +84,26 @@ Object.assign(connected_app, {
 		}
 	},
 
+	// For where no browser can be sent back to: whether there is a new connection.
+	async connect_with_code(name) {
+		const begin = async () => {
+			const begun = await connected_app.call("connect_with_code", { connected_app: name }, { freeze: true });
+			if (!begun) throw new Error("no code");
+			return begun;
+		};
+		let message;
+		try {
+			message = await connected_app.enter_code(begin);
+		} catch (error) {
+			// Frappe has shown the reason already.
+			return false;
+		}
+		if (message === null) return false;
+		frappe.msgprint({ title: __("Connected"), message, indicator: "green" });
+		connected_app.tell_change();
+		return true;
+	},
+
 	disconnect(name, provider, user) {
 		const whose = user && user !== frappe.session.user ? user : null;
 		const question = whose
@@ -117,9 +137,9 @@ Object.assign(connected_app, {
 		});
 	},
 
-	async test(name) {
+	async test(name, method = "test_connection") {
 		const result = await connected_app.call(
-			"test_connection",
+			method,
 			{ connected_app: name },
 			{ freeze: true, freeze_message: __("Asking the provider…") }
 		);

@@ -76,6 +76,23 @@
 		});
 	}
 
+	function connectWithCode(app, button) {
+		return attempt(async () => {
+			const message = await connected_app.enter_code(() => post("connect_with_code", { connected_app: app }));
+			status.textContent = "";
+			if (message === null) {
+				wake();
+				return button.focus();
+			}
+			changes?.postMessage("connected");
+			await refresh();
+			// What was granted stands in the card.
+			const lines = new DOMParser().parseFromString(message.split("<br>")[0], "text/html");
+			status.textContent = lines.body.textContent;
+			titleOf(app)?.focus();
+		});
+	}
+
 	async function disconnect(app, button) {
 		document.getElementById("connected-app-question-title").textContent = button.dataset.question;
 		question.returnValue = "";
@@ -96,6 +113,7 @@
 		if (!button) return;
 		const { app } = button.closest("[data-app]").dataset;
 		if (button.dataset.action === "connect") connect(app);
+		else if (button.dataset.action === "code") connectWithCode(app, button);
 		else disconnect(app, button);
 	});
 

@@ -7,7 +7,7 @@ frappe.provide("connected_app.form");
 
 (() => {
 	const { form, call } = connected_app;
-	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "keys", "email"];
+	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "keys", "service_account", "email"];
 	const ADDRESSES = [
 		"openid_configuration",
 		"authorization_uri",
@@ -17,8 +17,9 @@ frappe.provide("connected_app.form");
 		"userinfo_uri",
 		"issuer",
 		"jwks_uri",
+		"device_authorization_uri",
 	];
-	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication"];
+	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication", "grant_type"];
 
 	Object.assign(form, {
 		// `connection`: of the person looking. `people`: who is connected, and `differences` from the provider's template,

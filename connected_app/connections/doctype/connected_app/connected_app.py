@@ -67,6 +67,7 @@ class ConnectedApp(SecretKeeper):
 		accept_missing_nonce: DF.Check
 		accept_other_audiences: DF.Check
 		accept_other_issuer: DF.Check
+		acts_for_users: DF.Check
 		allowed_roles: DF.TableMultiSelect[HasRole]
 		authorization_uri: DF.SmallText | None
 		certificate_bound: DF.Check
@@ -82,11 +83,15 @@ class ConnectedApp(SecretKeeper):
 		]
 		client_id: DF.Data | None
 		client_secret: DF.Password | None
+		connect_with_code: DF.Check
+		device_authorization_uri: DF.Data | None
 		dpop: DF.Check
 		email_when_broken: DF.Check
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
+		exchange_from: DF.Link | None
 		generation: DF.Int
+		grant_type: DF.Literal["User Consent", "Service Account", "Token Exchange"]
 		introspection_uri: DF.Data | None
 		issuer: DF.Data | None
 		jwks_uri: DF.Data | None
@@ -118,6 +123,8 @@ class ConnectedApp(SecretKeeper):
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
 		signing_key: DF.Password | None
+		subject: DF.Data | None
+		token_parameters: DF.SmallText | None
 		token_uri: DF.Data | None
 		use_pkce: DF.Check
 		userinfo_uri: DF.Data | None
@@ -142,6 +149,18 @@ class ConnectedApp(SecretKeeper):
 				frappe.throw(
 					_("Row {0}: the parameter {1} is set by the flow itself.").format(row.idx, row.key),
 					title=_("Query Parameters"),
+				)
+		if wrong := RESERVED_PARAMETERS.intersection(settings.token_parameters(self)):
+			frappe.throw(
+				_("The parameter {0} is set by the flow itself.").format(", ".join(sorted(wrong))),
+				title=_("Token Parameters"),
+			)
+		if settings.grant_of(self) == "token_exchange":
+			source = frappe.db.get_value("Connected App", self.exchange_from, "grant_type")
+			if source is None or settings.GRANTS.get(source) == "token_exchange":
+				frappe.throw(
+					_("Choose a Connected App that does not exchange tokens itself."),
+					title=_("Exchange the Tokens Of"),
 				)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)

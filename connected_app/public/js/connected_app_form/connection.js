@@ -5,9 +5,12 @@
 	form.connection = {
 		view(frm, { connection }) {
 			if (!connection) return null;
-			const { enabled, provider_name, client_id, authorization_uri } = frm.doc;
+			const { enabled, provider_name, client_id, authorization_uri, grant_type } = frm.doc;
 			// What is not filled in yet comes first; others than admins do not see these fields.
-			const ready = Boolean(!form.may_write(frm) || (client_id && authorization_uri));
+			const ready = Boolean(
+				!form.may_write(frm) ||
+					(client_id && (authorization_uri || (grant_type && grant_type !== "User Consent")))
+			);
 			return { connection, enabled, provider_name, ready };
 		},
 
@@ -34,6 +37,14 @@
 				return;
 			}
 			connected_app.connect(frm.doc.name);
+		},
+
+		async connect_with_code(frm) {
+			if (frm.is_dirty()) {
+				frappe.show_alert({ message: __("Please save your changes first."), indicator: "orange" });
+				return;
+			}
+			if (await connected_app.connect_with_code(frm.doc.name)) form.load(frm);
 		},
 
 		async disconnect(frm, user) {
@@ -67,13 +78,18 @@
 		return found;
 	}
 
-	function buttons(frm, { status, may_connect }) {
-		if (status === "Not Connected") return "";
+	function buttons(frm, { status, may_connect, offers_codes }) {
+		const is_connected = status !== "Not Connected";
 		const found = [];
-		if (may_connect) found.push(button(__("Reconnect"), () => form.connection.connect(frm)));
-		found.push(button(__("Test Connection"), () => test(frm)));
-		found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
-		return element("div", { class: "connected-app-buttons mb-3" }, ...found);
+		if (is_connected && may_connect) found.push(button(__("Reconnect"), () => form.connection.connect(frm)));
+		if (may_connect && offers_codes) {
+			found.push(button(__("Connect with a Code"), () => form.connection.connect_with_code(frm)));
+		}
+		if (is_connected) {
+			found.push(button(__("Test Connection"), () => test(frm)));
+			found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
+		}
+		return found.length ? element("div", { class: "connected-app-buttons mb-3" }, ...found) : "";
 	}
 
 	async function test(frm) {

@@ -8,6 +8,7 @@
 		"authorization_uri",
 		"token_uri",
 		"jwks_uri",
+		"device_authorization_uri",
 		"userinfo_uri",
 		"revocation_uri",
 		"introspection_uri",

@@ -30,12 +30,7 @@
 		return [
 			template ? filled_in(frm, template) : described(frm),
 			register(frm, template),
-			{
-				title: __("Paste Client ID and Client Secret"),
-				field: "client_id",
-				done: Boolean(doc.client_id && (doc.client_secret || doc.signing_key || doc.client_authentication === "None")),
-				text: __("The provider shows both when the client has been created, the secret often only once."),
-			},
+			needs_consent(frm) ? credentials(frm) : key_file(frm),
 			{
 				title: __("Choose the scopes"),
 				field: "scopes",
@@ -52,17 +47,56 @@
 				done: !frm.is_new() && !frm.is_dirty(),
 				text: __("Save. Check Configuration then tells, without connecting, whether anything is wrong."),
 			},
-			{
-				title: __("Connect"),
-				field: "connection_html",
-				done: form.is_in_use(state),
-				text: __("Connect your own account to try it. Every user connects an account of their own."),
-				button: state.connection?.may_connect && ["connect", __("Connect to {0}", [doc.provider_name])],
-			},
+			needs_consent(frm) || doc.acts_for_users ? connect(frm, state) : tried(frm, state),
 		];
 	}
 
-	const is_described = ({ doc }) => Boolean(doc.provider_name && doc.authorization_uri && doc.token_uri);
+	function credentials({ doc }) {
+		return {
+			title: __("Paste Client ID and Client Secret"),
+			field: "client_id",
+			done: Boolean(doc.client_id && (doc.client_secret || doc.signing_key || doc.client_authentication === "None")),
+			text: __("The provider shows both when the client has been created, the secret often only once."),
+		};
+	}
+
+	function key_file({ doc }) {
+		return {
+			title: __("Take the key file of the service account"),
+			field: "grant_type",
+			done: Boolean(doc.client_id && doc.signing_key),
+			text: __(
+				"The provider gives it when a key is made for the service account. Where it is a private key alone, enter Client ID, too."
+			),
+		};
+	}
+
+	function connect(frm, state) {
+		const { doc } = frm;
+		return {
+			title: __("Connect"),
+			field: "connection_html",
+			done: form.is_in_use(state),
+			text: __("Connect your own account to try it. Every user connects an account of their own."),
+			button: state.connection?.may_connect && ["connect", __("Connect to {0}", [doc.provider_name])],
+		};
+	}
+
+	function tried(_frm, state) {
+		return {
+			title: __("Test Service Account"),
+			field: "grant_type",
+			done: form.is_in_use(state),
+			text: __("The service account acts for itself: nobody has to connect."),
+		};
+	}
+
+	const is_consent = ({ doc }) => !doc.grant_type || doc.grant_type === "User Consent";
+	const needs_consent = ({ doc }) => doc.grant_type !== "Service Account";
+	const is_described = (frm) =>
+		Boolean(
+			frm.doc.provider_name && frm.doc.token_uri && (frm.doc.authorization_uri || !is_consent(frm))
+		);
 
 	function filled_in(frm, template) {
 		const is_complete = form.provider.is_complete(frm);
@@ -103,10 +137,14 @@
 			title: __("Create credentials at the provider"),
 			field: "redirect_uri",
 			done: Boolean(doc.client_id),
-			text: __(
-				"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
-				[safe(doc.provider_name)]
-			),
+			text: needs_consent(frm)
+				? __(
+						"In the developer console of {0}, create an OAuth client for a web application, with exactly these addresses:",
+						[safe(doc.provider_name)]
+				  )
+				: __("In the developer console of {0}, make a service account and a key for it.", [
+						safe(doc.provider_name),
+				  ]),
 			links: [
 				[__("Open the developer console"), address],
 				[
@@ -115,7 +153,7 @@
 				],
 			].filter(([, href]) => href),
 			notes: template?.notes || [],
-			addresses: [
+			addresses: needs_consent(frm) && [
 				[__("Redirect URI"), doc.redirect_uri],
 				[__("JavaScript Origin (only where it is asked for)"), form.redirect_uri.origin(frm)],
 			],

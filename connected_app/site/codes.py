@@ -1,0 +1,238 @@
+"""*Connect with a Code*: one attempt by the device grant (RFC 8628) on a site, from the click to the stored grant.
+
+The page that shows the code asks how it stands, and this site asks the provider: no oftener than the provider wants, however
+many tabs ask. So no worker waits, and what nobody looks at any more is not asked about. A browser session has one attempt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import frappe
+import pyqrcode
+from frappe import _
+
+from connected_app.oauth import catalogue, device, revocation
+from connected_app.oauth.clock import utc_now
+from connected_app.oauth.device import DeviceAttempt
+from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.grant import Grant
+from connected_app.site import flow, settings
+from connected_app.site.access import check_may_connect
+from connected_app.site.attempts import answered
+from connected_app.site.events import announce
+from connected_app.site.http import http
+from connected_app.site.identity import ConnectionKey
+from connected_app.site.passwords import decrypt, encrypt
+from connected_app.site.settings import AppSettings
+
+# Longer than a question to the provider takes: only one is asked at a time.
+TURN = 60
+SCALE = 5
+
+
+def begin(connected_app: str) -> DeviceAttempt:
+	"""Ask the provider for a code, for the session's user.
+
+	:raises frappe.PermissionError:
+	:raises OAuthError: `app_disabled`, `device_not_offered`, and as `oauth.device.begin`
+	"""
+	app = _usable(connected_app)
+	context = {"connected_app": app.name, "user": frappe.session.user, "session": flow.browser_session()}
+	return device.begin(app.provider, app.client, http(), context=context)
+
+
+def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
+	"""Ask the provider whether the user has answered. Whoever may not connect any more gets nothing.
+
+	:returns: a grant, which is not stored yet; or the attempt to go on with
+	:raises frappe.PermissionError:
+	:raises OAuthError: the attempt is over: as `oauth.device.ask`, `app_unknown`, `app_disabled`, `device_not_offered`
+	"""
+	app = _usable(attempt.context["connected_app"])
+	return device.ask(app.provider, app.client, attempt, http())
+
+
+def store(attempt: DeviceAttempt, grant: Grant) -> Grant:
+	"""Store the grant durably, for the user who began the attempt."""
+	key = ConnectionKey.of_user(attempt.context["connected_app"], attempt.context["user"])
+	return flow.store(key, grant)
+
+
+def _usable(connected_app: str) -> AppSettings:
+	if not frappe.db.exists("Connected App", connected_app):
+		raise catalogue.error("app_unknown")
+	app = settings.read(connected_app, with_secret=True)
+	check_may_connect(app)
+	if not app.offers_codes:
+		raise catalogue.error("device_not_offered")
+	return app
+
+
+def run(connected_app: str, show: Callable[[DeviceAttempt], None]) -> Grant:
+	"""Connect the session's user without a browser session: for a command, which waits itself.
+
+	:param show: is given the attempt with its code
+	:raises frappe.PermissionError:
+	:raises OAuthError: as `begin` and `ask`
+	"""
+	attempt = begin(connected_app)
+	show(attempt)
+	while True:
+		time.sleep(attempt.interval)
+		_see_what_others_have_changed()
+		found = ask(attempt)
+		if isinstance(found, Grant):
+			return store(attempt, found)
+		attempt = found
+
+
+def _see_what_others_have_changed() -> None:
+	"""As at the start of a request. Nothing is open that could be lost."""
+	frappe.db.rollback()
+	frappe.local.cache = {}
+	user = frappe.session.user
+	if not frappe.db.get_value("User", user, "enabled"):
+		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
+
+
+# In a browser session
+
+
+def begin_here(connected_app: str) -> dict[str, Any]:
+	"""Begin an attempt in this browser session, in the place of an earlier one.
+
+	:returns: `attempt`, its name; the `code` and the `address` at which it is entered; a `link` that has it in it, where the
+		provider offers one; `qr_code`, a picture of either as a data URI, or empty; seconds until the code `expires_in`, and
+		to `wait` until `look`
+	:raises OAuthError: as `begin`, and `attempt_store_unavailable`
+	"""
+	attempt = begin(connected_app)
+	name = frappe.generate_hash(length=32)
+	life = _life(attempt)
+	sealed = encrypt(attempt.to_json())
+	answered(lambda: frappe.cache.set(_key(name), sealed, ex=life))  # nosemgrep
+	before = answered(lambda: frappe.cache.set(_key(""), name, ex=life, get=True))  # nosemgrep
+	if before:
+		_forget(before.decode())
+	_take_turn(name, attempt.interval)
+	return {
+		"attempt": name,
+		"code": attempt.user_code,
+		"address": attempt.verification_uri,
+		"link": attempt.verification_uri_complete,
+		"qr_code": qr_code(attempt.verification_uri_complete or attempt.verification_uri),
+		"expires_in": life,
+		"wait": attempt.interval,
+	}
+
+
+def look(name: str) -> tuple[Grant | None, DeviceAttempt, int]:
+	"""How an attempt of this browser session stands. The provider is asked if it is time.
+
+	:returns: the grant that is stored now, or None; the attempt; and seconds to wait until the next look
+	:raises frappe.PermissionError:
+	:raises OAuthError: the attempt is over, and forgotten: `attempt_unknown`, and as `ask`
+	"""
+	attempt = _mine(name)
+	if wait := _take_turn(name, TURN):
+		return None, attempt, wait
+	try:
+		found = ask(attempt)
+	except (OAuthError, frappe.PermissionError) as error:
+		code = error.code if isinstance(error, OAuthError) else "not_allowed"
+		if _forget(name):
+			announce("connect_failed", _key_of(attempt), code)
+		raise
+	if isinstance(found, DeviceAttempt):
+		sealed = encrypt(found.to_json())
+		# Not where it was cancelled meanwhile.
+		answered(lambda: frappe.cache.set(_key(name), sealed, xx=True, keepttl=True))  # nosemgrep
+		answered(lambda: frappe.cache.set(_turn(name), 1, ex=found.interval))  # nosemgrep
+		return None, found, found.interval
+	if not _forget(name):
+		_give_back(attempt, found)
+		raise catalogue.error("attempt_unknown")
+	return store(attempt, found), attempt, 0
+
+
+def cancel(name: str) -> None:
+	"""Forget an attempt of this browser session."""
+	with suppress(OAuthError):
+		_mine(name)
+		_forget(name)
+
+
+def _mine(name: str) -> DeviceAttempt:
+	"""
+	:raises ReconnectRequired: `attempt_unknown`: over, replaced by another, or not of this browser session
+	"""
+	known = answered(lambda: frappe.cache.get(_key("")))  # nosemgrep
+	sealed = answered(lambda: frappe.cache.get(_key(name))) if known == name.encode() else None  # nosemgrep
+	attempt = DeviceAttempt.from_json(decrypt(sealed.decode())) if sealed else None
+	if attempt is None or attempt.context["user"] != frappe.session.user:
+		raise catalogue.error("attempt_unknown")
+	return attempt
+
+
+def _forget(name: str) -> bool:
+	"""Whether it was still there: of two who end it, one gets True."""
+	answered(lambda: frappe.cache.execute_command("DEL", _turn(name)))
+	return bool(answered(lambda: frappe.cache.execute_command("DEL", _key(name))))
+
+
+def _take_turn(name: str, seconds: int) -> int:
+	"""0 where nobody has asked within the interval, and nobody else will for so many `seconds`; else how long to wait."""
+	if answered(lambda: frappe.cache.set(_turn(name), 1, ex=seconds, nx=True)):  # nosemgrep
+		return 0
+	return max(int(answered(lambda: frappe.cache.ttl(_turn(name)))), 1)
+
+
+def _give_back(attempt: DeviceAttempt, grant: Grant) -> None:
+	"""Nobody waits for it any more. What cannot be revoked is forgotten."""
+	app = settings.read(attempt.context["connected_app"], with_secret=True)
+	with suppress(OAuthError):
+		revocation.revoke(app.provider, app.client, grant, http())
+
+
+def _key_of(attempt: DeviceAttempt) -> ConnectionKey:
+	return ConnectionKey.of_user(attempt.context["connected_app"], attempt.context["user"])
+
+
+def _life(attempt: DeviceAttempt) -> int:
+	return max(int((attempt.expires_at - utc_now()).total_seconds()), 1)
+
+
+def _key(name: str) -> Any:
+	"""Of the attempt `name`; without one, of what says which is this browser session's."""
+	digest = hashlib.sha256(f"{flow.browser_session()}\n{name}".encode()).hexdigest()
+	return frappe.cache.make_key(f"connected_app_code:{digest}")
+
+
+def _turn(name: str) -> Any:
+	digest = hashlib.sha256(name.encode()).hexdigest()
+	return frappe.cache.make_key(f"connected_app_code_turn:{digest}")
+
+
+def qr_code(text: str) -> str:
+	"""A picture of `text`, as a data URI; empty for more than fits into one."""
+	picture = io.BytesIO()
+	try:
+		pyqrcode.create(text).svg(picture, scale=SCALE, quiet_zone=2, background="#fff", module_color="#000")
+	except ValueError:
+		return ""
+	return "data:image/svg+xml;base64," + b64encode(picture.getvalue()).decode()
+
+
+def in_terminal(text: str) -> str:
+	"""The same for a terminal; empty without a text."""
+	try:
+		return str(pyqrcode.create(text).terminal(quiet_zone=1)) if text else ""
+	except ValueError:
+		return ""
