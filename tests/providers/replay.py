@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import jwt
+
 from connected_app.oauth import (
 	Attempt,
 	Client,
@@ -28,6 +30,7 @@ from connected_app.oauth import (
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.client_auth import BY_KEY
 from connected_app.oauth.consent import MoreConsent
+from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, JwtBearer
 from connected_app.oauth.templates import Template, tomllib
 
 from ..helpers import Clock
@@ -84,7 +87,9 @@ class Replay:
 			authentication=template["client_authentication"],
 			authorization_parameters=template.parameters(inputs),
 			leeway=template["leeway"],
-			signing_key=a_key() if template["client_authentication"] in BY_KEY else None,
+			signing_key=a_key()
+			if template["client_authentication"] in BY_KEY or "assertion" in said
+			else None,
 		)
 		self.http = EmulatedHttp(server.url)
 		self.values = constants()
@@ -159,15 +164,17 @@ class Replay:
 
 	def by_itself(self) -> Grant:
 		"""Client credentials, and what takes their place."""
-		from connected_app.oauth.grant_types import CLIENT_CREDENTIALS
-
+		asked = self.said.get("assertion")
+		grant_type = CLIENT_CREDENTIALS if asked is None else JwtBearer(self.said.get("subject", ""))
 		store = MemoryStore(None)
 		expected = self.expected("exchange")
 		script(self.server, expected)
-		refresher = Refresher(
-			self.provider, self.client, store, self.http, self.clock, grant_type=CLIENT_CREDENTIALS
-		)
+		refresher = Refresher(self.provider, self.client, store, self.http, self.clock, grant_type=grant_type)
 		grant = refresher.current()
+		if asked is not None:
+			sent = jwt.decode(self.server.requests[0].form["assertion"], options={"verify_signature": False})
+			told = {name: value for name, value in sent.items() if name not in ("iat", "exp", "jti")}
+			assert told == asked, told
 		check(self.server, expected)
 		self.exchanges += len(expected)
 		self.granted(grant, self.said.get("granted", {}))
