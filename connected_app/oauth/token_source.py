@@ -23,8 +23,8 @@ T = TypeVar("T")
 Errors = Callable[[], AbstractContextManager[None]]
 
 
-class Caller(Protocol):
-	"""Calls what needs the store. Libraries ask for tokens in threads of theirs, in which it may not be at hand."""
+class Runner(Protocol):
+	"""Runs what needs the store. Libraries ask for tokens in threads of theirs, in which it may not be at hand."""
 
 	def prepare(self) -> None:
 		"""In the thread that has the store, before another one uses it.
@@ -51,18 +51,18 @@ class TokenSource:
 
 	:param refresher: where the grant comes from
 	:param errors: a context in which is raised what is an OAuthError
-	:param caller: calls what needs the store
+	:param runner: runs what needs the store
 	:raises OAuthError: as `Refresher.current`
 
 	`grant` is the one that was used last.
 	"""
 
 	def __init__(
-		self, refresher: Refresher, errors: Errors = nullcontext, caller: Caller | None = None
+		self, refresher: Refresher, errors: Errors = nullcontext, runner: Runner | None = None
 	) -> None:
 		self.refresher = refresher
 		self.errors = errors
-		self.caller = caller or Here()
+		self.runner = runner or Here()
 		self._connection: Connection | None = None
 		self.grant = self._ask(refresher.current)
 
@@ -82,8 +82,9 @@ class TokenSource:
 
 		:raises OAuthError: as `usable`, and `check_is_bearer`
 		"""
+		grant = self.usable()
 		self.check_is_bearer()
-		return AccessToken.of(self.usable())
+		return AccessToken.of(grant)
 
 	def renew(self) -> Grant:
 		"""A newer grant than the present one.
@@ -193,7 +194,7 @@ class TokenSource:
 
 	def _ask(self, work: Callable[[], T]) -> T:
 		with self.errors():
-			return self.caller(work)
+			return self.runner(work)
 
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self.grant:

@@ -109,7 +109,7 @@ def token_source(app: AppSettings, key: ConnectionKey) -> TokenSource:
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
-		app.check_enabled()
+		_check_is_for(app, key)
 	return TokenSource(
 		refresher(app, key), lambda: raises_frappe_errors(app.connect_url), Anywhere(key, app.connect_url)
 	)

@@ -33,7 +33,7 @@ def connected(site: str, sites_path: str) -> Iterator[None]:
 
 
 class Anywhere:
-	"""Calls what needs the site: as it is in the thread that has made this object, and in others on a connection of their
+	"""Runs what needs the site: as it is in the thread that has made this object, and in others on a connection of their
 	own, as the same user. Libraries renew tokens in threads of theirs, and so does whoever must not block an event loop.
 
 	:param key: of the connection that is used
@@ -54,6 +54,8 @@ class Anywhere:
 		"""
 		:raises ConfigurationError: `not_committed`: the other thread would wait for this transaction
 		"""
+		if not self._is_here():
+			return
 		with raises_frappe_errors(self.connect_url):
 			if recent.has_changed(frappe.local.db, self.key):
 				raise catalogue.error("not_committed")
@@ -62,9 +64,12 @@ class Anywhere:
 			frappe.db.commit()  # nosemgrep (see `database.own_transaction`)
 
 	def __call__(self, work: Callable[[], T]) -> T:
-		if threading.get_ident() == self._thread and getattr(frappe.local, "site", None) == self._site:
+		if self._is_here():
 			return work()
 		return Context().run(self._elsewhere, work)
+
+	def _is_here(self) -> bool:
+		return threading.get_ident() == self._thread and getattr(frappe.local, "site", None) == self._site
 
 	def _elsewhere(self, work: Callable[[], T]) -> T:
 		with connected(self._site, self._sites_path):

@@ -80,6 +80,10 @@ class TestAccessToken(Connected):
 				method(MALLORY)
 			self.assertIn("/connect?app=", caught.exception.connect_url)
 			self.assertIsInstance(caught.exception, frappe.ValidationError)
+		self.app.db_set("certificate_bound", 1)
+		with self.assertRaises(ConfigurationError) as bound:
+			self.app.get_access_token(ALICE)
+		self.assertEqual(bound.exception.code, "certificate_needs_session")
 		self.app.db_set("enabled", 0)
 		for method in (self.app.get_access_token, self.app.get_token_source):
 			with self.assertRaises(ConfigurationError) as refused:
@@ -114,8 +118,8 @@ class TestOtherThreads(Connected):
 		def who() -> tuple[str, str, bool]:
 			return frappe.session.user, frappe.local.lang, frappe.local.db is mine
 
-		self.assertEqual(in_a_thread(lambda: source.caller(who)), (ALICE, "de", False))
-		self.assertEqual(source.caller(who), (ALICE, "de", True))
+		self.assertEqual(in_a_thread(lambda: source.runner(who)), (ALICE, "de", False))
+		self.assertEqual(source.runner(who), (ALICE, "de", True))
 		self.assertIsNone(in_a_thread(lambda: getattr(frappe.local, "site", None)))
 
 	def test_failures_are_ours(self) -> None:
@@ -149,10 +153,10 @@ class TestOtherThreads(Connected):
 		kept = frappe.get_doc("Token Cache", row(self.app, ALICE).name)
 		kept.save(ignore_permissions=True)
 		with self.assertRaises(ConfigurationError) as caught:
-			source.caller.prepare()
+			source.runner.prepare()
 		self.assertEqual(caught.exception.code, "not_committed")
 		frappe.db.rollback()
-		source.caller.prepare()
+		source.runner.prepare()
 
 	def test_nothing_is_left_open(self) -> None:
 		"""Each of these connections is closed, also after a failure."""
@@ -169,9 +173,9 @@ class TestOtherThreads(Connected):
 			raise RuntimeError
 
 		with patch.object(threads.frappe, "destroy", destroy):
-			in_a_thread(lambda: source.caller(lambda: None))
+			in_a_thread(lambda: source.runner(lambda: None))
 			with self.assertRaises(RuntimeError):
-				in_a_thread(lambda: source.caller(fail))
+				in_a_thread(lambda: source.runner(fail))
 		self.assertEqual(len(closed), 2)
 		self.assertEqual(frappe.db.sql("select 1")[0][0], 1)
 
@@ -204,6 +208,20 @@ class TestHttpx(Connected):
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 		self.assertEqual(kept.get_password("access_token"), source.grant.access_token)
 		self.assertEqual(row(self.app, ALICE).get_password("access_token"), source.grant.access_token)
+
+	def test_an_event_loop_in_another_thread(self) -> None:
+		with library("httpx") as httpx:
+			from connected_app.oauth.adapters.httpx import Auth
+
+			source = self.app.get_token_source(ALICE)
+			self.authlib.command("expire")
+
+			async def run() -> Any:
+				async with httpx.AsyncClient(auth=Auth(source), timeout=60) as client:
+					return (await client.get(f"{self.authlib.issuer}/api/hello")).json()
+
+			self.assertEqual(in_a_thread(lambda: asyncio.run(run())), {"hello": "Alice"})
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 
 	def test_a_client_that_waits(self) -> None:
 		with library("httpx") as httpx:

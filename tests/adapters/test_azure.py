@@ -139,6 +139,15 @@ def test_what_an_api_claims_of_another_token(source: TokenSource, server: Hostil
 	assert server.paths() == {"/api": 2, "/token": 1}
 
 
+def test_what_is_about_the_user_refreshes_nothing(source: TokenSource, server: Hostile) -> None:
+	"""RFC 9470 3"""
+	challenge = 'Bearer error="insufficient_user_authentication", acr_values="phr"'
+	server.script("/api", Answer(status=401, headers={"WWW-Authenticate": challenge}))
+	client = Client(server.url, Policy(Credential(source), SCOPE))
+	assert client.get().status_code == 401
+	assert server.paths() == {"/api": 1}
+
+
 def test_failures_are_ours(source: TokenSource, server: Hostile, clock: Clock) -> None:
 	client = Client(server.url, Policy(Credential(source), SCOPE))
 	for status, said, branch in (

@@ -375,6 +375,27 @@ def test_bound_tokens(
 	assert len(strict.keys) == 1 and strict.granted == 1
 
 
+def test_tokens_that_are_bound_to_a_certificate_are_refused(
+	library: Library, config: Settings, store: MemoryStore, http: Http, clock: Clock
+) -> None:
+	"""RFC 8705 3: the certificate is a matter of the connection, which is the client's own."""
+	source = TokenSource(Refresher(*changed(config, certificate_bound=True), store, http, clock))
+	for refused in (library.auth, TokenSource.access_token):
+		with pytest.raises(ConfigurationError) as caught:
+			refused(source)
+		assert caught.value.code == "certificate_needs_session"
+
+
+def test_what_is_about_the_user_refreshes_nothing(
+	library: Library, source: TokenSource, server: Hostile
+) -> None:
+	"""RFC 9470 3"""
+	challenge = 'Bearer error="insufficient_user_authentication", acr_values="phr"'
+	url = server.script("/api", Answer(status=401, headers={"WWW-Authenticate": challenge}))
+	assert library(source, {"url": url})[0].status_code == 401
+	assert server.paths() == {"/api": 1}
+
+
 def test_threads_share_a_client(source: TokenSource, server: Hostile, clock: Clock) -> None:
 	library = Library("httpx", False)
 	url = server.script("/api", api("new"))

@@ -94,7 +94,7 @@ class AuthFlow:
 		async with self._turn:
 			if not step.is_needed():
 				return step.work()
-			self.source.caller.prepare()
+			self.source.runner.prepare()
 			return await anyio.to_thread.run_sync(step.work, abandon_on_cancel=True)
 
 	def _steps(self, request: Any) -> Steps:

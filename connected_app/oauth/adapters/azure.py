@@ -9,6 +9,7 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 
+from .. import consent
 from ..grant import Grant
 from ..token_source import TokenSource
 
@@ -87,6 +88,9 @@ class Policy(BearerTokenCredentialPolicy[Any, Any]):
 	def on_challenge(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> bool:
 		if super().on_challenge(request, response):
 			return True
+		if consent.wanted_by(401, response.http_response.headers):
+			# It is about the user, who has to log in in another way.
+			return False
 		shown = request.http_request.headers.get("Authorization")
 		grant = self.source.grant
 		if shown == f"Bearer {grant.access_token}":

@@ -219,12 +219,11 @@ class ConnectedApp(SecretKeeper):
 
 		:param user: whose grant to use; the session's user by default
 		:raises OAuthError: as `get_oauth2_session`
-		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`: a bound token is of no use by itself
+		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
+			of no use by itself
 		"""
 		key = ConnectionKey.of_user(self.name, user or frappe.session.user)
-		grant = sessions.current(settings.for_session(self), key)
-		with raises_frappe_errors():
-			return AccessToken.of(grant)
+		return sessions.token_source(settings.for_session(self), key).access_token()
 
 	@for_code
 	def get_token_source(self, user: str | None = None) -> TokenSource:
