@@ -27,6 +27,7 @@ from connected_app.oauth import (
 	Secret,
 	Session,
 	Settings,
+	checks,
 	keys,
 	mtls,
 	token_endpoint,
@@ -304,6 +305,16 @@ def test_without_a_certificate(authentication: str, server: Server, http: Http) 
 			token_endpoint.request(*changed(settings, signing_key=key), FORM, http)
 		assert caught.value.code == code
 	assert server.seen == []
+
+
+def test_check_configuration(tls: Path, http: Http) -> None:
+	"""It presents the certificate, too: some servers let nobody in without one."""
+	server = Server(tls, KEYS["ours"].certificate, demands=True)
+	for authentication, expected in (("self_signed_tls_client_auth", "ok"), ("none", "error")):
+		settings = config(server, authentication=authentication)
+		found = list(checks.tokens(checks.Subject(*settings, http)))
+		assert [each.level for each in found] == [expected], found
+	server.close()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

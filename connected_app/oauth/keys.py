@@ -332,7 +332,8 @@ def load(pem: Secret) -> PrivateKey:
 	:param pem: of a key that this app has made or read
 	:raises ConfigurationError: `key_unreadable`
 	"""
-	key = serialization.load_pem_private_key(pem.encode(), password=None)
+	# It was validated then, which for RSA takes much longer than to sign.
+	key = serialization.load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
 	if not isinstance(key, PrivateKey):
 		raise catalogue.error("key_unreadable")
 	return key

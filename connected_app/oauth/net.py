@@ -626,6 +626,7 @@ def pooled(session: requests.Session) -> None:
 
 def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
 	"""Let `session` present `certificate` to the server of `url`, and to no other that this one redirects to."""
-	prepared = requests.Request("GET", url).prepare().url or url
-	parts = urlsplit(prepared)
+	if not url.isascii():
+		url = requests.Request("GET", url).prepare().url or url
+	parts = urlsplit(url.strip())
 	session.mount(f"{parts.scheme}://{parts.netloc}/", _api_adapter_for(certificate))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import parse_qs
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from connected_app.oauth import (
 	Attempt,
@@ -23,6 +28,7 @@ from connected_app.oauth import (
 	TemporaryFailure,
 	complete,
 	id_token,
+	keys,
 	token_endpoint,
 )
 from connected_app.oauth.discovery import ENDPOINTS, fetch
@@ -50,6 +56,7 @@ ATTEMPT = Attempt(
 	redirect_uri=CONFIG.client.redirect_uri,
 	expires_at=NOW.replace(year=NOW.year + 1),
 )
+PASSPHRASE = Secret("a passphrase")
 CONTENT_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/html", "")
 
 
@@ -191,20 +198,38 @@ def key_set(data: bytes) -> None:
 	"""A JWKS document: the keys that are found in it are of the kind that is looked for, and public."""
 	for algorithm, family in (("RS256", "RSA"), ("ES256", "EC"), ("EdDSA", "OKP")):
 		try:
-			keys = id_token.KeySets().find(ISSUER + "/jwks", None, algorithm, Fixed(data))
+			found = id_token.KeySets().find(ISSUER + "/jwks", None, algorithm, Fixed(data))
 		except TemporaryFailure as error:
 			is_ours(error)
 			continue
-		assert all(key.key_type == family for key in keys)
+		assert all(key.key_type == family for key in found)
+
+
+def key_file(data: bytes) -> None:
+	"""A file with a private key: what is taken can sign, and nothing of it is published."""
+	try:
+		key = keys.read_file(Secret(base64.b64encode(data).decode()), NOW, passphrase=PASSPHRASE)
+	except ConfigurationError as error:
+		is_ours(error)
+		return
+	assert key.sign({"iss": "client"}) and "d" not in key.public()
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
 	function.__name__: function
 	for function in (
-		callback, discovery, token_response, id_token_text, id_token_claims, id_token_header, key_set,
+		callback, discovery, token_response, id_token_text, id_token_claims, id_token_header, key_set, key_file,
 	)
 }  # fmt: skip
 
+_KEY = keys.generate("ES256", "test", NOW)
+_ARCHIVE = pkcs12.serialize_key_and_certificates(
+	b"x",
+	keys.load(_KEY.pem),
+	x509.load_pem_x509_certificate(_KEY.certificate.encode()),
+	None,
+	serialization.BestAvailableEncryption(PASSPHRASE.encode()),
+)
 _CLAIMS = {
 	"iss": ISSUER, "sub": "alice", "aud": "client", "iat": int(NOW.timestamp()), "exp": int(NOW.timestamp()) + 300,
 	"nonce": "n" * 43,
@@ -240,4 +265,5 @@ SEEDS: dict[str, list[bytes]] = {
 		b'{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}, {"kty": "oct", "k": "AQAB"}]}',
 		b'{"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}, {"kty": "OKP", "crv": "Ed25519", "x": "AA"}]}',
 	],
+	"key_file": [_ARCHIVE, (_KEY.pem + _KEY.certificate).encode()],
 }

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from .targets import ATTEMPT, ISSUER, SEEDS, TARGETS
 
+# Files of Windows are like this, too, and cryptography says so.
+pytestmark = pytest.mark.filterwarnings("ignore:PKCS#12 bundle could not be parsed as DER")
 TEXT = st.text(max_size=30)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 JSON = st.recursive(
@@ -65,6 +67,9 @@ STRUCTURED: dict[str, st.SearchStrategy[bytes]] = {
 	"id_token_claims": CLAIMS,
 	"id_token_header": document(("jku", "jwk", "x5u", "crit", "typ", "b64"), {"alg": "none", "kid": "k"}),
 	"key_set": KEYS,
+	"key_file": st.tuples(
+		st.sampled_from(SEEDS["key_file"]), st.integers(0, 1200), st.binary(max_size=3)
+	).map(lambda parts: parts[0][: parts[1]] + parts[2] + parts[0][parts[1] + len(parts[2]) :]),
 }  # fmt: skip
 
 
