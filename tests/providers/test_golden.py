@@ -24,7 +24,7 @@ ON_THE_WIRE = (
 )  # fmt: skip
 TABLES = (
 	"parameters", "more_consent", "rename", "exchange", "renew", "client", "headers", "answer", "keep", "trade", "retrade", "api",
-	"account", "revoke",
+	"account", "revoke", "assertion",
 )  # fmt: skip
 # What no exchange of one provider can show: a base address is for developers, and further words for dead grants are many.
 USUAL = (*STANDARD.account_id, *STANDARD.account_name)
