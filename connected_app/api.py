@@ -18,6 +18,7 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
+	addresses,
 	checks,
 	codes,
 	discovery,
@@ -27,6 +28,7 @@ from connected_app.site import (
 	links,
 	pages,
 	providers,
+	registrations,
 	revocation,
 	service_accounts,
 	settings,
@@ -302,6 +304,40 @@ def provider_settings(provider: str, inputs: str | dict[str, str] | None = None)
 		return providers.settings_with_endpoints(provider, given)
 
 
+@frappe.whitelist(methods=["POST"])
+def address_offer(address: str) -> dict[str, Any]:
+	"""What *Connect by Address* would make of the address of an API or a server. Asks it, stores nothing, and registers
+	nothing.
+
+	:returns: as `site.addresses.offer`
+	"""
+	access.check_is_admin()
+	with raises_frappe_errors():
+		return addresses.offer(address)
+
+
+@frappe.whitelist(methods=["POST"])
+def set_up_address(address: str, provider_name: str = "") -> dict[str, Any]:
+	"""Make a Connected App of the address of an API or a server, with a client where one can be had.
+
+	:param provider_name: what people see; by default what the API calls itself
+	:returns: as `site.addresses.set_up`
+	"""
+	access.check_is_admin()
+	with raises_frappe_errors():
+		return addresses.set_up(address, provider_name)
+
+
+@frappe.whitelist()
+def registration(connected_app: str) -> dict[str, Any]:
+	"""What was registered for a Connected App, where and with what.
+
+	:returns: as `site.registrations.about`
+	"""
+	access.check_is_admin()
+	return registrations.about(_app(connected_app).name)
+
+
 @frappe.whitelist()
 def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 	"""Where the saved fields differ from what the app's provider template would set today.
@@ -319,7 +355,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 	token_cache = _token_cache(app.name, frappe.session.user)
 	connected = bool(token_cache and token_cache.access_token)
 	granted = [row.scope for row in token_cache.scopes] if connected else []
-	suggested = app.suggested_redirect_uri()
+	suggested = registrations.suggested_redirect_uri(app)
 	return {
 		"provider_name": app.provider_name,
 		"status": (token_cache.status or "Connected") if connected else "Not Connected",
@@ -366,11 +402,11 @@ def set_up_email(connected_app: str, email_id: str = "", update: bool = False) -
 
 @frappe.whitelist(methods=["POST"])
 def renew_redirect_uri(connected_app: str) -> str:
-	"""Set the redirect URI anew from the site's present address. It must then be registered at the provider."""
+	"""Set the redirect URI anew from the site's present address. It must then be registered at the provider, unless this
+	site may do so itself: see `registration`."""
 	access.check_is_admin()
-	renewed = _app(connected_app).suggested_redirect_uri()
-	frappe.get_doc("Connected App", connected_app).db_set("redirect_uri", renewed)
-	return renewed
+	with raises_frappe_errors():
+		return registrations.renew_redirect_uri(_app(connected_app))
 
 
 @frappe.whitelist(methods=["POST"])
@@ -511,3 +547,14 @@ def metrics() -> Response:
 	if not prometheus.is_allowed(frappe.get_request_header(prometheus.HEADER) or ""):
 		return Response("forbidden\n", 403, mimetype="text/plain")
 	return Response(prometheus.text(operations.read()), content_type=prometheus.MEDIA_TYPE)
+
+
+@frappe.whitelist(methods=["GET"], allow_guest=True)
+def client_metadata() -> Response:
+	"""What this site says of itself to authorization servers (client ID metadata document). The path ends with what it is
+	found by."""
+	found = registrations.document(frappe.request.path.partition(registrations.PATH)[2])
+	if found is None:
+		return Response('{"error": "not found"}', 404, mimetype="application/json")
+	headers = {"Cache-Control": f"public, max-age={registrations.CACHED}"}
+	return Response(json.dumps(found), headers=headers, mimetype="application/json")

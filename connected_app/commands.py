@@ -161,7 +161,12 @@ def providers_command(context: Any, search: tuple[str, ...], as_json: bool) -> N
 
 
 @connected_app.command("new-app")
-@click.argument("provider")
+@click.argument("provider", required=False)
+@click.option(
+	"--address",
+	default="",
+	help="Instead of PROVIDER: the address of an API or a server, which is asked for the rest.",
+)
 @click.option(
 	"--input", "given", multiple=True, metavar="NAME=VALUE", help="What the provider needs, such as tenant."
 )
@@ -170,9 +175,15 @@ def providers_command(context: Any, search: tuple[str, ...], as_json: bool) -> N
 @as_json
 @pass_context
 def new_app_command(
-	context: Any, provider: str, given: tuple[str, ...], client_id: str, title: str, as_json: bool
+	context: Any,
+	provider: str | None,
+	address: str,
+	given: tuple[str, ...],
+	client_id: str,
+	title: str,
+	as_json: bool,
 ) -> None:
-	"""Create a Connected App from the provider template PROVIDER.
+	"""Create a Connected App from the provider template PROVIDER, or from an address.
 
 	The client secret is read from the variable CLIENT_SECRET of the environment, so that it is in no shell history.
 	"""
@@ -181,14 +192,22 @@ def new_app_command(
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import providers, templates
 
+	if bool(provider) == bool(address):
+		raise click.UsageError("Name a PROVIDER, or give an --address.")
+	if address and (given or client_id):
+		raise click.UsageError("--address takes neither --input nor --client-id.")
 	wrong = [pair for pair in given if "=" not in pair]
 	if wrong:
 		raise click.UsageError(f"--input takes NAME=VALUE, not {wrong[0]}.")
 	inputs = dict(pair.split("=", 1) for pair in given)
+	if address:
+		with _site(context):
+			return _set_up_address(address, title, as_json)
+	key = str(provider)
 	with _site(context):
 		app = frappe.new_doc("Connected App")
 		try:
-			providers.apply(app, provider, inputs)
+			providers.apply(app, key, inputs)
 		except OAuthError as error:
 			click.echo(str(error), err=True)
 			return _end(False)
@@ -196,7 +215,7 @@ def new_app_command(
 		app.client_id = client_id
 		app.client_secret = os.environ.get("CLIENT_SECRET", "")
 		app.insert()
-		about = templates.about(templates.find(provider))
+		about = templates.about(templates.find(key))
 		row = {"name": app.name, "redirect_uri": app.redirect_uri, "register": about["register"]}
 		_show([row], as_json)
 
@@ -302,6 +321,18 @@ def import_command(context: Any, file: Any, update: bool, as_json: bool) -> None
 			raise click.UsageError(str(error)) from None
 		_show(rows, as_json)
 		_end(all(row["result"] in ("created", "updated") for row in rows))
+
+
+def _set_up_address(address: str, title: str, as_json: bool) -> None:
+	from connected_app.oauth.errors import OAuthError
+	from connected_app.site import addresses
+
+	try:
+		made = addresses.set_up(address, title)
+	except OAuthError as error:
+		click.echo(f"{error.code}: {error}", err=True)
+		return _end(False)
+	_show([made], as_json)
 
 
 commands = [connected_app]

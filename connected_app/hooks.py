@@ -25,7 +25,7 @@ doctype_js = {
 		f"public/js/connected_app_form/{part}.js"
 		for part in (
 			*("provider", "differences", "scopes", "steps", "configuration", "findings"),
-			*("connection", "people", "redirect_uri", "keys", "service_account", "email"),
+			*("connection", "people", "redirect_uri", "registration", "keys", "service_account", "email"),
 		)
 	]
 }
@@ -53,7 +53,7 @@ update_website_context = "connected_app.site.cards.add_to_menu"
 after_install = "connected_app.site.install.after_install"
 after_migrate = "connected_app.site.install.after_migrate"
 # Neither keeps an app or a user from being deleted: `site/offboarding.py` sees to them.
-ignore_links_on_delete = ["Token Cache", "Offboarding"]
+ignore_links_on_delete = ["Token Cache", "Offboarding", "Client Registration"]
 
 # What is not a cache, although it is in Redis: attempts of people who are at the provider just now, what was counted.
 persistent_cache_keys = ["connected_app_"]
@@ -81,7 +81,11 @@ doc_events = {
 
 scheduler_events = {
 	"cron": {
-		"*/5 * * * *": ["connected_app.site.revocation.retry", "connected_app.site.schedule.run"],
+		"*/5 * * * *": [
+			"connected_app.site.revocation.retry",
+			"connected_app.site.schedule.run",
+			"connected_app.site.registrations.retry",
+		],
 	},
 	"daily": ["connected_app.site.keys.care"],
 }

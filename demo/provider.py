@@ -8,6 +8,7 @@ What it holds a client to: exact redirect URIs and S256 (RFC 7636), `iss` in eve
 (RFC 9207), single-use codes (RFC 6749 4.1.2) and single-use refresh tokens whose reuse revokes all that the
 consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662), assertions that are for it and new (RFC 7523 3),
 and no more questions about a device code than its interval allows (RFC 8628 3.5).
+Clients may register themselves: see `registration`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from flask import Flask, Response, jsonify, render_template_string, request
 from joserfc.jwk import KeySet, OctKey, RSAKey
 from werkzeug.serving import make_server
+
+from . import registration
 
 HOST = "127.0.0.1"
 CODE_LIFETIME = 60
@@ -608,6 +611,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 	server.register_endpoint(DeviceAuthorization)
 	response_issuer = Issuer()
 	server.register_extension(response_issuer)
+	registration.add(app, server, issuer, known, Client)
 	protect = ResourceProtector()
 	protect.register_token_validator(Validator(realm="demo"))
 
@@ -624,6 +628,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			introspection_endpoint=base + "/introspect",
 			device_authorization_endpoint=base + "/device_authorization",
 			jwks_uri=base + "/jwks",
+			registration_endpoint=base + "/register",
 			scopes_supported=list(SCOPES),
 			claims_supported=["sub", "name", "email", "email_verified"],
 			response_types_supported=["code"],

@@ -107,6 +107,14 @@ def test_of_an_issuer(path: str, server: Hostile, http: Http) -> None:
 	assert fetch(server.url + "/realms/a", http).token_endpoint == server.url + "/realms/a/token"
 
 
+def test_servers_that_answer_each_path_alike(server: Hostile, http: Http) -> None:
+	"""By a page, or by asking for a token: the document may be at another placement all the same."""
+	for answer in (Answer(b"<html>"), Answer(b"", 401), Answer(b"", 403), as_json(["x"])):
+		server.script("/a/.well-known/openid-configuration", answer)
+		server.script("/.well-known/oauth-authorization-server/a", as_json(document(server.url + "/a")))
+		assert fetch(server.url + "/a", http).issuer == server.url + "/a"
+
+
 @pytest.mark.parametrize("issuer", ["", "/realms/a"])
 def test_the_other_document(issuer: str, server: Hostile, http: Http) -> None:
 	"""RFC 8414 beside OpenID: it adds what is lacking, and changes nothing that is there."""

@@ -8,9 +8,11 @@ import pytest
 
 from connected_app.oauth import (
 	CLIENT_CREDENTIALS,
+	Client,
 	ConfigurationError,
 	Http,
 	Refresher,
+	Session,
 	Settings,
 	begin,
 	revoke,
@@ -18,7 +20,7 @@ from connected_app.oauth import (
 )
 
 from .helpers import Clock, a_grant, changed
-from .hostile import Hostile, as_json
+from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
 RESOURCES = ("https://api.example/accounts", "https://api.example/payments?x=1", "urn:example:files")
@@ -84,3 +86,56 @@ def test_refused(bound: Settings, server: Hostile, http: Http) -> None:
 	with pytest.raises(ConfigurationError) as caught:
 		token_endpoint.request(*bound, {"grant_type": "refresh_token", "refresh_token": "r"}, http)
 	assert caught.value.code == "invalid_target" and RESOURCES[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	("resources", "further", "allowed", "refused"),
+	[
+		((), (), ["https://any.example/"], []),
+		(("urn:example:files",), (), ["https://any.example/"], []),
+		(("https://api.example", "urn:example:files"), (), ["https://any.example/"], []),
+		(
+			("https://api.example/accounts",),
+			(),
+			["https://api.example/other", "https://API.example:443/x?y=1"],
+			["https://evil.example/", "https://api.example:8443/", "http://api.example/", "https://api.example.evil/",
+			 "https://api.example@evil.example/", "https://[", "api.example"],
+		),
+		(
+			("https://api.example", "https://b.example:8443/x"),
+			("https://files.example/ignored",),
+			["https://files.example/x", "https://b.example:8443"],
+			["https://b.example/", "https://evil.example/"],
+		),
+		(("https://api.example",), ("*",), ["https://any.example/"], []),
+	],
+)  # fmt: skip
+def test_where_a_token_is_sent(
+	resources: tuple[str, ...], further: tuple[str, ...], allowed: list[str], refused: list[str]
+) -> None:
+	"""RFC 8707 3, RFC 9728 7.4: to no other origin than those that it is for, where they are known."""
+	client = Client(client_id="x", resources=resources, further_origins=further)
+	for url in allowed:
+		client.check_destination(url)
+	for url in refused:
+		with pytest.raises(ConfigurationError) as caught:
+			client.check_destination(url)
+		assert caught.value.code == "resource_origin"
+
+
+def test_a_session_sends_it_nowhere_else(bound: Settings, server: Hostile, http: Http) -> None:
+	"""Nothing is sent: not even the request without the token, nor a refresh for its sake."""
+	settings = changed(bound, resources=("https://api.example",))
+	session = Session(Refresher(*settings, MemoryStore(a_grant()), http, Clock()))
+	for method in (session.get, session.post):
+		with pytest.raises(ConfigurationError) as caught:
+			method(server.url + "/api")
+		assert caught.value.code == "resource_origin"
+	assert server.requests == []
+	server.script("/api", Answer(b"ok"))
+	assert session.get(server.url + "/api", withhold_token=True).text == "ok"
+	assert "authorization" not in server.requests[-1].headers
+	own = changed(settings, further_origins=(server.url,))
+	session = Session(Refresher(*own, MemoryStore(a_grant()), http, Clock()))
+	assert session.get(server.url + "/api").text == "ok"
+	assert server.requests[-1].headers["authorization"].startswith("Bearer ")

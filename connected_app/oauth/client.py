@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -39,6 +40,10 @@ RESERVED_PARAMETERS = frozenset(
 	}
 )
 
+PORTS = {"https": 443, "http": 80}
+# Of `Client.further_origins`.
+ANYWHERE = "*"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
@@ -47,6 +52,7 @@ class Client:
 	:param scopes: asked for at authorization
 	:param ask_for: those of them that the consent page names, where the provider adds them to the others; empty: all
 	:param resources: the APIs that tokens are for (RFC 8707), absolute addresses without a fragment
+	:param further_origins: origins that tokens are sent to besides those of `resources`; `ANYWHERE` for all
 	:param use_pkce: RFC 7636, always S256
 	:param signing_key: that of this client at the provider, by which it signs assertions, and whose certificate it presents
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
@@ -66,6 +72,7 @@ class Client:
 	scopes: tuple[str, ...] = ()
 	ask_for: tuple[str, ...] = ()
 	resources: tuple[str, ...] = ()
+	further_origins: tuple[str, ...] = ()
 	use_pkce: bool = True
 	authentication: str = "automatic"
 	pushed_requests: str = "automatic"
@@ -87,6 +94,36 @@ class Client:
 			raise catalogue.error("parameter_reserved", ", ".join(reserved))
 		if reserved := sorted(RESERVED_PARAMETERS.intersection(self.token_parameters)):
 			raise catalogue.error("parameter_reserved", ", ".join(reserved))
+
+	def check_destination(self, url: str) -> None:
+		"""Whether a token may be shown at `url`: at the origins that it is for, where they are known (RFC 8707 3,
+		RFC 9728 7.4).
+
+		:raises ConfigurationError: `resource_origin`
+		"""
+		if self.resources and self._origins and (given := origin(url)) not in self._origins:
+			raise catalogue.error("resource_origin", ", ".join(sorted(self._origins)), printable(given, 200))
+
+	@cached_property
+	def _origins(self) -> frozenset[str]:
+		"""Where tokens may be sent; empty for anywhere. One resource that is no web address may be at any."""
+		known = frozenset(origin(each) for each in self.resources)
+		if "" in known or ANYWHERE in self.further_origins:
+			return frozenset()
+		return known | {origin(each) for each in self.further_origins}
+
+
+def origin(url: str) -> str:
+	"""Scheme, host and port (RFC 6454 4); empty for what is no web address."""
+	try:
+		parts = urlsplit(url)
+		host, port = parts.hostname, parts.port
+	except ValueError:
+		return ""
+	if not host or parts.scheme not in PORTS:
+		return ""
+	host = f"[{host}]" if ":" in host else host
+	return f"{parts.scheme}://{host}{'' if port in (None, PORTS[parts.scheme]) else f':{port}'}"
 
 
 def _is_absolute(resource: str) -> bool:

@@ -84,7 +84,7 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 	first, *others = addresses(url)
 	reply = http.get(first, redirects=3)
 	for address in others:
-		if reply.status not in (404, 405, 410):
+		if not _is_elsewhere(reply):
 			break
 		reply = http.get(address, redirects=3)
 	document = _read(reply)
@@ -98,6 +98,14 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 	if "openid" in urlsplit(reply.url).path.rpartition("/.well-known/")[2]:
 		document = {**_oauth_document(found, document, http), **document}
 	return Metadata(issuer=found, document=document, **_endpoints(document))
+
+
+def _is_elsewhere(reply: Reply) -> bool:
+	"""Whether the document may be at another address: some servers answer an unknown path by a page, or by asking for
+	a token."""
+	if reply.status == 200:
+		return reply.json_object() is None
+	return 400 <= reply.status < 500 and reply.status != 429
 
 
 def _read(reply: Reply) -> dict[str, Any]:

@@ -146,10 +146,14 @@ class TokenSource:
 		return wire.fields(wanted, values)
 
 	def check(self, url: str) -> None:
-		"""Whether a token may be shown at `url` (RFC 6750 5.3).
+		"""Whether a token may be shown at `url` (RFC 6750 5.3, RFC 8707 3).
 
-		:raises ConfigurationError: `uri_insecure`
+		:raises ConfigurationError: `uri_insecure`, `resource_origin`
 		"""
+		try:
+			self.refresher.client.check_destination(url)
+		except OAuthError as error:
+			self._raise(error)
 		parts = urlsplit(url)
 		if parts.scheme == "https":
 			return

@@ -27,7 +27,7 @@ from connected_app.site.database import CHUNK, show_progress
 # "unchanged" to Frappe, so saving a form again keeps the secret.
 PLACEHOLDER = "*" * 8
 AUTH = Table("__Auth")
-DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation", "Offboarding")
+DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation", "Offboarding", "Client Registration")
 # In the site's configuration: keys that open what was stored with them, beside the one in use, while that is being
 # replaced (see `site/rotation.py`).
 NEXT, PREVIOUS = "connected_app_next_encryption_key", "connected_app_previous_encryption_key"

@@ -128,7 +128,8 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		signing_key=_signing_key(row) if with_secret else None,
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
-		resources=_lines(row.resources),
+		resources=lines(row.resources),
+		further_origins=lines(row.further_origins),
 		use_pkce=bool(row.use_pkce),
 		authentication=_authentication(row),
 		dpop=bool(row.dpop),
@@ -196,6 +197,8 @@ def for_session(row: Document) -> AppSettings:
 		client_id=row.client_id or "",
 		redirect_uri=row.redirect_uri or "",
 		scopes=scopes(row),
+		resources=lines(row.resources),
+		further_origins=lines(row.further_origins),
 		certificate_bound=bool(row.certificate_bound),
 		leeway=cint(row.leeway),
 	)
@@ -295,20 +298,21 @@ def authentication(choice: str) -> str:
 	return AUTHENTICATION.get(choice, choice)
 
 
+def lines(text: str | None) -> tuple[str, ...]:
+	"""What stands in the lines of a field."""
+	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
+
+
 def scopes(row: Document) -> tuple[str, ...]:
 	return tuple(child.scope for child in row.scopes if child.scope)
 
 
 def optional_scopes(row: Document) -> tuple[str, ...]:
-	return _lines(row.optional_scopes)
+	return lines(row.optional_scopes)
 
 
 def authorization_parameters(row: Document) -> dict[str, str]:
 	return {child.key: child.value or "" for child in row.query_parameters if child.key}
-
-
-def _lines(text: str | None) -> tuple[str, ...]:
-	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
 
 
 def token_parameters(row: Document) -> dict[str, str]:

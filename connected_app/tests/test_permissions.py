@@ -45,6 +45,9 @@ TABLE = (
 	("provider_gallery", "GET", {}, 403, 403, 403, 200),
 	("provider_settings", "POST", {"provider": "google"}, 403, 403, 403, 200),
 	("provider_differences", "GET", {}, 403, 403, 403, 200),
+	("address_offer", "POST", {"address": "https://10.0.0.1"}, 403, 403, 403, 417),
+	("set_up_address", "POST", {"address": "https://10.0.0.1"}, 403, 403, 403, 417),
+	("registration", "GET", {}, 403, 403, 403, 200),
 	("make_key", "POST", {}, 403, 403, 403, 200),
 	("use_new_key", "POST", {}, 403, 403, 403, 200),
 	("take_key_file", "POST", {"key_file": "x"}, 403, 403, 403, 417),
@@ -65,6 +68,8 @@ OF_NO_APP = (
 	"metrics",
 	"look_at_code",
 	"cancel_code",
+	"address_offer",
+	"set_up_address",
 )
 POST_ONLY = (
 	"authorize",
@@ -75,6 +80,8 @@ POST_ONLY = (
 	"check_configuration",
 	"test_connection",
 	"provider_settings",
+	"address_offer",
+	"set_up_address",
 	"make_key",
 	"use_new_key",
 	"bring_key",
@@ -131,7 +138,9 @@ class TestEndpoints(Permissions):
 			for function in frappe.whitelisted
 			if getattr(function, "__module__", "") == api.__name__
 		}
-		covered = {row[0].rpartition(".")[2] for row in TABLE} | {"begin", "callback", "take_message", "keys"}
+		covered = {row[0].rpartition(".")[2] for row in TABLE} | {
+			*("begin", "callback", "take_message", "keys", "client_metadata"),
+		}
 		self.assertEqual({getattr(api, name).__name__ for name in covered}, covered)
 		self.assertEqual(ours - covered, set())
 

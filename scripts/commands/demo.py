@@ -51,6 +51,13 @@ def provider(python):
 		yield issuer, issuer + "/.well-known/openid-configuration"
 
 
+@contextlib.contextmanager
+def mcp_server(python):
+	"""A server to connect to by its address; gives that."""
+	with processes.serving(python, "-m", "demo.mcp_server") as line:
+		yield json.loads(line)["resource"]
+
+
 def on_bench(bench, python, port: int, checking: bool) -> int:
 	say(
 		f"… a demo site on {bench.name} (Frappe {bench.version}, {DATABASES[bench.db_type]}); this takes a minute"
@@ -58,7 +65,7 @@ def on_bench(bench, python, port: int, checking: bool) -> int:
 	with borrowed(bench) as own, provider(python) as (issuer, discovery_url):
 		with fresh_site(own, SITE_PREFIX, port) as site:
 			name = create_connected_app(site, discovery_url)
-			with site.served():
+			with site.served(), mcp_server(python) as address:
 				if checking:
 					return check(python, "--site", site.url, name, issuer)
 				check(python, "--states", site.url, issuer)
@@ -66,6 +73,8 @@ def on_bench(bench, python, port: int, checking: bool) -> int:
 				say(f"Connected App:  {site.url}/app/connected-app/{name}")
 				say(f"Log in:         {site.url}/login  as Administrator, password admin")
 				say(f"Demo provider:  {issuer} (accounts: alice, bob; no passwords)")
+				say(f"MCP server:     {address} (its address is all that Connect by Address needs:")
+				say(f"                {site.url}/app/connections-gallery)")
 				say(
 					f"My Connections: {site.url}/my-connections  also as visitor@example.com, password visitor"
 				)

@@ -62,14 +62,17 @@ export async function startCertified(settings) {
 	);
 }
 
-export async function startProvider(...options) {
-	const child = spawn(python, ["-m", "demo.provider", ...options], {
+export const startProvider = (...options) => start("demo.provider", ...options);
+export const startMCPServer = (...options) => start("demo.mcp_server", ...options);
+async function start(module, ...options) {
+	const child = spawn(python, ["-m", module, ...options], {
 		cwd: repo,
 		stdio: ["ignore", "pipe", "inherit"],
 	});
-	const { issuer } = await ready(child);
+	const { issuer, resource } = await ready(child);
 	return {
 		issuer,
+		resource,
 		command: (name) => fetch(`${issuer}/_${name}`, { method: "POST" }),
 		stats: async () => (await fetch(`${issuer}/_stats`)).json(),
 		async stop() {

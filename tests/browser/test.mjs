@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { chromium } from "playwright-core";
+import { connectByAddress } from "./address.mjs";
 import { connectWithCode } from "./code.mjs";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
@@ -41,6 +42,7 @@ try {
 	await workspace(page, brokenBefore);
 	await gallery(page);
 	await operations(page);
+	await connectByAddress(page);
 	await setUpEmail(page, provider);
 	await connectWithCode(browser, page, visitor);
 	await deskStates(page, names);

@@ -7,7 +7,10 @@ frappe.provide("connected_app.form");
 
 (() => {
 	const { form, call } = connected_app;
-	const PARTS = ["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "keys", "service_account", "email"];
+	const PARTS = [
+		...["provider", "differences", "scopes", "steps", "connection", "people", "redirect_uri", "registration"],
+		...["keys", "service_account", "email"],
+	];
 	const ADDRESSES = [
 		"openid_configuration",
 		"authorization_uri",
@@ -23,13 +26,14 @@ frappe.provide("connected_app.form");
 
 	Object.assign(form, {
 		// `connection`: of the person looking. `people`: who is connected, and `differences` from the provider's template,
-		// for System Managers. All null until they are loaded. `provider`: the template that was picked last, by its key;
+		// and the `registration` of the client, for System Managers. All null until they are loaded. `provider`: the template that was picked last, by its key;
 		// `filled_for`: the one that has filled in the form, `filled`: with what.
 		state(frm) {
 			frm.connected_app ??= {
 				connection: null,
 				people: null,
 				differences: null,
+				registration: null,
 				name: "",
 				provider: "",
 				filled_for: "",
@@ -64,16 +68,15 @@ frappe.provide("connected_app.form");
 			const [state, name] = [form.state(frm), frm.doc.name];
 			// The form may have been refreshed, or have moved on, while the answer was under way: the last question counts.
 			const question = ++state.question;
-			const asked = [call("connection", { connected_app: name }, { type: "GET" })];
+			const ask = (method) => call(method, { connected_app: name }, { type: "GET" });
+			const asked = [ask("connection")];
 			if (frappe.user.has_role("System Manager")) {
-				asked.push(call("connections", { connected_app: name }, { type: "GET" }));
-				if (frm.doc.provider) {
-					asked.push(call("provider_differences", { connected_app: name }, { type: "GET" }));
-				}
+				asked.push(ask("connections"), frm.doc.client_id ? ask("registration") : null);
+				if (frm.doc.provider) asked.push(ask("provider_differences"));
 			}
-			const [connection, people, differences] = await Promise.all(asked);
+			const [connection, people, registration, differences] = await Promise.all(asked);
 			if (!connection || frm.doc.name !== name || state.question !== question) return;
-			Object.assign(state, { connection, people: people || null });
+			Object.assign(state, { connection, people: people || null, registration: registration || null });
 			// They are of the saved document.
 			if (!frm.is_dirty()) state.differences = differences || null;
 			form.render(frm);
@@ -94,7 +97,8 @@ frappe.provide("connected_app.form");
 			const state = form.state(frm);
 			if (!frm.is_dirty()) state.was_enabled = frm.doc.enabled;
 			// Frappe has emptied what was drawn.
-			Object.assign(state, { connection: null, people: null, drawn: {}, provider: frm.doc.provider || "" });
+			const unknown = { connection: null, people: null, registration: null, drawn: {} };
+			Object.assign(state, { ...unknown, provider: frm.doc.provider || "" });
 			if (!frm.is_dirty() || state.name !== frm.doc.name) {
 				const filled_for = frm.doc.authorization_uri ? state.provider : "";
 				Object.assign(state, { name: frm.doc.name, differences: null, filled: null, filled_for });

@@ -12,7 +12,7 @@ from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
 from connected_app.oauth import AccessToken, TokenSource, fapi
-from connected_app.oauth.client import RESERVED_PARAMETERS
+from connected_app.oauth.client import ANYWHERE, RESERVED_PARAMETERS, origin
 from connected_app.site import (
 	access,
 	consent,
@@ -24,6 +24,7 @@ from connected_app.site import (
 	mail,
 	offboarding,
 	providers,
+	registrations,
 	sessions,
 	settings,
 	templates,
@@ -90,6 +91,7 @@ class ConnectedApp(SecretKeeper):
 		enabled: DF.Check
 		everyone_may_connect: DF.Check
 		exchange_from: DF.Link | None
+		further_origins: DF.SmallText | None
 		generation: DF.Int
 		grant_type: DF.Literal["User Consent", "Service Account", "Token Exchange"]
 		introspection_uri: DF.Data | None
@@ -142,7 +144,12 @@ class ConnectedApp(SecretKeeper):
 	def validate(self) -> None:
 		before = self.get_doc_before_save()
 		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
-		self.redirect_uri = (before and before.redirect_uri) or settings.suggested_redirect_uri(self.name)
+		# One that shares another's client shares its Redirect URI.
+		self.redirect_uri = (
+			(before and before.redirect_uri)
+			or self.flags.redirect_uri
+			or settings.suggested_redirect_uri(self.name)
+		)
 		self.generation = before.generation if before else ending.next_generation(self.name)
 		for row in self.query_parameters:
 			if row.key in RESERVED_PARAMETERS:
@@ -161,6 +168,14 @@ class ConnectedApp(SecretKeeper):
 				frappe.throw(
 					_("Choose a Connected App that does not exchange tokens itself."),
 					title=_("Exchange the Tokens Of"),
+				)
+		for line in settings.lines(self.further_origins):
+			if line != ANYWHERE and not origin(line):
+				frappe.throw(
+					_("{0} is not the address of an origin, such as {1}").format(
+						frappe.bold(frappe.utils.escape_html(line)), "https://files.example.com"
+					),
+					title=_("Further Origins"),
 				)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)
@@ -193,6 +208,7 @@ class ConnectedApp(SecretKeeper):
 
 	def on_trash(self) -> None:
 		offboarding.end_app(self)
+		registrations.end_of_app(self.name)
 
 	@for_code
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:

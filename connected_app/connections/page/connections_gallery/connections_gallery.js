@@ -50,6 +50,7 @@
 	class Gallery {
 		constructor(page) {
 			page.set_primary_action(__("New Connected App"), () => frappe.new_doc("Connected App"), "add");
+			page.set_secondary_action(__("Connect by Address"), () => new AddressDialog(), "link");
 			this.$apps = element("div");
 			this.$search = element("input", {
 				type: "search",
@@ -133,9 +134,98 @@
 	const nothing_found = () =>
 		element("p", {
 			text: __(
-				"No provider of that name is known. Any service with OAuth 2.0 can be connected: choose New Connected App, and fill in its addresses."
+				"No provider of that name is known. Any service with OAuth 2.0 can be connected: choose Connect by Address, or New Connected App, and fill in its addresses."
 			),
 		});
+
+	// The address of an API or a server: first what it leads to, then the Connected App.
+	class AddressDialog {
+		constructor() {
+			this.dialog = new frappe.ui.Dialog({
+				title: __("Connect by Address"),
+				fields: [
+					{
+						fieldname: "address",
+						fieldtype: "Data",
+						label: __("Address"),
+						reqd: 1,
+						description: __(
+							"Of an API or a server, for example: https://mcp.example.com/mcp. It is asked where tokens for it come from; nothing is stored yet."
+						),
+						// Frappe also says so when the cursor leaves the field.
+						change: () => {
+							if (this.offer && this.dialog.get_value("address") !== this.asked) this.show_offer(null);
+						},
+					},
+					{ fieldname: "offer_html", fieldtype: "HTML" },
+					{
+						fieldname: "provider_name",
+						fieldtype: "Data",
+						label: __("Provider Name"),
+						description: __("The name that people see on the button Connect to …"),
+					},
+				],
+				primary_action_label: __("Look It Up"),
+				primary_action: () => this.go_on(),
+			});
+			this.show_offer(null);
+			this.dialog.show();
+		}
+
+		show_offer(offer) {
+			this.offer = offer;
+			const { dialog } = this;
+			dialog.get_field("offer_html").$wrapper.empty();
+			dialog.set_df_property("provider_name", "hidden", !offer || offer.exists ? 1 : 0);
+			if (!offer) return dialog.set_primary_action(__("Look It Up"), () => this.go_on());
+			dialog.get_field("offer_html").$wrapper.append(offer_summary(offer));
+			dialog.set_value("provider_name", offer.name);
+			dialog.set_primary_action(offer.exists ? __("Open") : __("Set Up"), () => this.go_on());
+		}
+
+		async go_on() {
+			const address = this.dialog.get_value("address");
+			if (!address) return;
+			if (this.offer?.exists) return this.open(this.offer.exists);
+			try {
+				if (!this.offer) {
+					const options = { freeze: true, freeze_message: __("Asking the server…") };
+					this.asked = address;
+					return this.show_offer(await call("address_offer", { address }, options));
+				}
+				const provider_name = this.dialog.get_value("provider_name") || "";
+				const made = await call("set_up_address", { address, provider_name }, { freeze: true });
+				this.open(made.name);
+			} catch (error) {
+				// Frappe has shown the reason already, and the dialog stays.
+			}
+		}
+
+		open(name) {
+			this.dialog.hide();
+			frappe.set_route("Form", "Connected App", name);
+		}
+	}
+
+	function offer_summary({ resource, issuer, scopes, exists, credentials, shared_with, endpoint }) {
+		const rows = [];
+		if (resource) rows.push([__("API"), resource]);
+		rows.push([__("Authorization Server"), issuer]);
+		if (scopes.length) rows.push([__("Scopes"), scopes.join(" ")]);
+		const ways = {
+			shared: __("The client that is registered there already, for {0}, is used here too.", [shared_with]),
+			published: __("This site introduces itself by a document that it publishes. The server reads it."),
+			registered: __("This site registers itself at {0}", [endpoint]),
+			by_hand: __("The server registers nobody by itself. The form says what to register there by hand."),
+		};
+		rows.push(
+			exists ? [__("Connected App"), __("There is one for it already.")] : [__("Client"), ways[credentials]]
+		);
+		const list = element("dl", { class: "gallery-offer" });
+		for (const [label, text] of rows)
+			list.append(element("dt", { text: label }), element("dd", { text, dir: "auto" }));
+		return list;
+	}
 
 	function app_card({ name, provider_name, enabled, total, broken, failing, ends_on }) {
 		const facts = [];

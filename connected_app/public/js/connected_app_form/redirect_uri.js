@@ -35,7 +35,10 @@
 		const { copy_button, origin } = form.redirect_uri;
 		const $field = frm.get_field("redirect_uri").$wrapper;
 		$field.find(".connected-app-copy").remove();
-		$field.find(".control-label").first().after(copy_button(redirect_uri, __("Copy the Redirect URI")));
+		$field
+			.find(".control-label")
+			.first()
+			.after(copy_button(redirect_uri, __("Copy the Redirect URI")));
 
 		const { $wrapper, df } = frm.get_field("javascript_origin_html");
 		$wrapper
@@ -72,10 +75,13 @@
 			async () => {
 				const renewed = await call("renew_redirect_uri", { connected_app: frm.doc.name }, { freeze: true });
 				if (!renewed) return;
+				const is_registered = form.state(frm).registration?.can_be_changed;
 				await frm.reload_doc();
 				frappe.show_alert({
-					message: __("Redirect URI renewed. Now register it at the provider."),
-					indicator: "orange",
+					message: is_registered
+						? __("Redirect URI renewed, here and at the provider.")
+						: __("Redirect URI renewed. Now register it at the provider."),
+					indicator: is_registered ? "green" : "orange",
 				});
 			}
 		);

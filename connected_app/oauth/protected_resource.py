@@ -1,0 +1,249 @@
+"""Protected resources: which authorization server an API names, and what tokens for it have to be (RFC 9728)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from . import catalogue, discovery
+from .discovery import Metadata
+from .errors import OAuthError
+from .net import Reply, Transport, check_web_address
+from .redact import printable
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+REDIRECTS = (301, 302, 303, 307, 308)
+# A path that ends in a slash, for instance.
+MOST_REDIRECTS = 3
+# More are no honest choice.
+MOST_SERVERS = 5
+# One parameter of a challenge (RFC 9110 11.2), or the name of the scheme that begins the next one.
+_CHALLENGE = re.compile(
+	r"""(?P<name>[\w!#$%&'*+.^`|~-]+) (?:
+		\s*=\s* (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s",]+) ) | (?=\s+[\w!#$%&'*+.^`|~-]) | (?=\s*(?:,|$))
+	)""",
+	re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectedResource:
+	"""An API, and who gives tokens for it.
+
+	:param address: at which it was asked
+	:param resource: what it calls itself, to be sent along as `resource` (RFC 8707); empty where an authorization server
+		was found and no API
+	:param server: the metadata of its authorization server
+	:param scopes: what it asks for, or else all that it knows
+	:param name: what it wants to be called
+	:param dpop: it takes no tokens but those that are bound to a key (RFC 9449)
+	"""
+
+	address: str
+	server: Metadata
+	resource: str = ""
+	scopes: tuple[str, ...] = ()
+	name: str = ""
+	dpop: bool = False
+	document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def find(address: str, http: Transport) -> ProtectedResource:
+	"""Ask an API at its address for whom it takes tokens from: by its answer 401, or by its metadata document at the
+	well-known address, that of the path first (RFC 9728 3.1, 5.1; MCP 2026-07-28, Authorization Server Discovery).
+
+	An address at which no API says so may be that of an authorization server itself.
+
+	:raises ConfigurationError: `resource_redirects`, `resource_unknown`, `resource_metadata_invalid`,
+		`resource_mismatch`, `resource_unsupported`, `authorization_server_unusable`, and as `oauth.discovery.fetch` and
+		`net.Http.get`
+	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
+	"""
+	parts = urlsplit(address.strip())
+	check_web_address(address.strip())
+	# The fragment is no part of a request, nor of a resource's name (RFC 8707 2).
+	asked, reply = _get(urlunsplit(parts._replace(fragment="")), http)
+	challenge = bearer(reply.headers.get("www-authenticate", "")) if reply.status == 401 else {}
+	document = _document(asked, challenge, http)
+	if document is None:
+		return ProtectedResource(address=asked, server=_itself(asked, reply, http))
+	resource = str(document["resource"])
+	scopes = challenge["scope"].split() if challenge.get("scope") else document.get("scopes_supported", [])
+	return ProtectedResource(
+		address=asked,
+		resource=resource,
+		server=_server(document["authorization_servers"], http),
+		scopes=tuple(dict.fromkeys(filter(None, (printable(scope, 140) for scope in scopes)))),
+		name=printable(document.get("resource_name") or "", 100),
+		dpop=document.get("dpop_bound_access_tokens_required") is True,
+		document=document,
+	)
+
+
+def bearer(header: str) -> dict[str, str]:
+	"""The parameters of the first challenge `Bearer` or `DPoP` that names a metadata document, else of the first one
+	(RFC 9110 11.6.1, RFC 6750 3).
+
+	:param header: `WWW-Authenticate`, which may have several challenges
+	"""
+	found: list[dict[str, str]] = []
+	present: dict[str, str] | None = None
+	for match in _CHALLENGE.finditer(header):
+		name = match["name"].lower()
+		if match["quoted"] is None and match["plain"] is None:
+			present = {} if name in ("bearer", "dpop") else None
+			if present is not None:
+				found.append(present)
+		elif present is not None:
+			value = match["plain"] if match["quoted"] is None else re.sub(r"\\(.)", r"\1", match["quoted"])
+			present.setdefault(name, value)
+	return next((each for each in found if each.get("resource_metadata")), found[0] if found else {})
+
+
+def well_known(address: str) -> list[str]:
+	"""Where the metadata of the API at `address` may be: of its path first, then of its host (RFC 9728 3.1)."""
+	parts = urlsplit(address)
+	paths = dict.fromkeys((WELL_KNOWN + parts.path.rstrip("/"), WELL_KNOWN))
+	return [urlunsplit((parts.scheme, parts.netloc, path, "", "")) for path in paths]
+
+
+def covers(resource: str, address: str) -> bool:
+	"""Whether `resource` is the name of the API at `address`: the same, or its beginning up to a slash.
+
+	RFC 9728 3.3 wants them to be the same. What is asked for at the host's own well-known address is for all its paths.
+	"""
+	try:
+		one, other = urlsplit(resource), urlsplit(address)
+		if (one.scheme.lower(), one.netloc.lower()) != (other.scheme.lower(), other.netloc.lower()):
+			return False
+	except ValueError:
+		return False
+	if one.fragment or (one.query and one.query != other.query):
+		return False
+	path = one.path.rstrip("/")
+	return other.path.rstrip("/") == path or other.path.startswith(path + "/")
+
+
+def _get(address: str, http: Transport) -> tuple[str, Reply]:
+	"""The answer at `address`, where redirects within its origin lead to; and that address.
+
+	:raises ConfigurationError: `resource_redirects`
+	"""
+	reply = http.get(address)
+	for _ in range(MOST_REDIRECTS):
+		location = reply.headers.get("location")
+		if reply.status not in REDIRECTS or not location:
+			break
+		try:
+			target = urljoin(address, location)
+			one, other = urlsplit(address), urlsplit(target)
+			same = (one.scheme, one.netloc) == (other.scheme, other.netloc)
+		except ValueError:
+			same = False
+		if not same:
+			break
+		address, reply = urlunsplit(other._replace(fragment="")), http.get(target)
+	if reply.status in REDIRECTS:
+		raise catalogue.error(
+			"resource_redirects",
+			urlsplit(address).netloc,
+			printable(reply.headers.get("location") or "", 200),
+		)
+	if reply.status == 429 or reply.status >= 500:
+		raise catalogue.error("rate_limited" if reply.status == 429 else "server_error", reply.status)
+	return address, reply
+
+
+def _document(address: str, challenge: Mapping[str, str], http: Transport) -> dict[str, Any] | None:
+	"""The metadata of the API at `address`; None where it has none.
+
+	:raises ConfigurationError: `resource_metadata_invalid`, `resource_mismatch`, `resource_unsupported`
+	"""
+	named = challenge.get("resource_metadata")
+	for url in [urljoin(address, named)] if named else well_known(address):
+		_where, reply = _get(url, http)
+		# Some servers answer each unknown path alike: by a page, or by asking for a token.
+		document = reply.json_object() if reply.status == 200 else None
+		if document is not None and (named or "resource" in document):
+			_check(document, address)
+			return document
+	if named:
+		raise catalogue.error("resource_metadata_invalid", urlsplit(address).netloc)
+	return None
+
+
+def _check(document: Mapping[str, Any], address: str) -> None:
+	host = urlsplit(address).netloc
+	resource, servers = document.get("resource"), document.get("authorization_servers")
+	scopes = document.get("scopes_supported", [])
+	if not isinstance(resource, str) or not _are_texts(servers) or not servers or not _are_texts(scopes):
+		raise catalogue.error("resource_metadata_invalid", host)
+	if not covers(resource, address):
+		raise catalogue.error("resource_mismatch", host, printable(resource, 200))
+	methods = document.get("bearer_methods_supported")
+	# RFC 9728 2: an empty list says that none is supported.
+	if isinstance(methods, list) and "header" not in methods:
+		raise catalogue.error("resource_unsupported", host)
+	if document.get("tls_client_certificate_bound_access_tokens") is True:
+		raise catalogue.error("resource_unsupported/certificates", host)
+
+
+def _server(issuers: list[str], http: Transport) -> Metadata:
+	"""The metadata of the first authorization server that can be used (RFC 9728 7.6).
+
+	:raises OAuthError: why the first of them cannot
+	"""
+	first, *others = issuers[:MOST_SERVERS]
+	try:
+		return checked(discovery.fetch(first, http))
+	except OAuthError as error:
+		failed = error
+	for issuer in others:
+		with suppress(OAuthError):
+			return checked(discovery.fetch(issuer, http))
+	raise failed
+
+
+def _itself(address: str, reply: Reply, http: Transport) -> Metadata:
+	"""The metadata of an authorization server at `address` itself.
+
+	:raises ConfigurationError: `resource_unknown`
+	"""
+	try:
+		return checked(discovery.fetch(address, http))
+	except OAuthError as error:
+		if error.code not in ("discovery_not_found", "discovery_invalid", "discovery_issuer_mismatch"):
+			raise
+	code = "resource_unknown/open" if reply.status < 400 else "resource_unknown"
+	raise catalogue.error(code, urlsplit(address).netloc, reply.status)
+
+
+def checked(server: Metadata) -> Metadata:
+	"""`server`, if people can connect there.
+
+	:raises ConfigurationError: `authorization_server_unusable`
+	"""
+	missing = next(
+		(name for name in ("authorization_endpoint", "token_endpoint") if not getattr(server, name)), ""
+	)
+	types = server.document.get("response_types_supported", ["code"])
+	grants = server.document.get("grant_types_supported", ["authorization_code"])
+	challenges = server.document.get("code_challenge_methods_supported", ["S256"])
+	for name, wanted, given in (
+		("response_types_supported", "code", types),
+		("grant_types_supported", "authorization_code", grants),
+		("code_challenge_methods_supported", "S256", challenges),
+	):
+		if not missing and (not isinstance(given, list) or wanted not in given):
+			missing = name
+	if missing:
+		raise catalogue.error("authorization_server_unusable", printable(server.issuer, 200), missing)
+	return server
+
+
+def _are_texts(value: object) -> bool:
+	return isinstance(value, list) and all(isinstance(each, str) for each in value)

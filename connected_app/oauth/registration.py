@@ -1,0 +1,189 @@
+"""Clients that register themselves at an authorization server (RFC 7591), and keep that up to date (RFC 7592)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import catalogue
+from .discovery import Metadata
+from .net import Reply, Transport
+from .redact import Secret, printable
+
+AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
+# Keys are made later, by an admin.
+BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
+METHODS = (*BY_SECRET, "none")
+# Members of an answer that hold secrets (RFC 7591 3.2.1, RFC 7592 3).
+SECRETS = ("client_secret", "registration_access_token")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+	"""A client as a server has registered it.
+
+	:param client_secret: None for a public client
+	:param authentication: how the client proves itself, by the registered name
+	:param management_uri: where the registration is read, changed and deleted (RFC 7592); empty where it cannot be
+	:param management_token: for that
+	:param document: what the server has registered, without secrets
+	"""
+
+	client_id: str
+	client_secret: Secret | None = None
+	authentication: str = "client_secret_basic"
+	management_uri: str = ""
+	management_token: Secret | None = None
+	document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def wanted(
+	server: Metadata, *, client_name: str, client_uri: str, redirect_uri: str, scopes: Sequence[str] = ()
+) -> dict[str, Any]:
+	"""What this client is to be registered with (RFC 7591 2; OIDC Registration 2).
+
+	:param scopes: none: what the server gives by default
+	"""
+	# RFC 8414 2: what a server has by default.
+	offered = _list(server, "token_endpoint_auth_methods_supported", ("client_secret_basic",))
+	grants = _list(server, "grant_types_supported", (AUTHORIZATION_CODE, REFRESH_TOKEN))
+	values: dict[str, Any] = {
+		"client_name": client_name,
+		"client_uri": client_uri,
+		"redirect_uris": [redirect_uri],
+		"grant_types": [AUTHORIZATION_CODE, *([REFRESH_TOKEN] if REFRESH_TOKEN in grants else [])],
+		"response_types": ["code"],
+		"token_endpoint_auth_method": _method(offered),
+		# Of a site on one's own machine (OIDC Registration 2; MCP 2026-07-28, Application Type).
+		"application_type": "native" if urlsplit(redirect_uri).scheme == "http" else "web",
+	}
+	if scopes:
+		values["scope"] = " ".join(scopes)
+	return values
+
+
+def register(endpoint: str, wanted: Mapping[str, Any], http: Transport) -> Registration:
+	"""Register a client. It is the caller's to check it by `check`, and to keep it first.
+
+	:param wanted: as `wanted` gives it
+	:raises ConfigurationError: `registration_refused`, `registration_invalid`, and as `net.Http.get`
+	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
+	"""
+	reply = http.send("POST", endpoint, json=dict(wanted))
+	return _read(reply, endpoint)
+
+
+def update(registration: Registration, wanted: Mapping[str, Any], http: Transport) -> Registration:
+	"""Replace what is registered (RFC 7592 2.2).
+
+	:raises ConfigurationError: as `register`
+	:raises TemporaryFailure: as `register`
+	"""
+	values = {**wanted, "client_id": registration.client_id}
+	if registration.client_secret:
+		values["client_secret"] = registration.client_secret
+	reply = http.send("PUT", registration.management_uri, json=values, headers=_authorization(registration))
+	given = _read(reply, registration.management_uri)
+	# What the answer omits has not changed.
+	return Registration(
+		client_id=given.client_id,
+		client_secret=given.client_secret or registration.client_secret,
+		authentication=given.authentication,
+		management_uri=given.management_uri or registration.management_uri,
+		management_token=given.management_token or registration.management_token,
+		document=given.document,
+	)
+
+
+def delete(registration: Registration, http: Transport) -> bool:
+	"""Delete what is registered (RFC 7592 2.3). Returns whether the server did; it may not offer that.
+
+	:raises ConfigurationError: as `net.Http.get`
+	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
+	"""
+	if not registration.management_uri or not registration.management_token:
+		return False
+	reply = http.send("DELETE", registration.management_uri, headers=_authorization(registration))
+	_check_is_well(reply)
+	# 401 and 404: somebody has deleted it already (RFC 7592 2.3), and the token with it.
+	return reply.status in (200, 202, 204, 401, 404, 410)
+
+
+def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
+	"""Whether what a server has registered is of use. It may have replaced what was asked for (RFC 7591 3.2.1); what its
+	answer omits is as asked.
+
+	:raises ConfigurationError: `registration_unusable`
+	"""
+	known = registration.document
+	for name in ("grant_types", "response_types", "redirect_uris"):
+		if lacking := [each for each in wanted[name] if each not in (known.get(name) or wanted[name])]:
+			code = (
+				"registration_unusable/redirect_uri"
+				if name == "redirect_uris"
+				else "registration_unusable/grants"
+			)
+			raise catalogue.error(code, printable(", ".join(lacking), 300))
+	if known.get("client_secret_expires_at") not in (None, 0, "0", ""):
+		raise catalogue.error("registration_unusable/expires")
+	if registration.authentication not in METHODS:
+		raise catalogue.error(
+			"registration_unusable/authentication", printable(registration.authentication, 100)
+		)
+	if registration.authentication != "none" and not registration.client_secret:
+		raise catalogue.error("registration_unusable")
+
+
+def _read(reply: Reply, endpoint: str) -> Registration:
+	host = urlsplit(endpoint).netloc
+	_check_is_well(reply)
+	answer = reply.json_object()
+	if reply.status not in (200, 201):
+		error = str((answer or {}).get("error") or "")
+		said = printable((answer or {}).get("error_description") or error or f"HTTP {reply.status}")
+		code = (
+			"registration_refused/redirect_uri" if error == "invalid_redirect_uri" else "registration_refused"
+		)
+		if reply.status in (401, 403):
+			code = "registration_refused/closed"
+		raise catalogue.error(code, host, said, provider_error=printable(error, 100))
+	client_id = (answer or {}).get("client_id")
+	if answer is None or not isinstance(client_id, str) or not client_id:
+		raise catalogue.error("registration_invalid", host)
+	known = {name: value for name, value in answer.items() if value not in (None, "")}
+	secret, token = (known.get(name) for name in SECRETS)
+	management_uri = known.get("registration_client_uri")
+	return Registration(
+		client_id=client_id,
+		client_secret=Secret(secret) if isinstance(secret, str) else None,
+		# RFC 7591 2: the default, where there is a secret.
+		authentication=str(
+			known.get("token_endpoint_auth_method") or ("client_secret_basic" if secret else "none")
+		),
+		management_uri=management_uri if isinstance(management_uri, str) else "",
+		management_token=Secret(token) if isinstance(token, str) else None,
+		document={name: value for name, value in known.items() if name not in SECRETS},
+	)
+
+
+def _check_is_well(reply: Reply) -> None:
+	if reply.status == 429 or reply.status >= 500:
+		raise catalogue.error("rate_limited" if reply.status == 429 else "server_error", reply.status)
+
+
+def _authorization(registration: Registration) -> dict[str, str]:
+	return {"Authorization": Secret(f"Bearer {registration.management_token}")}
+
+
+def _method(offered: Sequence[Any]) -> str:
+	"""The first that the server names of those by a secret: it is the one that works best there. MCP's own names Basic
+	second, and does not take it without a `client_id` beside it."""
+	by_secret = (each for each in offered if each in BY_SECRET)
+	return next(by_secret, "none" if "none" in offered else BY_SECRET[0])
+
+
+def _list(server: Metadata, name: str, default: Sequence[str]) -> Sequence[Any]:
+	value = server.document.get(name)
+	return value if isinstance(value, list) else default

@@ -1,0 +1,220 @@
+"""*Connect by Address*: what an address leads to, and the Connected App that is set up from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import frappe
+from frappe.utils.file_lock import LockTimeoutError
+from frappe.utils.synchronization import filelock
+
+from connected_app.oauth import catalogue, protected_resource
+from connected_app.oauth.checks import ENDPOINTS
+from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.protected_resource import ProtectedResource
+from connected_app.oauth.redact import Secret, printable
+from connected_app.site import passwords, registrations, settings
+from connected_app.site.database import own_connection, own_transaction, writing
+from connected_app.site.http import http
+from connected_app.site.providers import AUTHENTICATION
+
+APP = "Connected App"
+# Where the Client ID comes from.
+SHARED, PUBLISHED, REGISTERED, BY_HAND = "shared", "published", "registered", "by_hand"
+# Of a server without an API of its own: enough to say who is connected.
+IDENTITY = ("openid", "email", "profile")
+OFFLINE = "offline_access"
+# Another administrator may be waiting for the same server.
+LOCK_WAIT = 60
+
+
+def offer(address: str) -> dict[str, Any]:
+	"""What `set_up` would make of an address. Stores nothing, and registers nothing.
+
+	:returns: `name` for people, `resource` (empty: an authorization server), `issuer`, `scopes`, the Connected App that
+		`exists` for it already, and `credentials`: "shared" (with the app `shared_with`), "published", "registered" or
+		"by_hand"; where registered, at which `endpoint`
+	:raises OAuthError: as `oauth.protected_resource.find`
+	"""
+	found = _find(address)
+	shared = _sharing(found)
+	how = SHARED if shared else (_ways(found) or [BY_HAND])[0]
+	return {
+		"name": _name(found),
+		"resource": found.resource,
+		"issuer": printable(found.server.issuer, 500),
+		"scopes": scopes(found),
+		"exists": _existing(found) or "",
+		"credentials": how,
+		"shared_with": shared.name if shared else "",
+		"endpoint": _endpoint(found) if how == REGISTERED else "",
+	}
+
+
+def set_up(address: str, provider_name: str = "") -> dict[str, Any]:
+	"""Make a Connected App of an address, durably; or find the one that there is.
+
+	:returns: its `name`, and whether it `exists` already; else where its `credentials` come from, as in `offer`, and its
+		`redirect_uri`
+	:raises OAuthError: as `oauth.protected_resource.find`, `registrations.register` and `publish`: then there is no app
+	"""
+	found = _find(address)
+	with _alone(found.server.issuer):
+		if name := _existing(found):
+			return {"name": name, "exists": True, "credentials": "", "redirect_uri": ""}
+		app = frappe.new_doc(APP)
+		app.update(values(found))
+		app.provider_name = provider_name.strip() or _name(found)
+		name, how = _with_credentials(app, found)
+		# Durably, as the registration is: others, who wait, must see it.
+		with own_transaction(name, LOCK_WAIT), writing():
+			app.insert(set_name=name)
+	return {"name": app.name, "exists": False, "credentials": how, "redirect_uri": app.redirect_uri}
+
+
+def values(found: ProtectedResource) -> dict[str, Any]:
+	"""What is put into the fields of a Connected App."""
+	server = found.server
+	wanted = scopes(found)
+	return {
+		"openid_configuration": server.issuer,
+		**{field: getattr(server, name) for field, name in ENDPOINTS.items()},
+		"provider_metadata": json.dumps(server.document, indent=1, sort_keys=True),
+		"resources": found.resource,
+		"dpop": int(found.dpop),
+		"scopes": [{"scope": scope} for scope in wanted],
+		# Without it, no refresh token (OIDC Core 11).
+		"query_parameters": [{"key": "prompt", "value": "consent"}] if OFFLINE in wanted else [],
+	}
+
+
+def scopes(found: ProtectedResource) -> list[str]:
+	"""Those that the API asks for; and `offline_access`, where the server knows that (MCP 2026-07-28, Refresh Tokens)."""
+	known = found.server.document.get("scopes_supported")
+	known = [scope for scope in known if isinstance(scope, str)] if isinstance(known, list) else []
+	wanted = list(found.scopes) or ([] if found.resource else [scope for scope in IDENTITY if scope in known])
+	return [*wanted, *([OFFLINE] if OFFLINE in known and OFFLINE not in wanted else [])]
+
+
+def _find(address: str) -> ProtectedResource:
+	address = address.strip()
+	return protected_resource.find(address if "://" in address else f"https://{address}", http())
+
+
+def _name(found: ProtectedResource) -> str:
+	return found.name or urlsplit(found.resource or found.server.issuer).hostname or found.address
+
+
+def _existing(found: ProtectedResource) -> str | None:
+	"""The Connected App for this API at this server."""
+	for row in _apps_of(found):
+		if settings.lines(row.resources) == ((found.resource,) if found.resource else ()):
+			return str(row.name)
+	return None
+
+
+def _apps_of(found: ProtectedResource) -> list[Any]:
+	with own_connection():
+		rows = frappe.get_all(
+			APP,
+			{"issuer": found.server.issuer, "enabled": 1, "accept_other_issuer": 0},
+			[
+				*("name", "issuer", "client_id", "client_secret", "redirect_uri", "resources"),
+				*("signing_key", "client_authentication", "security_profile"),
+			],
+			order_by="creation",
+			limit=0,
+		)
+	return [row for row in rows if row.issuer == found.server.issuer]
+
+
+def _sharing(found: ProtectedResource) -> Any:
+	"""A Connected App whose client is registered at the same server, and may be this one's, too (MCP 2026-07-28,
+	Authorization Server Binding). Not one that signs with a key, which does not leave its app, nor one that is a
+	document: another is made as easily."""
+	for row in _apps_of(found):
+		if not row.client_id or row.signing_key or row.security_profile == "FAPI 2.0":
+			continue
+		with own_connection():
+			registered = registrations.of_app(row.name)
+			secret = passwords.read(APP, row.name, "client_secret", raise_exception=False)
+		if registered and (
+			registered.kind == registrations.PUBLISHED
+			or not registrations.covers(json.loads(registered.details or "{}"), scopes(found))
+		):
+			continue
+		# One that cannot be read is of no use in another app either.
+		if secret or not row.client_secret:
+			return frappe._dict(row, client_secret=Secret(secret or ""))
+	return None
+
+
+def _ways(found: ProtectedResource) -> list[str]:
+	"""How to get a Client ID without anybody's help, the best first (MCP 2026-07-28, Client Registration)."""
+	ways = []
+	if (
+		found.server.document.get("client_id_metadata_document_supported") is True
+		and registrations.can_publish()
+	):
+		ways.append(PUBLISHED)
+	if _endpoint(found):
+		ways.append(REGISTERED)
+	return ways
+
+
+def _endpoint(found: ProtectedResource) -> str:
+	endpoint = found.server.document.get("registration_endpoint")
+	return endpoint if isinstance(endpoint, str) else ""
+
+
+def _with_credentials(app: Any, found: ProtectedResource) -> tuple[str, str]:
+	"""Give `app`, which is not saved, a client.
+
+	:returns: the name that it is to have, and where its client comes from
+	"""
+	name = frappe.generate_hash(length=10)
+	if other := _sharing(found):
+		app.update(
+			{
+				"client_id": other.client_id,
+				"client_secret": other.client_secret,
+				"client_authentication": other.client_authentication,
+			}
+		)
+		app.flags.redirect_uri = other.redirect_uri
+		return name, SHARED
+	ways = _ways(found)
+	for way in ways:
+		try:
+			if way == PUBLISHED:
+				name, app.client_id = registrations.publish(found.server, name)
+				app.client_authentication = "None"
+			else:
+				name, given = registrations.register(found.server, name, scopes(found))
+				app.client_id, app.client_secret = given.client_id, given.client_secret
+				app.client_authentication = AUTHENTICATION.get(given.authentication, given.authentication)
+			return name, way
+		except OAuthError as error:
+			# A document that servers cannot read is this site's matter; it may be registered all the same.
+			if error.code != "client_document_wrong" or way == ways[-1]:
+				raise
+	return name, BY_HAND
+
+
+@contextmanager
+def _alone(issuer: str) -> Iterator[None]:
+	"""One at a time registers this site at a server.
+
+	:raises TemporaryFailure: `busy`
+	"""
+	try:
+		with filelock(f"connected_app-{frappe.utils.sha256_hash(issuer)}", timeout=LOCK_WAIT):
+			yield
+			return
+	except LockTimeoutError:
+		pass
+	raise catalogue.error("busy/address")
