@@ -241,7 +241,7 @@ class TestRotation(Case):
 				self.rotate()
 				rotation.finish(self.report)
 			# Whoever has read the configuration before, or now.
-			for conf in (before, self.config()):
+			for conf in (before, frappe.get_site_config()):
 				frappe.local.conf = frappe._dict(conf)
 				self.assertReadable()
 			self.rotate()
