@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
@@ -54,8 +55,11 @@ def _app(name: str) -> AppSettings:
 	return settings.read(str(name))
 
 
-def _token_cache(connected_app: str, user: str) -> Any:
-	name = name_of(ConnectionKey.of_user(connected_app, user))
+def _token_cache(app: AppSettings, user: str) -> Any:
+	"""That of `user`; or the shared one, for a session's user who may use it."""
+	if app.is_shared and not access.may_use(app):
+		return None
+	name = name_of(ConnectionKey.from_columns(app.name, user, app.is_shared))
 	return frappe.get_doc("Token Cache", name) if name else None
 
 
@@ -95,8 +99,7 @@ def begin() -> None:
 			)
 	except OAuthError as error:
 		return pages.refuse(error, "/my-connections")
-	frappe.local.response["type"] = "redirect"
-	frappe.local.response["location"] = location
+	pages.redirect(location)
 
 
 @frappe.whitelist(methods=["GET", "POST"], allow_guest=True)
@@ -144,9 +147,13 @@ def _called_back(name: str) -> None:
 		if not known:
 			raise catalogue.error("app_unknown")
 		app = settings.read(name)
-		grant = flow.finish(app, attempt, parameters)
-		asked = app.client.scopes if attempt.scopes is None else attempt.scopes
-		return pages.land(app, grant, asked, attempt.context["return_address"] or _home(app))
+		where = attempt.context["return_address"] or _home(app)
+		finished = flow.finish(app, attempt, parameters, where)
+		if not isinstance(finished, Grant):
+			# Another account than before: that page asks.
+			return pages.redirect("/connect?app=" + quote(app.name, safe=""))
+		pages.leave_connected(app, finished, flow.asked_scopes(app, attempt))
+		return pages.redirect(where)
 	except OAuthError as exc:
 		error = exc
 	except frappe.PermissionError:
@@ -159,6 +166,22 @@ def _called_back(name: str) -> None:
 	if known:
 		announce("connect_failed", ConnectionKey.of_user(name, frappe.session.user), error.code)
 	return pages.refuse(error, again)
+
+
+@frappe.whitelist(methods=["POST"])
+def choose_account(connected_app: str, replace: bool = False) -> dict[str, str]:
+	"""Decide whether the account that was just connected replaces the one before. The other one is revoked.
+
+	:returns: `location`: the page to go to
+	"""
+	app = _app(connected_app)
+	with raises_frappe_errors():
+		decided, stored = flow.decide_replacement(app, bool(frappe.utils.cint(replace)))
+	if stored:
+		pages.leave_connected(app, stored, decided.asked)
+	else:
+		pages.tell_kept(app, decided.before.name or decided.before.id)
+	return {"location": decided.where}
 
 
 def _home(app: AppSettings) -> str:
@@ -200,7 +223,10 @@ def look_at_code(attempt: str) -> dict[str, Any]:
 	if grant is None:
 		return {"state": "waiting", "wait": wait, "message": "", "action": ""}
 	app = settings.read(begun.context["connected_app"])
-	message = pages.connected(app, grant, app.client.scopes)
+	if isinstance(grant, Grant):
+		message = pages.connected(app, grant, app.client.scopes)
+	else:
+		message = pages.another_account(app)
 	return {"state": "connected", "wait": 0, "message": message, "action": ""}
 
 
@@ -223,13 +249,17 @@ def take_message() -> dict[str, str] | None:
 def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 	"""Forget a connection and revoke it at the provider.
 
-	:param user: somebody else's only as System Manager
+	:param user: somebody else's, and a shared one, only as System Manager
 	:returns: `revoked`: whether the provider confirmed
 	"""
 	user = user or frappe.session.user
 	access.check_is_me_or_admin(user)
+	app = _app(connected_app)
+	if app.is_shared:
+		access.check_is_admin()
+	key = ConnectionKey.from_columns(app.name, user, app.is_shared)
 	with raises_frappe_errors():
-		return {"revoked": revocation.disconnect(ConnectionKey.of_user(_app(connected_app).name, user))}
+		return {"revoked": revocation.disconnect(key)}
 
 
 @frappe.whitelist()
@@ -239,7 +269,7 @@ def has_token(connected_app: str, connected_user: str | None = None) -> bool:
 	user = connected_user or frappe.session.user
 	if not access.reads_mail_of(connected_app, user):
 		access.check_is_me_or_admin(user)
-	token_cache = _token_cache(_app(connected_app).name, user)
+	token_cache = _token_cache(_app(connected_app), user)
 	if not token_cache or token_cache.status == "Reconnect Required":
 		return False
 	return bool(token_cache.get_password("access_token", False))
@@ -352,7 +382,7 @@ def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 def connection(connected_app: str) -> dict[str, Any]:
 	"""The connection of the session's user, without secrets, and what the form has to know beside it."""
 	app = _app(connected_app)
-	token_cache = _token_cache(app.name, frappe.session.user)
+	token_cache = _token_cache(app, frappe.session.user)
 	connected = bool(token_cache and token_cache.access_token)
 	granted = [row.scope for row in token_cache.scopes] if connected else []
 	suggested = registrations.suggested_redirect_uri(app)
@@ -367,7 +397,10 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"expires_at": token_cache.expires_at if connected else None,
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
+		"shared": app.is_shared,
+		"may_use": access.may_use(app),
 		"may_connect": app.is_for_users and access.may_connect(app),
+		"may_disconnect": not app.is_shared or access.is_admin(),
 		"offers_codes": app.offers_codes,
 		"may_set_up_email": connected and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
@@ -426,7 +459,7 @@ def test_connection(connected_app: str) -> dict[str, Any]:
 
 	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
 	"""
-	return overview.try_out(ConnectionKey.of_user(_app(connected_app).name, frappe.session.user))
+	return overview.try_out(access.connection_of(_app(connected_app), frappe.session.user))
 
 
 @frappe.whitelist()
@@ -435,7 +468,8 @@ def my_connections() -> list[dict[str, Any]]:
 
 	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
-		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`
+		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`,
+		`shared` (one for all who may use the app) and `may_disconnect`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)
@@ -447,7 +481,7 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 
 	:param page_length: at most 100
 	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service
-		principal), `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
+		principal, or `shared`), `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
 		`failing_since` (UTC), `error_code` and `last_error`
 	"""
 	access.check_is_admin()

@@ -20,6 +20,7 @@ from frappe.commands import get_site, pass_context
 # Bench imports this file for every command: what belongs to the app is imported in the functions.
 
 STATUSES = ("Connected", "Reconnect Required", "Temporarily Failing")
+SHARED = "(shared)"
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -101,7 +102,7 @@ def refresh_command(context: Any, name: str, user: str | None, as_json: bool) ->
 	"""Refresh the access tokens of the Connected App NAME now, due or not. Exit code 1: not all were refreshed."""
 	with _site(context):
 		app = _app(name)
-		done = [_refresh(app, whose) for whose in _users(app, user)]
+		done = [_refresh(app, key) for key in _keys(app, user)]
 		_show(done, as_json)
 		_end(all(one["refreshed"] for one in done))
 
@@ -120,24 +121,20 @@ def revoke_command(
 
 	Exit code 1: the provider did not confirm all, although it has a Revocation URI.
 	"""
-	from connected_app.site.identity import ConnectionKey
 	from connected_app.site.revocation import disconnect
 
 	if bool(user) == everyone:
 		raise click.UsageError("Name one user with --user, or choose --all.")
 	with _site(context):
 		app = _app(name)
-		users = _users(app, user)
+		keys = _keys(app, user)
 		if not yes:
 			click.confirm(
-				f"Connections to {app.provider_name} ({app.name}): {len(users)}. Disconnect?",
+				f"Connections to {app.provider_name} ({app.name}): {len(keys)}. Disconnect?",
 				abort=True,
 				err=True,
 			)
-		done = [
-			{"user": whose, "revoked": disconnect(ConnectionKey.from_columns(app.name, whose))}
-			for whose in users
-		]
+		done = [{"user": _whose(key), "revoked": disconnect(key)} for key in keys]
 		_show(done, as_json)
 		_end(not app.provider.revocation_uri or all(one["revoked"] for one in done))
 
@@ -357,19 +354,26 @@ def _app(name: str) -> Any:
 	return settings.read(name)
 
 
-def _users(app: Any, user: str | None) -> list[str]:
-	"""Whose connections there are; an empty string is the service principal."""
+def _keys(app: Any, user: str | None) -> list[Any]:
+	"""The connections that there are: all, or only that of `user`."""
+	from connected_app.site.identity import ConnectionKey
+
 	found = frappe.get_all(
 		"Token Cache",
 		filters={"connected_app": app.name, "access_token": ("is", "set")},
-		pluck="user",
+		fields=["connected_app", "user", "shared"],
 	)
-	users = sorted({whose or "" for whose in found})
+	keys = sorted({ConnectionKey.from_row(row) for row in found}, key=lambda key: key.columns)
 	if user is None:
-		return users
-	if user not in users:
+		return keys
+	keys = [key for key in keys if key.user == user and not key.is_shared]
+	if not keys:
 		raise click.UsageError(f"{user!r} is not connected: see `connected-app list {app.name}`.")
-	return [user]
+	return keys
+
+
+def _whose(key: Any) -> str:
+	return SHARED if key.is_shared else str(key.user)
 
 
 def _apps() -> list[dict[str, Any]]:
@@ -437,20 +441,23 @@ def _connections(app: Any) -> list[dict[str, Any]]:
 	)
 	found: list[dict[str, Any]] = []
 	while page := of_app(app.name, len(found), LONGEST_PAGE)["rows"]:
-		found += [{column: row[column] for column in columns} for row in page]
+		found += [
+			{**{column: row[column] for column in columns}, "user": SHARED if row.shared else row.user}
+			for row in page
+		]
 	return found
 
 
-def _refresh(app: Any, user: str) -> dict[str, Any]:
+def _refresh(app: Any, key: Any) -> dict[str, Any]:
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import sessions
-	from connected_app.site.identity import ConnectionKey
+	from connected_app.site.identity import SERVICE_PRINCIPAL
 
-	told = {"user": user, "refreshed": True, "code": "", "message": ""}
+	told = {"user": _whose(key), "refreshed": True, "code": "", "message": ""}
 	try:
 		app.check_enabled()
-		refresher = sessions.refresher(app, ConnectionKey.from_columns(app.name, user))
-		if not user:
+		refresher = sessions.refresher(app, key)
+		if key.owner == SERVICE_PRINCIPAL:
 			refresher.current()
 			return told
 		stale = refresher.store.load()

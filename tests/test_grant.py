@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connected_app.oauth import OAuthError, TemporaryFailure
-from connected_app.oauth.grant import from_response, parse_scopes
+from connected_app.oauth.grant import Account, Grant, from_response, parse_scopes
 from connected_app.oauth.lifetimes import LONGEST_LIFE
+from connected_app.oauth.redact import Secret
 
 from .helpers import NOW, a_grant
 
@@ -170,3 +171,42 @@ def test_any_response(response: dict[str, Any]) -> None:
 	assert isinstance(grant.is_due(NOW, 30), bool)
 	assert all(isinstance(scope, str) and scope for scope in grant.scopes)
 	assert len(grant.token_type) <= 140
+
+
+def test_as_one_text() -> None:
+	whole = Grant(
+		access_token=Secret("hidden-1"),
+		token_type="DPoP",
+		refresh_token=Secret("refresh"),
+		expires_at=NOW,
+		issued_at=NOW - timedelta(hours=1),
+		scopes=("openid", "mail"),
+		account=Account(id="248", name="alice@example.com"),
+		rejected_at=NOW,
+		refresh_expires_at=NOW + timedelta(days=90),
+		dpop_key=Secret("key"),
+		extra={"realm_id": Secret("9130")},
+		revision=7,
+	)
+	for grant in (whole, Grant(access_token=Secret("hidden-1"))):
+		read = Grant.from_json(grant.to_json())
+		assert read == grant
+		assert "hidden-1" not in repr(read) and "9130" not in repr(read)
+
+
+@pytest.mark.parametrize(
+	("before", "now", "another"),
+	[
+		("alice", "bob", True),
+		("alice", "alice", False),
+		("alice", "Alice", True),
+		("", "bob", False),
+		("alice", "", False),
+		(None, "bob", False),
+	],
+)
+def test_another_account(before: str | None, now: str, another: bool) -> None:
+	def of(account: str) -> Grant:
+		return Grant(access_token=Secret("x"), account=Account(id=account) if account else None)
+
+	assert of(now).is_of_another_account(None if before is None else of(before)) is another

@@ -135,6 +135,14 @@ CATALOGUE = {
 		"The person",
 		"Connect again in the browser in which you are logged in.",
 	),
+	"account_differs": Entry(
+		ReconnectRequired,
+		"You have signed in as {0}, and are connected as {1}.",
+		"Nothing was changed. Disconnect first, or connect in a browser, where you can choose.",
+		"With `bench connected-app connect`, somebody signed in at the provider with another account than the one that is connected.",
+		"Who runs the command",
+		"Disconnect first, or connect in a browser, where one can choose which account to use.",
+	),
 	"link_invalid": Entry(
 		ReconnectRequired,
 		"This link is not valid, or has expired.",

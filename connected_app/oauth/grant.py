@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from . import catalogue, lifetimes
-from .redact import Secret
+from .redact import Secret, as_secrets
 
 # A leeway longer than this part of a token's life would refresh it all the time.
 LEEWAY_SHARE = 4
@@ -54,6 +55,27 @@ class Grant:
 	dpop_key: Secret | None = None
 	extra: Mapping[str, Secret] = field(default_factory=dict)
 	revision: int = 0
+
+	def to_json(self) -> Secret:
+		"""For a store that keeps it as one text. Holds secrets: encrypt it."""
+		return Secret(json.dumps(asdict(self), default=datetime.isoformat))
+
+	@classmethod
+	def from_json(cls, text: str) -> Grant:
+		"""The inverse of `to_json`."""
+		values = json.loads(text)
+		for name in ("access_token", "refresh_token", "dpop_key"):
+			values[name] = Secret(values[name]) if values[name] is not None else None
+		for name in ("expires_at", "issued_at", "rejected_at", "refresh_expires_at"):
+			values[name] = datetime.fromisoformat(values[name]) if values[name] else None
+		values["scopes"] = tuple(values["scopes"])
+		values["account"] = Account(**values["account"]) if values["account"] else None
+		return cls(**{**values, "extra": as_secrets(values["extra"])})
+
+	def is_of_another_account(self, before: Grant | None) -> bool:
+		"""Whether `before` was given by another account at the provider. Where one of the two is not known, it may be the
+		same."""
+		return bool(before and before.account and self.account and before.account.id != self.account.id)
 
 	@property
 	def is_renewable(self) -> bool:

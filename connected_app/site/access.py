@@ -13,14 +13,21 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth import catalogue
-from connected_app.site import callers
+from connected_app.site import callers, settings
+from connected_app.site.identity import ConnectionKey
 
 
 class MayConnect(Protocol):
 	"""What of a Connected App says who may connect: see `site/settings.py`."""
 
 	@property
+	def name(self) -> str: ...
+
+	@property
 	def enabled(self) -> bool: ...
+
+	@property
+	def is_shared(self) -> bool: ...
 
 	@property
 	def everyone_may_connect(self) -> bool: ...
@@ -42,12 +49,57 @@ def is_admin() -> bool:
 
 
 def may_connect(app: MayConnect) -> bool:
-	"""Whether the session's user may connect to `app`."""
-	if frappe.session.user == "Guest" or not app.enabled:
-		return False
-	if app.everyone_may_connect or is_admin():
+	"""Whether the session's user may connect to `app`: an account of their own, or the one that all share."""
+	return may_use(app) and (is_admin() or not app.is_shared)
+
+
+def may_use(app: MayConnect) -> bool:
+	"""Whether the session's user may have a connection to `app`, or use the one that all share."""
+	return app.enabled and _is_allowed(app, frappe.session.user)
+
+
+def _is_allowed(app: MayConnect, user: str) -> bool:
+	if user == "Administrator":
 		return True
-	return bool(set(app.allowed_roles).intersection(frappe.get_roles()))
+	if user == "Guest" or not frappe.get_cached_value("User", user, "enabled"):
+		return False
+	roles = frappe.get_roles(user)
+	return bool(
+		app.everyone_may_connect or "System Manager" in roles or set(app.allowed_roles).intersection(roles)
+	)
+
+
+def check_may_use(app: MayConnect, user: str) -> None:
+	"""
+	:raises frappe.PermissionError: to somebody who may not use the connection that all share
+	"""
+	if app.is_shared and callers.caller() is not callers.Caller.CODE:
+		# A script can make a document up.
+		app = settings.read(app.name)
+	if app.is_shared and not _is_allowed(app, user):
+		frappe.throw(
+			_("{0} may not use the shared connection of this app.").format(frappe.utils.escape_html(user)),
+			frappe.PermissionError,
+		)
+
+
+def connection_of(app: MayConnect, user: str) -> ConnectionKey:
+	"""The connection that `user` uses: their own, or the one that all share.
+
+	:raises frappe.PermissionError: as `check_may_use`; to a Server Script that names another user, as `check_caller`
+	"""
+	if not app.is_shared:
+		return ConnectionKey.of_user(app.name, user)
+	check_caller(app.name, user)
+	check_may_use(app, user)
+	return ConnectionKey.of_organisation(app.name)
+
+
+def connection_to_make(app: MayConnect) -> ConnectionKey:
+	"""The connection that the session's user makes, where they may connect."""
+	if app.is_shared:
+		return ConnectionKey.of_organisation(app.name)
+	return ConnectionKey.of_user(app.name, frappe.session.user)
 
 
 def check_may_connect(app: MayConnect) -> None:
@@ -58,7 +110,14 @@ def check_may_connect(app: MayConnect) -> None:
 	if frappe.session.user != "Guest" and not app.enabled:
 		raise catalogue.error("app_disabled")
 	if not may_connect(app):
-		frappe.throw(_("You are not allowed to connect to this app."), frappe.PermissionError)
+		frappe.throw(refusal(app.is_shared), frappe.PermissionError)
+
+
+def refusal(is_shared: bool) -> str:
+	"""What is said to somebody who may not connect."""
+	if is_shared:
+		return _("Only a System Manager may connect this app, for all who use it.")
+	return _("You are not allowed to connect to this app.")
 
 
 def check_user_may_have(app: HasUsers, user: str) -> None:
@@ -92,15 +151,17 @@ def check_is_me_or_admin(user: str) -> None:
 		frappe.throw(_("This is another user's connection."), frappe.PermissionError)
 
 
-def check_caller(connected_app: str, user: str | None) -> None:
+def check_caller(connected_app: str, user: str | None, shared: bool | int = False) -> None:
 	"""
+	:param shared: whether it is the connection that all share which is used, and nobody says for whom
 	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's
 		connection, unless the user it runs as has the Connected App's *Role for Server Scripts*
 	"""
 	asking = callers.caller()
 	if asking is callers.Caller.OTHER:
 		callers.refuse()
-	if asking is not callers.Caller.SCRIPT or not user or user == frappe.session.user:
+	own = not shared and (not user or user == frappe.session.user)
+	if asking is not callers.Caller.SCRIPT or own:
 		return
 	# From the database: a script can make a document up.
 	role = frappe.db.get_value("Connected App", connected_app, "role_for_scripts")

@@ -11,6 +11,7 @@ from frappe.sessions import get_csrf_token
 from frappe.utils.jinja_globals import is_rtl
 
 from connected_app import __version__
+from connected_app.oauth.grant import Account
 
 INDICATORS = {
 	"Connected": "green",
@@ -81,6 +82,13 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 		"Reconnect Required": _("This connection no longer works. Please connect again."),
 		"Temporarily Failing": _("Nothing has to be done: this site tries again by itself."),
 	}
+	if state["shared"] and not state["may_connect"]:
+		explanations |= {
+			"Not Connected": _("A System Manager has not connected it yet."),
+			"Reconnect Required": _(
+				"This connection no longer works. A System Manager has to connect again."
+			),
+		}
 	return {
 		**state,
 		"indicator": INDICATORS.get(status, "gray"),
@@ -93,6 +101,19 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 		"granted": in_words(state["scopes"]),
 		"not_granted": in_words(state["missing_scopes"]),
 		"asks_for": in_words(asked),
+	}
+
+
+def question(state: dict[str, Any], before: Account, now: Account) -> dict[str, str]:
+	"""What somebody decides who has connected another account than before."""
+	names = [each.name or each.id for each in (before, now)]
+	if names[0] == names[1]:
+		names = [f"{each.name} ({each.id})" for each in (before, now)]
+	return {
+		"name": state["name"],
+		"provider_name": state["provider_name"],
+		"before": names[0],
+		"now": names[1],
 	}
 
 

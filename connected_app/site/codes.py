@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import frappe
 import pyqrcode
@@ -23,13 +24,14 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.device import DeviceAttempt
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.site import flow, settings
+from connected_app.site import flow, replacing, settings
 from connected_app.site.access import check_may_connect
 from connected_app.site.attempts import answered
 from connected_app.site.events import announce
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import decrypt, encrypt
+from connected_app.site.replacing import Replacement
 from connected_app.site.settings import AppSettings
 
 # Longer than a question to the provider takes: only one is asked at a time.
@@ -45,6 +47,7 @@ def begin(connected_app: str) -> DeviceAttempt:
 	"""
 	app = _usable(connected_app)
 	context = {"connected_app": app.name, "user": frappe.session.user, "session": flow.browser_session()}
+	context["shared"] = str(app.is_shared)
 	return device.begin(app.provider, app.client, http(), context=context)
 
 
@@ -56,13 +59,19 @@ def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
 	:raises OAuthError: the attempt is over: as `oauth.device.ask`, `app_unknown`, `app_disabled`, `device_not_offered`
 	"""
 	app = _usable(attempt.context["connected_app"])
+	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
+		# Whoever consents does not consent to that.
+		raise catalogue.error("attempt_unknown")
 	return device.ask(app.provider, app.client, attempt, http())
 
 
-def store(attempt: DeviceAttempt, grant: Grant) -> Grant:
-	"""Store the grant durably, for the user who began the attempt."""
-	key = ConnectionKey.of_user(attempt.context["connected_app"], attempt.context["user"])
-	return flow.store(key, grant)
+def store(attempt: DeviceAttempt, grant: Grant) -> Grant | Replacement:
+	"""Store the grant durably, for the user who began the attempt.
+
+	:returns: as `flow.finish`
+	"""
+	app = settings.read(attempt.context["connected_app"])
+	return flow.store(app, grant, "/connect?app=" + quote(app.name, safe=""), app.client.scopes)
 
 
 def _usable(connected_app: str) -> AppSettings:
@@ -89,8 +98,21 @@ def run(connected_app: str, show: Callable[[DeviceAttempt], None]) -> Grant:
 		_see_what_others_have_changed()
 		found = ask(attempt)
 		if isinstance(found, Grant):
-			return store(attempt, found)
+			return _chosen(store(attempt, found))
 		attempt = found
+
+
+def _chosen(stored: Grant | Replacement) -> Grant:
+	"""Where nobody can be asked which account to use, it is the one before.
+
+	:raises ReconnectRequired: `account_differs`
+	"""
+	if isinstance(stored, Grant):
+		return stored
+	replacing.decide(stored.key, flow.browser_session(), False)
+	raise catalogue.error(
+		"account_differs", stored.now.name or stored.now.id, stored.before.name or stored.before.id
+	)
 
 
 def _see_what_others_have_changed() -> None:
@@ -133,10 +155,10 @@ def begin_here(connected_app: str) -> dict[str, Any]:
 	}
 
 
-def look(name: str) -> tuple[Grant | None, DeviceAttempt, int]:
+def look(name: str) -> tuple[Grant | Replacement | None, DeviceAttempt, int]:
 	"""How an attempt of this browser session stands. The provider is asked if it is time.
 
-	:returns: the grant that is stored now, or None; the attempt; and seconds to wait until the next look
+	:returns: the grant that is stored now, or what would replace another account, or None; the attempt; and seconds to wait until the next look
 	:raises frappe.PermissionError:
 	:raises OAuthError: the attempt is over, and forgotten: `attempt_unknown`, and as `ask`
 	"""

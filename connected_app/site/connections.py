@@ -25,24 +25,27 @@ LONGEST_PAGE = 100
 
 
 def of_user(user: str) -> list[dict[str, Any]]:
-	"""The apps that the session's `user` may connect to, or is connected to: five statements, however many."""
+	"""The apps that the session's `user` may use, or is connected to: five statements, however many, and one for all
+	that are shared."""
 	apps = frappe.get_all(
 		"Connected App",
 		fields=[
-			*("name", "provider_name", "enabled", "everyone_may_connect", "generation"),
+			*("name", "provider_name", "enabled", "everyone_may_connect", "connection_is", "generation"),
 			*("connect_with_code", "device_authorization_uri", "security_profile"),
 			*("grant_type", "acts_for_users"),
 		],
 		order_by="provider_name, name",
 	)
-	caches = frappe.get_all(
-		"Token Cache",
-		filters={"user": user, "access_token": ("is", "set")},
-		fields=[
-			*("name", "connected_app", "status", "account_id", "account_name"),
-			*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
-		],
-	)
+	fields = [
+		*("name", "connected_app", "shared", "status", "account_id", "account_name"),
+		*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
+	]
+	connected = {"access_token": ("is", "set")}
+	caches = frappe.get_all("Token Cache", {"user": user, **connected}, fields)
+	if shared := [app.name for app in apps if settings.is_shared(app)]:
+		caches = [cache for cache in caches if cache.connected_app not in shared]
+		of_all = {"connected_app": ("in", shared), "user": ("is", "not set"), "shared": 1}
+		caches += frappe.get_all("Token Cache", {**of_all, **connected}, fields)
 	generations = {app.name: app.generation for app in apps}
 	caches = [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
 	mine = by_app(caches, user)
@@ -52,10 +55,11 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	granted = _children("OAuth Scope", "scope", "Token Cache", "scopes", [cache.name for cache in caches])
 	shown = []
 	for app in apps:
-		app.allowed_roles = roles[app.name]
+		app.allowed_roles, app.is_shared = roles[app.name], settings.is_shared(app)
+		may_use = access.may_use(app)
 		may_connect = access.may_connect(app) and is_for_users(app)
 		cache = mine.get(app.name)
-		if not cache and not may_connect:
+		if (app.is_shared and not may_use) or not (cache or (may_use and is_for_users(app))):
 			continue
 		scopes = granted[cache.name] if cache else []
 		shown.append(
@@ -69,7 +73,9 @@ def of_user(user: str) -> list[dict[str, Any]]:
 				"connected_on": cache.connected_on if cache else None,
 				"failing_since": cache.failing_since if cache else None,
 				**reason(cache or {}),
+				"shared": app.is_shared,
 				"may_connect": may_connect,
+				"may_disconnect": not app.is_shared or access.is_admin(),
 				"offers_codes": offers_codes(app),
 			}
 		)
@@ -145,7 +151,7 @@ def _page(where: Any, order: list[Any], start: int, length: int) -> list[Any]:
 		.left_join(user)
 		.on(user.name == cache.user)
 		.select(
-			cache.name, cache.user, user.full_name, cache.status, cache.account_id, cache.account_name,
+			cache.name, cache.user, cache.shared, cache.connected_by, user.full_name, cache.status, cache.account_id, cache.account_name,
 			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since,
 			cache.error_code, cache.error_values,
 		)

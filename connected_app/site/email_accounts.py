@@ -12,8 +12,7 @@ from frappe.utils import validate_email_address
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.refresh import not_connected
 from connected_app.oauth.templates import Template
-from connected_app.site import mail, templates
-from connected_app.site.identity import ConnectionKey
+from connected_app.site import access, mail, settings, templates
 from connected_app.site.rows import name_of
 
 # Of IMAP without TLS from the start (RFC 8314 3.2).
@@ -112,7 +111,7 @@ def _check(connected_app: str) -> tuple[Template, str]:
 	wanted, quirks = template["mail.scopes"] or [], templates.quirks_of(app)
 	if unasked := scopes.missing(wanted, app.get_scopes(), quirks):
 		raise catalogue.error("scope_not_asked", ", ".join(unasked))
-	name = name_of(ConnectionKey.of_user(app.name, frappe.session.user))
+	name = name_of(access.connection_of(settings.for_session(app), frappe.session.user))
 	connection = frappe.get_doc("Token Cache", name) if name else None
 	if not connection or not connection.is_connected():
 		raise not_connected()

@@ -7,7 +7,7 @@ Cache is the truth, this is the news.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import quote
 import frappe
 from frappe import _
 from frappe.utils import cint, escape_html, get_absolute_url, get_fullname, get_url, strip_html
+from frappe.utils.user import get_system_managers
 
 from connected_app.site.database import own_transaction, writing
 from connected_app.site.identity import ConnectionKey
@@ -23,7 +24,7 @@ from connected_app.site.rows import find
 
 # Of a successful refresh nothing is written: it happens all the time.
 FAILED = ("failing", "broken", "connect_failed")
-WRITTEN = ("connected", "mended", "disconnected", "used_for_mail", *FAILED)
+WRITTEN = ("connected", "account_changed", "mended", "disconnected", "used_for_mail", *FAILED)
 NOTIFIED = ("broken", "mended", "used_for_mail")
 HOOK = "connected_app_events"
 
@@ -31,20 +32,22 @@ HOOK = "connected_app_events"
 @dataclass(frozen=True)
 class Event:
 	"""
-	:param event: "connected" (a user consented), "refreshed", "failing" (a refresh failed, for a new reason),
+	:param event: "connected" (a user consented), "account_changed" (to another account than before), "refreshed", "failing" (a refresh failed, for a new reason),
 		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
 		"used_for_mail" (somebody else has put the connection into an Email Account), "disconnected", "connect_failed" (without one of the roles, or at the callback)
 	:param code: why, one of docs/errors.md; empty for what went well
+	:param accounts: where it has changed, the account before and the one now, as people know them
 	"""
 
 	event: str
 	key: ConnectionKey
 	code: str = ""
+	accounts: tuple[str, str] = ("", "")
 
 
-def announce(name: str, key: ConnectionKey, code: str = "") -> None:
+def announce(name: str, key: ConnectionKey, code: str = "", accounts: tuple[str, str] = ("", "")) -> None:
 	"""Pass on that the event `name` has happened. Never raises. See `Event` for the parameters."""
-	event = Event(name, key, code)
+	event = Event(name, key, code, accounts)
 	messages = list(frappe.local.message_log)
 	if name in WRITTEN:
 		_guarded(event, _write)
@@ -104,9 +107,16 @@ def _audit(event: Event, app: Any) -> None:
 
 def _subject(event: Event, provider: str) -> str:
 	# What happened comes first: lists cut the end.
-	whose = escape_html(event.key.owner.user) or _("The service principal")
+	whose = escape_html(event.key.owner.user) or (
+		_("Everybody's connection") if event.key.is_shared else _("The service principal")
+	)
 	if event.event == "connected":
+		if event.key.is_shared:
+			return _("Connected for everybody to {0}").format(provider)
 		return _("{0} connected to {1}").format(whose, provider)
+	if event.event == "account_changed":
+		before, now = map(escape_html, event.accounts)
+		return _("Account changed: {0} at {1}, from {2} to {3}").format(whose, provider, before, now)
 	if event.event == "failing":
 		return _("Could not be renewed ({2}): {0} at {1}").format(whose, provider, event.code)
 	if event.event == "broken":
@@ -154,14 +164,8 @@ def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: st
 
 def _notify(event: Event, app: Any) -> None:
 	"""A Notification Log entry for the connection's owner, and an e-mail where they and the app want it."""
-	owner = frappe.db.get_value(
-		"User",
-		# The service principal's is the matter of the user who set the app up.
-		{"name": event.key.owner.user or app.owner, "enabled": 1},
-		["name", "email", "language"],
-		as_dict=True,
-	)
-	if not owner or owner.name == "Guest":
+	owner = next(filter(None, map(_reader, _concerned(event, app))), None)
+	if not owner:
 		return
 	subject, text = _news(event, app, owner.language)
 	link = get_url("/connect?app=" + quote(app.name, safe=""))
@@ -240,9 +244,34 @@ def _send(
 			pass
 
 
+def _concerned(event: Event, app: Any) -> Iterator[str]:
+	"""Whose matter it is; the first who can be told is."""
+	if event.key.user:
+		yield event.key.user
+		return
+	if event.key.is_shared:
+		found = find("select c.`connected_by` from `tabToken Cache` c", event.key)
+		yield from (found[0][0],) if found else ()
+	# The service principal's is the matter of the user who set the app up.
+	yield app.owner
+	if event.key.is_shared:
+		# Those may all have left.
+		yield from get_system_managers(only_name=True)
+		yield "Administrator"
+
+
+def _reader(user: str | None) -> Any:
+	if not user or user == "Guest":
+		return None
+	fields = ["name", "email", "language"]
+	return frappe.db.get_value("User", {"name": user, "enabled": 1}, fields, as_dict=True)
+
+
 def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 	"""Subject and text, as HTML, in the owner's language."""
 	provider = escape_html(app.provider_name)
+	if event.key.is_shared:
+		return _news_of_all(event, provider, language)
 	if event.event == "mended":
 		return (
 			_("Your connection to {0} works again", language).format(provider),
@@ -273,6 +302,29 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 	)
 
 
+def _news_of_all(event: Event, provider: str, language: str) -> tuple[str, str]:
+	"""As `_news`, of a connection that all share."""
+	if event.event == "mended":
+		return (
+			_("The shared connection to {0} works again", language).format(provider),
+			_("Nothing has to be done.", language),
+		)
+	if event.event == "used_for_mail":
+		return (
+			_("The shared connection to {0} is now used for an Email Account of this site", language).format(
+				provider
+			),
+			_("{0} has set that up.", language).format(escape_html(frappe.session.user)),
+		)
+	return (
+		_("The shared connection to {0} does not work", language).format(provider),
+		_(
+			"Nobody on this site can use it. If it says Reconnect Required, please connect again. Reason: {0}",
+			language,
+		).format(escape_html(event.code)),
+	)
+
+
 # Other apps
 
 
@@ -288,23 +340,24 @@ def hand_out(name: str, keys: Sequence[ConnectionKey]) -> None:
 			_guarded(Event(name, key), _hand_out)
 
 
-def _arguments(event: Event) -> dict[str, str]:
-	"""Of a job: plain texts."""
-	app, user = event.key.columns
-	return {"event_name": event.event, "connected_app": app, "user": user, "code": event.code}
+def _arguments(event: Event) -> dict[str, Any]:
+	"""Of a job."""
+	return {"event_name": event.event, **event.key.arguments, "code": event.code}
 
 
 def _listeners(event_name: str) -> list[str]:
 	return list(frappe.get_hooks(HOOK, {}).get(event_name, []))
 
 
-def deliver(event_name: str, connected_app: str, user: str, code: str) -> None:
+def deliver(event_name: str, connected_app: str, user: str, code: str, shared: bool = False) -> None:
 	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
+	told = {"event": event_name, "connected_app": connected_app, "user": user, "code": code, "shared": shared}
 	for path in _listeners(event_name):
 		# One listener's failure is not another's. On SQLite, Frappe begins a job without any transaction.
 		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
-			frappe.get_attr(path)(event=event_name, connected_app=connected_app, user=user, code=code)
+			# With those of them that it takes.
+			frappe.call(frappe.get_attr(path), **told)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")

@@ -14,8 +14,8 @@ from connected_app.oauth import authorization, catalogue, pushed, scopes
 from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.site import hosts, settings
-from connected_app.site.access import check_may_connect, return_address
+from connected_app.site import hosts, replacing, settings
+from connected_app.site.access import check_may_connect, connection_to_make, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
@@ -41,11 +41,10 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 	"""
 	if not app.is_for_users:
 		raise catalogue.error("not_for_users")
-	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	try:
 		check_may_connect(app)
 	except frappe.PermissionError:
-		announce("connect_failed", key, "not_allowed")
+		announce("connect_failed", ConnectionKey.of_user(app.name, frappe.session.user), "not_allowed")
 		raise
 	more = more or MoreConsent()
 	check_scopes(app, more.scopes)
@@ -54,7 +53,7 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 		app = settings.read(app.name, with_secret=True)
 	url, attempt = authorization.begin(
 		app.provider,
-		more.client(app.client, app.provider.quirks, _kept(app, key)),
+		more.client(app.client, app.provider.quirks, _kept(app, connection_to_make(app))),
 		http=http(),
 		max_age=more.max_age,
 		context={
@@ -62,6 +61,7 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 			"user": frappe.session.user,
 			"session": browser_session(),
 			"return_address": return_address(success_uri) or "",
+			"shared": str(app.is_shared),
 		},
 	)
 	attempts.put(attempt)
@@ -142,27 +142,60 @@ def _find(name: str, state: str) -> authorization.Attempt | None:
 	return attempt if known else None
 
 
-def finish(app: AppSettings, attempt: authorization.Attempt, parameters: Mapping[str, Any]) -> Grant:
+def finish(
+	app: AppSettings, attempt: authorization.Attempt, parameters: Mapping[str, Any], where: str
+) -> Grant | replacing.Replacement:
 	"""Exchange the code, and store the grant durably.
 
+	:param where: the page to go to afterwards
+	:returns: what is stored; or what would replace another account, for the user to decide
 	:raises OAuthError: as `oauth.authorization.complete`
 	"""
 	check_may_connect(app)
+	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
+		# Whoever consented did not consent to that.
+		raise catalogue.error("attempt_unknown")
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
-	return store(ConnectionKey.of_user(app.name, frappe.session.user), grant)
+	return store(app, grant, where, asked_scopes(app, attempt))
 
 
-def store(key: ConnectionKey, grant: Grant) -> Grant:
-	"""Store what a user has just consented to, durably."""
+def store(
+	app: AppSettings, grant: Grant, where: str, asked: tuple[str, ...]
+) -> Grant | replacing.Replacement:
+	"""Store what the session's user has just consented to, durably. See `finish`."""
+	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
 	with TokenCacheStore(key, create=True).exclusive() as locked:
-		return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+		before = locked.grant.account if locked.grant else None
+		if not before or not grant.is_of_another_account(locked.grant):
+			return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+	return replacing.hold(key, grant, before, browser_session(), where, asked)
+
+
+def asked_scopes(app: AppSettings, attempt: authorization.Attempt) -> tuple[str, ...]:
+	return app.client.scopes if attempt.scopes is None else tuple(attempt.scopes)
+
+
+def find_replacement(app: AppSettings) -> replacing.Replacement | None:
+	"""The account that waits in this browser session for the user's decision whether it replaces the one before."""
+	return replacing.find(connection_to_make(app), browser_session())
+
+
+def decide_replacement(app: AppSettings, replace: bool) -> tuple[replacing.Replacement, Grant | None]:
+	"""As `replacing.decide`, for the session's user.
+
+	:raises frappe.PermissionError: to somebody who may not connect any more
+	:raises OAuthError: as `replacing.decide`
+	"""
+	if replace:
+		check_may_connect(app)
+	return replacing.decide(connection_to_make(app), browser_session(), replace)
 
 
 def _with_refresh_token(grant: Grant, before: Grant | None) -> Grant:
 	"""Some providers give a refresh token at the first consent only (Google): the same account keeps it."""
-	same = before and before.account and grant.account and before.account.id == grant.account.id
+	same = before and before.account and grant.account and not grant.is_of_another_account(before)
 	# One that is bound to another key is of no use with this one.
 	if before and same and not grant.refresh_token and grant.dpop_key == before.dpop_key:
 		return replace(

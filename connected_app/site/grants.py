@@ -143,8 +143,8 @@ class TokenCacheStore:
 			cause = error
 			failure = store_unavailable()
 		finally:
-			for event, code in locked.events if locked else ():
-				announce(event, self.key, code)
+			for event, code, *accounts in locked.events if locked else ():
+				announce(event, self.key, code, *accounts)
 			for code in locked.refreshes if locked else ():
 				counters.count(self.key.app, code)
 		# Outside the handler: Frappe's frames hold what was to be written.
@@ -158,11 +158,11 @@ class TokenCacheStore:
 		if not state:
 			return (None, None)
 		# MariaDB finds it by a name in another case, too.
-		self.key = ConnectionKey.from_columns(self.key.app, state.user)
+		self.key = ConnectionKey.from_columns(self.key.app, state.user, state.shared)
 		return (name, state)
 
 	def _create(self) -> None:
-		app, user = self.key.columns
+		app, user, shared = self.key.columns
 		# Frappe's own check may ask its caches, where the caller's open work is, too.
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
@@ -177,7 +177,9 @@ class TokenCacheStore:
 				# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
 				if len(name) > LONGEST_NAME or frappe.db.get_value(DOCTYPE, name):
 					continue
-				doc = frappe.get_doc({"doctype": DOCTYPE, "connected_app": app, "user": user or None})
+				doc = frappe.get_doc(
+					{"doctype": DOCTYPE, "connected_app": app, "user": user or None, "shared": int(shared)}
+				)
 				# Asked of the database, which has no error to report then: Frappe 15 prints the stack of each on PostgreSQL.
 				doc.insert(ignore_permissions=True, ignore_if_duplicate=True, set_name=name)
 			begin(LOCK_WAIT)
@@ -188,7 +190,7 @@ class TokenCacheStore:
 class LockedTokenCache:
 	"""A Token Cache row under its lock. Everything that is written to it goes through `_write`.
 
-	`events`: those, with their codes, that are announced when the lock is gone.
+	`events`: those that are announced when the lock is gone, with what `announce` takes after the key.
 	`refreshes`: the codes of those that are counted then, empty for what went well.
 	"""
 
@@ -196,7 +198,7 @@ class LockedTokenCache:
 		self.store = store
 		self.name = name
 		self.state = state or frappe._dict()
-		self.events: list[tuple[str, str]] = []
+		self.events: list[tuple[Any, ...]] = []
 		self.refreshes: list[str] = []
 		self.new_scopes: tuple[str, ...] = ()
 		try:
@@ -222,18 +224,21 @@ class LockedTokenCache:
 		see_latest()
 		return rows.read_whole(self.name, self.state) if self.name else None
 
-	def save(self, grant: Grant, *, consented: bool = False) -> Grant:
+	def save(
+		self, grant: Grant, *, consented: bool = False, together_with: Callable[[], object] | None = None
+	) -> Grant:
 		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
 		database is lost, another is tried for some seconds, and a lock in the way is waited for again.
 
 		:param consented: whether the user has just consented to it
+		:param together_with: what is written in the same transaction; it may be called again
 		:returns: the grant that is stored: with its revision, or a newer one that someone else has stored
 		:raises TemporaryFailure: `store_unavailable`
 		"""
 		again: Callable[[], AbstractContextManager[LockedTokenCache]] = self.store.exclusive
 		pauses: Sequence[int] = SAVE_PAUSES
 		try:
-			return self._save(grant, consented)
+			return self._save(grant, consented, together_with)
 		except BUSY:
 			again, pauses = partial(_lock_again, self), SAVE_PAUSES[:2]
 		except Exception as error:
@@ -245,7 +250,7 @@ class LockedTokenCache:
 				# Our lock may have been lost, too: what someone else has stored meanwhile is newer.
 				if locked.grant and locked.state.revision != self.state.revision and not consented:
 					return locked.grant
-				return locked._save(grant, consented)
+				return locked._save(grant, consented, together_with)
 		raise store_unavailable()
 
 	def save_refresh_token(self, refresh_token: Secret) -> None:
@@ -304,7 +309,7 @@ class LockedTokenCache:
 		self.events.append(("disconnected", ""))
 		return result
 
-	def _save(self, grant: Grant, consented: bool) -> Grant:
+	def _save(self, grant: Grant, consented: bool, together_with: Callable[[], object] | None) -> Grant:
 		before = self.grant
 		now = naive(utc_now())
 		grant = replace(grant, revision=rows.next_revision(self.state.revision), rejected_at=None)
@@ -317,8 +322,10 @@ class LockedTokenCache:
 		}
 		if consented:
 			values |= {"connected_on": now, "state": None}
+			if self.store.key.is_shared:
+				values["connected_by"] = frappe.session.user
 		was_broken = self.state.notified_on
-		if not self._write(values, rows.secrets(grant)):
+		if not self._write(values, rows.secrets(grant), together_with):
 			return self.reread() or grant
 		# The service principal consents to nothing.
 		self.events.append(("connected" if consented or not before else "refreshed", ""))
@@ -331,7 +338,12 @@ class LockedTokenCache:
 		recent.note(self.store.key, grant, self.name or "")
 		return grant
 
-	def _write(self, values: dict[str, Any], secrets: Mapping[str, Secret | None] | None = None) -> bool:
+	def _write(
+		self,
+		values: dict[str, Any],
+		secrets: Mapping[str, Secret | None] | None = None,
+		together_with: Callable[[], object] | None = None,
+	) -> bool:
 		"""Write to the row, and commit. Returns False, and writes nothing, where someone else has stored a grant since:
 		the commit before, if there was one, gave the lock up.
 
@@ -343,6 +355,8 @@ class LockedTokenCache:
 			held = frappe.db.get_value(DOCTYPE, self.name, "revision", for_update=True)
 			if held != self.state.revision:
 				return False
+			if together_with:
+				together_with()
 			for field, secret in (secrets or {}).items():
 				if secret or field != "extra" or not self.grant or self.grant.extra:
 					rows.write_secret(self.name, field, secret)
@@ -381,20 +395,20 @@ def _write_scopes(locked: LockedTokenCache) -> None:
 			raise
 		# Without Redis the next refresh that names scopes writes them.
 		with suppress(RedisError):
-			app, user = locked.store.key.columns
 			frappe.enqueue(
 				"connected_app.site.grants.store_scopes",
 				queue="short",
-				connected_app=app,
-				user=user,
+				**locked.store.key.arguments,
 				scopes=list(locked.new_scopes),
 				connected_on=str(locked.state.connected_on),
 			)
 
 
-def store_scopes(connected_app: str, user: str, scopes: list[str], connected_on: str) -> None:
+def store_scopes(
+	connected_app: str, user: str, scopes: list[str], connected_on: str, shared: bool = False
+) -> None:
 	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
-	with TokenCacheStore(ConnectionKey.from_columns(connected_app, user)).exclusive() as locked:
+	with TokenCacheStore(ConnectionKey.from_columns(connected_app, user, shared)).exclusive() as locked:
 		if locked.name and str(locked.state.connected_on) == connected_on:
 			# In vain: the next refresh that names scopes writes them.
 			with suppress(*BUSY):

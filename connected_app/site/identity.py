@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,35 @@ class ConnectionKey:
 		return cls(app, ORGANISATION)
 
 	@classmethod
-	def from_columns(cls, app: str, user: str | None) -> ConnectionKey:
-		"""What a row, a job's arguments or core's Python API say with two texts: no user means the service principal."""
+	def from_columns(cls, app: str, user: str | None, shared: bool | int = False) -> ConnectionKey:
+		"""What a row, a job's arguments or core's Python API say: without a user, it is the service principal's, unless it
+		is shared."""
+		if shared:
+			return cls.of_organisation(app)
 		return cls.of_user(app, user) if user else cls.of_service_principal(app)
+
+	@classmethod
+	def from_row(cls, row: Any) -> ConnectionKey:
+		"""
+		:param row: of Token Cache, with `connected_app`, `user` and `shared`
+		"""
+		return cls.from_columns(row.connected_app or "", row.user, row.shared)
 
 	@property
 	def user(self) -> str:
-		"""As `from_columns` takes it: empty for the service principal.
-
-		:raises ValueError: for the organisation, which the columns cannot name
-		"""
-		if self.owner == ORGANISATION:
-			raise ValueError("No column says yet that a connection is the organisation's.")
+		"""Empty for the service principal and the organisation."""
 		return self.owner.user
 
 	@property
-	def columns(self) -> tuple[str, str]:
-		"""`connected_app` and `user`, as `from_columns` takes them."""
-		return (self.app, self.user)
+	def is_shared(self) -> bool:
+		return self.owner == ORGANISATION
+
+	@property
+	def columns(self) -> tuple[str, str, bool]:
+		"""As `from_columns` takes them."""
+		return (self.app, self.user, self.is_shared)
+
+	@property
+	def arguments(self) -> dict[str, Any]:
+		"""The same by name, for a job."""
+		return {"connected_app": self.app, "user": self.user, "shared": self.is_shared}

@@ -131,13 +131,13 @@ def hand_back_expiry() -> None:
 def hand_back_names() -> None:
 	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
 	cache = frappe.qb.DocType("Token Cache")
-	renamed = frappe.qb.from_(cache).select(cache.name, cache.connected_app, cache.user)
+	renamed = frappe.qb.from_(cache).select(cache.name, cache.connected_app, cache.user, cache.shared)
 	# Older SQLites have no concat.
 	if frappe.db.db_type != "sqlite":
 		usual = Concat(Coalesce(cache.connected_app, ""), "-", Coalesce(cache.user, ""))
 		renamed = renamed.where(cache.name != usual)
 	for row in renamed.run(as_dict=True):
-		name = usual_name(ConnectionKey.from_columns(row.connected_app, row.user))
+		name = usual_name(ConnectionKey.from_row(row))
 		if row.name != name and len(name) <= LONGEST_NAME and not frappe.db.exists("Token Cache", name):
 			frappe.rename_doc(
 				"Token Cache", row.name, name, force=True, show_alert=False, rebuild_search=False

@@ -17,11 +17,15 @@ from frappe.model.document import Document
 
 from connected_app.oauth.net import is_loopback
 from connected_app.oauth.templates import Template
-from connected_app.site import templates
+from connected_app.site import settings, templates
 from connected_app.site.callers import EMAIL_ACCOUNT
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.rows import find
 
+# Frappe wants a user in an Email Account, and asks for the connection as that user. A shared one belongs to nobody in
+# particular: it gets the user who never leaves, and may always use it.
+NOBODY = "Administrator"
 ENDPOINTS = ("authorization_uri", "token_uri", "issuer", "userinfo_uri")
 # The fields of an Email Account with a server, and when each is used.
 SERVERS = {"email_server": "enable_incoming", "smtp_server": "enable_outgoing"}
@@ -34,6 +38,14 @@ def before_validate(account: Document, _event: str) -> None:
 	"""
 	if app := _app_of(account):
 		_check(app, account)
+		if settings.is_shared(app) and not account.get("backend_app_flow"):
+			account.set("connected_user", NOBODY)
+
+
+def give_to_nobody(connected_app: str) -> None:
+	"""The Email Accounts of a Connected App whose connection is shared from now on."""
+	uses = {"auth_method": "OAuth", "connected_app": connected_app, "backend_app_flow": 0}
+	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 
 def check_asker(app: Any) -> None:
@@ -66,7 +78,7 @@ def keep_servers_in_use() -> None:
 def _app_of(account: Any) -> Any:
 	if account.get("auth_method") != "OAuth" or not account.get("connected_app"):
 		return None
-	fields = ["name", "provider", "mail_servers", *ENDPOINTS]
+	fields = ["name", "provider", "mail_servers", "connection_is", "grant_type", *ENDPOINTS]
 	return frappe.db.get_value("Connected App", account.connected_app, fields, as_dict=True)
 
 
@@ -93,8 +105,11 @@ def on_update(account: Document, _event: str) -> None:
 		return
 	user, before = account.get("connected_user"), account.get_doc_before_save()
 	changed = not before or (before.connected_app, before.connected_user) != (account.connected_app, user)
-	if user and changed and user != frappe.session.user:
-		key = ConnectionKey.of_user(account.connected_app, user)
+	shared = settings.is_shared(_app_of(account))
+	key = ConnectionKey.from_columns(account.connected_app, user, shared)
+	found = find("select c.`connected_by` from `tabToken Cache` c", key) if shared else []
+	owner = found[0][0] if found else user
+	if user and changed and owner != frappe.session.user:
 		frappe.db.after_commit.add(lambda: announce("used_for_mail", key))
 
 

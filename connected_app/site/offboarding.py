@@ -28,6 +28,7 @@ def user_deleted(user: Document, _event: str) -> None:
 def user_renamed(user: Document, _event: str, *_names: object) -> None:
 	"""Before Frappe writes the new name to the rows."""
 	make_changeable({"user": user.name})
+	make_changeable({"connected_by": user.name})
 
 
 def before_user_deleted(settings: Document, _event: str) -> None:
@@ -54,7 +55,8 @@ def make_changeable(filters: dict[str, Any]) -> None:
 
 
 def end_app(app: Document) -> None:
-	"""End the connections to a Connected App that is disabled or deleted: a few at once, many by a job."""
+	"""End the connections to a Connected App that is disabled or deleted, or that are its users' own from now on, or no
+	longer: a few at once, many by a job."""
 	filters = {"connected_app": app.name, "generation": app.generation}
 	if len(frappe.get_all("Token Cache", filters, limit=revocation.AT_ONCE + 1)) > revocation.AT_ONCE:
 		ending.begin(app)
@@ -72,7 +74,7 @@ def end_connections(filters: dict[str, Any]) -> None:
 	make_changeable(filters)
 	with own_connection():
 		rows = frappe.get_all(
-			"Token Cache", filters, ["name", "connected_app", "user", "generation"], limit=0
+			"Token Cache", filters, ["name", "connected_app", "user", "shared", "generation"], limit=0
 		)
 	# Merging two users moves the rows to the other before this one is deleted.
 	moved = {
@@ -83,7 +85,7 @@ def end_connections(filters: dict[str, Any]) -> None:
 		if any(row[field] != value for field, value in filters.items())
 	}
 	rows = [row for row in rows if row.name not in moved]
-	keys = [ConnectionKey.from_columns(row.connected_app, row.user) for row in rows]
+	keys = [ConnectionKey.from_row(row) for row in rows]
 	for key in keys:
 		recent.note_change(key)
 	names = [row.name for row in rows]

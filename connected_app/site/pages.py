@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from urllib.parse import quote
 
 import frappe
 import redis
@@ -20,12 +21,7 @@ MESSAGE_COOKIE = "connected_app_message"
 MESSAGE_LIVES = 300
 
 
-def land(app: AppSettings, grant: Grant, asked: Sequence[str], where: str) -> None:
-	"""Redirect to `where` the user started, and leave a message that is shown there once.
-
-	:param asked: the scopes that were asked for
-	"""
-	leave_connected(app, grant, asked)
+def redirect(where: str) -> None:
 	frappe.local.response["type"] = "redirect"
 	frappe.local.response["location"] = where
 
@@ -56,6 +52,13 @@ def connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> str:
 	return "<br>".join(lines)
 
 
+def another_account(app: AppSettings) -> str:
+	"""What is said, as HTML, where a code was entered for another account than before."""
+	address = "/connect?app=" + quote(app.name, safe="")
+	said = _("You have just signed in with another account than before.")
+	return f'{said} <a href="{address}">{_("Choose which one to use")}</a>'
+
+
 def code_words(app: AppSettings) -> dict[str, str]:
 	"""The words of the dialog of *Connect with a Code*."""
 	return {
@@ -75,6 +78,13 @@ def code_words(app: AppSettings) -> dict[str, str]:
 		"cancel": _("Cancel"),
 		"close": _("Close"),
 	}
+
+
+def tell_kept(app: AppSettings, account: str) -> None:
+	"""Leave a message, for the next page, that the connection is the one that it was."""
+	provider, who = f"<b>{escape_html(app.provider_name)}</b>", f"<b>{escape_html(account)}</b>"
+	message = _("You are still connected to {0} as {1}. Nothing was changed.").format(provider, who)
+	leave_message({"title": _("Connected"), "message": message, "indicator": "green"})
 
 
 def leave_message(message: dict[str, str]) -> None:

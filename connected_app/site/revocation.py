@@ -58,8 +58,8 @@ def disconnect(key: ConnectionKey) -> bool:
 				return bool(answers) and all(answers)
 			# More than once where renaming left several rows.
 			grant = locked.grant
-			waiting = locked.delete(partial(_put, key, grant, client, FIRST_PAUSE))
-		answers.append(bool(waiting and grant and _attempt(waiting, grant, client, failures)[0]))
+			waiting = locked.delete(partial(put, key, grant, client, FIRST_PAUSE))
+		answers.append(bool(waiting and grant and attempt(waiting, grant, client, failures)[0]))
 
 
 def revoke_after_commit(rows: Sequence[Any]) -> None:
@@ -68,24 +68,24 @@ def revoke_after_commit(rows: Sequence[Any]) -> None:
 
 	The tokens are read through another connection, which still sees what this one has deleted.
 
-	:param rows: with `name`, `connected_app`, `user` and `generation`
+	:param rows: with `name`, `connected_app`, `user`, `shared` and `generation`
 	"""
 	with own_connection():
 		grants = []
 		for row in rows:
 			client = ending.client_of(row.connected_app, row.generation or 0)
 			if client and (grant := _stored("Token Cache", row.name)):
-				key = ConnectionKey.from_columns(row.connected_app, row.user)
+				key = ConnectionKey.from_row(row)
 				grants.append((key, grant, client))
 	at_once = len(rows) <= AT_ONCE
 	pause = FIRST_PAUSE if at_once else timedelta(0)
 	waiting = []
 	for key, grant, client in grants:
-		if kept := _put(key, grant, client, pause):
+		if kept := put(key, grant, client, pause):
 			waiting.append((kept, grant, client))
 	if at_once:
 		failures = Failures()
-		frappe.db.after_commit.add(lambda: [_attempt(*one, failures) for one in waiting])
+		frappe.db.after_commit.add(lambda: [attempt(*one, failures) for one in waiting])
 	elif waiting:
 		start_job()
 
@@ -174,7 +174,7 @@ def _whose(client: Settings) -> tuple[str, str]:
 	return (client.provider.revocation_uri, client.client.client_id)
 
 
-def _put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta) -> str | None:
+def put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta) -> str | None:
 	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where there
 	are none, or the provider cannot revoke."""
 	if not grant or not client.provider.revocation_uri:
@@ -214,7 +214,7 @@ def _retry(name: str, failures: Failures, left: float) -> OAuthError | None:
 			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
 			frappe.db.set_value(DOCTYPE, name, values)
 		client = _present(client, row.connected_app)
-	_confirmed, failure = _attempt(name, grant, client, failures, left)
+	_confirmed, failure = attempt(name, grant, client, failures, left)
 	return None if _whose(client) in failures else failure
 
 
@@ -258,7 +258,7 @@ def _secret(doctype: str, name: str, field: str) -> Secret | None:
 		return None
 
 
-def _attempt(
+def attempt(
 	name: str, grant: Grant, client: Settings, failures: Failures, left: float = 0
 ) -> tuple[bool, OAuthError | None]:
 	"""One attempt, unless one has failed in this go.
@@ -306,9 +306,17 @@ def _give_up(row: Any, why: str) -> None:
 	frappe.log_error(
 		title="Connected App: revocation given up",
 		message=f"The provider of Connected App {row.connected_app} could not be told that"
-		f" {row.user or 'the service principal'} has disconnected ({why}). Access can be taken back in the account's"
+		f" {row.user or 'this site'} has disconnected ({why}). Access can be taken back in the account's"
 		" settings there.",
 	)
+
+
+def withdraw(name: str) -> bool:
+	"""What waits under `name` is not to be revoked after all. Returns whether it was still waiting. In the present
+	transaction."""
+	found = frappe.db.get_value(DOCTYPE, name, "name", for_update=True)
+	_drop(name)
+	return bool(found)
 
 
 def _drop(name: str) -> None:

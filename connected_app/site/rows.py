@@ -37,7 +37,8 @@ COUNTS = (
 )
 # With no user: the row of the service principal.
 OF_USER = f"c.`connected_app` = %s and c.`user` = %s and {COUNTS}"
-OF_NOBODY = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and {COUNTS}"
+OF_NOBODY = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 0 and {COUNTS}"
+SHARED = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 1 and {COUNTS}"
 WORKING = ("Connected", "Temporarily Failing")
 WORKS = f"c.`status` in {WORKING}"
 BEST = f"""
@@ -72,6 +73,7 @@ STATE = (
 	"revision",
 	"modified",
 	"user",
+	"shared",
 )
 READ_SECRET = """
 	select `password` from `__Auth`
@@ -109,8 +111,8 @@ def aware(value: datetime | str | None) -> datetime | None:
 
 
 def usual_name(key: ConnectionKey) -> str:
-	"""What a new row is called, in core as well."""
-	return "-".join(key.columns)
+	"""What a new row is called, in core as well. That of a shared one is no user's in core, since no user is called so."""
+	return f"{key.app}-{'shared' if key.is_shared else key.user}"
 
 
 def find(what: str, key: ConnectionKey) -> Any:
@@ -119,10 +121,11 @@ def find(what: str, key: ConnectionKey) -> Any:
 	:param what: the statement up to its condition; the table is `c`
 	:returns: at most one row
 	"""
-	whose = OF_USER if key.user else OF_NOBODY
+	whose = OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY
 	named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
-	found = frappe.db.sql(named, (usual_name(key), *key.columns))  # nosemgrep
-	return found or frappe.db.sql(f"{what} where {whose} {BEST}", key.columns)  # nosemgrep
+	values = (key.app, key.user)
+	found = frappe.db.sql(named, (usual_name(key), *values))  # nosemgrep
+	return found or frappe.db.sql(f"{what} where {whose} {BEST}", values)  # nosemgrep
 
 
 def name_of(key: ConnectionKey) -> str | None:
@@ -138,14 +141,14 @@ def is_ended(name: str) -> bool:
 
 
 def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
-	"""The rows that count, by Connected App, of all that `user` has.
+	"""The rows that count, by Connected App, of all that `user` has or shares.
 
-	:param rows: those with tokens, with `name`, `connected_app`, `status` and `modified`
+	:param rows: those with tokens, with `name`, `connected_app`, `shared`, `status` and `modified`
 	"""
 
 	def worth(row: Any) -> tuple[Any, ...]:
 		works = row.status in WORKING
-		usual = usual_name(ConnectionKey.of_user(row.connected_app, user))
+		usual = usual_name(ConnectionKey.from_columns(row.connected_app, user, row.shared))
 		return works, works and row.name == usual, row.modified
 
 	return {row.connected_app: row for row in sorted(rows, key=worth)}

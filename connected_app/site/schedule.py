@@ -127,7 +127,7 @@ def _refresh(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
 
 
 def _ask(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
-	key = ConnectionKey.from_columns(app.name, row.user)
+	key = ConnectionKey.from_columns(app.name, row.user, row.shared)
 	found = find("select c.`name`, c.`idle_since` from `tabToken Cache` c", key)
 	if not found:
 		# Deleted or renamed since it was found.
@@ -208,19 +208,21 @@ def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit:
 	cache, user = frappe.qb.DocType("Token Cache"), frappe.qb.DocType("User")
 	query = (
 		frappe.qb.from_(cache)
-		# Nobody's access is kept alive who may not log in any more.
-		.inner_join(user)
-		.on((user.name == cache.user) & (user.enabled == 1))
+		# Nobody's access is kept alive who may not log in any more. A shared one is nobody's in particular.
+		.left_join(user)
+		.on(user.name == cache.user)
 		.select(
 			cache.name,
 			cache.connected_app,
 			cache.user,
+			cache.shared,
 			cache.idle_since,
 			cache.expires_at,
 			cache.expires_in,
 			cache.generation,
 		)
 		.where((cache.connected_app == app.name) & (cache.status == status) & (cache[field] <= naive(latest)))
+		.where((user.enabled == 1) | (cache.shared == 1))
 		# Only grants with a refresh token have it.
 		.where(cache.idle_since.isnotnull())
 		.limit(limit)

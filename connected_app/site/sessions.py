@@ -84,32 +84,53 @@ def _check_is_for(app: AppSettings, key: ConnectionKey) -> None:
 		raise catalogue.error("not_for_users")
 
 
-def current(app: AppSettings, key: ConnectionKey) -> Grant:
+def current(app: AppSettings, key: ConnectionKey, user: str = "") -> Grant:
 	"""A grant that can be used now, refreshed first when it is due.
 
+	:param user: as `session`
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
 		_check_is_for(app, key)
-		return refresher(app, key).current()
+		return refresher(app, key, _usable_by(key, user)).current()
 
 
-def session(app: AppSettings, key: ConnectionKey) -> Session:
+def session(app: AppSettings, key: ConnectionKey, user: str = "") -> Session:
 	"""
+	:param user: who uses a shared connection: at each refresh they must still be allowed to
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	if not app.enabled or (key.user and not app.is_for_users):
 		with raises_frappe_errors(app.connect_url):
 			_check_is_for(app, key)
-	return Session(refresher(app, key), lambda: raises_frappe_errors(app.connect_url))
+	return Session(refresher(app, key, _usable_by(key, user)), lambda: raises_frappe_errors(app.connect_url))
 
 
-def token_source(app: AppSettings, key: ConnectionKey) -> TokenSource:
+def token_source(app: AppSettings, key: ConnectionKey, user: str = "") -> TokenSource:
 	"""
+	:param user: as `session`
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	with raises_frappe_errors(app.connect_url):
 		_check_is_for(app, key)
 	return TokenSource(
-		refresher(app, key), lambda: raises_frappe_errors(app.connect_url), Anywhere(key, app.connect_url)
+		refresher(app, key, _usable_by(key, user)),
+		lambda: raises_frappe_errors(app.connect_url),
+		Anywhere(key, app.connect_url),
 	)
+
+
+def _usable_by(key: ConnectionKey, user: str) -> Callable[[str], AppSettings]:
+	"""As `settings.usable`, for `user`.
+
+	:raises frappe.PermissionError: as `access.check_may_use`
+	"""
+	if not (user and key.is_shared):
+		return settings.usable
+
+	def usable(connected_app: str) -> AppSettings:
+		app = settings.usable(connected_app)
+		access.check_may_use(app, user)
+		return app
+
+	return usable

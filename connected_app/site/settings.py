@@ -25,6 +25,8 @@ DOCTYPE = "Connected App"
 # Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
 # this app. Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
+# A choice of *Connection Is*.
+SHARED = "Shared"
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
@@ -41,7 +43,8 @@ class AppSettings:
 	:param provider: what the protocol needs to know of the provider
 	:param client: what the protocol needs to know of us
 	:param optional_scopes: asked for when code needs them
-	:param allowed_roles: who may connect, unless everyone may
+	:param is_shared: whether there is one connection for all, which a System Manager makes
+	:param allowed_roles: who may connect, or use the shared connection, unless everyone may
 	:param grant: how the first grant of a connection is had: of `GRANTS`' values
 	:param is_for_users: whether users have connections, and not only the service principal
 	:param subject: on whose behalf the service account's own connection is; empty for itself
@@ -56,6 +59,7 @@ class AppSettings:
 	enabled: bool = False
 	optional_scopes: tuple[str, ...] = ()
 	provider_name: str = ""
+	is_shared: bool = False
 	grant: str = "consent"
 	is_for_users: bool = True
 	subject: str = ""
@@ -153,8 +157,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		is_for_users=is_for_users(row),
 		subject=(row.subject or "").strip(),
 		exchange_from=row.exchange_from or "",
-		everyone_may_connect=bool(row.everyone_may_connect),
-		allowed_roles=tuple(child.role for child in row.allowed_roles),
+		**_who(row),
 		openid_configuration=row.openid_configuration or "",
 		any_issuer=bool(row.accept_other_issuer) and not held,
 		offers_codes=offers_codes(row),
@@ -203,6 +206,7 @@ def for_session(row: Document) -> AppSettings:
 		leeway=cint(row.leeway),
 	)
 	provider = Provider(token_uri=row.token_uri or "", quirks=templates.quirks_of(row))
+	who = _who(row) if is_shared(row) else {}
 	return AppSettings(
 		name=row.name,
 		provider=provider,
@@ -212,7 +216,24 @@ def for_session(row: Document) -> AppSettings:
 		is_for_users=is_for_users(row),
 		subject=(row.subject or "").strip(),
 		exchange_from=row.exchange_from or "",
+		**who,
 	)
+
+
+def _who(row: Document) -> dict[str, Any]:
+	return {
+		"is_shared": is_shared(row),
+		"everyone_may_connect": bool(row.everyone_may_connect),
+		"allowed_roles": tuple(child.role for child in row.allowed_roles),
+	}
+
+
+def is_shared(row: Any) -> bool:
+	"""Whether *Connection Is* Shared.
+
+	:param row: with `connection_is` and `grant_type`: only what somebody has consented to can be shared
+	"""
+	return bool(row.connection_is == SHARED and grant_of(row) == "consent")
 
 
 def for_revoking(connected_app: str) -> Settings:

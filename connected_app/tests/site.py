@@ -203,18 +203,22 @@ frappe.destroy()
 """
 
 
-def in_processes(number: int, expression: str, app: Any, user: str = ALICE) -> list[str]:
-	"""What `number` processes, each with a transaction that is open already, get at the same moment."""
-	command = [sys.executable, "-c", WORKER, frappe.local.site, app.name, user, expression]
+def in_processes(number: int, expression: str, app: Any, *users: str) -> list[str]:
+	"""What `number` processes, each with a transaction that is open already, get at the same moment.
+
+	:param users: for whom, in turn; Alice by default
+	"""
+	users = users or (ALICE,)
+	command = [sys.executable, "-c", WORKER, frappe.local.site, app.name]
 	workers = [
 		subprocess.Popen(
-			command,
+			[*command, users[index % len(users)], expression],
 			cwd=os.path.abspath(frappe.local.sites_path),
 			stdin=subprocess.PIPE,
 			stdout=subprocess.PIPE,
 			text=True,
 		)
-		for _ in range(number)
+		for index in range(number)
 	]
 	try:
 		for worker in workers:

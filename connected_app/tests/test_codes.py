@@ -12,6 +12,10 @@ from typing import Any
 
 import frappe
 
+from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.grant import Account
+from connected_app.site import codes, flow, replacing
+from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
 from connected_app.tests.site import (
@@ -95,6 +99,26 @@ class TestCodes(Case):
 		# The code is spent, and the attempt with it.
 		self.assertOver(begun, "attempt_unknown")
 		self.alice.ask("disconnect", connected_app=self.app.name)
+
+	def test_another_account_than_before(self) -> None:
+		"""The page that asks is linked; nothing is replaced before. A command, which cannot ask, keeps the one before."""
+		for account in ("alice", "bob"):
+			begun = self.begin()
+			self.quick.enter(begun["code"], account)
+			seen = self.look(begun)
+		self.assertEqual(seen["state"], "connected")
+		self.assertIn(f'href="/connect?app={self.app.name}"', seen["message"])
+		self.assertEqual(row(self.app, ALICE).account_id, "alice")
+		self.alice.ask("choose_account", connected_app=self.app.name, replace=1)
+		kept = row(self.app, ALICE)
+		self.assertEqual(kept.account_id, "bob")
+		with TokenCacheStore(kept.key()).exclusive() as locked:
+			grant = locked.grant
+		held = replacing.hold(kept.key(), grant, Account(id="carol"), flow.browser_session(), "/me")
+		with self.assertRaises(OAuthError) as caught:
+			codes._chosen(held)
+		self.assertEqual(caught.exception.code, "account_differs")
+		self.assertIsNone(replacing.find(kept.key(), flow.browser_session()))
 
 	def test_at_the_certified_provider(self) -> None:
 		module = certified()

@@ -162,11 +162,11 @@ class TestEmail(Case):
 		status, text = self.save()
 		self.assertEqual(status, 200, text[:1500])
 
-	def bob_writes(self, subject: str) -> None:
+	def bob_writes(self, subject: str, app: Any = None) -> None:
 		"""From outside, with a token of his own."""
-		bob = Browser(MALLORY)
-		self.connect(self.app, bob, account="bob")
-		token = row(self.app, MALLORY).get_password("access_token")
+		bob, app = Browser(MALLORY), app or self.app
+		self.connect(app, bob, account="bob")
+		token = row(app, MALLORY).get_password("access_token")
 		with smtplib.SMTP("localhost", self.ports["smtp"]) as smtp:
 			smtp.starttls()
 			smtp.ehlo()
@@ -422,6 +422,19 @@ class TestEmail(Case):
 			self.assertIn("Received", self.pull("Alice"))
 		self.assertIn("Subject: Set up", self.mailbox("Administrator"))
 
+	def test_of_a_shared_connection(self) -> None:
+		"""The user that Frappe wants is the one who never leaves."""
+		self.app.reload()
+		self.app.update({"connection_is": "Shared"})
+		self.app.save()
+		frappe.db.commit()
+		self.connect(self.app, self.admin)
+		frappe.db.rollback()
+		with self.as_provider():
+			made = api.set_up_email(self.app.name)
+		account = frappe.db.get_value("Email Account", made["name"], ["connected_user", "email_id"])
+		self.assertEqual(account, ("Administrator", ALICES_MAIL))
+
 	def test_an_account_with_that_address(self) -> None:
 		"""It is said, and on demand gets what OAuth needs: nothing else of it changes."""
 		self.connect(self.app, self.admin)
@@ -508,3 +521,46 @@ class TestEmail(Case):
 			with self.subTest(way), self.assertRaises(frappe.PermissionError):
 				safe_exec(f"frappe.get_doc('Email Account', 'Mail').{way}", script_filename="steals")
 		frappe.set_user("Administrator")
+
+	def test_a_mailbox_that_belongs_to_nobody(self) -> None:
+		"""A shared connection: mail goes on whoever sends it, and whoever leaves. Frappe's own field for a user has one
+		who never does."""
+		self.app.reload()
+		self.app.update({"connection_is": "Shared", "everyone_may_connect": 0})
+		self.app.save()
+		frappe.db.commit()
+		manager = Browser(make_user("mail-manager@site.example", "System Manager"))
+		self.assertEqual(self.connect(self.app, manager).status_code, 302)
+		status, text = self.save(connected_user="mail-manager@site.example")
+		self.assertEqual(status, 200, text[:1500])
+		self.assertEqual(frappe.db.get_value("Email Account", "Mail", "connected_user"), "Administrator")
+		frappe.db.set_value("Token Cache", f"{self.app.name}-shared", "expires_at", "2020-01-01")
+		frappe.db.commit()
+		forget()
+		frappe.delete_doc("User", "mail-manager@site.example", force=True)
+		frappe.db.commit()
+		frappe.set_user(MALLORY)
+		try:
+			queue = self.send("From nobody in particular")
+		finally:
+			frappe.set_user("Administrator")
+		self.assertEqual((queue.status, queue.error), ("Sent", None))
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+		self.bob_writes("To nobody in particular", make_app(self.authlib.issuer))
+		self.assertEqual(self.pull(), ["To nobody in particular"])
+
+	def test_a_mailbox_whose_app_is_shared_from_now_on(self) -> None:
+		"""Its connection ends, and once a manager has connected, mail goes on without the user whose it was."""
+		self.set_up()
+		self.app.reload()
+		self.app.update({"connection_is": "Shared", "everyone_may_connect": 0})
+		self.app.save()
+		frappe.db.commit()
+		self.assertEqual(frappe.db.get_value("Email Account", "Mail", "connected_user"), "Administrator")
+		self.assertEqual(self.send("Not yet").status, "Not Sent")
+		self.assertEqual(self.connect(self.app, self.admin).status_code, 302)
+		frappe.db.rollback()
+		# Another job's.
+		frappe.clear_document_cache("Email Account", "Mail")
+		queue = self.send("Now")
+		self.assertEqual((queue.status, queue.error), ("Sent", None))

@@ -201,6 +201,7 @@ class TestLeaving(Case):
 		url = f"{renamed.base}/api/resource/Token Cache/{kept.name}"
 		self.assertEqual(renamed.get(url).status_code, 200)
 		self.assertEqual(self.connect(self.app, renamed, account="bob").status_code, 302)
+		renamed.ask("choose_account", connected_app=self.app.name, replace=1)
 		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name, "user": new}), 1)
 		self.assertEqual(row(self.app, new).account_id, "bob")
 

@@ -32,6 +32,7 @@ TABLE = (
 	("has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
 	(CORE + "has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
 	("disconnect", "POST", {}, 403, 200, 200, 200),
+	("choose_account", "POST", {"replace": 1}, 403, 417, 417, 417),
 	("disconnect", "POST", {"user": "nobody@site.example"}, 403, 403, 403, 200),
 	("get_openid_configuration", "POST", {}, 403, 403, 403, 200),
 	("renew_redirect_uri", "POST", {}, 403, 403, 403, 200),
@@ -73,6 +74,7 @@ OF_NO_APP = (
 )
 POST_ONLY = (
 	"authorize",
+	"choose_account",
 	"disconnect",
 	"get_openid_configuration",
 	"renew_redirect_uri",

@@ -237,3 +237,49 @@ class TestServerScripts(Case):
 		shown = self.alice.open(f"/{page.route}")
 		self.assertNotIn(self.token, shown.text)
 		self.assertEqual(shown.status_code, 403, shown.text[:500])
+
+	SHARED_WAYS = (
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_oauth2_session().token["access_token"]',
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_active_token().get_password("access_token")',
+		'frappe.flags.found = frappe.get_doc("Token Cache", app + "-shared").get_password("access_token")',
+		'frappe.flags.found = frappe.get_doc("Token Cache", app + "-shared").get_auth_header()["Authorization"][7:]',
+	)
+	# Of those who may not use it: another's name, and documents that the script makes up.
+	TRICKS = (
+		'frappe.get_doc("Connected App", app).get_oauth2_session(alice).token["access_token"]',
+		'frappe.get_doc("Connected App", app).get_oauth2_session("Administrator").token["access_token"]',
+		'frappe.get_doc({"doctype": "Connected App", "name": app, "enabled": 1, "client_id": "x", "connection_is": "Shared",'
+		' "everyone_may_connect": 1, "role_for_scripts": "All"}).get_oauth2_session().token["access_token"]',
+		'frappe.get_doc({"doctype": "Connected App", "name": app, "enabled": 1, "client_id": "x", "connection_is": "Shared",'
+		' "everyone_may_connect": 1}).get_active_token().get_password("access_token")',
+		'frappe.get_doc({"doctype": "Token Cache", "name": app + "-shared", "user": frappe.session.user,'
+		' "connected_app": app, "access_token": "***"}).get_password("access_token")',
+		'frappe.get_doc({"doctype": "Email Account", "auth_method": "OAuth", "connected_app": app,'
+		' "connected_user": alice}).get_oauth_token().get_password("access_token")',
+		'frappe.get_doc({"doctype": "Token Cache", "connected_app": app, "shared": 1}).update_data({"access_token": "mine"})',
+	)
+
+	def test_a_shared_connection(self) -> None:
+		"""A script that runs as somebody who may use it has it; nobody else's has, by whatever way. None without the
+		role puts a token in its place."""
+		self.app.update({"connection_is": "Shared", "everyone_may_connect": 0})
+		self.app.append("allowed_roles", {"role": "Website Manager"})
+		self.app.save()
+		frappe.db.commit()
+		user = make_user("script-user@site.example", "Website Manager")
+		self.assertEqual(self.connect(self.app, self.admin).status_code, 302)
+		frappe.db.rollback()
+		shared = frappe.get_doc("Token Cache", f"{self.app.name}-shared").get_password("access_token")
+		forget()
+		for way in self.SHARED_WAYS:
+			self.assertEqual(self.run_script(way, user), shared, way)
+		for way in (*self.SHARED_WAYS, *self.TRICKS):
+			with self.assertRaises((frappe.PermissionError, AttributeError), msg=way) as caught:
+				self.run_script(way, MALLORY)
+			self.assertNotIn(shared, str(caught.exception))
+		with self.assertRaises(frappe.PermissionError):
+			self.run_script(self.TRICKS[-1], user)
+		frappe.db.rollback()
+		forget()
+		stored = frappe.get_doc("Token Cache", f"{self.app.name}-shared")
+		self.assertEqual(stored.get_password("access_token"), shared)

@@ -11,7 +11,7 @@ from frappe import _
 
 from connected_app.api import my_connections
 from connected_app.oauth.errors import OAuthError
-from connected_app.site import cards, links
+from connected_app.site import access, cards, flow, links, settings
 from connected_app.site.errors import localized
 
 no_cache = 1
@@ -31,13 +31,21 @@ def get_context(context: Any) -> None:
 			_("There is no such app to connect to, or you are not allowed to connect to it."),
 			frappe.PermissionError,
 		)
-	context.title = _("Connect to {0}").format(mine[0]["provider_name"])
+	provider = mine[0]["provider_name"]
+	context.title = _("Connect to {0}").format(provider) if mine[0]["may_connect"] else provider
 	cards.fill_page(context, here, mine)
 	if query:
-		_ask_for_more(context, query)
+		return _ask_for_more(context, query, mine[0])
+	replacement = flow.find_replacement(settings.read(name))
+	if replacement:
+		context.title = _("Use another account?")
+		context.question = cards.question(mine[0], replacement.before, replacement.now)
 
 
-def _ask_for_more(context: Any, query: str) -> None:
+def _ask_for_more(context: Any, query: str, state: dict[str, Any]) -> None:
+	if not state["may_connect"]:
+		context.refused = access.refusal(state["shared"])
+		return
 	try:
 		parameters = links.opened()
 		links.check_is_for_me(parameters)

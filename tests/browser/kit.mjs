@@ -166,8 +166,8 @@ export async function closeDialog(page) {
 	await page.waitForTimeout(400);
 }
 
-export async function consent(page, decision) {
-	await page.locator("input[name=account][value=alice]").check({ timeout: 20000 });
+export async function consent(page, decision, account = "alice") {
+	await page.locator(`input[name=account][value=${account}]`).check({ timeout: 20000 });
 	await page.locator(`button[value=${decision}]`).click();
 }
 

@@ -12,6 +12,7 @@ import { languages } from "./languages.mjs";
 import { keys, postedCallback } from "./keys.mjs";
 import { pickProvider } from "./provider.mjs";
 import { setUp } from "./setup.mjs";
+import { shareOne } from "./shared.mjs";
 import { deskStates, disabling, gallery, makeStates, myConnections, onePage, operations, setUpEmail, workspace } from "./states.mjs";
 import { makeVisitor, offerAccountDeletion, visit } from "./visitor.mjs";
 
@@ -51,6 +52,7 @@ try {
 	await disabling(page, provider);
 	await keys(page, provider);
 	await postedCallback(page);
+	await shareOne(browser, page, provider, visitor);
 	await context.close();
 	await visit(browser, visitor, name);
 	await languages(browser, names.reconnect);

@@ -1,6 +1,6 @@
 // A website user, without Desk, on a phone.
 
-import { PASSWORD, PHONE, accessibility, base, call, check, closeDialog, consent, listen, login, picture, shot } from "./kit.mjs";
+import { LIGHT, PASSWORD, PHONE, accessibility, base, call, check, closeDialog, consent, listen, login, looks, picture, shot } from "./kit.mjs";
 
 export async function makeVisitor(page) {
 	const email = `phone-${Date.now()}@site.example`;
@@ -70,10 +70,43 @@ export async function visit(browser, visitor, name) {
 	check("axe finds nothing serious on a phone", wrong.length === 0, wrong.join("; "));
 	await picture(page, "connect");
 
+	await useAnotherAccount(page);
+
 	await page.getByRole("button", { name: "Disconnect Demo" }).tap();
 	await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).tap();
 	await page.getByRole("button", { name: "Connect Demo", exact: true }).waitFor({ timeout: 20000 });
 	const after = await page.locator("#connected-app-page").innerText();
-	check("a website user disconnects", after.includes("Not Connected") && !after.includes("alice"), after);
+	check("a website user disconnects", after.includes("Not Connected") && !after.includes("bob"), after);
 	await context.close();
+}
+
+// Signed in at the provider as somebody else: kept first, used then.
+async function useAnotherAccount(page) {
+	const reconnect = () => page.getByRole("button", { name: "Reconnect Demo" });
+	const asked = page.getByRole("heading", { name: "Use another account?" });
+	const choices = [
+		["Keep alice@example.com", "alice@example.com"],
+		["Use bob@example.com", "bob@example.com"],
+	];
+	for (const [choice, account] of choices) {
+		await reconnect().tap();
+		await consent(page, "allow", "bob");
+		await asked.waitFor({ timeout: 20000 });
+		if (account === "alice@example.com") {
+			await looks(page, "another account", {
+				selectors: [".connected-app-page"],
+				words: ["alice@example.com", "bob@example.com", "Use another account?"],
+				pictures: { "light wide": "another-account", "light phone": "another-account-phone" },
+				only: LIGHT,
+			});
+			await page.setViewportSize(PHONE);
+		}
+		await page.getByRole("button", { name: choice }).tap();
+		await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+		const message = await page.locator(".modal.show").innerText();
+		check(`${choice}: the message says who is connected`, message.includes(account), message);
+		await closeDialog(page);
+		const card = await page.locator("#connected-app-page").innerText();
+		check(`${choice}: the page says it, too`, card.includes(account), card);
+	}
 }

@@ -85,11 +85,23 @@
 				return button.focus();
 			}
 			changes?.postMessage("connected");
+			const link = new DOMParser().parseFromString(message, "text/html").querySelector("a");
+			// Another account than before: that page asks.
+			if (link) return window.location.assign(link.getAttribute("href"));
 			await refresh();
 			// What was granted stands in the card.
 			const lines = new DOMParser().parseFromString(message.split("<br>")[0], "text/html");
 			status.textContent = lines.body.textContent;
 			titleOf(app)?.focus();
+		});
+	}
+
+	// The account that was just connected, or the one before.
+	function choose(app, replace) {
+		return attempt(async () => {
+			const { location } = await post("choose_account", { connected_app: app, replace });
+			changes?.postMessage("connected");
+			window.location.assign(location);
 		});
 	}
 
@@ -112,15 +124,20 @@
 		const button = event.target.closest("[data-action]");
 		if (!button) return;
 		const { app } = button.closest("[data-app]").dataset;
-		if (button.dataset.action === "connect") connect(app);
-		else if (button.dataset.action === "code") connectWithCode(app, button);
-		else disconnect(app, button);
+		const actions = {
+			connect: () => connect(app),
+			disconnect: () => disconnect(app, button),
+			code: () => connectWithCode(app, button),
+			keep: () => choose(app, 0),
+			replace: () => choose(app, 1),
+		};
+		actions[button.dataset.action]();
 	});
 
 	// Another tab has connected or disconnected something.
 	const changes = window.BroadcastChannel ? new BroadcastChannel("connected_app") : null;
 	changes?.addEventListener("message", () => {
-		if (!question.open) refresh();
+		if (question && !question.open) refresh();
 	});
 
 	// Coming back with the browser's Back button shows the page as it was left.

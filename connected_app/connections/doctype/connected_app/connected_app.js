@@ -41,6 +41,7 @@ frappe.provide("connected_app.form");
 				question: 0,
 				filling: 0,
 				was_enabled: 0,
+				was_shared: "",
 				drawn: {},
 			};
 			return frm.connected_app;
@@ -95,7 +96,10 @@ frappe.provide("connected_app.form");
 
 		refresh(frm) {
 			const state = form.state(frm);
-			if (!frm.is_dirty()) state.was_enabled = frm.doc.enabled;
+			if (!frm.is_dirty()) {
+				state.was_enabled = frm.doc.enabled;
+				state.was_shared = frm.doc.connection_is;
+			}
 			// Frappe has emptied what was drawn.
 			const unknown = { connection: null, people: null, registration: null, drawn: {} };
 			Object.assign(state, { ...unknown, provider: frm.doc.provider || "" });
@@ -110,9 +114,12 @@ frappe.provide("connected_app.form");
 		},
 
 		before_save(frm) {
-			const { was_enabled, people } = form.state(frm);
+			const { was_enabled, was_shared, people } = form.state(frm);
 			if (was_enabled && !frm.doc.enabled && people?.total) {
 				return form.people.confirm_disabling(frm, people.total);
+			}
+			if (was_shared && was_shared !== frm.doc.connection_is && people?.total) {
+				return form.people.confirm_sharing(frm, people.total);
 			}
 		},
 

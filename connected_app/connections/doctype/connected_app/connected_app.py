@@ -86,6 +86,7 @@ class ConnectedApp(SecretKeeper):
 		client_secret: DF.Password | None
 		connect_with_code: DF.Check
 		device_authorization_uri: DF.Data | None
+		connection_is: DF.Literal["Each User's Own", "Shared"]
 		dpop: DF.Check
 		email_when_broken: DF.Check
 		enabled: DF.Check
@@ -197,8 +198,13 @@ class ConnectedApp(SecretKeeper):
 
 	def on_update(self) -> None:
 		before = self.get_doc_before_save()
-		if before and before.enabled and not self.enabled:
+		if not before:
+			return
+		turned = settings.is_shared(before) != settings.is_shared(self)
+		if turned or (before.enabled and not self.enabled):
 			offboarding.end_app(self)
+		if turned and settings.is_shared(self):
+			mail.give_to_nobody(self.name)
 
 	def before_rename(self, old: str, new: str, merge: bool = False) -> None:
 		if merge:
@@ -214,8 +220,9 @@ class ConnectedApp(SecretKeeper):
 	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
 		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
 
-		:param user: whose grant to use; the session's user by default
+		:param user: whose grant to use, or who uses the shared one; the session's user by default
 		:param init: a session without a token, to begin a flow with
+		:raises frappe.PermissionError: where the connection is shared, and `user` may not use it
 		:raises connected_app.oauth.ReconnectRequired: the user must consent (again); `connect_url` says where
 		:raises connected_app.oauth.TemporaryFailure: try later
 		:raises connected_app.oauth.ConfigurationError: an admin must act
@@ -224,9 +231,8 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		return sessions.session(
-			settings.for_session(self), ConnectionKey.of_user(self.name, user or frappe.session.user)
-		)
+		app, user = settings.for_session(self), user or frappe.session.user
+		return sessions.session(app, access.connection_of(app, user), user)
 
 	@for_code
 	def get_access_token(self, user: str | None = None) -> AccessToken:
@@ -238,8 +244,8 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
 			of no use by itself
 		"""
-		key = ConnectionKey.of_user(self.name, user or frappe.session.user)
-		return sessions.token_source(settings.for_session(self), key).access_token()
+		app, user = settings.for_session(self), user or frappe.session.user
+		return sessions.token_source(app, access.connection_of(app, user), user).access_token()
 
 	@for_code
 	def get_token_source(self, user: str | None = None) -> TokenSource:
@@ -248,8 +254,8 @@ class ConnectedApp(SecretKeeper):
 		:param user: whose grant to use; the session's user by default
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		key = ConnectionKey.of_user(self.name, user or frappe.session.user)
-		return sessions.token_source(settings.for_session(self), key)
+		app, user = settings.for_session(self), user or frappe.session.user
+		return sessions.token_source(app, access.connection_of(app, user), user)
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -307,11 +313,21 @@ class ConnectedApp(SecretKeeper):
 		return location
 
 	def get_token_cache(self, user: str) -> Any:
-		"""The Token Cache of `user`, or None. An empty `user` is the service principal.
+		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
+		may use it.
 
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
 		"""
-		key = ConnectionKey.from_columns(self.name, user)
+		if not user or not settings.is_shared(self):
+			return self._token_cache(ConnectionKey.from_columns(self.name, user))
+		try:
+			key = access.connection_of(settings.for_session(self), user)
+		except frappe.PermissionError:
+			frappe.clear_last_message()
+			return None
+		return self._token_cache(key)
+
+	def _token_cache(self, key: ConnectionKey) -> Any:
 		name = name_of(key)
 		return frappe.get_doc("Token Cache", name) if name else stored_since(key)
 
@@ -321,13 +337,14 @@ class ConnectedApp(SecretKeeper):
 
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
-		user = user or frappe.session.user
-		token_cache = self.get_token_cache(user)
+		app, user = settings.for_session(self), user or frappe.session.user
+		key = access.connection_of(app, user)
+		token_cache = self._token_cache(key)
 		if not token_cache or not token_cache.is_connected():
 			return None
 		mail.check_asker(self)
-		sessions.current(settings.for_session(self), ConnectionKey.of_user(self.name, user))
-		return self.get_token_cache(user)
+		sessions.current(app, key, user)
+		return self._token_cache(key)
 
 	@for_code
 	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:

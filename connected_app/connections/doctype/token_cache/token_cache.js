@@ -1,10 +1,10 @@
 // One connection: its state in words, and what its owner or a System Manager can do with it.
 frappe.ui.form.on("Token Cache", {
 	refresh(frm) {
-		const { connected_app: app, provider_name, user, status } = frm.doc;
+		const { connected_app: app, provider_name, user, status, shared } = frm.doc;
 		const reason = connected_app.safe((frm.doc.last_error || "").replace(/^[a-z_]+: /, ""));
 		const provider = provider_name || app;
-		const mine = user === frappe.session.user;
+		const mine = user === frappe.session.user || (shared && frappe.user.has_role("System Manager"));
 		frm.disable_save();
 		// Frappe 15 adds to the introduction what it is given: it has to be emptied first.
 		frm.set_intro();
@@ -26,7 +26,7 @@ frappe.ui.form.on("Token Cache", {
 				frm.reload_doc();
 			});
 		}
-		if (user && (mine || frappe.user.has_role("System Manager"))) {
+		if ((user || shared) && (mine || frappe.user.has_role("System Manager"))) {
 			frm.add_custom_button(__("Disconnect"), async () => {
 				if (await connected_app.disconnect(app, provider, user)) {
 					frappe.set_route("List", "Token Cache");

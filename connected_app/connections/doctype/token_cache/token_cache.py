@@ -14,8 +14,8 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
-from connected_app.site import errors, recent, rows
-from connected_app.site.access import check_caller
+from connected_app.site import errors, recent, rows, settings
+from connected_app.site.access import check_caller, may_use
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import add_search_indexes, own_connection
 from connected_app.site.errors import raises_frappe_errors
@@ -43,6 +43,7 @@ class TokenCache(SecretKeeper):
 		admin_must_act: DF.Check
 		attempts: DF.Int
 		connected_app: DF.Link | None
+		connected_by: DF.Link | None
 		connected_on: DF.Datetime | None
 		dpop_key: DF.Password | None
 		error_code: DF.Data | None
@@ -62,6 +63,7 @@ class TokenCache(SecretKeeper):
 		retry_at: DF.Datetime | None
 		revision: DF.Int
 		scopes: DF.Table[OAuthScope]
+		shared: DF.Check
 		state: DF.Data | None
 		status: DF.Literal["Connected", "Reconnect Required", "Temporarily Failing"]
 		success_uri: DF.Data | None
@@ -100,7 +102,7 @@ class TokenCache(SecretKeeper):
 		recent.note_change(self.key())
 
 	def key(self) -> ConnectionKey:
-		return ConnectionKey.from_columns(self.connected_app or "", self.user)
+		return ConnectionKey.from_row(self)
 
 	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -111,8 +113,9 @@ class TokenCache(SecretKeeper):
 		"""
 		if caller() is Caller.SCRIPT:
 			# From the database: a script can make a document up.
-			whose = frappe.db.get_value("Token Cache", self.name, ["connected_app", "user"]) or (None, None)
-			check_caller(*whose)
+			columns = ["connected_app", "user", "shared"]
+			app, user, shared = frappe.db.get_value("Token Cache", self.name, columns) or ("", None, False)
+			check_caller(app, user, shared and not may_use(settings.read(app)))
 		if fieldname in rows.SECRETS:
 			if grant := latest_known(self.name):
 				secret = rows.secrets(grant).get(fieldname)

@@ -56,6 +56,12 @@
 
 	function details(connection) {
 		const found = [];
+		if (connection.shared) {
+			found.push(__("Shared: one connection for all who may use it here, and not your own account."));
+		}
+		if (connection.status === "Not Connected" && connection.may_use && !connection.may_connect) {
+			found.push(__("A System Manager has not connected it yet."));
+		}
 		if (connection.last_error && connection.status !== "Connected") {
 			found.push(__("Reason: {0}", [safe(connection.last_error)]));
 		}
@@ -68,7 +74,7 @@
 		if (connection.missing_scopes.length) {
 			found.push(__("Asked for, but not granted: {0}", [safe(connection.missing_scopes.join(", "))]));
 		}
-		if (!connection.may_connect) {
+		if (!connection.may_connect && !(connection.shared && connection.may_use)) {
 			found.push(
 				__(
 					"You cannot connect at present: the app is disabled, or your roles are not among the allowed ones."
@@ -78,7 +84,7 @@
 		return found;
 	}
 
-	function buttons(frm, { status, may_connect, offers_codes }) {
+	function buttons(frm, { status, may_connect, may_use, may_disconnect, offers_codes }) {
 		const is_connected = status !== "Not Connected";
 		const found = [];
 		if (is_connected && may_connect) found.push(button(__("Reconnect"), () => form.connection.connect(frm)));
@@ -86,8 +92,8 @@
 			found.push(button(__("Connect with a Code"), () => form.connection.connect_with_code(frm)));
 		}
 		if (is_connected) {
-			found.push(button(__("Test Connection"), () => test(frm)));
-			found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
+			if (may_use) found.push(button(__("Test Connection"), () => test(frm)));
+			if (may_disconnect) found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
 		}
 		return found.length ? element("div", { class: "connected-app-buttons mb-3" }, ...found) : "";
 	}

@@ -39,6 +39,26 @@
 				"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
 				[safe(frm.doc.provider_name), total]
 			);
+			return form.people.confirm(question);
+		},
+
+		confirm_sharing(frm, total) {
+			const what =
+				frm.doc.connection_is === "Shared"
+					? __("From now on, all who may use {0} share one account, which a System Manager connects.", [
+							safe(frm.doc.provider_name),
+					  ])
+					: __("From now on, each user of {0} connects an account of their own.", [
+							safe(frm.doc.provider_name),
+					  ]);
+			const ends = __(
+				"The connections that there are end: {0}. The tokens are deleted here and, where the provider offers it, revoked there. Email Accounts that use them stop until somebody has connected again.",
+				[total]
+			);
+			return form.people.confirm(`<p>${what}</p><p>${ends}</p>`);
+		},
+
+		confirm(question) {
 			return new Promise((resolve) => {
 				frappe.confirm(question, resolve, () => {
 					frappe.validated = false;
@@ -49,7 +69,8 @@
 	};
 
 	function person(frm, row) {
-		const name = row.full_name || row.user || __("The service principal");
+		const nobody = row.shared ? __("Shared, connected by {0}", [row.connected_by]) : __("The service principal");
+		const name = row.full_name || row.user || nobody;
 		const words = row.failing_since
 			? connected_app.headline(row)
 			: connected_app.status_words(row.status);
@@ -66,13 +87,13 @@
 			element("td", { text: row.account_name || "" }),
 			element("td", { text: when(row.connected_on) }),
 			element("td", { text: when(row.last_refreshed_on) }),
-			element("td", {}, row.user ? disconnect_button(frm, row) : "")
+			element("td", {}, row.user || row.shared ? disconnect_button(frm, row) : "")
 		);
 	}
 
 	const disconnect_button = (frm, { user, full_name }) =>
 		button(__("Disconnect"), () => form.connection.disconnect(frm, user), {
 			look: "btn-default btn-xs",
-			"aria-label": __("Disconnect {0}", [full_name || user]),
+			"aria-label": __("Disconnect {0}", [full_name || user || __("Shared")]),
 		});
 })();

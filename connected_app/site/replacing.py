@@ -1,0 +1,147 @@
+"""Another account than before, where there is one connection: whoever has connected is asked before it is replaced.
+
+The grant of the new account waits for the answer, and only the browser session in which it was given can answer. It waits
+to be revoked as well, so that somebody who walks away leaves no access behind. If it takes the old one's place, the old
+one is revoked as by a disconnect.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+import frappe
+
+from connected_app.oauth import catalogue
+from connected_app.oauth.client import Settings
+from connected_app.oauth.grant import Account, Grant
+from connected_app.site import revocation, settings
+from connected_app.site.database import own_transaction, writing
+from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
+from connected_app.site.identity import ConnectionKey
+from connected_app.site.sealed import Sealed
+
+HELD = Sealed("connected_app_replacement", timedelta(minutes=10))
+# When nobody can answer any more.
+REVOKED_AFTER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+	"""What waits for an answer.
+
+	:param grant: of the new account
+	:param before: the account that it would replace
+	:param where: the page to go to afterwards
+	:param asked: the scopes that were asked for
+	:param waiting: the Pending Revocation of `grant`; empty where the provider cannot revoke
+	"""
+
+	key: ConnectionKey
+	grant: Grant
+	before: Account
+	where: str
+	asked: tuple[str, ...] = ()
+	waiting: str = ""
+
+	@property
+	def now(self) -> Account:
+		return self.grant.account or Account(id="")
+
+
+def hold(
+	key: ConnectionKey,
+	grant: Grant,
+	before: Account,
+	session: str,
+	where: str,
+	asked: tuple[str, ...] = (),
+) -> Replacement:
+	"""Keep `grant` until it is decided on.
+
+	:param session: of the browser, as `flow.browser_session` gives it
+	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is then revoked by and by
+	"""
+	client = settings.for_revoking(key.app)
+	with own_transaction(key.app, LOCK_WAIT), writing():
+		waiting = revocation.put(key, grant, client, REVOKED_AFTER) or ""
+	replacement = Replacement(key=key, grant=grant, before=before, where=where, asked=asked, waiting=waiting)
+	values = {
+		"before": asdict(before),
+		"grant": grant.to_json(),
+		"where": where,
+		"asked": asked,
+		"waiting": waiting,
+	}
+	HELD.put(_name(key, session), json.dumps(values))
+	return replacement
+
+
+def find(key: ConnectionKey, session: str) -> Replacement | None:
+	"""What waits for an answer from this browser session."""
+	return _read(key, HELD.peek(_name(key, session)))
+
+
+def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement, Grant | None]:
+	"""Let the new account take the place of the old one, or give it back.
+
+	:returns: what was decided on, and the grant that is stored now; None where the old one stays
+	:raises ReconnectRequired: `attempt_unknown`, when it has been decided, has expired, or is no longer what was asked
+	"""
+	replacement = _read(key, HELD.take(_name(key, session)))
+	if not replacement:
+		raise catalogue.error("attempt_unknown")
+	client = settings.for_revoking(key.app)
+	if not replace:
+		_revoke(replacement.waiting, replacement.grant, client)
+		return replacement, None
+	with TokenCacheStore(key, create=True).exclusive() as locked:
+		old = locked.grant
+		if not replacement.grant.is_of_another_account(old):
+			old = None
+		elif old and old.account and old.account.id != replacement.before.id:
+			# Not the one of which was said that it would be replaced.
+			raise catalogue.error("attempt_unknown")
+		waiting: list[str | None] = []
+
+		def exchange() -> None:
+			"""What waits to be revoked is the old one from now on, in one transaction with the storing of the new one."""
+			if replacement.waiting and not revocation.withdraw(replacement.waiting):
+				raise catalogue.error("attempt_unknown")
+			waiting[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
+
+		stored = locked.save(replacement.grant, consented=True, together_with=exchange)
+		if old:
+			accounts = (_title(replacement.before), _title(replacement.now))
+			locked.events.append(("account_changed", "", accounts))
+	if old and waiting[0]:
+		_revoke(waiting[0], old, client)
+	return replacement, stored
+
+
+def _title(account: Account) -> str:
+	return account.name or account.id
+
+
+def _revoke(waiting: str, grant: Grant, client: Settings) -> None:
+	if waiting:
+		revocation.attempt(waiting, grant, client, revocation.Failures())
+
+
+def _name(key: ConnectionKey, session: str) -> str:
+	return json.dumps([*key.columns, frappe.session.user, session])
+
+
+def _read(key: ConnectionKey, text: str | None) -> Replacement | None:
+	if not text:
+		return None
+	values = json.loads(text)
+	return Replacement(
+		key=key,
+		grant=Grant.from_json(values["grant"]),
+		before=Account(**values["before"]),
+		where=values["where"],
+		asked=tuple(values["asked"]),
+		waiting=values["waiting"],
+	)
