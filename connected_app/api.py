@@ -291,7 +291,10 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	return {
 		"values": {**found, "provider_metadata": json.dumps(metadata.document, indent=1, sort_keys=True)},
 		"filled": [labels[field] for field in found],
-		"missing": [labels[field] for field in values if field not in found],
+		# Few providers give codes, and few sites need them.
+		"missing": [
+			labels[field] for field in values if field not in found and field != "device_authorization_uri"
+		],
 	}
 
 

@@ -44,7 +44,10 @@ def before_validate(account: Document, _event: str) -> None:
 
 def give_to_nobody(connected_app: str) -> None:
 	"""The Email Accounts of a Connected App whose connection is shared from now on."""
-	uses = {"auth_method": "OAuth", "connected_app": connected_app, "backend_app_flow": 0}
+	uses: dict[str, Any] = {"auth_method": "OAuth", "connected_app": connected_app}
+	# Frappe 15 has no service principal there.
+	if frappe.get_meta("Email Account").has_field("backend_app_flow"):
+		uses["backend_app_flow"] = 0
 	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 

@@ -48,7 +48,7 @@ class TestTheWholeLine(Case):
 		"""core-defects 35: the server, not the browser, fetches the configuration. Then the whole line."""
 		app = make_app(openid_configuration=f"{self.authlib.issuer}/.well-known/openid-configuration")
 		found = self.admin.ask("get_openid_configuration", connected_app=app.name)
-		self.assertEqual(len(found["filled"]), 7)
+		self.assertEqual(len(found["filled"]), 8)
 		self.assertEqual(found["missing"], [])
 		scopes = [{"scope": scope} for scope in SCOPES]
 		app.reload()
