@@ -63,10 +63,10 @@ class Many(Case):
 		for doctype in (ending.DOCTYPE, ending.QUEUE):
 			frappe.db.delete(doctype)
 			frappe.db.delete("__Auth", {"doctype": doctype})
-		ours = {"connected_app": self.app.name}
-		names = frappe.get_all("Token Cache", ours, pluck="name", limit=0)
-		frappe.db.delete("Token Cache", ours)
-		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", [*names, ""])})
+		for ours in ({"connected_app": self.app.name}, {"user": ("like", "many%@site.example")}):
+			names = frappe.get_all("Token Cache", ours, pluck="name", limit=0)
+			frappe.db.delete("Token Cache", ours)
+			frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", [*names, ""])})
 		frappe.db.commit()
 
 	def save(self, **values: Any) -> None:

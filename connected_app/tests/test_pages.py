@@ -39,7 +39,10 @@ class TestMyConnections(Case):
 		after = self.visitor.open("/my-connections").text
 		for words in ("Connected", "bob@example.com", "Know who you are", "<code>read</code>"):
 			self.assertIn(words, after)
-		self.assertNotIn("bob@example.com", self.alice.open("/my-connections").text)
+		hers = self.alice.open("/my-connections").text.split('data-app="')
+		(card,) = (each for each in hers if each.startswith(open_to_all.name))
+		self.assertIn("Not Connected", card)
+		self.assertNotIn("bob@example.com", card)
 
 	def test_names_are_text(self) -> None:
 		app = make_app(self.authlib.issuer)

@@ -197,7 +197,7 @@ class TestRevoking(Connected):
 		for n in range(number):
 			user = f"waiting{n}@site.example"
 			grant = Grant(access_token=Secret(f"a{n}"), refresh_token=Secret(f"r{n}"))
-			revocation._put(ConnectionKey.of_user(self.app.name, user), grant, client, timedelta(0))
+			revocation.put(ConnectionKey.of_user(self.app.name, user), grant, client, timedelta(0))
 		frappe.db.commit()
 		self.due()
 
@@ -269,7 +269,7 @@ class TestRevoking(Connected):
 		answers = [self.scripts.Answer(b"")] * 4
 		self.change(revocation_uri=self.server.script("/revoke", *answers), refresh_at_once=1)
 		self.wait(6)
-		attempt, attempts = revocation._attempt, 0
+		attempt, attempts = revocation.attempt, 0
 
 		def killed(*args: Any) -> Any:
 			nonlocal attempts
@@ -278,7 +278,7 @@ class TestRevoking(Connected):
 				raise SystemExit
 			return attempt(*args)
 
-		with patch.object(revocation, "_attempt", killed), suppress(SystemExit):
+		with patch.object(revocation, "attempt", killed), suppress(SystemExit):
 			self.retry()
 		left = pending(connected_app=self.app.name)
 		self.assertLessEqual(len(left), 4)

@@ -107,7 +107,7 @@ class TestRotation(Case):
 		with TokenCacheStore(self.connection, create=True).exclusive() as locked:
 			locked.save(GRANT, consented=True)
 		client = settings.for_revoking(self.app.name)
-		self.waiting = revocation._put(
+		self.waiting = revocation.put(
 			ConnectionKey.of_user(self.app.name, MALLORY), GRANT, client, timedelta(days=1)
 		)
 		ended = frappe.get_doc({"doctype": ending.DOCTYPE, "connected_app": self.app.name})
