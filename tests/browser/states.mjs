@@ -151,11 +151,11 @@ export async function gallery(page) {
 	check("a card leads to a new Connected App with that provider", provider === "quickbooks", provider);
 }
 
-// How all connections are doing. The site has no scheduler.
+// How all connections are doing.
 export async function operations(page) {
 	await page.goto(`${base}/app/connections-operations`);
 	await page.locator(".health-facts").waitFor({ timeout: 30000 });
-	const words = ["Somebody has to act", "The scheduler of this site is off", "Acme Mail", "Disabled", "Failed refreshes", "In the background"];
+	const words = ["Somebody has to act", "Acme Mail", "Disabled", "Failed refreshes", "In the background"];
 	await looks(page, "operations", { selectors: [".connections-operations"], words, pictures: { "light wide": "operations" } });
 	const href = await page.locator(".health-table th a", { hasText: "Acme Mail" }).getAttribute("href");
 	check("each app leads to its form", href.includes("/connected-app/"), href);
