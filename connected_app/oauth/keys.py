@@ -196,6 +196,7 @@ def _taken(
 	fitting = [each for each in MAKERS if _fits(key, each)]
 	if not fitting or (algorithm and algorithm not in fitting):
 		raise catalogue.error("key_algorithm", ", ".join(fitting or MAKERS))
+	certificates = [each for each in certificates if _is_readable(each)]
 	chain = _chain(key, certificates)
 	if certificates and not chain:
 		raise catalogue.error("certificate_mismatch")
@@ -295,11 +296,20 @@ def _parsed_certificate(block: tuple[str, str]) -> x509.Certificate | None:
 	if block[0] != "CERTIFICATE":
 		return None
 	try:
-		found = x509.load_pem_x509_certificate(_wrapped(*block))
-		found.public_key()
-	except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
+		return x509.load_pem_x509_certificate(_wrapped(*block))
+	except (ValueError, x509.InvalidVersion):
 		return None
-	return found
+
+
+def _is_readable(certificate: x509.Certificate) -> bool:
+	"""Its parts are read when they are asked for."""
+	try:
+		for part in ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
+			getattr(certificate, part)
+		certificate.public_key()
+	except (ValueError, TypeError, UnsupportedAlgorithm):
+		return False
+	return True
 
 
 def _parsed(label: str, body: str, passphrase: Secret | None) -> PrivateKey | None:

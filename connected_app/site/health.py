@@ -192,7 +192,7 @@ def _ending() -> list[dict[str, Any]]:
 			or row.connected_app,
 			"total": row.total,
 			"ended": row.ended,
-			"ago": _seconds(naive(utc_now()) - row.requested_on),
+			"ago": _seconds(naive(utc_now()) - get_datetime(row.requested_on)),
 		}
 		for row in rows
 	]
@@ -211,8 +211,8 @@ def _jobs() -> list[dict[str, Any]]:
 		{
 			"method": row.method,
 			"stopped": bool(row.stopped),
-			"ago": _seconds(now - row.last_execution) if row.last_execution else None,
-			"behind": now - (row.last_execution or row.creation) > BEHIND,
+			"ago": _seconds(now - get_datetime(row.last_execution)) if row.last_execution else None,
+			"behind": now - get_datetime(row.last_execution or row.creation) > BEHIND,
 		}
 		for row in rows
 	]

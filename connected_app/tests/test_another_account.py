@@ -170,10 +170,12 @@ class TestAnotherAccount(Connected):
 		self.assertEqual(self.waiting(), [])
 
 	def test_other_apps_hear_of_it(self) -> None:
+		frappe.db.rollback()
 		frappe.db.delete("ToDo", {"description": ("like", "%account_changed%")})
 		frappe.db.commit()
 		key, grant = row(self.app, ALICE).key(), self.stored()
 		new = replace(grant, account=Account(id="bob", name="bob@example.com"))
+		frappe.db.rollback()
 		original = frappe.get_hooks
 		with patch.object(
 			frappe,

@@ -111,7 +111,9 @@ class TestHealth(Case):
 	def add(self, number: int, **values: Any) -> None:
 		for _n in range(number):
 			user = frappe.generate_hash(length=8)
-			row = {"name": f"{self.app.name}-{user}", "connected_app": self.app.name, "user": user, **values}
+			# On SQLite nothing else fills in the generation.
+			usual = {"connected_app": self.app.name, "user": user, "generation": self.app.generation}
+			row = {"name": f"{self.app.name}-{user}", **usual, **values}
 			frappe.db.bulk_insert("Token Cache", list(row), [tuple(row.values())])
 		frappe.db.commit()
 
@@ -248,8 +250,8 @@ class TestMetrics(Case):
 		self.app = make_app(self.authlib.issuer, provider_name='Acme\\ "Files"')
 		frappe.db.bulk_insert(
 			"Token Cache",
-			["name", "connected_app", "user", "status"],
-			[(f"{self.app.name}-{ALICE}", self.app.name, ALICE, "Reconnect Required")],
+			["name", "connected_app", "user", "status", "generation"],
+			[(f"{self.app.name}-{ALICE}", self.app.name, ALICE, "Reconnect Required", 0)],
 		)
 		frappe.db.commit()
 		self.addCleanup(self.remove)
