@@ -10,17 +10,21 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urljoin
 
 import requests
 
 HERE = Path(__file__).resolve().parent
+# Seconds in which it has to be.
+READY = 60
 AVAILABLE = bool(shutil.which("node")) and (HERE / "node_modules" / "oidc-provider").is_dir()
 
 
@@ -122,18 +126,8 @@ def start(
 		"TLS": json.dumps(tls) if tls else "",
 	}
 	complaints = tempfile.TemporaryFile("w+")
-	process = subprocess.Popen(
-		["node", "server.mjs"],
-		cwd=HERE,
-		env={**os.environ, **settings},
-		stdin=subprocess.DEVNULL,
-		stdout=subprocess.PIPE,
-		stderr=complaints,
-		text=True,
-	)
+	process, line = _begun(settings, complaints)
 	try:
-		assert process.stdout
-		line = process.stdout.readline()
 		if not line:
 			status = process.wait()
 			complaints.seek(0)
@@ -151,3 +145,26 @@ def start(
 		if process.stdout:
 			process.stdout.close()
 		complaints.close()
+
+
+def _begun(settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
+	"""The process, and what it says when it is ready. Node has been seen to wait for itself for ever while it starts: it is
+	then started again."""
+	for _attempt in range(3):
+		process = subprocess.Popen(
+			["node", "server.mjs"],
+			cwd=HERE,
+			env={**os.environ, **settings},
+			stdin=subprocess.DEVNULL,
+			stdout=subprocess.PIPE,
+			stderr=complaints,
+			text=True,
+		)
+		assert process.stdout
+		watch = threading.Timer(READY, process.kill)
+		watch.start()
+		line = process.stdout.readline()
+		watch.cancel()
+		if line or process.wait() != -signal.SIGKILL:
+			break
+	return process, line
