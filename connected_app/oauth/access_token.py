@@ -21,14 +21,6 @@ class AccessToken:
 	value: Secret
 	expires_at: datetime | None = None
 
-	@classmethod
-	def of(cls, grant: Grant) -> AccessToken:
-		"""
-		:raises ConfigurationError: as `check_is_bearer`
-		"""
-		check_is_bearer(grant)
-		return cls(value=grant.access_token, expires_at=grant.expires_at)
-
 
 def check_is_bearer(grant: Grant) -> None:
 	"""

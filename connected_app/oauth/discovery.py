@@ -109,9 +109,7 @@ def _is_elsewhere(reply: Reply) -> bool:
 
 
 def _read(reply: Reply) -> dict[str, Any]:
-	if reply.status == 429 or reply.status >= 500:
-		code = "rate_limited" if reply.status == 429 else "server_error"
-		raise catalogue.error(code, reply.status)
+	reply.check_is_available()
 	if reply.status != 200:
 		raise catalogue.error("discovery_not_found", reply.status)
 	document = reply.json_object()

@@ -62,8 +62,24 @@ class _Prepared:
 		return self
 
 
+class _Consented(_Prepared):
+	"""A user has just consented."""
+
+	needs_consent = True
+
+	def read(
+		self,
+		provider: Provider,
+		client: Client,
+		answer: Mapping[str, Any],
+		now: datetime,
+		grant: Grant | None,
+	) -> Grant:
+		return read(provider, answer, now, client.scopes)
+
+
 @dataclass(frozen=True)
-class AuthorizationCode(_Prepared):
+class AuthorizationCode(_Consented):
 	"""RFC 6749 4.1.3, with the verifier of RFC 7636 4.5.
 
 	:param callback: parameters of the callback that the provider wants back
@@ -73,7 +89,6 @@ class AuthorizationCode(_Prepared):
 	redirect_uri: str
 	code_verifier: Secret | None = None
 	callback: Mapping[str, str] = field(default_factory=dict)
-	needs_consent = True
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
 		form = {
@@ -86,37 +101,16 @@ class AuthorizationCode(_Prepared):
 		values = {f"callback.{name}": value for name, value in self.callback.items()}
 		return {**form, **more(provider.quirks.exchange_fields, provider, client, values)}
 
-	def read(
-		self,
-		provider: Provider,
-		client: Client,
-		answer: Mapping[str, Any],
-		now: datetime,
-		grant: Grant | None,
-	) -> Grant:
-		return read(provider, answer, now, client.scopes)
-
 
 @dataclass(frozen=True)
-class DeviceCode(_Prepared):
+class DeviceCode(_Consented):
 	"""RFC 8628 3.4."""
 
 	code: Secret
-	needs_consent = True
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
 		# 3.4: the client ID is part of the request, however the client proves itself.
 		return {"grant_type": DEVICE_CODE, "device_code": self.code, "client_id": client.client_id}
-
-	def read(
-		self,
-		provider: Provider,
-		client: Client,
-		answer: Mapping[str, Any],
-		now: datetime,
-		grant: Grant | None,
-	) -> Grant:
-		return read(provider, answer, now, client.scopes)
 
 
 @dataclass(frozen=True)
@@ -176,9 +170,8 @@ class ClientCredentials(_Prepared):
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		fresh = read(provider, answer, now, client.scopes)
 		# 4.4.3: there should be no refresh token, and there is no use for one.
-		return replace(fresh, refresh_token=None, refresh_expires_at=None)
+		return _for_once(read(provider, answer, now, client.scopes))
 
 
 @dataclass(frozen=True)
@@ -233,9 +226,8 @@ class JwtBearer(_Prepared):
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		fresh = read(provider, answer, now, client.scopes)
 		# RFC 7521 4.1: there should be no refresh token, and there is no use for one.
-		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		fresh = _for_once(read(provider, answer, now, client.scopes))
 		return replace(fresh, account=Account(id=self.subject, name=self.subject)) if self.subject else fresh
 
 
@@ -280,9 +272,8 @@ class TokenExchange:
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		fresh = read(provider, answer, now, client.scopes)
 		# 2.2.1: the next one comes from the other connection, which may have been ended by then.
-		fresh = replace(fresh, refresh_token=None, refresh_expires_at=None)
+		fresh = _for_once(read(provider, answer, now, client.scopes))
 		return replace(fresh, account=self.subject.account if self.subject else None)
 
 
@@ -305,6 +296,11 @@ def read(provider: Provider, answer: Mapping[str, Any], now: datetime, asked: tu
 		# What renews it is the token itself.
 		grant = replace(grant, refresh_token=grant.access_token)
 	return replace(grant, extra=wire.kept(quirks, "answer", answer))
+
+
+def _for_once(grant: Grant) -> Grant:
+	"""`grant` without its refresh token."""
+	return replace(grant, refresh_token=None, refresh_expires_at=None)
 
 
 def expired() -> OAuthError:

@@ -106,6 +106,13 @@ class Reply:
 			declared = self.headers.get("content-type", "").lower().partition("charset=")[2].strip(' ";')
 			return self.body.decode(declared if declared in _WESTERN else "utf-8", "replace")
 
+	def check_is_available(self) -> None:
+		"""
+		:raises TemporaryFailure: `rate_limited`, `server_error`
+		"""
+		if self.status == 429 or self.status >= 500:
+			raise catalogue.error("rate_limited" if self.status == 429 else "server_error", self.status)
+
 	def json_object(self) -> dict[str, Any] | None:
 		"""The body as a JSON object, or None."""
 		value = self.json_value()

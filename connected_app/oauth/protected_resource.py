@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from . import catalogue, discovery
+from . import catalogue, challenges, discovery
 from .discovery import Metadata
 from .errors import OAuthError
 from .net import Reply, Transport, check_web_address
@@ -21,13 +20,6 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 # More are no honest choice.
 MOST_SERVERS = 5
-# One parameter of a challenge (RFC 9110 11.2), or the name of the scheme that begins the next one.
-_CHALLENGE = re.compile(
-	r"""(?P<name>[\w!#$%&'*+.^`|~-]+) (?:
-		\s*=\s* (?: "(?P<quoted>(?:[^"\\]|\\.)*)" | (?P<plain>[^\s",]+) ) | (?=\s+[\w!#$%&'*+.^`|~-]) | (?=\s*(?:,|$))
-	)""",
-	re.VERBOSE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +82,7 @@ def bearer(header: str) -> dict[str, str]:
 
 	:param header: `WWW-Authenticate`, which may have several challenges
 	"""
-	found: list[dict[str, str]] = []
-	present: dict[str, str] | None = None
-	for match in _CHALLENGE.finditer(header):
-		name = match["name"].lower()
-		if match["quoted"] is None and match["plain"] is None:
-			present = {} if name in ("bearer", "dpop") else None
-			if present is not None:
-				found.append(present)
-		elif present is not None:
-			value = match["plain"] if match["quoted"] is None else re.sub(r"\\(.)", r"\1", match["quoted"])
-			present.setdefault(name, value)
+	found = [dict(each.parameters) for each in challenges.read(header) if each.scheme in ("bearer", "dpop")]
 	return next((each for each in found if each.get("resource_metadata")), found[0] if found else {})
 
 
@@ -153,8 +135,7 @@ def _get(address: str, http: Transport) -> tuple[str, Reply]:
 			urlsplit(address).netloc,
 			printable(reply.headers.get("location") or "", 200),
 		)
-	if reply.status == 429 or reply.status >= 500:
-		raise catalogue.error("rate_limited" if reply.status == 429 else "server_error", reply.status)
+	reply.check_is_available()
 	return address, reply
 
 

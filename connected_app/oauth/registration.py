@@ -106,7 +106,7 @@ def delete(registration: Registration, http: Transport) -> bool:
 	if not registration.management_uri or not registration.management_token:
 		return False
 	reply = http.send("DELETE", registration.management_uri, headers=_authorization(registration))
-	_check_is_well(reply)
+	reply.check_is_available()
 	# 401 and 404: somebody has deleted it already (RFC 7592 2.3), and the token with it.
 	return reply.status in (200, 202, 204, 401, 404, 410)
 
@@ -138,7 +138,7 @@ def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
 
 def _read(reply: Reply, endpoint: str) -> Registration:
 	host = urlsplit(endpoint).netloc
-	_check_is_well(reply)
+	reply.check_is_available()
 	answer = reply.json_object()
 	if reply.status not in (200, 201):
 		error = str((answer or {}).get("error") or "")
@@ -166,11 +166,6 @@ def _read(reply: Reply, endpoint: str) -> Registration:
 		management_token=Secret(token) if isinstance(token, str) else None,
 		document={name: value for name, value in known.items() if name not in SECRETS},
 	)
-
-
-def _check_is_well(reply: Reply) -> None:
-	if reply.status == 429 or reply.status >= 500:
-		raise catalogue.error("rate_limited" if reply.status == 429 else "server_error", reply.status)
 
 
 def _authorization(registration: Registration) -> dict[str, str]:

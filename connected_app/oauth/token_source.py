@@ -84,7 +84,7 @@ class TokenSource:
 		"""
 		grant = self.usable()
 		self.check_is_bearer()
-		return AccessToken.of(grant)
+		return AccessToken(value=grant.access_token, expires_at=grant.expires_at)
 
 	def renew(self) -> Grant:
 		"""A newer grant than the present one.

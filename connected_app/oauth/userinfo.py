@@ -118,18 +118,17 @@ def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Re
 	url, http = mtls.at(provider, client, url, http)
 	fixed = {**quirks.headers, **quirks.api_headers, **quirks.account_request.headers}
 	headers = wire.fields(fixed, values)
+
+	def send(shown: Mapping[str, str]) -> Reply:
+		return _ask(provider, url, is_filled, values, {**headers, **shown}, http)
+
 	if not grant.dpop_key:
-		headers |= header(grant.access_token, quirks.api_header)
-		return _ask(provider, url, is_filled, values, headers, http)
+		return send(header(grant.access_token, quirks.api_header))
 	prover, method = dpop.Prover(grant.dpop_key), quirks.account_request.method
-	reply = _ask(
-		provider, url, is_filled, values, headers | prover.headers(method, url, grant.access_token), http
-	)
+	reply = send(prover.headers(method, url, grant.access_token))
 	dpop.NONCES.learn(url, reply.headers)
 	if dpop.is_asked_for_nonce(reply.status, reply.headers):
-		reply = _ask(
-			provider, url, is_filled, values, headers | prover.headers(method, url, grant.access_token), http
-		)
+		reply = send(prover.headers(method, url, grant.access_token))
 	return reply
 
 

@@ -26,12 +26,12 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.site import flow, replacing, settings
 from connected_app.site.access import check_may_connect
-from connected_app.site.attempts import answered
 from connected_app.site.events import announce
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import decrypt, encrypt
 from connected_app.site.replacing import Replacement
+from connected_app.site.sealed import answered
 from connected_app.site.settings import AppSettings
 
 # Longer than a question to the provider takes: only one is asked at a time.

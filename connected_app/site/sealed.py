@@ -4,14 +4,16 @@ and are taken once, atomically."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import frappe
+import redis
 
-from connected_app.oauth.redact import Secret
-from connected_app.site.attempts import answered
+from connected_app.oauth import catalogue
+from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.site.passwords import decrypt, encrypt
 
 
@@ -26,12 +28,17 @@ class Sealed:
 	kind: str
 	kept: timedelta
 
-	def put(self, name: str, text: str) -> None:
+	def put(self, name: str, text: str, *, only_in_place: bool = False) -> None:
 		"""
+		:param only_in_place: not where there is nothing of this name
 		:raises TemporaryFailure: `attempt_store_unavailable`, as the others
 		"""
 		encrypted = encrypt(text)
-		answered(lambda: frappe.cache.set(self._key(name), encrypted, ex=self.kept))  # nosemgrep
+		answered(
+			lambda: frappe.cache.set(  # nosemgrep
+				self._key(name), encrypted, ex=self.kept, xx=only_in_place
+			)
+		)
 
 	def peek(self, name: str) -> Secret | None:
 		return _opened(answered(lambda: frappe.cache.get(self._key(name))))  # nosemgrep
@@ -41,6 +48,19 @@ class Sealed:
 
 	def _key(self, name: str) -> Any:
 		return frappe.cache.make_key(f"{self.kind}:" + hashlib.sha256(name.encode()).hexdigest())
+
+
+def answered(ask: Callable[[], Any]) -> Any:
+	"""What Redis says.
+
+	:raises TemporaryFailure: `attempt_store_unavailable`
+	"""
+	try:
+		return ask()
+	except redis.exceptions.RedisError as error:
+		cause = strip_chain(error)
+	# Outside the handler: the library's frames hold what was to be stored.
+	raise catalogue.error("attempt_store_unavailable") from cause
 
 
 def _opened(encrypted: bytes | None) -> Secret | None:

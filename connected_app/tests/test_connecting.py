@@ -18,7 +18,7 @@ from frappe.utils.password import remove_encrypted_password
 from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired, Secret
 from connected_app.oauth.clock import utc_now
 from connected_app.site import grants, links, passwords, settings
-from connected_app.site.attempts import RedisAttemptStore
+from connected_app.site.attempts import ATTEMPTS, RedisAttemptStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
 	ALICE,
@@ -380,7 +380,7 @@ class TestCallback(Case):
 		state = parse_qs(urlsplit(back).query)["state"][0]
 		store = RedisAttemptStore()
 		attempt = store.peek(state)
-		key = store._key(state)
+		key = ATTEMPTS._key(state)
 		sealed = frappe.cache.get(key)
 		for secret in (state, attempt.code_verifier, attempt.nonce):
 			self.assertNotIn(secret.encode(), key + sealed)
