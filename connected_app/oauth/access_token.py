@@ -12,7 +12,7 @@ from .redact import Secret
 
 @dataclass(frozen=True, kw_only=True)
 class AccessToken:
-	"""A token that can be used now, and does not renew itself. Whoever has it acts as the user until it ends.
+	"""A token that can be used now, and does not renew itself. Code that has it acts as the user until it ends.
 
 	:param value: what is shown to the API; hidden where the object is printed
 	:param expires_at: UTC instant at which it ends at the latest; None: the provider has named none

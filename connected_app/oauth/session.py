@@ -248,7 +248,7 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 
 
 def _headers(value: CaseInsensitiveDict[str]) -> CaseInsensitiveDict[str]:
-	"""A copy. Its own way of making one takes in each header anew."""
+	"""A copy. Its own method for it adds each header again."""
 	made: CaseInsensitiveDict[str] = CaseInsensitiveDict()
 	vars(made).update(_copied(vars(value)))
 	return made

@@ -52,7 +52,7 @@ def begin(connected_app: str) -> DeviceAttempt:
 
 
 def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
-	"""Ask the provider whether the user has answered. Whoever may not connect any more gets nothing.
+	"""Ask the provider whether the user has answered. A user who may not connect any more gets nothing.
 
 	:returns: a grant, which is not stored yet; or the attempt to go on with
 	:raises frappe.PermissionError:
@@ -60,7 +60,7 @@ def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
 	"""
 	app = _usable(attempt.context["connected_app"])
 	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
-		# Whoever consents does not consent to that.
+		# The user has not consented to that.
 		raise catalogue.error("attempt_unknown")
 	return device.ask(app.provider, app.client, attempt, http())
 

@@ -105,7 +105,7 @@ def keep_posted(name: str, parameters: Mapping[str, Sequence[str]]) -> str:
 		if attempt and length <= LONGEST_POST:
 			attempts.replace(replace(attempt, posted=parameters))
 	except OAuthError:
-		# Whoever comes back is shown why.
+		# The user who comes back is shown why.
 		return ""
 	return state
 
@@ -153,7 +153,7 @@ def finish(
 	"""
 	check_may_connect(app)
 	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
-		# Whoever consented did not consent to that.
+		# The user has not consented to that.
 		raise catalogue.error("attempt_unknown")
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())

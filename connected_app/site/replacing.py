@@ -1,4 +1,4 @@
-"""Another account than before, where there is one connection: whoever has connected is asked before it is replaced.
+"""Another account than before, where there is one connection: the user who has connected is asked before it is replaced.
 
 The grant of the new account waits for the answer, and only the browser session in which it was given can answer. It waits
 to be revoked as well, so that somebody who walks away leaves no access behind. If it takes the old one's place, the old

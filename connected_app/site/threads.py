@@ -34,7 +34,7 @@ def connected(site: str, sites_path: str) -> Iterator[None]:
 
 class Anywhere:
 	"""Runs what needs the site: as it is in the thread that has made this object, and in others on a connection of their
-	own, as the same user. Libraries renew tokens in threads of theirs, and so does whoever must not block an event loop.
+	own, as the same user. Libraries renew tokens in threads of theirs, and so does code that must not block an event loop.
 
 	:param key: of the connection that is used
 	:param connect_url: where the user can connect, for errors

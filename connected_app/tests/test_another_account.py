@@ -128,7 +128,7 @@ class TestAnotherAccount(Connected):
 		self.assertEqual(self.choose(1).status_code, 200)
 
 	def test_no_answer(self) -> None:
-		"""Whoever walks away leaves no access behind, and can no longer answer."""
+		"""A user who walks away leaves no access behind, and can no longer answer."""
 		frappe.db.set_value(PENDING, self.waiting()[0].name, "retry_at", "2020-01-01")
 		frappe.db.commit()
 		revocation.retry()

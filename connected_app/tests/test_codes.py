@@ -78,7 +78,7 @@ class TestCodes(Case):
 		self.assertEqual(left, [], "but for the name of the attempt, which expires")
 
 	def test_connects(self) -> None:
-		"""Waiting, then connected as whoever has entered the code; for the user who began it."""
+		"""Waiting, then connected as the account that has entered the code; for the user who began it."""
 		begun = self.begin()
 		self.assertEqual(begun["address"], f"{self.quick.issuer}/device")
 		self.assertIn(begun["code"], begun["link"])
@@ -222,7 +222,7 @@ class TestCodes(Case):
 		self.assertIsNone(row(self.app, MALLORY))
 
 	def test_no_longer_allowed(self) -> None:
-		"""Whoever may not connect any more gets nothing, and the provider is not even asked."""
+		"""A user who may not connect any more gets nothing, and the provider is not even asked."""
 		for change, code in (
 			({"everyone_may_connect": 0}, "not_allowed"),
 			({"enabled": 0}, "app_disabled"),

@@ -240,7 +240,7 @@ class TestRotation(Case):
 			with self.assertRaises(Killed), stopped_at(number, kill):
 				self.rotate()
 				rotation.finish(self.report)
-			# Whoever has read the configuration before, or now.
+			# A process that has read the configuration before, or now.
 			for conf in (before, frappe.get_site_config()):
 				frappe.local.conf = frappe._dict(conf)
 				self.assertReadable()
