@@ -175,7 +175,12 @@ class TokenCacheStore:
 		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			with writing():
 				# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
-				if len(name) > LONGEST_NAME or frappe.db.get_value(DOCTYPE, name):
+				if len(name) > LONGEST_NAME:
+					continue
+				if frappe.db.get_value(DOCTYPE, name):
+					# Perhaps by another process that wants the same: this transaction sees what was committed since.
+					if rows.name_of(self.key):
+						return
 					continue
 				doc = frappe.get_doc(
 					{"doctype": DOCTYPE, "connected_app": app, "user": user or None, "shared": int(shared)}

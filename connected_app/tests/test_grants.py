@@ -97,6 +97,26 @@ class TestStore(Connected):
 		self.assertEqual(self.stored("status"), "Connected")
 		self.assertFalse(self.stored("error_code"))
 
+	def test_two_that_make_the_same_row(self) -> None:
+		"""Where no consent is needed, whoever comes second locks the row that the first has made in between."""
+		self.not_on_sqlite("one writer at a time")
+		key = ConnectionKey.of_service_principal(self.app.name)
+		made = []
+
+		def first() -> None:
+			with own_connection(), TokenCacheStore(key, create=True).exclusive() as locked:
+				made.append(locked.name)
+
+		with TokenCacheStore(key, create=True, may_create=first).exclusive() as locked:
+			self.assertEqual([locked.name], made)
+		frappe.db.rollback()
+		self.assertEqual(
+			frappe.get_all(
+				"Token Cache", {"connected_app": key.app, "user": ("is", "not set")}, pluck="name"
+			),
+			made,
+		)
+
 	def test_saving_late(self) -> None:
 		"""The lock is lost while the provider answers, and somebody else has refreshed: theirs is kept and used."""
 		self.not_on_sqlite("a lock is not lost there")
