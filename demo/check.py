@@ -295,7 +295,10 @@ class Desk:
 		return answer.json().get("message")
 
 
-def on_bench(steps: Steps, address: str, name: str, provider: demo_provider.Provider) -> None:
+def on_bench(steps: Steps, address: str, name: str, provider: demo_provider.Provider, mcp: str) -> None:
+	"""
+	:param mcp: the address of a server to connect to by that alone; or empty
+	"""
 	with steps.step("log in to the site"):
 		desk = Desk(address, "Administrator", "admin")
 	with steps.step("the Connected App is ready, and nobody is connected"):
@@ -337,6 +340,15 @@ def on_bench(steps: Steps, address: str, name: str, provider: demo_provider.Prov
 		)
 		page = desk.http.get(f"{address}/my-connections", timeout=60, headers={"Accept": "text/html"}).text
 		expect_that("Know who you are" in page and "bob@example.com" in page, "the page does not show it")
+	if mcp:
+		with steps.step(
+			"Connect by Address: an MCP server is registered at, and connected, by its address alone"
+		):
+			made = desk.call("set_up_address", address=mcp, provider_name="Demo Notes")
+			expect(made["credentials"], "registered", "credentials")
+			desk.http.get(desk.call("authorize", connected_app=made["name"]), timeout=60)
+			state = desk.call("connection", "GET", connected_app=made["name"])
+			expect(state["status"], "Connected", "status")
 
 
 def show_states(desk: Desk, provider: demo_provider.Provider) -> None:
@@ -359,6 +371,7 @@ def main(arguments: list[str] | None = None) -> int:
 	parser.add_argument(
 		"--site", nargs=3, metavar=("ADDRESS", "CONNECTED_APP", "ISSUER"), help="a demo site instead"
 	)
+	parser.add_argument("--mcp", default="", help="with --site: a server to connect to by its address")
 	parser.add_argument(
 		"--states", nargs=2, metavar=("ADDRESS", "ISSUER"), help="only give a demo site an app in each state"
 	)
@@ -372,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
 	try:
 		if given.site:
 			address, name, issuer = given.site
-			on_bench(steps, address, name, demo_provider.Provider(issuer, 0, 0))
+			on_bench(steps, address, name, demo_provider.Provider(issuer, 0, 0), given.mcp)
 		else:
 			standalone(steps)
 	except Failed:

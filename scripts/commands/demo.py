@@ -53,7 +53,10 @@ def provider(python):
 
 @contextlib.contextmanager
 def mcp_server(python):
-	"""A server to connect to by its address; gives that."""
+	"""A server to connect to by its address; gives that. Empty where its library is missing: it needs Python 3.11."""
+	if processes.run([python, "-c", "import mcp"])[0]:
+		yield ""
+		return
 	with processes.serving(python, "-m", "demo.mcp_server") as line:
 		yield json.loads(line)["resource"]
 
@@ -67,14 +70,17 @@ def on_bench(bench, python, port: int, checking: bool) -> int:
 			name = create_connected_app(site, discovery_url)
 			with site.served(), mcp_server(python) as address:
 				if checking:
-					return check(python, "--site", site.url, name, issuer)
+					return check(
+						python, "--site", site.url, name, issuer, *(["--mcp", address] if address else [])
+					)
 				check(python, "--states", site.url, issuer)
 				say()
 				say(f"Connected App:  {site.url}/app/connected-app/{name}")
 				say(f"Log in:         {site.url}/login  as Administrator, password admin")
 				say(f"Demo provider:  {issuer} (accounts: alice, bob; no passwords)")
-				say(f"MCP server:     {address} (its address is all that Connect by Address needs:")
-				say(f"                {site.url}/app/connections-gallery)")
+				if address:
+					say(f"MCP server:     {address} (its address is all that Connect by Address needs:")
+					say(f"                {site.url}/app/connections-gallery)")
 				say(
 					f"My Connections: {site.url}/my-connections  also as visitor@example.com, password visitor"
 				)
