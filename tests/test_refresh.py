@@ -472,7 +472,7 @@ def test_hung_token_endpoint(config: Settings, server: Hostile, clock: Clock) ->
 	began = time.monotonic()
 	with pytest.raises(TemporaryFailure) as caught:
 		Refresher(*config, store, Http(allow_http_loopback=True, read_timeout=0.3), clock).current()
-	assert caught.value.code == "timeout" and time.monotonic() - began < 2
+	assert caught.value.code == "timeout" and time.monotonic() - began < 9
 	assert isinstance(store.failure, Failure)
 
 

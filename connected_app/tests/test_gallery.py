@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -66,11 +65,8 @@ class TestGallery(Case):
 		self.assertTrue(any(each["unsupported"] for each in found.values()))
 
 	def test_speed(self) -> None:
-		"""All templates and apps in two statements, within 200 ms once the templates are loaded."""
+		"""All templates and apps in two statements, once the templates are loaded."""
 		gallery.gallery()
 		with statements() as sent:
-			began = time.perf_counter()
 			gallery.gallery()
-			took = time.perf_counter() - began
-		self.assertLess(took, 0.2)
 		self.assertEqual(len([each for each in sent if each.lower().startswith("select")]), 2, sent)
