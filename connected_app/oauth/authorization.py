@@ -107,7 +107,6 @@ def begin(
 	"""
 	client.check_parameters()
 	fapi.check(provider, client)
-	quirks = provider.quirks
 	uri = provider.endpoint("authorization_uri")
 	check_web_address(uri)
 	if not client.client_id:
@@ -124,6 +123,18 @@ def begin(
 		dpop_key=dpop.new_key() if client.dpop else None,
 		context=context or {},
 	)
+	parameters = _parameters(provider, client, attempt)
+	if http and pushed.is_wanted(provider, client):
+		if request_uri := pushed.push(provider, client, parameters, http):
+			# RFC 9126 4: nothing else is read.
+			parameters = {"client_id": client.client_id, "request_uri": request_uri}
+	named = {provider.quirks.rename.get(name, name): value for name, value in parameters.items()}
+	return _with_query(uri, named), attempt
+
+
+def _parameters(provider: Provider, client: Client, attempt: Attempt) -> dict[str, str | Sequence[str]]:
+	"""What is asked of the authorization endpoint (RFC 6749 4.1.1), by the names of the standards."""
+	quirks = provider.quirks
 	parameters: dict[str, str | Sequence[str]] = {
 		**client.authorization_parameters,
 		"response_type": "code",
@@ -131,8 +142,8 @@ def begin(
 		"redirect_uri": quirks.redirect_uri or client.redirect_uri,
 		"state": str(attempt.state),
 	}
-	if max_age is not None:
-		parameters["max_age"] = str(max_age)
+	if attempt.max_age is not None:
+		parameters["max_age"] = str(attempt.max_age)
 	if client.scopes:
 		parameters[quirks.scope_parameter] = provider.scope_separator.join(client.ask_for or client.scopes)
 	if attempt.dpop_key:
@@ -144,16 +155,15 @@ def begin(
 	if attempt.code_verifier:
 		parameters["code_challenge"] = code_challenge(attempt.code_verifier)
 		parameters["code_challenge_method"] = "S256"
-	if http and pushed.is_wanted(provider, client):
-		if request_uri := pushed.push(provider, client, parameters, http):
-			# RFC 9126 4: nothing else is read.
-			parameters = {"client_id": client.client_id, "request_uri": request_uri}
-	named = {quirks.rename.get(name, name): value for name, value in parameters.items()}
+	return parameters
+
+
+def _with_query(uri: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
 	# A space as %20, which everybody reads, and not as +, which Apple does not.
-	query = urlencode(named, doseq=True, quote_via=quote)
+	query = urlencode(parameters, doseq=True, quote_via=quote)
 	before, hash_sign, fragment = uri.partition("#")
 	separator = "&" if urlsplit(before).query else "" if before.endswith("?") else "?"
-	return f"{before}{separator}{query}{hash_sign}{fragment}", attempt
+	return f"{before}{separator}{query}{hash_sign}{fragment}"
 
 
 def code_challenge(verifier: str) -> str:
