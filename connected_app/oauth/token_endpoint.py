@@ -115,7 +115,7 @@ def _authenticated(
 ) -> Exchange:
 	proof: dict[str, str] = {}
 	headers: dict[str, str] = {}
-	authenticate(provider, client, proof, headers)
+	authenticate(provider, client, proof, headers, url)
 	if prover:
 		headers["DPoP"] = prover.proof(shape.method, url)
 	exchange = sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape)
