@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -79,56 +79,64 @@ def start(redirect_uri: str, client: dict[str, Any], parameters: dict[str, Any])
 	:param client: more of the client, as its API takes it
 	:param parameters: more of the plug-in for OpenID Connect
 	"""
-	with tempfile.TemporaryDirectory() as folder:
-		process, address = _begun(Path(folder))
+	with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+		tables = sqlite3.connect(Path(folder) / "glewlwyd.db")
+		tables.executescript(TABLES.read_text())
+		tables.close()
+		for _attempt in range(3):
+			address = stack.enter_context(_process(Path(folder)))
+			if _is_there(address):
+				break
+			# It takes its port from a file, and does not mind that somebody else has got that port meanwhile.
+			stack.close()
+		running = Glewlwyd(address)
+		_fill(running, redirect_uri, client, parameters)
+		yield running
+
+
+@contextmanager
+def _process(folder: Path) -> Iterator[str]:
+	"""The address of one that says that it is ready."""
+	with socket.create_server(("127.0.0.1", 0)) as free:
+		port = free.getsockname()[1]
+	address = f"http://127.0.0.1:{port}"
+	(folder / "glewlwyd.conf").write_text(_configuration(folder, address, port))
+	libraries = ":".join(str(path) for path in ROOT.glob("usr/lib/*-linux-gnu"))
+	with subprocess.Popen(
+		[PROGRAM, "-c", folder / "glewlwyd.conf"],
+		env={**os.environ, "LD_LIBRARY_PATH": libraries},
+		stdin=subprocess.DEVNULL,
+		stdout=subprocess.PIPE,
+		stderr=subprocess.STDOUT,
+		text=True,
+	) as process:
 		assert process.stdout
+		watch = threading.Timer(READY, process.kill)
+		watch.start()
+		lines: list[str] = []
+		while "Glewlwyd started" not in "".join(lines[-1:]):
+			line = process.stdout.readline()
+			if not line:
+				watch.cancel()
+				raise RuntimeError("Glewlwyd ended before it was ready:\n" + "".join(lines))
+			lines.append(line)
+		watch.cancel()
 		# Else it would wait for somebody to read its log.
 		reader = threading.Thread(target=process.stdout.read)
 		reader.start()
 		try:
-			running = Glewlwyd(address)
-			_fill(running, redirect_uri, client, parameters)
-			yield running
+			yield address
 		finally:
 			process.terminate()
 			process.wait(30)
 			reader.join()
-			process.stdout.close()
 
 
-def _begun(folder: Path) -> tuple[subprocess.Popen[str], str]:
-	"""The process when it is ready, and its address. It takes its port from a file: where another has taken that port
-	meanwhile, it ends, and is started again."""
-	tables = sqlite3.connect(folder / "glewlwyd.db")
-	tables.executescript(TABLES.read_text())
-	tables.close()
-	libraries = ":".join(str(path) for path in ROOT.glob("usr/lib/*-linux-gnu"))
-	for _attempt in range(3):
-		with socket.create_server(("127.0.0.1", 0)) as free:
-			port = free.getsockname()[1]
-		address = f"http://127.0.0.1:{port}"
-		(folder / "glewlwyd.conf").write_text(_configuration(folder, address, port))
-		process = subprocess.Popen(
-			[PROGRAM, "-c", folder / "glewlwyd.conf"],
-			env={**os.environ, "LD_LIBRARY_PATH": libraries},
-			stdin=subprocess.DEVNULL,
-			stdout=subprocess.PIPE,
-			stderr=subprocess.STDOUT,
-			text=True,
-		)
-		assert process.stdout
-		watch = threading.Timer(READY, process.kill)
-		watch.start()
-		lines = []
-		for line in process.stdout:
-			lines.append(line)
-			if "Glewlwyd started" in line:
-				watch.cancel()
-				return process, address
-		watch.cancel()
-		process.wait()
-		process.stdout.close()
-	raise RuntimeError("Glewlwyd ended before it was ready:\n" + "".join(lines))
+def _is_there(address: str) -> bool:
+	try:
+		return "admin_scope" in requests.get(f"{address}/config", timeout=10).text
+	except requests.RequestException:
+		return False
 
 
 def _configuration(folder: Path, address: str, port: int) -> str:
