@@ -361,7 +361,7 @@ def _keys(app: Any, user: str | None) -> list[Any]:
 	found = frappe.get_all(
 		"Token Cache",
 		filters={"connected_app": app.name, "access_token": ("is", "set")},
-		fields=["connected_app", "user", "shared"],
+		fields=["connected_app", "user", "shared", "account"],
 	)
 	keys = sorted({ConnectionKey.from_row(row) for row in found}, key=lambda key: key.columns)
 	if user is None:

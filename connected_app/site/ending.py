@@ -141,7 +141,9 @@ def _chunk(name: str) -> bool:
 			if not row:
 				return False
 			of_app = {"connected_app": row.connected_app, "generation": row.generation}
-			caches = lock_free(TOKEN_CACHE, of_app, ("name", "connected_app", "user", "shared"), CHUNK)
+			caches = lock_free(
+				TOKEN_CACHE, of_app, ("name", "connected_app", "user", "shared", "account"), CHUNK
+			)
 			if caches:
 				client = _kept(name)
 				ended = read(caches, passwords.encrypt(settings.to_json(client)) if client else "")
@@ -161,7 +163,7 @@ def _chunk(name: str) -> bool:
 def read(caches: Iterable[Any], client: str) -> list[Ended]:
 	"""What rows of Token Cache hold that has to be revoked, in one statement.
 
-	:param caches: `name`, `connected_app`, `user` and `shared`
+	:param caches: `name`, `connected_app`, `user`, `shared` and `account`
 	:param client: that may revoke, encrypted; empty where none can
 	"""
 	caches = list(caches)
