@@ -103,7 +103,10 @@ def begin() -> None:
 		else:
 			links.check_is_for_me(parameters)
 			location = flow.begin(
-				_app(parameters["app"]), parameters["success_uri"], links.more_in(parameters)
+				_app(parameters["app"]),
+				parameters["success_uri"],
+				links.more_in(parameters),
+				account=parameters.get("account"),
 			)
 	except OAuthError as error:
 		return pages.refuse(error, "/my-connections")
@@ -275,7 +278,7 @@ def disconnect(connected_app: str, user: str | None = None, account: str | None 
 
 
 @frappe.whitelist(methods=["POST"])
-def make_default(connected_app: str, account: str, user: str | None = None) -> None:
+def make_default(connected_app: str, account: str = "", user: str | None = None) -> None:
 	"""Make one of several accounts the one that is used where none is named.
 
 	:param account: by its ID or name

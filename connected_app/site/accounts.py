@@ -5,7 +5,6 @@ The default one has the row with the usual name, which core finds, too. The othe
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -86,31 +85,37 @@ def choose(key: ConnectionKey, account: str) -> ConnectionKey:
 	:raises ReconnectRequired: `account_not_connected`, `account_ambiguous`
 	"""
 	found = rows.read_accounts(key)
-	known = {row.account or "": (row.account_id or "", row.account_name or "") for row in reversed(found)}
-	# This transaction may have begun before they were connected.
-	for other, remembered in recent.known().items():
-		if other.default == key.default and remembered.grant.account:
-			known[other.account] = (remembered.grant.account.id, remembered.grant.account.name)
-	of_id = [
-		place for place, (number, _name) in sorted(known.items()) if account in (number, place) and account
+	known = {row.account or "": row for row in reversed(found)}
+	places = [place for place, row in sorted(known.items()) if account in (row.account_id, place) and account]
+	places = places[:1] or [
+		place for place, row in sorted(known.items()) if _is_called(row.account_name, account)
 	]
-	of_name = [
-		place for place, (_number, name) in sorted(known.items()) if name.casefold() == account.casefold()
-	]
-	places = of_id[:1] or of_name
-	if not places:
-		raise catalogue.error("account_not_connected", printable(account, LONGEST))
 	if len(places) > 1:
-		raise catalogue.error(
-			"account_ambiguous", printable(account, LONGEST), ", ".join(known[place][0] for place in places)
-		)
-	place = places[0]
-	chosen = replace(key, account=place, wanted=known[place][0])
-	in_place = [row for row in found if (row.account or "") == place]
-	if len(in_place) == 1 and not recent.find(chosen):
-		if grant := rows.grant_in(in_place[0].read):
-			recent.note(chosen, grant)
+		ids = ", ".join(known[place].account_id or "" for place in places)
+		raise catalogue.error("account_ambiguous", printable(account, LONGEST), ids)
+	if not places:
+		return _remembered(key, account)
+	row = known[places[0]]
+	chosen = replace(key, account=places[0], wanted=row.account_id or "")
+	if not recent.find(chosen) and (grant := rows.grant_in(row.read)):
+		recent.note(chosen, grant)
 	return chosen
+
+
+def _remembered(key: ConnectionKey, account: str) -> ConnectionKey:
+	"""As `choose`, where it was connected in this request, whose transaction does not see it."""
+	for other, remembered in list(recent.known().items()):
+		of_grant = remembered.grant.account
+		if other.default == key.default and remembered.row and of_grant:
+			if account == of_grant.id or _is_called(of_grant.name, account):
+				chosen = replace(other, wanted=of_grant.id)
+				recent.note(chosen, remembered.grant, remembered.row)
+				return chosen
+	raise catalogue.error("account_not_connected", printable(account, LONGEST))
+
+
+def _is_called(name: str | None, account: str) -> bool:
+	return bool(name) and str(name).casefold() == account.casefold()
 
 
 def title(key: ConnectionKey) -> str:
@@ -172,8 +177,9 @@ def make_default(key: ConnectionKey) -> None:
 				raise catalogue.error("not_committed")
 			with writing():
 				changed = _exchange(key)
-			for each, name, state in changed:
+			for each, _name, _state in changed:
 				recent.forget(each)
+			for each, name, state in changed:
 				if grant := _read(name, state):
 					recent.note(each, grant, name)
 	except (*BUSY, Exception) as error:
@@ -184,7 +190,6 @@ def make_default(key: ConnectionKey) -> None:
 		# Outside the handler, as in `TokenCacheStore.exclusive`.
 		raise failure from strip_chain(cause)
 	if changed:
-		recent.forget(key)
 		titles = [state.account_name or state.account_id or "" for _key, _name, state in changed]
 		announce("default_changed", key.default, "", ("".join(titles[1:]), titles[0]))
 
@@ -206,7 +211,6 @@ def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 		raise being_renewed()
 	if before and before.access_token and not before.account_id:
 		raise catalogue.error("account_unknown/default")
-	revision = rows.next_revision(max(cint(state.revision) for state in states.values() if state))
 	aside, usual = frappe.generate_hash(length=20), current or rows.usual_name(key.default)
 	if before and before.access_token:
 		_rename(current, aside)
@@ -223,9 +227,11 @@ def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 		before.account = slot(before.account_id)
 		_rename(aside, chosen)
 		changed.append((replace(key.default, account=before.account), chosen, before))
+		if before.revision == now.revision:
+			# Whoever has lost a lock tells the rows apart by it.
+			now.revision = rows.next_revision(now.revision)
 	for _key, name, state in changed:
-		state.revision = revision
-		values = {"account": state.account, "revision": revision}
+		values = {"account": state.account, "revision": cint(state.revision)}
 		frappe.db.set_value(rows.DOCTYPE, name, values, update_modified=False)
 	return changed
 
@@ -272,10 +278,10 @@ def prepare_merge(moving: dict[str, str], staying: dict[str, str]) -> None:
 	columns = ["name", "connected_app", "user", "account", "account_id"]
 	connected = {"access_token": ("is", "set"), "user": ("is", "set")}
 	theirs: dict[str, list[Any]] = {}
-	for row in frappe.get_all(rows.DOCTYPE, {**staying, **connected}, columns, limit=0):
+	for row in frappe.get_all(rows.DOCTYPE, {**connected, **staying}, columns, limit=0):
 		theirs.setdefault(row[by], []).append(row)
 	several = set(frappe.get_all("Connected App", {"several_accounts": 1}, pluck="name", limit=0))
-	for row in frappe.get_all(rows.DOCTYPE, {**moving, **connected}, columns, limit=0):
+	for row in frappe.get_all(rows.DOCTYPE, {**connected, **moving}, columns, limit=0):
 		if row.connected_app not in several or row[by] not in theirs or not row.account_id:
 			continue
 		same = [other for other in theirs[row[by]] if other.account_id == row.account_id]
@@ -284,8 +290,7 @@ def prepare_merge(moving: dict[str, str], staying: dict[str, str]) -> None:
 			frappe.db.set_value(rows.DOCTYPE, row.name, "account", account, update_modified=False)
 
 
-def users_with_several(connected_app: str, generation: int) -> int:
-	"""How many users have connected more than one account."""
-	of_app = {"connected_app": connected_app, "generation": generation, "access_token": ("is", "set")}
-	users = Counter(frappe.get_all(rows.DOCTYPE, of_app, pluck="user", limit=0))
-	return sum(1 for user, number in users.items() if user and number > 1)
+def users_with_further(connected_app: str, generation: int) -> int:
+	"""How many users have connected accounts beside the default one, or without one."""
+	of_app = {"connected_app": connected_app, "generation": generation, "account": ("is", "set")}
+	return len(set(frappe.get_all(rows.DOCTYPE, of_app, pluck="user", limit=0)))

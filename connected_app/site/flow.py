@@ -70,7 +70,7 @@ def begin(
 	if pushed.is_wanted(app.provider, app.client):
 		# The client proves itself already here.
 		app = settings.read(app.name, with_secret=True)
-	client = more.client(app.client, app.provider.quirks, _kept(app, key))
+	client = more.client(app.client, app.provider.quirks, [] if another else _kept(app, key))
 	if another:
 		client = consent.choosing_account(client)
 	elif account:

@@ -52,11 +52,15 @@ def latest_known(name: str) -> Grant | None:
 
 	:param name: of the row, which is what permission is asked for: a script can make a document up
 	"""
-	grant = recent.of_row(name)
-	if grant is None:
+	grants = recent.of_row(name)
+	if not grants:
 		return None
-	seen = frappe.db.get_value(DOCTYPE, name, "revision")
-	return None if seen and seen > grant.revision else grant
+	seen = frappe.db.get_value(DOCTYPE, name, ["revision", "account_id"], as_dict=True)
+	if seen and seen.account_id:
+		# Another account may be the default one by now.
+		grants = [grant for grant in grants if not grant.account or grant.account.id == seen.account_id]
+	grant = max(grants, key=lambda grant: grant.revision, default=None)
+	return None if seen and grant and (seen.revision or 0) > grant.revision else grant
 
 
 def stored_since(key: ConnectionKey) -> Any:
@@ -264,6 +268,9 @@ class LockedTokenCache:
 		except Exception as error:
 			if not is_lost(error):
 				raise
+		if self.state.account_id:
+			# The same account's, though another may be the default one by then.
+			self.store.key = replace(self.store.key, wanted=self.state.account_id)
 		for pause in pauses:
 			time.sleep(pause)
 			with suppress(TemporaryFailure, *BUSY), again() as locked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 # Databases tell these apart, whatever their collation.
@@ -41,7 +41,7 @@ class ConnectionKey:
 	app: str
 	owner: Owner
 	account: str = ""
-	wanted: str = field(default="", compare=False)
+	wanted: str = ""
 
 	@classmethod
 	def of_user(cls, app: str, user: str) -> ConnectionKey:
@@ -104,6 +104,11 @@ class ConnectionKey:
 			"shared": self.is_shared,
 			"account": self.account,
 		}
+
+	def may_be(self, other: ConnectionKey) -> bool:
+		"""Whether both may be the same connection: which is the default one, and whether it is the wanted one, can change."""
+		same_owner = (self.app, self.owner) == (other.app, other.owner)
+		return same_owner and (self.account == other.account or bool(self.wanted or other.wanted))
 
 	@property
 	def default(self) -> ConnectionKey:

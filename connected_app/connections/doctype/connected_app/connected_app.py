@@ -199,11 +199,9 @@ class ConnectedApp(SecretKeeper):
 			)
 		if not before or self.several_accounts or not before.several_accounts:
 			return
-		if number := accounts.users_with_several(self.name, self.generation):
+		if number := accounts.users_with_further(self.name, self.generation):
 			frappe.throw(
-				_(
-					"{0} users have connected more than one account. They have to disconnect all but one first."
-				).format(number),
+				_("Users with further accounts: {0}. They have to disconnect these first.").format(number),
 				title=_("Several Accounts"),
 			)
 
@@ -409,7 +407,12 @@ class ConnectedApp(SecretKeeper):
 
 	@for_code
 	def require_scopes(
-		self, *wanted: str, user: str | None = None, reason: str = "", success_uri: str | None = None
+		self,
+		*wanted: str,
+		user: str | None = None,
+		reason: str = "",
+		success_uri: str | None = None,
+		account: str | None = None,
 	) -> None:
 		"""Check that `user` granted all of `wanted`, before doing what needs them.
 
@@ -419,11 +422,14 @@ class ConnectedApp(SecretKeeper):
 		:param user: the session's user by default
 		:param reason: why they are needed, for the user to read at `connect_url`
 		:param success_uri: where to land afterwards: a path on this site; by default the page that this request was sent from
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; at `connect_url` the user, and
 			nobody else, is asked for what is lacking, for a week
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
-		consent.require_scopes(self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri))
+		consent.require_scopes(
+			self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri, account)
+		)
 
 	@for_code
 	def require_consent(
@@ -433,6 +439,7 @@ class ConnectedApp(SecretKeeper):
 		user: str | None = None,
 		reason: str = "",
 		success_uri: str | None = None,
+		account: str | None = None,
 	) -> None:
 		"""Check that an API has not refused a request for want of consent, as 403 `insufficient_scope` (RFC 6750 3.1) or 401
 		`insufficient_user_authentication` (RFC 9470) do.
@@ -443,7 +450,7 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
 		consent.require_consent(
-			self, response, consent.Asked(user or frappe.session.user, reason, success_uri)
+			self, response, consent.Asked(user or frappe.session.user, reason, success_uri, account)
 		)
 
 	def get_scopes(self) -> list[str]:
