@@ -203,7 +203,7 @@ class TestStore(Connected):
 		self.assertFalse(recent.of_row(self.name))
 		with TokenCacheStore(self.key).exclusive() as locked:
 			self.assertEqual(locked.grant.revision, first.revision)
-		self.assertEqual(recent.find(self.key), recent.of_row(self.name))
+		self.assertEqual([recent.find(self.key)], recent.of_row(self.name))
 		self.assertTrue(recent.find(self.key).refresh_token)
 		recent.note_change(self.key)
 		self.assertIsNone(recent.find(self.key))
