@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
 	def do_GET(self) -> None:
 		if self.path == "/connections":
 			self._answer(200, str(self.number).encode())
-		elif self.headers.get("Authorization", "").startswith("Bearer "):
+		elif self.headers.get("Authorization", "").startswith(("Bearer ", "DPoP ")):
 			self._answer(200, HELLO)
 		else:
 			self._answer(401, b"{}")

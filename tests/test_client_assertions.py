@@ -138,6 +138,19 @@ def test_audience() -> None:
 		assert client_auth.audience(changed(settings, **one).provider) == "https://op.example/token"
 
 
+def test_audience_where_it_is_sent(config: Settings, server: Hostile, http: Http) -> None:
+	"""Glewlwyd takes an assertion for the very address that it is sent to, and for no other."""
+	quirks = Quirks(assertion_audience="endpoint")
+	config = changed(
+		config, authentication="private_key_jwt", signing_key=MADE["ES256"], issuer=ISSUER, quirks=quirks
+	)
+	for path in ("/token", "/par"):
+		url = server.script(path, as_json({}))
+		token_endpoint.authenticated_request(*config, url, FORM, http)
+		assertion = server.to(path)[-1].form["client_assertion"]
+		assert verified(assertion, MADE["ES256"], algorithms=["ES256"], audience=url)["sub"] == "client"
+
+
 def test_signed_client_secret() -> None:
 	"""Apple: the secret is a token of the team's, signed by the key of that name."""
 	key = keys.read(str(MADE["ES256"].pem), NOW, "ES256", "ABC123DEFG")

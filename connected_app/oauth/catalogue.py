@@ -758,6 +758,11 @@ CATALOGUE = {
 		"An administrator or developer",
 		"Use `get_backend_app_token()`, or tick *Act for Each User*.",
 	),
+	"not_for_users/name": Entry(
+		ConfigurationError,
+		"The service account acts for a user at the address that is the user's name here; {0} is no address.",
+		"Use the connection of a user whose name is an e-mail address.",
+	),
 	"key_algorithm": Entry(
 		ConfigurationError,
 		"The key does not fit the algorithm. What fits: {0}.",

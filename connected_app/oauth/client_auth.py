@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 import jwt
@@ -205,9 +206,12 @@ def signing_algorithms(provider: Provider) -> list[str]:
 	return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
-def authenticate(provider: Provider, client: Client, form: dict[str, str], headers: dict[str, str]) -> None:
+def authenticate(
+	provider: Provider, client: Client, form: dict[str, str], headers: dict[str, str], url: str = ""
+) -> None:
 	"""Add the client's authentication to a request, one method only.
 
+	:param url: where the request goes, if not to the Token URI
 	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`,
 		`signing_key_missing`, `key_algorithm`
 	"""
@@ -216,6 +220,8 @@ def authenticate(provider: Provider, client: Client, form: dict[str, str], heade
 	name = method(provider, client)
 	if name not in METHODS:
 		raise catalogue.error("client_authentication_unknown", name)
+	if url and provider.quirks.assertion_audience == "endpoint":
+		provider = replace(provider, token_uri=url)
 	METHODS[name](client, provider, form, headers)
 
 

@@ -63,7 +63,8 @@ class Quirks:
 		`{client_id}`. `renewal_fields` and `client_fields` are the same for refresh and client credentials; they may have
 		what is kept, by its name
 	:param renewal_authentication: how the client proves itself at a refresh, if otherwise than else
-	:param assertion_audience: whom an assertion of the client is for: "issuer", where that is known, or "token", the Token URI
+	:param assertion_audience: whom an assertion of the client is for: "issuer", where that is known; "token", the Token URI;
+		or "endpoint", whichever it is sent to
 	:param assertion_claims: claims of the assertion that asks for tokens (RFC 7523 2.1), instead of the usual ones; a value
 		may have `{client_id}`, `{subject}`, `{scope}` or `{token_uri}`, and a claim with one that is empty is left out
 	:param secret_claims: `iss` and `aud` of a client secret that the client signs itself

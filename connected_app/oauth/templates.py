@@ -139,7 +139,7 @@ SCHEMA: dict[str, Check | dict[str, Check]] = {
 	# Token request
 	"client_authentication": _one_of(*AUTHENTICATION),
 	"renewal_authentication": _one_of(*AUTHENTICATION),
-	"assertion_audience": _one_of("issuer", "token"),
+	"assertion_audience": _one_of("issuer", "token", "endpoint"),
 	"secret_claims": _table,
 	"grant": _one_of(*GRANTS),
 	"assertion": _table,

@@ -115,7 +115,7 @@ def _authenticated(
 ) -> Exchange:
 	proof: dict[str, str] = {}
 	headers: dict[str, str] = {}
-	authenticate(provider, client, proof, headers)
+	authenticate(provider, client, proof, headers, url)
 	if prover:
 		headers["DPoP"] = prover.proof(shape.method, url)
 	exchange = sent(provider, url, {**as_secrets(dict(form)), **proof}, headers, http, shape)
@@ -334,6 +334,9 @@ def error_from(
 			retry_after=wait,
 			provider_error=name,
 		)
+	if key == "invalid_request" and grant_type == TOKEN_EXCHANGE:
+		# RFC 8693 2.2.2: what a token is called that is not exchanged.
+		key = "invalid_grant"
 	if key in GRANT_IS_DEAD or _is_one_of(key, answer, quirks.reconnect_errors):
 		if grant_type == JWT_BEARER:
 			# What was granted is the assertion.

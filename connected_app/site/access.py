@@ -137,9 +137,11 @@ def check_user_may_have(app: HasUsers, user: str) -> None:
 	"""
 	if not app.enabled:
 		raise catalogue.error("app_disabled")
-	# The name, which only an admin can change: it is the address that the provider knows the user by.
-	if not app.is_for_users or (app.grant == "service_account" and "@" not in user):
+	if not app.is_for_users:
 		raise catalogue.error("not_for_users")
+	# The name, which only an admin can change: it is the address that the provider knows the user by.
+	if app.grant == "service_account" and "@" not in user:
+		raise catalogue.error("not_for_users/name", user)
 	roles = set(frappe.get_roles(user)) if frappe.db.get_value("User", user, "enabled") else set()
 	if not roles or not (app.everyone_may_connect or roles.intersection(app.allowed_roles)):
 		raise catalogue.error("not_allowed")

@@ -12,6 +12,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -29,11 +30,11 @@ from connected_app.site.access import check_may_connect
 from connected_app.site.events import announce
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.passwords import decrypt, encrypt
 from connected_app.site.replacing import Replacement
-from connected_app.site.sealed import answered
+from connected_app.site.sealed import Sealed, answered
 from connected_app.site.settings import AppSettings
 
+ATTEMPTS = Sealed("connected_app_code", timedelta(seconds=device.LONGEST_LIFE))
 # Longer than a question to the provider takes: only one is asked at a time.
 TURN = 60
 SCALE = 5
@@ -138,9 +139,8 @@ def begin_here(connected_app: str) -> dict[str, Any]:
 	attempt = begin(connected_app)
 	name = frappe.generate_hash(length=32)
 	life = _life(attempt)
-	sealed = encrypt(attempt.to_json())
-	answered(lambda: frappe.cache.set(_key(name), sealed, ex=life))  # nosemgrep
-	before = answered(lambda: frappe.cache.set(_key(""), name, ex=life, get=True))  # nosemgrep
+	ATTEMPTS.put(_here(name), attempt.to_json())
+	before = answered(lambda: frappe.cache.set(_current_key(), name, ex=life, get=True))  # nosemgrep
 	if before:
 		_forget(before.decode())
 	_take_turn(name, attempt.interval)
@@ -173,9 +173,8 @@ def look(name: str) -> tuple[Grant | Replacement | None, DeviceAttempt, int]:
 			announce("connect_failed", _key_of(attempt), code)
 		raise
 	if isinstance(found, DeviceAttempt):
-		sealed = encrypt(found.to_json())
 		# Not where it was cancelled meanwhile.
-		answered(lambda: frappe.cache.set(_key(name), sealed, xx=True, keepttl=True))  # nosemgrep
+		ATTEMPTS.put(_here(name), found.to_json(), only_in_place=True)
 		answered(lambda: frappe.cache.set(_turn(name), 1, ex=found.interval))  # nosemgrep
 		return None, found, found.interval
 	if not _forget(name):
@@ -195,9 +194,9 @@ def _mine(name: str) -> DeviceAttempt:
 	"""
 	:raises ReconnectRequired: `attempt_unknown`: over, replaced by another, or not of this browser session
 	"""
-	known = answered(lambda: frappe.cache.get(_key("")))  # nosemgrep
-	sealed = answered(lambda: frappe.cache.get(_key(name))) if known == name.encode() else None  # nosemgrep
-	attempt = DeviceAttempt.from_json(decrypt(sealed.decode())) if sealed else None
+	known = answered(lambda: frappe.cache.get(_current_key()))  # nosemgrep
+	text = ATTEMPTS.peek(_here(name)) if known == name.encode() else None
+	attempt = DeviceAttempt.from_json(text) if text else None
 	if attempt is None or attempt.context["user"] != frappe.session.user:
 		raise catalogue.error("attempt_unknown")
 	return attempt
@@ -206,7 +205,7 @@ def _mine(name: str) -> DeviceAttempt:
 def _forget(name: str) -> bool:
 	"""Whether it was still there: of two who end it, one gets True."""
 	answered(lambda: frappe.cache.execute_command("DEL", _turn(name)))
-	return bool(answered(lambda: frappe.cache.execute_command("DEL", _key(name))))
+	return ATTEMPTS.take(_here(name)) is not None
 
 
 def _take_turn(name: str, seconds: int) -> int:
@@ -231,10 +230,15 @@ def _life(attempt: DeviceAttempt) -> int:
 	return max(int((attempt.expires_at - utc_now()).total_seconds()), 1)
 
 
-def _key(name: str) -> Any:
-	"""Of the attempt `name`; without one, of what says which is this browser session's."""
-	digest = hashlib.sha256(f"{flow.browser_session()}\n{name}".encode()).hexdigest()
-	return frappe.cache.make_key(f"connected_app_code:{digest}")
+def _here(name: str) -> str:
+	"""The attempt `name`, which is found in this browser session only."""
+	return f"{flow.browser_session()}\n{name}"
+
+
+def _current_key() -> Any:
+	"""The key of what says which attempt is this browser session's."""
+	digest = hashlib.sha256(_here("").encode()).hexdigest()
+	return frappe.cache.make_key(f"connected_app_code_mine:{digest}")
 
 
 def _turn(name: str) -> Any:

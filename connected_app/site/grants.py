@@ -188,25 +188,23 @@ class TokenCacheStore:
 		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			with writing():
 				# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
-				if len(name) > LONGEST_NAME:
-					continue
-				if frappe.db.get_value(DOCTYPE, name):
-					# Perhaps by another process that wants the same: this transaction sees what was committed since.
-					if rows.name_of(self.key):
-						return
-					continue
-				doc = frappe.get_doc(
-					{
-						"doctype": DOCTYPE,
-						"connected_app": app,
-						"user": user or None,
-						"shared": int(shared),
-						"account": account,
-					}
-				)
-				# Asked of the database, which has no error to report then: Frappe 15 prints the stack of each on PostgreSQL.
-				doc.insert(ignore_permissions=True, ignore_if_duplicate=True, set_name=name)
+				if len(name) <= LONGEST_NAME and not frappe.db.get_value(DOCTYPE, name):
+					doc = frappe.get_doc(
+						{
+							"doctype": DOCTYPE,
+							"connected_app": app,
+							"user": user or None,
+							"shared": int(shared),
+							"account": account,
+						}
+					)
+					# Else it deletes the tokens that another process has stored under this name by now.
+					doc.flags.ignore_save_passwords = True
+					# Asked of the database, which has no error to report then: Frappe 15 prints the stack of each on
+					# PostgreSQL.
+					doc.insert(ignore_permissions=True, ignore_if_duplicate=True, set_name=name)
 			begin(LOCK_WAIT)
+			# Also one that another process has made: else each would have a row.
 			if rows.name_of(self.key):
 				return
 

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any
 from unittest import skipUnless
@@ -22,13 +21,11 @@ from urllib.parse import urlsplit
 
 import frappe
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from connected_app.oauth import ConfigurationError, OAuthError
 from connected_app.site import addresses, passwords, registrations
 from connected_app.site.http import _http
+from connected_app.tests.certificates import certificate
 from connected_app.tests.site import (
 	ALICE,
 	PYTHON,
@@ -498,7 +495,7 @@ class TestClientMetadataDocument(Addresses):
 		seen: dict[str, str] = {}
 		with tempfile.TemporaryDirectory() as folder:
 			pem = os.path.join(folder, "proxy.pem")
-			self.write_certificate(pem)
+			certificate("localhost").write(pem)
 			server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.forwarder(seen))
 			context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 			context.load_cert_chain(pem)
@@ -539,29 +536,3 @@ class TestClientMetadataDocument(Addresses):
 				pass
 
 		return Forwarder
-
-	def write_certificate(self, path: str) -> None:
-		key = ec.generate_private_key(ec.SECP256R1())
-		name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-		today = datetime.now(timezone.utc)
-		certificate = (
-			x509.CertificateBuilder()
-			.subject_name(name)
-			.issuer_name(name)
-			.public_key(key.public_key())
-			.serial_number(x509.random_serial_number())
-			.not_valid_before(today - timedelta(days=1))
-			.not_valid_after(today + timedelta(days=1))
-			.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-			.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-			.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-			.add_extension(
-				x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False
-			)
-			.sign(key, hashes.SHA256())
-		)
-		private = key.private_bytes(
-			serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-		)
-		with open(path, "wb") as file:
-			file.write(private + certificate.public_bytes(serialization.Encoding.PEM))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from unittest.mock import patch
 
 import frappe
+from frappe.model.document import Document
 
 from connected_app.oauth import Grant, Secret, TemporaryFailure
 from connected_app.site import recent, rows
@@ -18,6 +21,37 @@ from connected_app.tests.site import ALICE, forget, hostile, in_processes, needs
 from connected_app.tests.test_refreshing import TOKEN, Connected
 
 EXTRA = {"instance_url": Secret("https://na1.example"), "id": Secret("extra-secret-value")}
+
+
+class Once:
+	"""Another process that makes a row, and stores a grant, when it is called first.
+
+	:param made: the row's name
+	"""
+
+	def __init__(self, key: ConnectionKey, grant: Grant) -> None:
+		self.key, self.grant = key, grant
+		self.made: list[str] = []
+		self.begun = False
+
+	def __call__(self) -> None:
+		if self.begun:
+			return
+		self.begun = True
+		with own_connection(), TokenCacheStore(self.key, create=True).exclusive() as locked:
+			locked.save(self.grant)
+			self.made.append(locked.name)
+		recent.clear()
+
+	def before(self, method: str) -> Callable[[Document], Any]:
+		"""`Document`'s method, before which it happens."""
+		original = getattr(Document, method)
+
+		def instead(doc: Document) -> Any:
+			self()
+			return original(doc)
+
+		return instead
 
 
 @needs_providers
@@ -98,24 +132,26 @@ class TestStore(Connected):
 		self.assertFalse(self.stored("error_code"))
 
 	def test_two_that_make_the_same_row(self) -> None:
-		"""Where no consent is needed, whoever comes second locks the row that the first has made in between."""
+		"""Where no consent is needed, whoever comes second goes on with the row that the first has made in between, and
+		with the tokens that are in it."""
 		self.not_on_sqlite("one writer at a time")
 		key = ConnectionKey.of_service_principal(self.app.name)
-		made = []
-
-		def first() -> None:
-			with own_connection(), TokenCacheStore(key, create=True).exclusive() as locked:
-				made.append(locked.name)
-
-		with TokenCacheStore(key, create=True, may_create=first).exclusive() as locked:
-			self.assertEqual([locked.name], made)
-		frappe.db.rollback()
-		self.assertEqual(
-			frappe.get_all(
-				"Token Cache", {"connected_app": key.app, "user": ("is", "not set")}, pluck="name"
-			),
-			made,
-		)
+		mine = Grant(access_token=Secret("mine"), refresh_token=Secret("and mine"))
+		# Before the second looks whether the name is taken, and after.
+		for where in ("_validate_links", "run_before_save_methods", None):
+			with self.subTest(where):
+				first = Once(key, mine)
+				store = TokenCacheStore(key, create=True, may_create=None if where else first)
+				with patch.object(Document, where, first.before(where)) if where else nullcontext():
+					with store.exclusive() as locked:
+						self.assertEqual([locked.name], first.made)
+						self.assertEqual(str(locked.grant.access_token), "mine")
+						self.assertEqual(str(locked.grant.refresh_token), "and mine")
+				frappe.db.rollback()
+				of_nobody = {"connected_app": key.app, "user": ("is", "not set")}
+				self.assertEqual(frappe.get_all("Token Cache", of_nobody, pluck="name"), first.made)
+				with TokenCacheStore(key).exclusive() as locked:
+					locked.delete(lambda: None)
 
 	def test_saving_late(self) -> None:
 		"""The lock is lost while the provider answers, and somebody else has refreshed: theirs is kept and used."""

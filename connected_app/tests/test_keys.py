@@ -17,9 +17,8 @@ from unittest.mock import patch
 
 import frappe
 import requests
-from cryptography import x509
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
@@ -29,6 +28,7 @@ from connected_app.site import http as site_http
 from connected_app.site import keys as signing_keys
 from connected_app.site import passwords, sessions, settings
 from connected_app.site.identity import ConnectionKey
+from connected_app.tests.certificates import certificate, pem_of
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -42,12 +42,6 @@ from connected_app.tests.site import (
 	statements,
 )
 from connected_app.tests.test_redaction import listening
-
-
-def pem_of(key: Any) -> str:
-	return key.private_bytes(
-		serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-	).decode()
 
 
 @needs_providers
@@ -450,21 +444,8 @@ class TlsServer:
 	"""Answers with the fingerprint of the client's certificate, as a token endpoint and as an API."""
 
 	def __init__(self) -> None:
-		key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-		names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-		built = (
-			x509.CertificateBuilder()
-			.subject_name(subject)
-			.issuer_name(subject)
-			.public_key(key.public_key())
-			.serial_number(1)
-			.not_valid_before(utc_now() - timedelta(days=1))
-			.not_valid_after(utc_now() + timedelta(days=1))
-			.add_extension(names, critical=True)
-			.sign(key, hashes.SHA256())
-		)
 		with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-			file.write(built.public_bytes(serialization.Encoding.PEM).decode() + pem_of(key))
+			file.write(certificate("localhost").pem)
 		self.certificate = file.name
 		self.seen: list[str] = []
 		seen = self.seen

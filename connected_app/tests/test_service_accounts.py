@@ -151,6 +151,30 @@ class TestServiceAccounts(Case):
 		app = self.make(acts_for_users=1, everyone_may_connect=0, allowed_roles=[{"role": "Blogger"}])
 		self.assertEqual(self.account_of(app, ALICE), "alice")
 
+	def test_names_that_are_no_address(self) -> None:
+		"""The provider knows users by their addresses: nobody else's name is sent to it, and what a profile or a login name
+		says does not count. Whoever clicks reads why."""
+		app = self.make(acts_for_users=1)
+		answer = self.admin.call("authorize", connected_app=app.name)
+		self.assertEqual(answer.status_code, 417)
+		self.assertIn("Administrator is no address", answer.text)
+		profile = {"email": "bob@acme.example", "username": ALICE, "enabled": 1, "first_name": "Bob"}
+		login = frappe.get_doc({"doctype": "User", "name": "bob.login", **profile})
+		login.db_insert()
+		frappe.db.commit()
+		try:
+			for user in ("Administrator", "Guest", login.name):
+				self.assertFails("not_for_users", app, user)
+				self.assertIsNone(name_of(ConnectionKey.of_user(app.name, user)))
+		finally:
+			frappe.db.rollback()
+			frappe.db.delete("User", {"name": login.name})
+			frappe.db.commit()
+		self.assertEqual(self.asked(), 0)
+		headers = app.get_backend_app_token().get_auth_header()
+		told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+		self.assertEqual(told.json()["sub"], ROBOT)
+
 	def test_no_longer_allowed(self) -> None:
 		"""Whoever may not connect any more gets no new token."""
 		app = self.make(acts_for_users=1)

@@ -67,6 +67,7 @@ CALL = "get_cached_doc(…).get_oauth2_session(user), valid token, first in a re
 DOCUMENT = "get_doc(…).get_oauth2_session(user)"
 AGAIN = "get_cached_doc(…).get_oauth2_session(user), again in that request"
 GET = "one GET through a session made for it, kept-alive host"
+BOUND = "one GET with a token that is bound to a key (DPoP), through a session"
 STORM = f"storm: {PROCESSES} processes, one expired token, rotating refresh tokens, {DELAY} ms token endpoint"
 DUE = f"finding due grants among {SIZES[1]:,}"
 MEMORY = "memory of a worker"
@@ -116,6 +117,13 @@ def add_get(table: Table, ours: dict, core: dict | None = None) -> None:
 	opened = ours["connections"]
 	theirs = f"{core['connections']} for {core['rounds']}" if core else ""
 	table.row("new TCP connections", "0", f"{opened} for {ours['rounds']}", opened == 0, theirs)
+
+
+def add_bound(table: Table, found: dict) -> None:
+	table.head(BOUND)
+	factor = found["ours"] / found["bare"]
+	measured = f"{factor:.2f} ({ms(found['ours'])})"
+	table.row("times as long as a bare GET by a bare requests.Session", "≤ 1.5", measured, factor <= 1.5)
 
 
 def add_storm(table: Table, ours: dict, core: dict) -> None:
@@ -193,17 +201,27 @@ def on_bench(bench: Bench, python, quick: bool) -> Table:
 		site.install()
 		ours = half("this app", rounds, sessions)
 		due = measured("due", rounds, *SIZES)
+		bound = bound_to_key(python, api, rounds)
 	table = Table(f"Frappe {bench.version} ({bench.name}, {DATABASES[bench.db_type]})")
 	add_calls(table, ours["calls"], core["calls"])
 	add_get(table, ours["session"]["get"], core["session"]["get"])
+	add_bound(table, bound)
 	add_storm(table, ours["storm"], core["storm"])
 	add_due(table, due)
 	add_memory(table, ours["session"]["memory"], core["session"]["memory"])
 	return table
 
 
+def bound_to_key(python, api: str, rounds: int) -> dict:
+	code, output = processes.run([python, "benchmarks/bound.py", api, rounds], cwd=CHECKOUT)
+	if code:
+		raise Problem(f"benchmarks/bound.py failed:\n{output[-3000:]}")
+	return json.loads(output)
+
+
 def without_frappe(python, quick: bool, why: str) -> Table:
 	with processes.serving(python, "benchmarks/api.py") as api:
+		bound = bound_to_key(python, api, size(quick)[0])
 		code, output = processes.run(
 			[python, "benchmarks/without_frappe.py", api, *size(quick)], cwd=CHECKOUT
 		)
@@ -215,6 +233,7 @@ def without_frappe(python, quick: bool, why: str) -> Table:
 		table.head(row)
 		table.left_out(why)
 	add_get(table, found["get"])
+	add_bound(table, bound)
 	for row in (STORM, DUE):
 		table.head(row)
 		table.left_out(why)

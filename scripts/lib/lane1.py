@@ -10,6 +10,7 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 
 from scripts.lib.checkout import CHECKOUT
+from scripts.lib.debian import unpack
 from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import environment, run
 from scripts.lib.virtualenvs import install_npm_packages, venv_python
@@ -37,9 +38,9 @@ def _checks(counts: Counts) -> None:
 
 def _lane1(counts: Counts, venv: str) -> None:
 	python = venv_python(venv)
-	missing = install_npm_packages("tests/certified")
-	if missing:
-		counts.notes.append(missing)
+	for missing in (install_npm_packages("tests/certified"), unpack("glewlwyd")):
+		if missing:
+			counts.notes.append(missing)
 	with tempfile.TemporaryDirectory(prefix="connected-app-pytest-") as folder:
 		report = pathlib.Path(folder) / "report.xml"
 		command = [python, "-m", "pytest", "tests", "-q", f"--junitxml={report}"]
