@@ -201,7 +201,7 @@ def by_account(rows: Iterable[Any], user: str) -> dict[tuple[str, str], Any]:
 	def worth(row: Any) -> tuple[Any, ...]:
 		works = row.status in WORKING
 		usual = usual_name(ConnectionKey.from_columns(row.connected_app, user, row.shared, row.account))
-		return works, works and row.name == usual, row.modified
+		return works, works and row.name == usual, str(row.modified or "")
 
 	return {(row.connected_app, row.account or ""): row for row in sorted(rows, key=worth)}
 
