@@ -412,7 +412,10 @@ def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 
 @frappe.whitelist()
 def connection(connected_app: str) -> dict[str, Any]:
-	"""The connection of the session's user, without secrets, and what the form has to know beside it."""
+	"""The connection of the session's user, without secrets, and what the form has to know beside it.
+
+	:returns: of several accounts, the default one's; `accounts` has all that are connected, as in `my_connections`
+	"""
 	app = _app(connected_app)
 	token_cache = _token_cache(app, frappe.session.user)
 	connected = bool(token_cache and token_cache.access_token)
@@ -431,6 +434,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 		**overview.reason(token_cache if connected else {}),
 		"shared": app.is_shared,
 		"several_accounts": app.several_accounts,
+		"accounts": overview.accounts_of(app.name, frappe.session.user) if app.several_accounts else [],
 		"may_use": access.may_use(app),
 		"may_connect": app.is_for_users and access.may_connect(app),
 		"may_disconnect": not app.is_shared or access.is_admin(),
@@ -505,7 +509,8 @@ def my_connections() -> list[dict[str, Any]]:
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
 		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`,
 		`shared` (one for all who may use the app) and `may_disconnect`; of several accounts: `several_accounts` (whether
-		others can be connected), `account` (the ID of a further one; empty for the default one) and `is_default`
+		others can be connected), `account` (the ID of a further one; empty for the default one), `account_id` (the ID of
+		any, empty where it is not known) and `is_default`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)
@@ -517,7 +522,7 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 
 	:param page_length: at most 100
 	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service
-		principal, or `shared`), `account` and `is_default` as in `my_connections`, `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
+		principal, or `shared`), `account`, `account_id` and `is_default` as in `my_connections`, `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
 		`failing_since` (UTC), `error_code` and `last_error`
 	"""
 	access.check_is_admin()

@@ -78,6 +78,13 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	return shown
 
 
+def accounts_of(connected_app: str, user: str) -> list[dict[str, Any]]:
+	"""The accounts that the session's `user` has connected to one app, as `of_user` gives them."""
+	return [
+		each for each in of_user(user) if each["name"] == connected_app and each["status"] != "Not Connected"
+	]
+
+
 def _default_first(entry: tuple[tuple[str, str], Any]) -> tuple[str, bool, str]:
 	(connected_app, account), cache = entry
 	return connected_app, bool(account), (cache.account_name or cache.account_id or "").casefold()
@@ -97,6 +104,7 @@ def state(cache: Any) -> dict[str, Any]:
 	return {
 		"status": status,
 		"account": account,
+		"account_id": (cache.account_id or "") if cache else "",
 		"account_name": name,
 		"is_default": default,
 		"connected_on": cache.connected_on if cache else None,
@@ -131,7 +139,8 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 	for row in rows:
 		row.status = row.status or "Connected"
 		row.update(is_default=not row.account, account=(row.account_id or row.account) if row.account else "")
-		row.account_name = row.account_name or row.pop("account_id") or ""
+		row.account_id = row.account_id or ""
+		row.account_name = row.account_name or row.account_id
 		row.update(reason(row))
 		del row["error_values"]
 	return {"total": total, "counts": counts, "rows": rows}
