@@ -19,6 +19,7 @@ from connected_app.oauth.grant import Grant
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,
+	accounts,
 	addresses,
 	checks,
 	codes,
@@ -64,10 +65,17 @@ def _token_cache(app: AppSettings, user: str) -> Any:
 
 
 @frappe.whitelist(methods=["POST"])
-def authorize(connected_app: str, success_uri: str | None = None) -> str:
+def authorize(
+	connected_app: str,
+	success_uri: str | None = None,
+	another: bool = False,
+	account: str | None = None,
+) -> str:
 	"""Begin an attempt for the session's user.
 
 	:param success_uri: where to land afterwards: a path on this site
+	:param another: connect another account beside those that are connected; the provider lets the user choose
+	:param account: reconnect this one of the user's accounts, by its ID or name
 	:returns: the provider's consent URL; of an app that needs no consent, where to land, connected already
 	"""
 	with raises_frappe_errors():
@@ -76,7 +84,7 @@ def authorize(connected_app: str, success_uri: str | None = None) -> str:
 			grant = service_accounts.connect(app)
 			pages.leave_connected(app, grant, app.client.scopes)
 			return access.return_address(success_uri) or _home(app)
-		return flow.begin(app, success_uri)
+		return flow.begin(app, success_uri, another=bool(cint(another)), account=account or None)
 
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
@@ -95,7 +103,10 @@ def begin() -> None:
 		else:
 			links.check_is_for_me(parameters)
 			location = flow.begin(
-				_app(parameters["app"]), parameters["success_uri"], links.more_in(parameters)
+				_app(parameters["app"]),
+				parameters["success_uri"],
+				links.more_in(parameters),
+				account=parameters.get("account"),
 			)
 	except OAuthError as error:
 		return pages.refuse(error, "/my-connections")
@@ -246,10 +257,12 @@ def take_message() -> dict[str, str] | None:
 
 
 @frappe.whitelist(methods=["POST"])
-def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
+def disconnect(connected_app: str, user: str | None = None, account: str | None = None) -> dict[str, bool]:
 	"""Forget a connection and revoke it at the provider.
 
 	:param user: somebody else's, and a shared one, only as System Manager
+	:param account: of several accounts, which one, by its ID or name; by default the default one. No other takes its
+		place
 	:returns: `revoked`: whether the provider confirmed
 	"""
 	user = user or frappe.session.user
@@ -259,7 +272,23 @@ def disconnect(connected_app: str, user: str | None = None) -> dict[str, bool]:
 		access.check_is_admin()
 	key = ConnectionKey.from_columns(app.name, user, app.is_shared)
 	with raises_frappe_errors():
+		if account:
+			key = accounts.choose(key, str(account))
 		return {"revoked": revocation.disconnect(key)}
+
+
+@frappe.whitelist(methods=["POST"])
+def make_default(connected_app: str, account: str = "", user: str | None = None) -> None:
+	"""Make one of several accounts the one that is used where none is named.
+
+	:param account: by its ID or name
+	:param user: somebody else only as System Manager
+	"""
+	user = user or frappe.session.user
+	access.check_is_me_or_admin(user)
+	key = ConnectionKey.of_user(_app(connected_app).name, user)
+	with raises_frappe_errors():
+		accounts.make_default(accounts.choose(key, str(account)))
 
 
 @frappe.whitelist()
@@ -383,7 +412,10 @@ def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 
 @frappe.whitelist()
 def connection(connected_app: str) -> dict[str, Any]:
-	"""The connection of the session's user, without secrets, and what the form has to know beside it."""
+	"""The connection of the session's user, without secrets, and what the form has to know beside it.
+
+	:returns: of several accounts, the default one's; `accounts` has all that are connected, as in `my_connections`
+	"""
 	app = _app(connected_app)
 	token_cache = _token_cache(app, frappe.session.user)
 	connected = bool(token_cache and token_cache.access_token)
@@ -401,6 +433,8 @@ def connection(connected_app: str) -> dict[str, Any]:
 		"failing_since": token_cache.failing_since if connected else None,
 		**overview.reason(token_cache if connected else {}),
 		"shared": app.is_shared,
+		"several_accounts": app.several_accounts,
+		"accounts": overview.accounts_of(app.name, frappe.session.user) if app.several_accounts else [],
 		"may_use": access.may_use(app),
 		"may_connect": app.is_for_users and access.may_connect(app),
 		"may_disconnect": not app.is_shared or access.is_admin(),
@@ -457,22 +491,26 @@ def check_configuration(connected_app: str) -> list[dict[str, str]]:
 
 
 @frappe.whitelist(methods=["POST"])
-def test_connection(connected_app: str) -> dict[str, Any]:
+def test_connection(connected_app: str, account: str | None = None) -> dict[str, Any]:
 	"""Use the connection of the session's user as a job would: refresh it if due, and ask whose it is.
 
+	:param account: of several accounts, which one, by its ID or name
 	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
 	"""
-	return overview.try_out(access.connection_of(_app(connected_app), frappe.session.user))
+	return overview.try_out(access.connection_of(_app(connected_app), frappe.session.user, account))
 
 
 @frappe.whitelist()
 def my_connections() -> list[dict[str, Any]]:
-	"""The apps that the session's user may connect to, or is connected to, by provider name.
+	"""The apps that the session's user may connect to, or is connected to, by provider name; each account by itself, the
+	default one of an app first.
 
 	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
 		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`,
-		`shared` (one for all who may use the app) and `may_disconnect`
+		`shared` (one for all who may use the app) and `may_disconnect`; of several accounts: `several_accounts` (whether
+		others can be connected), `account` (the ID of a further one; empty for the default one), `account_id` (the ID of
+		any, empty where it is not known) and `is_default`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)
@@ -484,7 +522,7 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 
 	:param page_length: at most 100
 	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service
-		principal, or `shared`), `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
+		principal, or `shared`), `account`, `account_id` and `is_default` as in `my_connections`, `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
 		`failing_since` (UTC), `error_code` and `last_error`
 	"""
 	access.check_is_admin()

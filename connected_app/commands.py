@@ -21,6 +21,15 @@ from frappe.commands import get_site, pass_context
 
 STATUSES = ("Connected", "Reconnect Required", "Temporarily Failing")
 SHARED = "(shared)"
+# What `list NAME` says of a connection; the second only as JSON, or where users may have several accounts.
+CONNECTION = (
+	*("user", "status", "account_name", "account_id", "is_default", "connected_on", "last_refreshed_on"),
+	*("failing_since", "error_code", "last_error"),
+)
+OF_SEVERAL = ("account_id", "is_default")
+of_account = click.option(
+	"--account", help="Of several accounts of that user only this one, by its ID or name."
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -36,7 +45,11 @@ def connected_app() -> None:
 def list_command(context: Any, name: str | None, as_json: bool) -> None:
 	"""List the Connected Apps, or with NAME who is connected to that one, the broken first."""
 	with _site(context):
-		_show(_connections(_app(name)) if name else _apps(), as_json)
+		if not name:
+			return _show(_apps(), as_json)
+		app = _app(name)
+		columns = [column for column in CONNECTION if column not in OF_SEVERAL or app.several_accounts]
+		_show(_connections(app), as_json, tuple(columns))
 
 
 @connected_app.command("check")
@@ -95,27 +108,29 @@ def connect_command(context: Any, name: str, user: str, as_json: bool) -> None:
 
 @connected_app.command("refresh")
 @click.argument("name")
-@click.option("--user", help="Only this user's connection.")
+@click.option("--user", help="Only this user's connections.")
+@of_account
 @as_json
 @pass_context
-def refresh_command(context: Any, name: str, user: str | None, as_json: bool) -> None:
+def refresh_command(context: Any, name: str, user: str | None, account: str | None, as_json: bool) -> None:
 	"""Refresh the access tokens of the Connected App NAME now, due or not. Exit code 1: not all were refreshed."""
 	with _site(context):
 		app = _app(name)
-		done = [_refresh(app, key) for key in _keys(app, user)]
+		done = [_refresh(app, key) for key in _keys(app, user, account)]
 		_show(done, as_json)
 		_end(all(one["refreshed"] for one in done))
 
 
 @connected_app.command("revoke")
 @click.argument("name")
-@click.option("--user", help="This user's connection.")
+@click.option("--user", help="This user's connections.")
+@of_account
 @click.option("--all", "everyone", is_flag=True, help="Everyone's connections.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 @pass_context
 def revoke_command(
-	context: Any, name: str, user: str | None, everyone: bool, yes: bool, as_json: bool
+	context: Any, name: str, user: str | None, account: str | None, everyone: bool, yes: bool, as_json: bool
 ) -> None:
 	"""Disconnect from the Connected App NAME: delete the tokens here, and revoke them at the provider.
 
@@ -127,14 +142,14 @@ def revoke_command(
 		raise click.UsageError("Name one user with --user, or choose --all.")
 	with _site(context):
 		app = _app(name)
-		keys = _keys(app, user)
+		keys = _keys(app, user, account)
 		if not yes:
 			click.confirm(
 				f"Connections to {app.provider_name} ({app.name}): {len(keys)}. Disconnect?",
 				abort=True,
 				err=True,
 			)
-		done = [{"user": _whose(key), "revoked": disconnect(key)} for key in keys]
+		done = [{"user": _whose(key), "account": _title(key), "revoked": disconnect(key)} for key in keys]
 		_show(done, as_json)
 		_end(not app.provider.revocation_uri or all(one["revoked"] for one in done))
 
@@ -354,14 +369,24 @@ def _app(name: str) -> Any:
 	return settings.read(name)
 
 
-def _keys(app: Any, user: str | None) -> list[Any]:
-	"""The connections that there are: all, or only that of `user`."""
+def _keys(app: Any, user: str | None, account: str | None = None) -> list[Any]:
+	"""The connections that there are: all, or only those of `user`, or of these only that of `account`."""
+	from connected_app.oauth.errors import OAuthError
+	from connected_app.site import accounts
 	from connected_app.site.identity import ConnectionKey
+
+	if account:
+		if not user:
+			raise click.UsageError("Name the user whose --account it is, with --user.")
+		try:
+			return [accounts.choose(ConnectionKey.of_user(app.name, user), account)]
+		except OAuthError as error:
+			raise click.UsageError(f"{error.message} See `connected-app list {app.name}`.") from None
 
 	found = frappe.get_all(
 		"Token Cache",
 		filters={"connected_app": app.name, "access_token": ("is", "set")},
-		fields=["connected_app", "user", "shared"],
+		fields=["connected_app", "user", "shared", "account"],
 	)
 	keys = sorted({ConnectionKey.from_row(row) for row in found}, key=lambda key: key.columns)
 	if user is None:
@@ -374,6 +399,12 @@ def _keys(app: Any, user: str | None) -> list[Any]:
 
 def _whose(key: Any) -> str:
 	return SHARED if key.is_shared else str(key.user)
+
+
+def _title(key: Any) -> str:
+	from connected_app.site import accounts
+
+	return accounts.title(key)
 
 
 def _apps() -> list[dict[str, Any]]:
@@ -435,14 +466,10 @@ def _show_health(found: dict[str, Any]) -> None:
 def _connections(app: Any) -> list[dict[str, Any]]:
 	from connected_app.site.connections import LONGEST_PAGE, of_app
 
-	columns = (
-		*("user", "status", "account_name", "connected_on", "last_refreshed_on"),
-		*("failing_since", "error_code", "last_error"),
-	)
 	found: list[dict[str, Any]] = []
 	while page := of_app(app.name, len(found), LONGEST_PAGE)["rows"]:
 		found += [
-			{**{column: row[column] for column in columns}, "user": SHARED if row.shared else row.user}
+			{**{column: row[column] for column in CONNECTION}, "user": SHARED if row.shared else row.user}
 			for row in page
 		]
 	return found
@@ -453,7 +480,7 @@ def _refresh(app: Any, key: Any) -> dict[str, Any]:
 	from connected_app.site import sessions
 	from connected_app.site.identity import SERVICE_PRINCIPAL
 
-	told = {"user": _whose(key), "refreshed": True, "code": "", "message": ""}
+	told = {"user": _whose(key), "account": _title(key), "refreshed": True, "code": "", "message": ""}
 	try:
 		app.check_enabled()
 		refresher = sessions.refresher(app, key)

@@ -25,7 +25,8 @@ doctype_js = {
 		f"public/js/connected_app_form/{part}.js"
 		for part in (
 			*("provider", "differences", "scopes", "steps", "configuration", "findings"),
-			*("connection", "people", "redirect_uri", "registration", "keys", "service_account", "email"),
+			*("connection", "accounts", "people", "redirect_uri", "registration"),
+			*("keys", "service_account", "email"),
 		)
 	]
 }

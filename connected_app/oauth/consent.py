@@ -14,6 +14,7 @@ from .redact import printable
 LONGEST = 1000
 # They say who consents: with them, it shows whether it is the same account.
 IDENTITY = ("openid", "email", "profile")
+CHOOSE = "select_account"
 STEP_UP = "insufficient_user_authentication"
 
 
@@ -51,6 +52,25 @@ class MoreConsent:
 		if self.acr_values:
 			parameters["acr_values"] = self.acr_values
 		return replace(client, scopes=everything, ask_for=ask_for, authorization_parameters=parameters)
+
+
+def choosing_account(client: Client) -> Client:
+	"""`client` as it lets the user choose an account at the provider (OIDC Core 3.1.2.1), whatever else it asks for."""
+	parameters = dict(client.authorization_parameters)
+	asked = [word for word in parameters.get("prompt", "").split() if word != "none"]
+	parameters["prompt"] = " ".join(dict.fromkeys((*asked, CHOOSE)))
+	return replace(client, authorization_parameters=parameters)
+
+
+def for_account(client: Client, hint: str) -> Client:
+	"""`client` as it proposes an account at the provider (OIDC Core 3.1.2.1).
+
+	:param hint: what the provider knows the account by
+	"""
+	if not hint:
+		return client
+	parameters = {**client.authorization_parameters, "login_hint": hint}
+	return replace(client, authorization_parameters=parameters)
 
 
 def wanted_by(status: int, headers: Mapping[str, str]) -> MoreConsent | None:

@@ -59,6 +59,13 @@ def account(
 	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(str(name), 140)), known
 
 
+def tells_account(provider: Provider, client: Client) -> bool:
+	"""Whether `account` can be expected to find one: by an ID token, by userinfo, or in the token response."""
+	in_answer = any(path.startswith("answer:") for path in provider.quirks.account_id)
+	has_id_token = bool(provider.issuer) and "openid" in client.scopes
+	return has_id_token or bool(provider.userinfo_uri) or in_answer
+
+
 def _is_subject(value: object) -> bool:
 	"""Whether it can be stored: JSON has texts that are in no encoding, and databases do not take all characters."""
 	is_known = isinstance(value, str | int) and not isinstance(value, bool) and bool(value)

@@ -13,7 +13,8 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth import catalogue
-from connected_app.site import callers, settings
+from connected_app.site import accounts, callers, settings
+from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.identity import ConnectionKey
 
 
@@ -83,16 +84,25 @@ def check_may_use(app: MayConnect, user: str) -> None:
 		)
 
 
-def connection_of(app: MayConnect, user: str) -> ConnectionKey:
+def connection_of(app: MayConnect, user: str, account: str | None = None) -> ConnectionKey:
 	"""The connection that `user` uses: their own, or the one that all share.
 
+	:param account: which of their accounts, by the provider's ID or by its name; by default the default one
+	:raises ReconnectRequired: `account_not_connected`, `account_ambiguous`, in Frappe's kind of error
 	:raises frappe.PermissionError: as `check_may_use`; to a Server Script that names another user, as `check_caller`
 	"""
-	if not app.is_shared:
-		return ConnectionKey.of_user(app.name, user)
+	if app.is_shared:
+		check_caller(app.name, user)
+		check_may_use(app, user)
+		key = ConnectionKey.of_organisation(app.name)
+	else:
+		key = ConnectionKey.of_user(app.name, user)
+	if not account:
+		return key
+	# Whose accounts these are is for nobody else to know.
 	check_caller(app.name, user)
-	check_may_use(app, user)
-	return ConnectionKey.of_organisation(app.name)
+	with raises_frappe_errors(lambda: settings.connect_url(app.name)):
+		return accounts.choose(key, str(account))
 
 
 def connection_to_make(app: MayConnect) -> ConnectionKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +58,7 @@ def fill_page(context: Any, here: str, states: list[dict[str, Any]]) -> None:
 
 
 def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
-	"""`states` in the words of the page."""
+	"""`states` in the words of the page, one card an app."""
 	asked: dict[str, list[str]] = {}
 	new = [state["name"] for state in states if state["status"] == "Not Connected"]
 	for row in frappe.get_all(
@@ -67,7 +68,32 @@ def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
 		order_by="parent, idx",
 	):
 		asked.setdefault(row.parent, []).append(row.scope)
-	return [card(state, asked.get(state["name"], [])) for state in states]
+	by_app: dict[str, list[dict[str, Any]]] = {}
+	for state in states:
+		by_app.setdefault(state["name"], []).append(card(state, asked.get(state["name"], [])))
+	return [card_of_app(of_app) for of_app in by_app.values()]
+
+
+def card_of_app(found: list[dict[str, Any]]) -> dict[str, Any]:
+	"""The card of one app. Where a user may have several accounts, those that are connected are its `accounts`.
+
+	:param found: the card of each account
+	"""
+	first = found[0]
+	if first["status"] == "Not Connected" or not (first["several_accounts"] or len(found) > 1):
+		return {**first, "accounts": []}
+	titles = Counter(each["account_title"] for each in found)
+	accounts = []
+	for each in found:
+		title, warning = each["account_title"], ""
+		if titles[title] > 1 and each["account_id"]:
+			title = f"{title} ({each['account_id']})"
+		if each["is_default"] and len(found) > 1:
+			warning = _("It is the default account, and no other takes its place by itself.")
+		accounts.append(
+			{**each, "account_title": title, "warning": warning, "is_one_of_several": len(found) > 1}
+		)
+	return {**first, "accounts": accounts, "lacks_default": not any(each["is_default"] for each in found)}
 
 
 def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
@@ -95,7 +121,7 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 		"status_words": words.get(status, status),
 		"explanation": explanations.get(status, ""),
 		"reason": state["last_error"] if status != "Connected" else "",
-		"account": state["account_name"],
+		"account_title": state["account_name"],
 		"connected_on": utc(state["connected_on"]),
 		"failing_since": utc(state["failing_since"]),
 		"granted": in_words(state["scopes"]),

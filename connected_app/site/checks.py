@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import frappe
 from frappe.utils import get_url
 
-from connected_app.oauth import checks
+from connected_app.oauth import catalogue, checks, userinfo
 from connected_app.oauth.checks import Finding, Subject
 from connected_app.oauth.errors import ConfigurationError, Sentence
 from connected_app.oauth.grant_types import DEVICE_CODE
@@ -144,6 +144,20 @@ def codes(app: AppSettings) -> Iterator[Finding]:
 		)
 
 
+def several_accounts(app: AppSettings) -> Iterator[Finding]:
+	if app.several_accounts and not userinfo.tells_account(app.provider, app.client):
+		error = catalogue.error("account_unknown")
+		yield Finding(
+			"error",
+			"several_accounts",
+			"several_accounts",
+			Sentence(
+				"Several accounts cannot be told apart: the provider does not say which one was connected."
+			),
+			error.action,
+		)
+
+
 def provider_and_client(app: AppSettings) -> Iterator[Finding]:
 	try:
 		app = settings.read(app.name, with_secret=True)
@@ -212,6 +226,7 @@ CHECKS: tuple[Callable[[AppSettings], Iterator[Finding]], ...] = (
 	site_address,
 	redirect_uri,
 	codes,
+	several_accounts,
 	provider_and_client,
 	refresh_tokens,
 )

@@ -18,26 +18,26 @@ from connected_app.oauth.scopes import missing
 from connected_app.site import access, sessions, settings
 from connected_app.site.errors import localized
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.rows import by_app, name_of
+from connected_app.site.rows import by_account, name_of
 from connected_app.site.settings import AppSettings, is_for_users, offers_codes
 
 LONGEST_PAGE = 100
 
 
 def of_user(user: str) -> list[dict[str, Any]]:
-	"""The apps that the session's `user` may use, or is connected to: five statements, however many, and one for all
-	that are shared."""
+	"""The apps that the session's `user` may use, or is connected to, each account of an app by itself, the default one
+	first: five statements, however many, and one for all that are shared."""
 	apps = frappe.get_all(
 		"Connected App",
 		fields=[
 			*("name", "provider_name", "enabled", "everyone_may_connect", "connection_is", "generation"),
 			*("connect_with_code", "device_authorization_uri", "security_profile"),
-			*("grant_type", "acts_for_users"),
+			*("grant_type", "acts_for_users", "several_accounts"),
 		],
 		order_by="provider_name, name",
 	)
 	fields = [
-		*("name", "connected_app", "shared", "status", "account_id", "account_name"),
+		*("name", "connected_app", "shared", "account", "status", "account_id", "account_name"),
 		*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
 	]
 	connected = {"access_token": ("is", "set")}
@@ -48,7 +48,9 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		caches += frappe.get_all("Token Cache", {**of_all, **connected}, fields)
 	generations = {app.name: app.generation for app in apps}
 	caches = [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
-	mine = by_app(caches, user)
+	mine: dict[str, list[Any]] = defaultdict(list)
+	for (app_name, _account), cache in sorted(by_account(caches, user).items(), key=_default_first):
+		mine[app_name].append(cache)
 	names = [app.name for app in apps]
 	roles = _children("Has Role", "role", "Connected App", "allowed_roles", names)
 	asked = _children("OAuth Scope", "scope", "Connected App", "scopes", names)
@@ -58,28 +60,57 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		app.allowed_roles, app.is_shared = roles[app.name], settings.is_shared(app)
 		may_use = access.may_use(app)
 		may_connect = access.may_connect(app) and is_for_users(app)
-		cache = mine.get(app.name)
-		if (app.is_shared and not may_use) or not (cache or (may_use and is_for_users(app))):
+		if (app.is_shared and not may_use) or not (mine[app.name] or (may_use and is_for_users(app))):
 			continue
-		scopes = granted[cache.name] if cache else []
-		shown.append(
-			{
-				"name": app.name,
-				"provider_name": app.provider_name,
-				"status": (cache.status or "Connected") if cache else "Not Connected",
-				"account_name": (cache.account_name or cache.account_id or "") if cache else "",
-				"scopes": scopes,
-				"missing_scopes": missing(asked[app.name], scopes) if cache else [],
-				"connected_on": cache.connected_on if cache else None,
-				"failing_since": cache.failing_since if cache else None,
-				**reason(cache or {}),
-				"shared": app.is_shared,
-				"may_connect": may_connect,
-				"may_disconnect": not app.is_shared or access.is_admin(),
-				"offers_codes": offers_codes(app),
-			}
-		)
+		of_app = {
+			"name": app.name,
+			"provider_name": app.provider_name,
+			"shared": app.is_shared,
+			"several_accounts": settings.has_several_accounts(app),
+			"may_connect": may_connect,
+			"may_disconnect": not app.is_shared or access.is_admin(),
+			"offers_codes": offers_codes(app),
+		}
+		for cache in mine[app.name] or [None]:
+			scopes = granted[cache.name] if cache else []
+			lacking = missing(asked[app.name], scopes) if cache else []
+			shown.append({**of_app, **state(cache), "scopes": scopes, "missing_scopes": lacking})
 	return shown
+
+
+def accounts_of(connected_app: str, user: str) -> list[dict[str, Any]]:
+	"""The accounts that the session's `user` has connected to one app, as `of_user` gives them."""
+	return [
+		each for each in of_user(user) if each["name"] == connected_app and each["status"] != "Not Connected"
+	]
+
+
+def _default_first(entry: tuple[tuple[str, str], Any]) -> tuple[str, bool, str]:
+	(connected_app, account), cache = entry
+	return connected_app, bool(account), (cache.account_name or cache.account_id or "").casefold()
+
+
+def state(cache: Any) -> dict[str, Any]:
+	"""How a connection is doing, as `api.my_connections` gives it.
+
+	:param cache: the row of Token Cache; None without a connection
+	"""
+	if not cache:
+		status, account, name, default = "Not Connected", "", "", True
+	else:
+		status, default = cache.status or "Connected", not cache.account
+		account = "" if default else cache.account_id or cache.account
+		name = cache.account_name or cache.account_id or ""
+	return {
+		"status": status,
+		"account": account,
+		"account_id": (cache.account_id or "") if cache else "",
+		"account_name": name,
+		"is_default": default,
+		"connected_on": cache.connected_on if cache else None,
+		"failing_since": cache.failing_since if cache else None,
+		**reason(cache or {}),
+	}
 
 
 def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
@@ -107,7 +138,9 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 		rows += _page(working, [cache.user, cache.name], max(start - broken, 0), left - len(rows))
 	for row in rows:
 		row.status = row.status or "Connected"
-		row.account_name = row.account_name or row.pop("account_id") or ""
+		row.update(is_default=not row.account, account=(row.account_id or row.account) if row.account else "")
+		row.account_id = row.account_id or ""
+		row.account_name = row.account_name or row.account_id
 		row.update(reason(row))
 		del row["error_values"]
 	return {"total": total, "counts": counts, "rows": rows}
@@ -151,7 +184,7 @@ def _page(where: Any, order: list[Any], start: int, length: int) -> list[Any]:
 		.left_join(user)
 		.on(user.name == cache.user)
 		.select(
-			cache.name, cache.user, cache.shared, cache.connected_by, user.full_name, cache.status, cache.account_id, cache.account_name,
+			cache.name, cache.user, cache.shared, cache.account, cache.connected_by, user.full_name, cache.status, cache.account_id, cache.account_name,
 			cache.connected_on, cache.last_refreshed_on, cache.expires_at, cache.failing_since,
 			cache.error_code, cache.error_values,
 		)

@@ -22,17 +22,19 @@ class Asked:
 	"""
 	:param reason: why, for the user to read
 	:param success_uri: where to land afterwards; None: where the present request was sent from
+	:param account: of several accounts, which one, by its ID or name; None: the default one
 	"""
 
 	user: str
 	reason: str = ""
 	success_uri: str | None = None
+	account: str | None = None
 
 	def leads_to(self, connected_app: str, more: MoreConsent) -> AbstractContextManager[None]:
 		"""A context in which errors lead to the page at which the user is asked for `more`."""
 		where = access.return_address(self.success_uri) or links.this_page()
 		return raises_frappe_errors(
-			lambda: links.consent_link(connected_app, self.user, more, self.reason, where),
+			lambda: links.consent_link(connected_app, self.user, more, self.reason, where, self.account),
 			leads_there=self.user == frappe.session.user,
 		)
 
@@ -46,7 +48,10 @@ def require_scopes(app: Any, wanted: Sequence[str], asked: Asked) -> None:
 	read = settings.of(app)
 	with raises_frappe_errors():
 		flow.check_scopes(read, wanted)
-	token_cache = app.get_token_cache(asked.user)
+	token_cache = app.get_token_cache(asked.user, asked.account)
+	if asked.account and not token_cache:
+		# Raises what is wrong with it.
+		access.connection_of(settings.for_session(app), asked.user, asked.account)
 	if not token_cache or not token_cache.is_connected():
 		with asked.leads_to(app.name, MoreConsent(scopes=tuple(wanted))):
 			raise not_connected()

@@ -106,10 +106,12 @@ def prepare_merge(old: str, new: str) -> None:
 	:raises frappe.ValidationError: while there are some to be removed; where one app's connection is shared, and the
 		other's are each user's own
 	"""
-	columns = ["connection_is", "grant_type"]
+	columns = ["connection_is", "grant_type", "several_accounts"]
 	both = [frappe.db.get_value("Connected App", name, columns, as_dict=True) for name in (old, new)]
 	if settings.is_shared(both[0]) != settings.is_shared(both[1]):
 		frappe.throw(_("{0} is not the same in the two apps.").format(_("Connection Is")))
+	if settings.has_several_accounts(both[0]) != settings.has_several_accounts(both[1]):
+		frappe.throw(_("{0} is not the same in the two apps.").format(_("Several Accounts")))
 	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", (old, new))}):
 		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
 	generation = cint(frappe.db.get_value("Connected App", new, "generation"))
@@ -141,7 +143,9 @@ def _chunk(name: str) -> bool:
 			if not row:
 				return False
 			of_app = {"connected_app": row.connected_app, "generation": row.generation}
-			caches = lock_free(TOKEN_CACHE, of_app, ("name", "connected_app", "user", "shared"), CHUNK)
+			caches = lock_free(
+				TOKEN_CACHE, of_app, ("name", "connected_app", "user", "shared", "account"), CHUNK
+			)
 			if caches:
 				client = _kept(name)
 				ended = read(caches, passwords.encrypt(settings.to_json(client)) if client else "")
@@ -161,7 +165,7 @@ def _chunk(name: str) -> bool:
 def read(caches: Iterable[Any], client: str) -> list[Ended]:
 	"""What rows of Token Cache hold that has to be revoked, in one statement.
 
-	:param caches: `name`, `connected_app`, `user` and `shared`
+	:param caches: `name`, `connected_app`, `user`, `shared` and `account`
 	:param client: that may revoke, encrypted; empty where none can
 	"""
 	caches = list(caches)

@@ -24,7 +24,15 @@ from connected_app.site.rows import find
 
 # Of a successful refresh nothing is written: it happens all the time.
 FAILED = ("failing", "broken", "connect_failed")
-WRITTEN = ("connected", "account_changed", "mended", "disconnected", "used_for_mail", *FAILED)
+WRITTEN = (
+	"connected",
+	"account_changed",
+	"default_changed",
+	"mended",
+	"disconnected",
+	"used_for_mail",
+	*FAILED,
+)
 NOTIFIED = ("broken", "mended", "used_for_mail")
 HOOK = "connected_app_events"
 
@@ -32,7 +40,7 @@ HOOK = "connected_app_events"
 @dataclass(frozen=True)
 class Event:
 	"""
-	:param event: "connected" (a user consented), "account_changed" (to another account than before), "refreshed", "failing" (a refresh failed, for a new reason),
+	:param event: "connected" (a user consented), "account_changed" (to another account than before), "default_changed" (another of several accounts is the default one), "refreshed", "failing" (a refresh failed, for a new reason),
 		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
 		"used_for_mail" (somebody else has put the connection into an Email Account), "disconnected", "connect_failed" (without one of the roles, or at the callback)
 	:param code: why, one of docs/errors.md; empty for what went well
@@ -110,6 +118,8 @@ def _subject(event: Event, provider: str) -> str:
 	whose = escape_html(event.key.owner.user) or (
 		_("Everybody's connection") if event.key.is_shared else _("The service principal")
 	)
+	if event.key.account:
+		whose = f"{whose} ({escape_html(event.key.account)})"
 	if event.event == "connected":
 		if event.key.is_shared:
 			return _("Connected for everybody to {0}").format(provider)
@@ -117,6 +127,11 @@ def _subject(event: Event, provider: str) -> str:
 	if event.event == "account_changed":
 		before, now = map(escape_html, event.accounts)
 		return _("Account changed: {0} at {1}, from {2} to {3}").format(whose, provider, before, now)
+	if event.event == "default_changed":
+		before, now = map(escape_html, event.accounts)
+		return _("Default account changed: {0} at {1}, from {2} to {3}").format(
+			whose, provider, before or _("none"), now
+		)
 	if event.event == "failing":
 		return _("Could not be renewed ({2}): {0} at {1}").format(whose, provider, event.code)
 	if event.event == "broken":
@@ -270,6 +285,8 @@ def _reader(user: str | None) -> Any:
 def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 	"""Subject and text, as HTML, in the owner's language."""
 	provider = escape_html(app.provider_name)
+	if event.key.account:
+		provider = f"{provider} ({escape_html(_account_name(event.key))})"
 	if event.key.is_shared:
 		return _news_of_all(event, provider, language)
 	if event.event == "mended":
@@ -300,6 +317,11 @@ def _news(event: Event, app: Any, language: str) -> tuple[str, str]:
 			escape_html(event.code)
 		),
 	)
+
+
+def _account_name(key: ConnectionKey) -> str:
+	found = find("select c.`account_name` from `tabToken Cache` c", key)
+	return str((found and found[0][0]) or key.account)
 
 
 def _news_of_all(event: Event, provider: str, language: str) -> tuple[str, str]:
@@ -349,9 +371,18 @@ def _listeners(event_name: str) -> list[str]:
 	return list(frappe.get_hooks(HOOK, {}).get(event_name, []))
 
 
-def deliver(event_name: str, connected_app: str, user: str, code: str, shared: bool = False) -> None:
+def deliver(
+	event_name: str, connected_app: str, user: str, code: str, shared: bool = False, account: str = ""
+) -> None:
 	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
-	told = {"event": event_name, "connected_app": connected_app, "user": user, "code": code, "shared": shared}
+	told = {
+		"event": event_name,
+		"connected_app": connected_app,
+		"user": user,
+		"code": code,
+		"shared": shared,
+		"account": account,
+	}
 	for path in _listeners(event_name):
 		# One listener's failure is not another's. On SQLite, Frappe begins a job without any transaction.
 		frappe.db.commit()  # nosemgrep (the one before it is done)

@@ -10,15 +10,15 @@ from urllib.parse import unquote
 
 import frappe
 
-from connected_app.oauth import authorization, catalogue, pushed, scopes
+from connected_app.oauth import authorization, catalogue, consent, pushed, scopes, userinfo
 from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.site import hosts, replacing, settings
+from connected_app.site import accounts, hosts, replacing, revocation, settings
 from connected_app.site.access import check_may_connect, connection_to_make, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
-from connected_app.site.grants import TokenCacheStore
+from connected_app.site.grants import TokenCacheStore, being_renewed
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
@@ -27,17 +27,31 @@ from connected_app.site.settings import AppSettings
 attempts = RedisAttemptStore()
 # Behind it, in a path: the name, in which a slash is allowed.
 CALLBACK = ".callback/"
+# In an attempt's context: the user wants another account than those that are connected.
+ANOTHER = "another"
+# To find the row of an account while others change which is which.
+ATTEMPTS = 5
 # Letters of the parameters of a callback that comes by POST; Apple's have the name of a person.
 LONGEST_POST = 16_000
 
 
-def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | None = None) -> str:
+def begin(
+	app: AppSettings,
+	success_uri: str | None = None,
+	more: MoreConsent | None = None,
+	*,
+	another: bool = False,
+	account: str | None = None,
+) -> str:
 	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
 
 	:param more: what the user is asked for beyond *Scopes*
+	:param another: let the user choose an account at the provider, for a connection beside those that there are
+	:param account: reconnect this one of the user's accounts
 	:raises frappe.PermissionError:
 	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `scope_not_asked`,
-		`attempt_store_unavailable`, and as `oauth.pushed.push`
+		`attempt_store_unavailable`, `one_account_only`, `account_unknown`, `account_not_connected`, `account_ambiguous`,
+		and as `oauth.pushed.push`
 	"""
 	if not app.is_for_users:
 		raise catalogue.error("not_for_users")
@@ -48,12 +62,22 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 		raise
 	more = more or MoreConsent()
 	check_scopes(app, more.scopes)
+	key = connection_to_make(app)
+	if another:
+		check_takes_another(app)
+	elif account:
+		key = accounts.choose(key, account)
 	if pushed.is_wanted(app.provider, app.client):
 		# The client proves itself already here.
 		app = settings.read(app.name, with_secret=True)
+	client = more.client(app.client, app.provider.quirks, [] if another else _kept(app, key))
+	if another:
+		client = consent.choosing_account(client)
+	elif account:
+		client = consent.for_account(client, accounts.title(key))
 	url, attempt = authorization.begin(
 		app.provider,
-		more.client(app.client, app.provider.quirks, _kept(app, connection_to_make(app))),
+		client,
 		http=http(),
 		max_age=more.max_age,
 		context={
@@ -62,11 +86,23 @@ def begin(app: AppSettings, success_uri: str | None = None, more: MoreConsent | 
 			"session": browser_session(),
 			"return_address": return_address(success_uri) or "",
 			"shared": str(app.is_shared),
+			**({ANOTHER: "1"} if another else {}),
 		},
 	)
 	attempts.put(attempt)
 	hosts.note()
 	return url
+
+
+def check_takes_another(app: AppSettings) -> None:
+	"""
+	:raises ConfigurationError: `one_account_only`; `account_unknown`, where the provider will not say whose account it is:
+		nothing has been granted yet
+	"""
+	if not app.several_accounts:
+		raise catalogue.error("one_account_only")
+	if not userinfo.tells_account(app.provider, app.client):
+		raise catalogue.error("account_unknown")
 
 
 def check_scopes(app: AppSettings, wanted: Collection[str]) -> None:
@@ -157,20 +193,47 @@ def finish(
 		raise catalogue.error("attempt_unknown")
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
-	return store(app, grant, where, asked_scopes(app, attempt))
+	another = bool(attempt.context.get(ANOTHER))
+	return store(app, grant, where, asked_scopes(app, attempt), another=another)
 
 
 def store(
-	app: AppSettings, grant: Grant, where: str, asked: tuple[str, ...]
+	app: AppSettings, grant: Grant, where: str, asked: tuple[str, ...], *, another: bool = False
 ) -> Grant | replacing.Replacement:
-	"""Store what the session's user has just consented to, durably. See `finish`."""
+	"""Store what the session's user has just consented to, durably. See `finish`.
+
+	:param another: whether it has to be another account than those that are connected
+	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
+	if app.several_accounts:
+		return _store_account(key, grant, another)
 	with TokenCacheStore(key, create=True).exclusive() as locked:
 		before = locked.grant.account if locked.grant else None
 		if not before or not grant.is_of_another_account(locked.grant):
 			return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
 	return replacing.hold(key, grant, before, browser_session(), where, asked)
+
+
+def _store_account(key: ConnectionKey, grant: Grant, another: bool) -> Grant:
+	"""Store `grant` for the account that it is of. What cannot be told apart is given back.
+
+	:param key: of the user's default account
+	:raises ConfigurationError: `account_unknown`
+	:raises TemporaryFailure: `busy`
+	"""
+	for _attempt in range(ATTEMPTS):
+		try:
+			chosen = accounts.for_consent_now(key, grant, another)
+		except OAuthError:
+			revocation.give_back(key, grant)
+			raise
+		with TokenCacheStore(chosen, create=True).exclusive() as locked:
+			# As it is now, under the lock: others may have connected, disconnected, or chosen another default meanwhile.
+			if accounts.for_consent(key, grant, another) == chosen:
+				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+			locked.drop_empty()
+	raise being_renewed()
 
 
 def asked_scopes(app: AppSettings, attempt: authorization.Attempt) -> tuple[str, ...]:

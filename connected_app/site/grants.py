@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import frappe
+from frappe.utils import sha256_hash
 from redis.exceptions import RedisError
 
 from connected_app.oauth import catalogue
@@ -51,11 +52,15 @@ def latest_known(name: str) -> Grant | None:
 
 	:param name: of the row, which is what permission is asked for: a script can make a document up
 	"""
-	grant = recent.of_row(name)
-	if grant is None:
+	grants = recent.of_row(name)
+	if not grants:
 		return None
-	seen = frappe.db.get_value(DOCTYPE, name, "revision")
-	return None if seen and seen > grant.revision else grant
+	seen = frappe.db.get_value(DOCTYPE, name, ["revision", "account_id"], as_dict=True)
+	if seen and seen.account_id:
+		# Another account may be the default one by now.
+		grants = [grant for grant in grants if not grant.account or grant.account.id == seen.account_id]
+	grant = max(grants, key=lambda grant: grant.revision, default=None)
+	return None if seen and grant and (seen.revision or 0) > grant.revision else grant
 
 
 def stored_since(key: ConnectionKey) -> Any:
@@ -92,12 +97,18 @@ class TokenCacheStore:
 		self.may_create = may_create
 
 	def load(self) -> Grant | None:
-		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed."""
+		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed.
+
+		:raises ReconnectRequired: `no_default_account`
+		"""
 		grant = recent.find(self.key)
 		if grant is None:
 			grant = rows.read(self.key)
 			if grant:
 				recent.note(self.key, grant)
+			elif self.key.user and not (self.key.account or self.key.wanted) and rows.has_others(self.key):
+				# None of them takes its place by itself: the caller would act as somebody else.
+				raise catalogue.error("no_default_account")
 		return grant
 
 	def load_all(self) -> Grant | None:
@@ -120,7 +131,8 @@ class TokenCacheStore:
 		locked: LockedTokenCache | None = None
 		callers = frappe.local.db
 		try:
-			with own_transaction(usual_name(self.key), LOCK_WAIT):
+			# All accounts of a user have one lock on SQLite: which of them is the default may change.
+			with own_transaction(usual_name(self.key.default), LOCK_WAIT):
 				if recent.has_changed(callers, self.key):
 					# The caller would wait for itself.
 					raise catalogue.error("not_committed")
@@ -158,11 +170,12 @@ class TokenCacheStore:
 		if not state:
 			return (None, None)
 		# MariaDB finds it by a name in another case, too.
-		self.key = ConnectionKey.from_columns(self.key.app, state.user, state.shared)
+		key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
+		self.key = replace(key, wanted=self.key.wanted)
 		return (name, state)
 
 	def _create(self) -> None:
-		app, user, shared = self.key.columns
+		app, user, shared, account = self.key.columns
 		# Frappe's own check may ask its caches, where the caller's open work is, too.
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
@@ -171,7 +184,7 @@ class TokenCacheStore:
 			self.may_create()
 		# Fallbacks where the usual name is too long, or taken by somebody else since a renaming. The second is
 		# deterministic, so that concurrent creators collide.
-		usual, digest = usual_name(self.key), frappe.utils.sha256_hash("\n".join((app, user)))[:8]
+		usual, digest = usual_name(self.key), sha256_hash("\n".join((app, user)) + account)[:8]
 		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			with writing():
 				# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
@@ -182,6 +195,7 @@ class TokenCacheStore:
 							"connected_app": app,
 							"user": user or None,
 							"shared": int(shared),
+							"account": account,
 						}
 					)
 					# Else it deletes the tokens that another process has stored under this name by now.
@@ -252,6 +266,9 @@ class LockedTokenCache:
 		except Exception as error:
 			if not is_lost(error):
 				raise
+		if self.state.account_id:
+			# The same account's, though another may be the default one by then.
+			self.store.key = replace(self.store.key, wanted=self.state.account_id)
 		for pause in pauses:
 			time.sleep(pause)
 			with suppress(TemporaryFailure, *BUSY), again() as locked:
@@ -316,6 +333,12 @@ class LockedTokenCache:
 			doc.delete(ignore_permissions=True, force=True)
 		self.events.append(("disconnected", ""))
 		return result
+
+	def drop_empty(self) -> None:
+		"""Delete the row if nothing has been stored in it: it was made to have something to lock."""
+		if self.name and not self.grant and not self.state.status:
+			with writing():
+				frappe.db.delete(DOCTYPE, {"name": self.name})
 
 	def _save(self, grant: Grant, consented: bool, together_with: Callable[[], object] | None) -> Grant:
 		before = self.grant
@@ -397,7 +420,7 @@ def _write_scopes(locked: LockedTokenCache) -> None:
 	if not locked.new_scopes:
 		return
 	try:
-		_write_list(locked.name, locked.new_scopes, SCOPES_WAIT)
+		_write_list(locked.name, locked.new_scopes, SCOPES_WAIT, locked.state.revision)
 	except Exception as error:
 		if not (isinstance(error, BUSY) or is_lost(error)):
 			raise
@@ -413,23 +436,31 @@ def _write_scopes(locked: LockedTokenCache) -> None:
 
 
 def store_scopes(
-	connected_app: str, user: str, scopes: list[str], connected_on: str, shared: bool = False
+	connected_app: str,
+	user: str,
+	scopes: list[str],
+	connected_on: str,
+	shared: bool = False,
+	account: str = "",
 ) -> None:
 	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
-	with TokenCacheStore(ConnectionKey.from_columns(connected_app, user, shared)).exclusive() as locked:
+	key = ConnectionKey.from_columns(connected_app, user, shared, account)
+	with TokenCacheStore(key).exclusive() as locked:
 		if locked.name and str(locked.state.connected_on) == connected_on:
 			# In vain: the next refresh that names scopes writes them.
 			with suppress(*BUSY):
-				_write_list(locked.name, scopes, LOCK_WAIT)
+				_write_list(locked.name, scopes, LOCK_WAIT, locked.state.revision)
 
 
-def _write_list(name: str | None, scopes: Sequence[str], wait: int) -> None:
+def _write_list(name: str | None, scopes: Sequence[str], wait: int, revision: int) -> None:
 	"""
 	:param wait: seconds to wait for a lock
+	:param revision: of the row, which may have another account's connection by now
 	"""
 	begin(wait)
 	with writing():
-		frappe.db.get_value(DOCTYPE, name, "name", for_update=True)
+		if frappe.db.get_value(DOCTYPE, name, "revision", for_update=True) != revision:
+			return
 		frappe.db.delete("OAuth Scope", {"parent": name, "parenttype": DOCTYPE})
 		for index, scope in enumerate(scopes, 1):
 			row = frappe.get_doc(

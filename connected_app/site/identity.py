@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+# Databases tell these apart, whatever their collation.
+PLAIN = re.compile(r"[a-z0-9@._+-]{1,140}")
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,14 @@ class ConnectionKey:
 	"""One connection.
 
 	:param app: the Connected App's name
-	:param account: which of several accounts of the same owner at the provider; empty for the first, or only one
+	:param account: which further account of the same owner at the provider, as `slot` names it; empty for the default one
+	:param wanted: the provider's ID of the account that was asked for: whichever is the default by now, it is this one
 	"""
 
 	app: str
 	owner: Owner
 	account: str = ""
+	wanted: str = ""
 
 	@classmethod
 	def of_user(cls, app: str, user: str) -> ConnectionKey:
@@ -56,19 +63,23 @@ class ConnectionKey:
 		return cls(app, ORGANISATION)
 
 	@classmethod
-	def from_columns(cls, app: str, user: str | None, shared: bool | int = False) -> ConnectionKey:
+	def from_columns(
+		cls, app: str, user: str | None, shared: bool | int = False, account: str | None = None
+	) -> ConnectionKey:
 		"""What a row, a job's arguments or core's Python API say: without a user, it is the service principal's, unless it
 		is shared."""
 		if shared:
 			return cls.of_organisation(app)
-		return cls.of_user(app, user) if user else cls.of_service_principal(app)
+		return (
+			replace(cls.of_user(app, user), account=account or "") if user else cls.of_service_principal(app)
+		)
 
 	@classmethod
 	def from_row(cls, row: Any) -> ConnectionKey:
 		"""
-		:param row: of Token Cache, with `connected_app`, `user` and `shared`
+		:param row: of Token Cache, with `connected_app`, `user`, `shared` and `account`
 		"""
-		return cls.from_columns(row.connected_app or "", row.user, row.shared)
+		return cls.from_columns(row.connected_app or "", row.user, row.shared, row.account)
 
 	@property
 	def user(self) -> str:
@@ -80,11 +91,34 @@ class ConnectionKey:
 		return self.owner == ORGANISATION
 
 	@property
-	def columns(self) -> tuple[str, str, bool]:
+	def columns(self) -> tuple[str, str, bool, str]:
 		"""As `from_columns` takes them."""
-		return (self.app, self.user, self.is_shared)
+		return (self.app, self.user, self.is_shared, self.account)
 
 	@property
 	def arguments(self) -> dict[str, Any]:
 		"""The same by name, for a job."""
-		return {"connected_app": self.app, "user": self.user, "shared": self.is_shared}
+		return {
+			"connected_app": self.app,
+			"user": self.user,
+			"shared": self.is_shared,
+			"account": self.account,
+		}
+
+	def may_be(self, other: ConnectionKey) -> bool:
+		"""Whether both may be the same connection: which is the default one, and whether it is the wanted one, can change."""
+		same_owner = (self.app, self.owner) == (other.app, other.owner)
+		return same_owner and (self.account == other.account or bool(self.wanted or other.wanted))
+
+	@property
+	def default(self) -> ConnectionKey:
+		"""The same owner's default account."""
+		return replace(self, account="", wanted="")
+
+
+def slot(account_id: str) -> str:
+	"""What a further account is called in its row: the provider's ID, or a digest where a database might take two IDs for
+	the same, or could not hold one."""
+	if PLAIN.fullmatch(account_id):
+		return account_id
+	return hashlib.sha256(account_id.encode()).hexdigest()[:40]

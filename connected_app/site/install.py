@@ -131,7 +131,9 @@ def hand_back_expiry() -> None:
 def hand_back_names() -> None:
 	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
 	cache = frappe.qb.DocType("Token Cache")
-	renamed = frappe.qb.from_(cache).select(cache.name, cache.connected_app, cache.user, cache.shared)
+	renamed = frappe.qb.from_(cache).select(
+		cache.name, cache.connected_app, cache.user, cache.shared, cache.account
+	)
 	# Older SQLites have no concat.
 	if frappe.db.db_type != "sqlite":
 		usual = Concat(Coalesce(cache.connected_app, ""), "-", Coalesce(cache.user, ""))

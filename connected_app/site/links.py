@@ -35,11 +35,17 @@ def link_for(connected_app: str, user: str, success_uri: str | None = None) -> s
 
 
 def consent_link(
-	connected_app: str, user: str, more: MoreConsent, reason: str = "", success_uri: str | None = None
+	connected_app: str,
+	user: str,
+	more: MoreConsent,
+	reason: str = "",
+	success_uri: str | None = None,
+	account: str | None = None,
 ) -> str:
 	"""The same to the page at which `user` is asked for more.
 
 	:param reason: why, for that user to read; it is cut to 300 characters
+	:param account: of several accounts, which one is asked for, by its ID or name
 	:raises ConfigurationError: `success_uri_refused`
 	"""
 	wanted = {
@@ -47,6 +53,7 @@ def consent_link(
 		"acr_values": more.acr_values,
 		"max_age": "" if more.max_age is None else str(more.max_age),
 		"reason": reason[:LONGEST_REASON],
+		"account": account or "",
 	}
 	return _signed(
 		PAGE, connected_app, user, success_uri, **{key: text for key, text in wanted.items() if text}

@@ -9,7 +9,7 @@ import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from connected_app.site import ending, recent, revocation
+from connected_app.site import accounts, ending, recent, revocation
 from connected_app.site.database import allow_newer_rows, keeps_snapshot, own_connection
 from connected_app.site.events import announce, hand_out
 from connected_app.site.identity import ConnectionKey
@@ -25,10 +25,12 @@ def user_deleted(user: Document, _event: str) -> None:
 	end_connections({"user": user.name})
 
 
-def user_renamed(user: Document, _event: str, *_names: object) -> None:
+def user_renamed(user: Document, _event: str, old: str, new: str, merge: bool = False) -> None:
 	"""Before Frappe writes the new name to the rows."""
 	make_changeable({"user": user.name})
 	make_changeable({"connected_by": user.name})
+	if merge:
+		accounts.prepare_merge({"user": old}, {"user": new})
 
 
 def before_user_deleted(settings: Document, _event: str) -> None:
@@ -74,7 +76,10 @@ def end_connections(filters: dict[str, Any]) -> None:
 	make_changeable(filters)
 	with own_connection():
 		rows = frappe.get_all(
-			"Token Cache", filters, ["name", "connected_app", "user", "shared", "generation"], limit=0
+			"Token Cache",
+			filters,
+			["name", "connected_app", "user", "shared", "account", "generation"],
+			limit=0,
 		)
 	# Merging two users moves the rows to the other before this one is deleted.
 	moved = {

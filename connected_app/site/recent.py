@@ -34,9 +34,10 @@ def is_whole(key: ConnectionKey) -> bool:
 	return bool(found and found.row)
 
 
-def of_row(name: str) -> Grant | None:
-	"""The grant of a row that was locked. A request may have an older view of that row."""
-	return next((found.grant for found in known().values() if name and found.row == name), None)
+def of_row(name: str) -> list[Grant]:
+	"""The grants of a row that was locked. A request may have an older view of that row, or have seen it as another
+	account's."""
+	return [found.grant for found in known().values() if name and found.row == name]
 
 
 def clear() -> None:
@@ -49,7 +50,8 @@ def note(key: ConnectionKey, grant: Grant, row: str = "") -> None:
 
 
 def forget(key: ConnectionKey) -> None:
-	known().pop(key, None)
+	for each in [each for each in known() if each.may_be(key)]:
+		del known()[each]
 
 
 def forget_app(connected_app: str) -> None:
@@ -69,7 +71,7 @@ def note_change(key: ConnectionKey) -> None:
 
 def has_changed(connection: object, key: ConnectionKey) -> bool:
 	"""Whether the open transaction of `connection` has changed a row of `key`."""
-	return key in _changed(connection)
+	return any(key.may_be(changed) for changed in _changed(connection))
 
 
 def known() -> dict[ConnectionKey, Known]:

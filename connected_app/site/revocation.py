@@ -68,7 +68,7 @@ def revoke_after_commit(rows: Sequence[Any]) -> None:
 
 	The tokens are read through another connection, which still sees what this one has deleted.
 
-	:param rows: with `name`, `connected_app`, `user`, `shared` and `generation`
+	:param rows: with `name`, `connected_app`, `user`, `shared`, `account` and `generation`
 	"""
 	with own_connection():
 		grants = []
@@ -88,6 +88,15 @@ def revoke_after_commit(rows: Sequence[Any]) -> None:
 		frappe.db.after_commit.add(lambda: [attempt(*one, failures) for one in waiting])
 	elif waiting:
 		start_job()
+
+
+def give_back(key: ConnectionKey, grant: Grant) -> None:
+	"""Revoke `grant`, which is stored nowhere: now, or by and by."""
+	client = settings.for_revoking(key.app)
+	with own_transaction(key.app, LOCK_WAIT), writing():
+		waiting = put(key, grant, client, FIRST_PAUSE)
+	if waiting:
+		attempt(waiting, grant, client, Failures())
 
 
 def start_job() -> None:

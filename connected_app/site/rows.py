@@ -36,23 +36,30 @@ COUNTS = (
 	"c.`generation` = (select g.`generation` from `tabConnected App` g where g.`name` = c.`connected_app`)"
 )
 # With no user: the row of the service principal.
-OF_USER = f"c.`connected_app` = %s and c.`user` = %s and {COUNTS}"
+MINE = f"c.`connected_app` = %s and c.`user` = %s and {COUNTS}"
+OF_USER = f"{MINE} and (c.`account` is null or c.`account` = '')"
+OF_ACCOUNT = f"{MINE} and c.`account` = %s"
 OF_NOBODY = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 0 and {COUNTS}"
 SHARED = f"c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 1 and {COUNTS}"
 WORKING = ("Connected", "Temporarily Failing")
 WORKS = f"c.`status` in {WORKING}"
+RANK = f"case when {WORKS} then 0 when c.`access_token` <> '' then 1 else 2 end, c.`modified` desc"
 BEST = f"""
-	order by case when {WORKS} then 0 when c.`access_token` <> '' then 1 else 2 end, c.`modified` desc
+	order by {RANK}
 	limit 1
 """
 # As text: every session comes this way, and building it would take longer than running it. No column more than a
 # session needs, for the same reason: what only a refresh has to know is read along with the lock.
-READ = """
-	select c.`name`, c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, c.`revision`, a.`password`
+OF_SESSION = (
+	"c.`name`, c.`token_type`, c.`expires_at`, c.`expires_in`, c.`refresh_token`, c.`revision`, a.`password`"
+)
+FROM = """
 	from `tabToken Cache` c
 	left join `__Auth` a on a.`doctype` = 'Token Cache' and a.`name` = c.`name`
 		and a.`fieldname` = 'access_token' and a.`encrypted` = 1
 """
+READ = f"select {OF_SESSION} {FROM}"
+READ_ACCOUNTS = f"select {OF_SESSION}, c.`account`, c.`account_id`, c.`account_name` {FROM}"
 READ_DETAILS = (
 	"select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at` from `tabToken Cache` c"
 )
@@ -74,6 +81,7 @@ STATE = (
 	"modified",
 	"user",
 	"shared",
+	"account",
 )
 READ_SECRET = """
 	select `password` from `__Auth`
@@ -111,8 +119,13 @@ def aware(value: datetime | str | None) -> datetime | None:
 
 
 def usual_name(key: ConnectionKey) -> str:
-	"""What a new row is called, in core as well. That of a shared one is no user's in core, since no user is called so."""
-	return f"{key.app}-{'shared' if key.is_shared else key.user}"
+	"""What a new row is called, in core as well. That of a shared one is no user's in core, since no user is called so;
+	nor is that of a further account."""
+	usual = f"{key.app}-{'shared' if key.is_shared else key.user}"
+	if not key.account:
+		return usual
+	digest = frappe.utils.sha256_hash("\n".join((key.app, key.user, key.account)))[:16]
+	return f"{usual[: LONGEST_NAME - 17]}-{digest}"
 
 
 def find(what: str, key: ConnectionKey) -> Any:
@@ -121,11 +134,50 @@ def find(what: str, key: ConnectionKey) -> Any:
 	:param what: the statement up to its condition; the table is `c`
 	:returns: at most one row
 	"""
-	whose = OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY
+	if key.wanted:
+		name = _name_of_wanted(key)
+		return frappe.db.sql(f"{what} where c.`name` = %s", (name,)) if name else ()  # nosemgrep
+	values: tuple[str, ...] = (key.app, key.user)
+	if key.account:
+		whose, values = OF_ACCOUNT, (*values, key.account)
+	else:
+		whose = OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY
 	named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
-	values = (key.app, key.user)
 	found = frappe.db.sql(named, (usual_name(key), *values))  # nosemgrep
 	return found or frappe.db.sql(f"{what} where {whose} {BEST}", values)  # nosemgrep
+
+
+def _name_of_wanted(key: ConnectionKey) -> str | None:
+	# Not by a condition: to MariaDB, IDs are the same in another case.
+	what = f"select c.`name`, c.`account_id` from `tabToken Cache` c where {MINE}"  # noqa: S608
+	found = frappe.db.sql(f"{what} order by {RANK}", (key.app, key.user))  # nosemgrep
+	return next((name for name, account_id in found if account_id == key.wanted), None)
+
+
+def of_all_accounts(what: str, key: ConnectionKey) -> Any:
+	"""As `find`, the rows of all accounts of the same owner: the better ones first, as dictionaries."""
+	whose = MINE if key.user else SHARED if key.is_shared else OF_NOBODY
+	order = f"where {whose} and c.`access_token` <> '' order by {RANK}"
+	return frappe.db.sql(f"{what} {order}", (key.app, key.user), as_dict=True)  # nosemgrep
+
+
+def read_accounts(key: ConnectionKey) -> list[Any]:
+	"""Of all accounts of the owner of `key`: `account`, `account_id`, `account_name`, and `read`, which `grant_in` takes."""
+	return [
+		frappe._dict(
+			account=row.account,
+			account_id=row.account_id,
+			account_name=row.account_name,
+			read=tuple(row.values())[:-3],
+		)
+		for row in of_all_accounts(READ_ACCOUNTS, key)
+	]
+
+
+def has_others(key: ConnectionKey) -> bool:
+	"""Whether the user of `key` has connected further accounts."""
+	others = f"select 1 from `tabToken Cache` c where {MINE} and c.`account` <> '' and c.`access_token` <> ''"  # noqa: S608
+	return bool(frappe.db.sql(f"{others} limit 1", (key.app, key.user)))  # nosemgrep
 
 
 def name_of(key: ConnectionKey) -> str | None:
@@ -140,18 +192,18 @@ def is_ended(name: str) -> bool:
 	return bool(frappe.db.sql(ended, (name,)))  # nosemgrep
 
 
-def by_app(rows: Iterable[Any], user: str) -> dict[str, Any]:
-	"""The rows that count, by Connected App, of all that `user` has or shares.
+def by_account(rows: Iterable[Any], user: str) -> dict[tuple[str, str], Any]:
+	"""The rows that count, by Connected App and account, of all that `user` has or shares.
 
-	:param rows: those with tokens, with `name`, `connected_app`, `shared`, `status` and `modified`
+	:param rows: those with tokens, with `name`, `connected_app`, `shared`, `account`, `status` and `modified`
 	"""
 
 	def worth(row: Any) -> tuple[Any, ...]:
 		works = row.status in WORKING
-		usual = usual_name(ConnectionKey.from_columns(row.connected_app, user, row.shared))
-		return works, works and row.name == usual, row.modified
+		usual = usual_name(ConnectionKey.from_columns(row.connected_app, user, row.shared, row.account))
+		return works, works and row.name == usual, str(row.modified or "")
 
-	return {row.connected_app: row for row in sorted(rows, key=worth)}
+	return {(row.connected_app, row.account or ""): row for row in sorted(rows, key=worth)}
 
 
 # What a row holds
@@ -164,7 +216,7 @@ def read(key: ConnectionKey) -> Grant | None:
 	:raises ReconnectRequired: `secret_unreadable`, when the site's encryption key is not the one it was stored with
 	"""
 	rows = find(READ, key)
-	return _grant(rows[0]) if rows else None
+	return grant_in(rows[0]) if rows else None
 
 
 def read_whole(name: str, state: Any) -> Grant | None:
@@ -174,7 +226,7 @@ def read_whole(name: str, state: Any) -> Grant | None:
 	:raises ReconnectRequired: `secret_unreadable`
 	"""
 	rows = frappe.db.sql(READ + "where c.`name` = %s", (name,))  # nosemgrep
-	grant = _grant(rows[0]) if rows else None
+	grant = grant_in(rows[0]) if rows else None
 	if grant is None:
 		return None
 	secrets = {
@@ -283,7 +335,10 @@ def unreadable() -> OAuthError:
 	return catalogue.error("secret_unreadable")
 
 
-def _grant(row: Any) -> Grant | None:
+def grant_in(row: Any) -> Grant | None:
+	"""
+	:param row: the columns of `READ`
+	"""
 	name, token_type, expires_at, life, placeholder, revision, encrypted = row
 	if not encrypted:
 		return None

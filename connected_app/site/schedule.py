@@ -127,7 +127,7 @@ def _refresh(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
 
 
 def _ask(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
-	key = ConnectionKey.from_columns(app.name, row.user, row.shared)
+	key = ConnectionKey.from_row(row)
 	found = find("select c.`name`, c.`idle_since` from `tabToken Cache` c", key)
 	if not found:
 		# Deleted or renamed since it was found.
@@ -216,6 +216,7 @@ def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit:
 			cache.connected_app,
 			cache.user,
 			cache.shared,
+			cache.account,
 			cache.idle_since,
 			cache.expires_at,
 			cache.expires_in,

@@ -44,6 +44,7 @@ class AppSettings:
 	:param client: what the protocol needs to know of us
 	:param optional_scopes: asked for when code needs them
 	:param is_shared: whether there is one connection for all, which a System Manager makes
+	:param several_accounts: whether a user may have several
 	:param allowed_roles: who may connect, or use the shared connection, unless everyone may
 	:param grant: how the first grant of a connection is had: of `GRANTS`' values
 	:param is_for_users: whether users have connections, and not only the service principal
@@ -60,6 +61,7 @@ class AppSettings:
 	optional_scopes: tuple[str, ...] = ()
 	provider_name: str = ""
 	is_shared: bool = False
+	several_accounts: bool = False
 	grant: str = "consent"
 	is_for_users: bool = True
 	subject: str = ""
@@ -223,6 +225,7 @@ def for_session(row: Document) -> AppSettings:
 def _who(row: Document) -> dict[str, Any]:
 	return {
 		"is_shared": is_shared(row),
+		"several_accounts": has_several_accounts(row),
 		"everyone_may_connect": bool(row.everyone_may_connect),
 		"allowed_roles": tuple(child.role for child in row.allowed_roles),
 	}
@@ -234,6 +237,14 @@ def is_shared(row: Any) -> bool:
 	:param row: with `connection_is` and `grant_type`: only what somebody has consented to can be shared
 	"""
 	return bool(row.connection_is == SHARED and grant_of(row) == "consent")
+
+
+def has_several_accounts(row: Any) -> bool:
+	"""Whether a user may connect several accounts.
+
+	:param row: with `several_accounts`, `connection_is` and `grant_type`
+	"""
+	return bool(row.several_accounts and grant_of(row) == "consent" and not is_shared(row))
 
 
 def for_revoking(connected_app: str) -> Settings:

@@ -13,6 +13,8 @@ import frappe
 from connected_app.tests.site import ALICE, Browser, Case, make_app, make_user, needs_providers, row
 
 BETTY = "betty@site.example"
+# Of the accounts of one user, which one is the default.
+DEFAULTS = {"alice@example.com": True, "bob@example.com": False}
 
 
 def bench(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -29,17 +31,8 @@ def bench(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 	)
 
 
-@needs_providers
-class TestCommands(Case):
-	def setUp(self) -> None:
-		super().setUp()
-		self.app = make_app(self.authlib.issuer)
-		for browser in (self.alice, Browser(make_user(BETTY, "Blogger"))):
-			self.assertEqual(self.connect(self.app, browser).status_code, 302)
-		self.secrets = ["demo-secret"]
-		for user in (ALICE, BETTY):
-			kept = row(self.app, user)
-			self.secrets += [kept.get_password("access_token"), kept.get_password("refresh_token")]
+class Commands(Case):
+	secrets: list[str]
 
 	def ask(self, *arguments: str, code: int = 0) -> Any:
 		"""What the command says as JSON."""
@@ -51,6 +44,77 @@ class TestCommands(Case):
 	def assertTellsNoSecret(self, ended: Any) -> None:
 		for secret in self.secrets:
 			self.assertNotIn(secret, ended.stdout + ended.stderr)
+
+
+@needs_providers
+class TestAccounts(Commands):
+	"""Of several accounts of one user, each is shown, and each can be named."""
+
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer, several_accounts=1)
+		self.connect(self.app)
+		url = self.alice.ask("authorize", connected_app=self.app.name, success_uri="/me", another=1)
+		self.assertEqual(self.alice.visit(self.authlib.consent(url, account="bob")).status_code, 302)
+		self.secrets = [*self.tokens().values()]
+
+	def tokens(self) -> dict[str, str]:
+		frappe.db.rollback()
+		return {
+			cache.account_name: cache.get_password("access_token")
+			for cache in (
+				frappe.get_doc("Token Cache", name)
+				for name in frappe.get_all("Token Cache", {"connected_app": self.app.name}, pluck="name")
+			)
+		}
+
+	def test_list(self) -> None:
+		told = {one["account_name"]: one for one in self.ask("list", self.app.name)}
+		self.assertEqual({name: one["is_default"] for name, one in told.items()}, DEFAULTS)
+		self.assertEqual({one["user"] for one in told.values()}, {ALICE})
+		self.assertEqual({one["account_id"] for one in told.values()}, {"alice", "bob"})
+		table = bench("list", self.app.name).stdout
+		for words in ("| alice@example.com ", "| bob@example.com ", "| account id ", "| is default "):
+			self.assertIn(words, table)
+
+	def test_refresh(self) -> None:
+		before = self.tokens()
+		told = self.ask("refresh", self.app.name, "--user", ALICE, "--account", "BOB@example.com")
+		self.assertEqual([(one["account"], one["refreshed"]) for one in told], [("bob@example.com", True)])
+		after = self.tokens()
+		self.assertEqual(after["alice@example.com"], before["alice@example.com"])
+		self.assertNotEqual(after["bob@example.com"], before["bob@example.com"])
+		told = self.ask("refresh", self.app.name, "--user", ALICE)
+		self.assertEqual({one["account"] for one in told if one["refreshed"]}, {*DEFAULTS})
+
+	def test_revoke_one(self) -> None:
+		"""By its ID; the default one, whose place no other takes."""
+		told = self.ask("revoke", self.app.name, "--user", ALICE, "--account", "alice", "--yes")
+		self.assertEqual(told, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
+		self.assertEqual({*self.tokens()}, {"bob@example.com"})
+		(left,) = self.ask("list", self.app.name)
+		self.assertFalse(left["is_default"])
+
+	def test_revoke_all(self) -> None:
+		asked = bench("revoke", self.app.name, "--user", ALICE, stdin="n\n")
+		self.assertIn(": 2. Disconnect?", asked.stderr)
+		self.assertEqual({*self.tokens()}, {*DEFAULTS})
+		told = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
+		self.assertEqual({one["account"] for one in told if one["revoked"]}, {*DEFAULTS})
+		self.assertEqual(self.tokens(), {})
+
+
+@needs_providers
+class TestCommands(Commands):
+	def setUp(self) -> None:
+		super().setUp()
+		self.app = make_app(self.authlib.issuer)
+		for browser in (self.alice, Browser(make_user(BETTY, "Blogger"))):
+			self.assertEqual(self.connect(self.app, browser).status_code, 302)
+		self.secrets = ["demo-secret"]
+		for user in (ALICE, BETTY):
+			kept = row(self.app, user)
+			self.secrets += [kept.get_password("access_token"), kept.get_password("refresh_token")]
 
 	def test_list(self) -> None:
 		(told,) = (one for one in self.ask("list") if one["name"] == self.app.name)
@@ -77,6 +141,8 @@ class TestCommands(Case):
 			self.assertTellsNoSecret(ended)
 			for word in words:
 				self.assertIn(f"| {word} ", ended.stdout)
+			# Where a user has one account only, nothing is said of a default.
+			self.assertNotIn("| is default ", ended.stdout)
 
 	def test_check(self) -> None:
 		self.assertEqual({finding["level"] for finding in self.ask("check", self.app.name)}, {"ok"})
@@ -90,7 +156,9 @@ class TestCommands(Case):
 
 	def test_refresh(self) -> None:
 		told = self.ask("refresh", self.app.name, "--user", ALICE)
-		self.assertEqual(told, [{"user": ALICE, "refreshed": True, "code": "", "message": ""}])
+		account = "alice@example.com"
+		done = {"user": ALICE, "account": account, "refreshed": True, "code": "", "message": ""}
+		self.assertEqual(told, [done])
 		self.assertNotEqual(row(self.app, ALICE).get_password("access_token"), self.secrets[1])
 		self.assertEqual(row(self.app, BETTY).get_password("access_token"), self.secrets[3])
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
@@ -107,13 +175,13 @@ class TestCommands(Case):
 		self.assertEqual(asked.returncode, 1)
 		self.assertIsNotNone(row(self.app, ALICE))
 		told = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
-		self.assertEqual(told, [{"user": ALICE, "revoked": True}])
+		self.assertEqual(told, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
 		self.assertIsNone(row(self.app, ALICE))
 		self.assertEqual(self.authlib.stats()["revocations"], 2)
 		frappe.db.set_value("Connected App", self.app.name, "revocation_uri", "http://127.0.0.1:1/revoke")
 		frappe.db.commit()
 		told = self.ask("revoke", self.app.name, "--all", "--yes", code=1)
-		self.assertEqual(told, [{"user": BETTY, "revoked": False}])
+		self.assertEqual(told, [{"user": BETTY, "account": "alice@example.com", "revoked": False}])
 		self.assertIsNone(row(self.app, BETTY))
 		self.assertEqual(self.ask("revoke", self.app.name, "--all", "--yes"), [])
 		ended = {"reference_name": self.app.name, "subject": ("like", "Disconnected%")}
@@ -126,6 +194,9 @@ class TestCommands(Case):
 			("refresh", self.app.name, "--user", "nobody@site.example"),
 			("revoke", self.app.name),
 			("revoke", self.app.name, "--all", "--user", ALICE),
+			("refresh", self.app.name, "--account", "alice@example.com"),
+			("refresh", self.app.name, "--user", ALICE, "--account", "carol@example.com"),
+			("revoke", self.app.name, "--all", "--account", "alice@example.com"),
 			("frobnicate",),
 		):
 			ended = bench(*arguments)

@@ -39,7 +39,6 @@ from connected_app.tests.site import (
 	make_app,
 	needs_providers,
 	other_app,
-	row,
 	server,
 )
 from connected_app.tests.test_checks import hostile
@@ -163,7 +162,7 @@ class TestDocs(Case):
 			self.assertEqual(len(self.api.requests), asked + 1)
 			if "realm_id" in block.text:
 				self.assertEqual(self.api.requests[-1].target, "/things?company=4620816365")
-			self.assert_shown()
+			self.assert_shown("bob" if block.about == "several accounts" else None)
 
 	@contextmanager
 	def libraries(self, block: Block) -> Iterator[None]:
@@ -228,6 +227,27 @@ class TestDocs(Case):
 			invoice = module.Invoice({"doctype": "ToDo", "connected_app": self.app.name, "title": "No. 1"})
 			invoice.on_submit()
 		self.assertEqual(json.loads(self.api.requests[-1].body), {"title": "No. 1"})
+
+	def drive_several_accounts(self, text: str) -> None:
+		"""Alice has another account; the API is shown that one's token."""
+		self.app.several_accounts = 1
+		self.app.save(ignore_permissions=True)
+		frappe.db.commit()
+		url = self.alice.ask("authorize", connected_app=self.app.name, success_uri="/me", another=1)
+		self.assertEqual(self.alice.visit(self.authlib.consent(url, account="bob")).status_code, 302)
+		frappe.db.rollback()
+		forget()
+		said: list[str] = []
+		names = {
+			"name": self.app.name,
+			"user": ALICE,
+			"print": lambda *words: said.append(" ".join(words).strip()),
+		}
+		with other_app(text.replace("sales@example.com", "bob@example.com"), **names):
+			pass
+		self.assertEqual(
+			said, ["alice alice@example.com Connected (default)", "bob bob@example.com Connected"]
+		)
 
 	def drive_job(self, text: str) -> None:
 		"""In a worker of the bench's queue. Frappe runs code of installed apps only: the module is one of this package's."""
@@ -328,6 +348,9 @@ class TestDocs(Case):
 			with other_app(text, app=self.app, user=ALICE, trust=trust) as module:
 				self.assertEqual(module.imap.state, "LOGOUT")
 
-	def assert_shown(self) -> None:
-		token = row(self.app, ALICE).get_password("access_token")
+	def assert_shown(self, account: str | None = None) -> None:
+		"""The token of `account`, or of the default one."""
+		frappe.db.rollback()
+		forget()
+		token = self.app.get_token_cache(ALICE, account).get_password("access_token")
 		self.assertEqual(self.api.requests[-1].headers["authorization"], f"Bearer {token}")

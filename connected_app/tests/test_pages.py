@@ -51,6 +51,26 @@ class TestMyConnections(Case):
 		self.assertNotIn("<img src=x", page)
 		self.assertIn("&lt;img src=x", page)
 
+	def test_several_accounts(self) -> None:
+		"""One card, with what can be done with each; two of one name are told apart by their IDs."""
+		app = make_app(self.authlib.issuer, several_accounts=1)
+		self.connect(app)
+		url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me", another=1)
+		self.alice.visit(self.authlib.consent(url, account="bob"))
+		frappe.db.set_value("Token Cache", {"connected_app": app.name}, "account_name", "<i>sales</i>")
+		frappe.db.commit()
+		for path in ("/my-connections", f"/connect?app={app.name}"):
+			parts = self.alice.open(path).text.split('data-app="')
+			(card,) = (each for each in parts if each.startswith(app.name))
+			self.assertNotIn("<i>sales", card)
+			first, second = card.split('data-account="')[1:]
+			self.assertTrue(first.startswith('alice"') and second.startswith('bob"'), path)
+			self.assertIn("&lt;i&gt;sales&lt;/i&gt; (alice)", first)
+			self.assertIn("&lt;i&gt;sales&lt;/i&gt; (bob)", second)
+			self.assertEqual([part.count('data-action="default"') for part in (first, second)], [0, 1])
+			self.assertEqual([part.count("Default account") for part in (first, second)], [1, 0])
+			self.assertEqual(card.count('data-action="another"'), 1)
+
 	def test_a_reason_is_shown(self) -> None:
 		app = make_app(self.authlib.issuer, provider_name="Broken")
 		self.connect(app)

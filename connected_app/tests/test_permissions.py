@@ -32,6 +32,14 @@ TABLE = (
 	("has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
 	(CORE + "has_token", "GET", {"connected_user": ALICE}, 403, 403, 403, 200),
 	("disconnect", "POST", {}, 403, 200, 200, 200),
+	# Nobody has another account here, and this app takes only one.
+	("authorize", "POST", {"another": 1}, 403, 417, 417, 417),
+	("authorize", "POST", {"account": "x"}, 403, 417, 417, 417),
+	("disconnect", "POST", {"account": "x"}, 403, 417, 417, 417),
+	("disconnect", "POST", {"account": "x", "user": ALICE}, 403, 403, 403, 417),
+	("test_connection", "POST", {"account": "x"}, 403, 417, 417, 417),
+	("make_default", "POST", {"account": "x"}, 403, 417, 417, 417),
+	("make_default", "POST", {"account": "x", "user": ALICE}, 403, 403, 403, 417),
 	("choose_account", "POST", {"replace": 1}, 403, 417, 417, 417),
 	("disconnect", "POST", {"user": "nobody@site.example"}, 403, 403, 403, 200),
 	("get_openid_configuration", "POST", {}, 403, 403, 403, 200),
@@ -76,6 +84,7 @@ POST_ONLY = (
 	"authorize",
 	"choose_account",
 	"disconnect",
+	"make_default",
 	"get_openid_configuration",
 	"renew_redirect_uri",
 	"take_message",
@@ -98,6 +107,7 @@ POST_ONLY = (
 NOT_FOR_BROWSERS = {
 	"Connected App": (
 		"get_oauth2_session",
+		"get_accounts",
 		"get_token_cache",
 		"get_active_token",
 		"get_user_token",

@@ -35,14 +35,15 @@ def get_context(context: Any) -> None:
 	context.title = _("Connect to {0}").format(provider) if mine[0]["may_connect"] else provider
 	cards.fill_page(context, here, mine)
 	if query:
-		return _ask_for_more(context, query, mine[0])
+		return _ask_for_more(context, query, mine)
 	replacement = flow.find_replacement(settings.read(name))
 	if replacement:
 		context.title = _("Use another account?")
 		context.question = cards.question(mine[0], replacement.before, replacement.now)
 
 
-def _ask_for_more(context: Any, query: str, state: dict[str, Any]) -> None:
+def _ask_for_more(context: Any, query: str, mine: list[dict[str, Any]]) -> None:
+	state = mine[0]
 	if not state["may_connect"]:
 		context.refused = access.refusal(state["shared"])
 		return
@@ -53,7 +54,9 @@ def _ask_for_more(context: Any, query: str, state: dict[str, Any]) -> None:
 		context.refused = f"{localized(error.message)} {localized(error.action)}"
 		return
 	more = links.more_in(parameters)
+	account = parameters.get("account") or ""
 	context.asked = {
+		"account": next((each["account_name"] for each in mine if each["account_id"] == account), account),
 		"reason": parameters.get("reason") or "",
 		"scopes": cards.in_words(list(more.scopes) if more else []),
 		"login": bool(more and more.is_step_up),

@@ -197,10 +197,10 @@ export async function makeApp(page, provider, values = {}) {
 	return (await call(page, "frappe.client.insert", { doc })).name;
 }
 
-export async function connectQuickly(page, name) {
-	const url = await call(page, "authorize", { connected_app: name, success_uri: "/me" });
+export async function connectQuickly(page, name, account = "alice", which = {}) {
+	const url = await call(page, "authorize", { connected_app: name, success_uri: "/me", ...which });
 	const answer = await page.context().request.post(url, {
-		form: { account: "alice", decision: "allow" },
+		form: { account, decision: "allow" },
 		maxRedirects: 0,
 	});
 	await page.context().request.get(answer.headers().location, { maxRedirects: 0 });

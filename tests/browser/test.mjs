@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { chromium } from "playwright-core";
+import { severalAccounts } from "./accounts.mjs";
 import { connectByAddress } from "./address.mjs";
 import { connectWithCode } from "./code.mjs";
 import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
@@ -53,6 +54,7 @@ try {
 	await keys(page, provider);
 	await postedCallback(page);
 	await shareOne(browser, page, provider, visitor);
+	await severalAccounts(browser, page, provider, visitor);
 	await context.close();
 	await visit(browser, visitor, name);
 	await languages(browser, names.reconnect);

@@ -8,8 +8,7 @@ const app = path.resolve(import.meta.dirname, "../../connected_app");
 
 // Run one of the app's scripts. `boot` is what Desk has been given; events that are registered on the document are kept.
 export function run(script, { boot = {}, calls = {} } = {}) {
-	const { frappe, events } = run_all(script ? [script] : [], { boot, calls });
-	return { frappe, events };
+	return run_all(script ? [script] : [], { boot, calls });
 }
 
 const FORM = "public/js/connected_app_form";

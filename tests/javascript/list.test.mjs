@@ -27,6 +27,32 @@ test("before the states are loaded, every row can be drawn, without a button", (
 	for (const row of ROWS) assert.deepEqual(as_newer_frappe(settings, row), []);
 });
 
+test("of several accounts, the one that fails says what can be done, and is the one that is reconnected", async () => {
+	const mail = { name: "mail", may_connect: true };
+	const states = [
+		{ ...mail, account_id: "1", account_name: "info@acme.example", status: "Connected" },
+		{ ...mail, account_id: "2", account_name: "sales@acme.example", status: "Reconnect Required" },
+		{ name: "files", account_id: "1", status: "Connected", may_connect: true },
+		{ name: "files", account_id: "2", status: "Connected", may_connect: true },
+	];
+	const authorized = [];
+	const calls = {
+		"connected_app.api.my_connections": states,
+		"connected_app.api.authorize": (args) => authorized.push({ ...args }) && "",
+	};
+	const { frappe, context } = run(LIST, { calls });
+	const settings = frappe.listview_settings["Connected App"];
+	const nothing = { find: () => nothing, closest: () => nothing, attr: () => nothing };
+	await settings.refresh({ render_list() {}, $result: nothing });
+	assert.deepEqual(
+		ROWS.slice(0, 2).map((row) => [...settings.get_indicator(row)].slice(0, 2)),
+		[["Reconnect Required", "red"], ["2 accounts connected", "green"]]
+	);
+	context.window.open = () => null;
+	await settings.button.action(ROWS[0]);
+	assert.deepEqual(authorized, [{ connected_app: "mail", account: "2" }]);
+});
+
 test("once they are loaded, the buttons say what can be done", async () => {
 	const calls = { "connected_app.api.my_connections": STATES };
 	const settings = run(LIST, { calls }).frappe.listview_settings["Connected App"];

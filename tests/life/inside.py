@@ -66,6 +66,25 @@ def make_apps(issuer: str) -> list[str]:
 	return names
 
 
+def make_shared_app(issuer: str) -> str:
+	"""One whose connection is for all, like a shop of the company's."""
+	app = frappe.new_doc("Connected App")
+	app.update(
+		{
+			"provider_name": "Shop",
+			"connection_is": "Shared",
+			"authorization_uri": f"{issuer}/authorize",
+			"token_uri": f"{issuer}/token",
+			"revocation_uri": f"{issuer}/revoke",
+			"userinfo_uri": f"{issuer}/userinfo",
+			"client_id": "demo",
+			"client_secret": "demo-secret",
+			"scopes": [{"scope": scope} for scope in ("openid", "email", "offline_access", "read")],
+		}
+	)
+	return app.insert().name
+
+
 def age_rows(mail: str) -> None:
 	"""Bob's token is two days old; so is Carol's."""
 	from frappe.utils import add_days, now_datetime

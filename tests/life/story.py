@@ -100,6 +100,15 @@ def story(life: Life) -> None:
 		life.inside("secret_of", app=spare) == "client_secret_unreadable",
 	)
 
+	chapter("One connection for all")
+	shop = life.inside("make_shared_app", issuer=life.provider.issuer)
+	landed = life.connect("Administrator", shop)
+	check("an admin connects it", landed == "/me", landed)
+	check(
+		"and others use it",
+		life.hello(shop, ALICE) == ["Alice", 0] and life.hello(shop, DAVE) == ["Alice", 0],
+	)
+
 	chapter("Migrate, in developer mode and not")
 	snapshot, definition = life.inside("snapshot"), life.inside("definition")
 	for developer_mode in (1, 0, 0):
@@ -151,8 +160,8 @@ def story(life: Life) -> None:
 	key = life.site.config["encryption_key"]
 	life.site.configure(encryption_key="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 	output = life.site.run("migrate")[1]
-	check("migrate names each row", output.count("the tokens cannot be read") == 8, output[-1500:])
-	check("and each client secret", output.count("the client secret cannot be read") == 2, output[-1500:])
+	check("migrate names each row", output.count("the tokens cannot be read") == 9, output[-1500:])
+	check("and each client secret", output.count("the client secret cannot be read") == 3, output[-1500:])
 	check(
 		"a user is asked to reconnect",
 		life.hello("our-mail", ALICIA) == "ReconnectRequired secret_unreadable",
@@ -187,6 +196,12 @@ def story(life: Life) -> None:
 	check(
 		"core finds the renamed user's token",
 		life.inside("core_token", app="our-mail", user=ALICIA) == life.token(before, mail, ALICE),
+	)
+	check(
+		"and nobody's at the app with a shared connection, which core leaves alone",
+		not life.has_token(ALICIA, shop)
+		and not life.has_token("Administrator", shop)
+		and f"{shop}-shared" in core["rows"]["Token Cache"],
 	)
 	check("its Email Account too", life.inside("mail_token") == life.token(before, mail, ALICE))
 	for user, name in ((ALICIA, ALICE), (CAROL, CAROL)):
@@ -234,6 +249,11 @@ def story(life: Life) -> None:
 		"Dave's account is known",
 		rows[f"our-mail-{DAVE}"]["account_name"] == "alice@example.com",
 		rows[f"our-mail-{DAVE}"],
+	)
+	check(
+		"the shared connection is there, for all",
+		rows[f"{shop}-shared"]["status"] == "Connected" and life.hello(shop, DAVE) == ["Alice", 0],
+		rows[f"{shop}-shared"],
 	)
 	check("what core connected meanwhile works", life.hello("our-mail", GRACE) == ["Alice", 0])
 	check(

@@ -63,6 +63,19 @@ Object.assign(connected_app, {
 		return connected_app.status_words(status);
 	},
 
+	// Of several accounts: how they are doing, in one line.
+	headline_of_all(accounts) {
+		const worst = connected_app.worst(accounts);
+		if (accounts.length === 1 || worst.status !== "Connected") return connected_app.headline(worst);
+		return __("{0} accounts connected", [accounts.length]);
+	},
+
+	worst(accounts) {
+		const order = ["Reconnect Required", "Temporarily Failing", "Connected", "Not Connected"];
+		const rank = ({ status }) => order.indexOf(status);
+		return accounts.reduce((worst, each) => (rank(each) < rank(worst) ? each : worst));
+	},
+
 	pill(connection, text) {
 		const colour = connected_app.COLOURS[connection.status] || "gray";
 		const words = connected_app.safe(text || connected_app.headline(connection));
@@ -70,11 +83,12 @@ Object.assign(connected_app, {
 	},
 
 	// To be called within the click: a tab that is opened later is refused by popup blockers.
-	async connect(name) {
+	// `which`: of several accounts, `account` or `another`.
+	async connect(name, which = {}) {
 		const tab = window.open("", "_blank");
 		if (tab) tab.opener = null;
 		try {
-			const url = await connected_app.call("authorize", { connected_app: name });
+			const url = await connected_app.call("authorize", { connected_app: name, ...which });
 			if (!url) throw new Error("no consent URL");
 			if (tab) tab.location.replace(url);
 			else window.location.assign(url);
@@ -104,9 +118,21 @@ Object.assign(connected_app, {
 		return true;
 	},
 
-	disconnect(name, provider, user) {
+	async make_default(name, account, user) {
+		const args = { connected_app: name, account, ...(user && { user }) };
+		// Frappe shows the reason where it is refused.
+		const done = await connected_app.call("make_default", args, { freeze: true }).then(
+			() => true,
+			() => false
+		);
+		if (done) connected_app.tell_change();
+		return done;
+	},
+
+	// `account`: of several, the `id`, `title` and, where it is the default one beside others, `is_needed`.
+	disconnect(name, provider, user, account) {
 		const whose = user && user !== frappe.session.user ? user : null;
-		const question = whose
+		let question = whose
 			? __(
 					"Disconnect {0} from {1}? The tokens are deleted here and, where the provider offers it, revoked there.",
 					[connected_app.safe(whose), connected_app.safe(provider)]
@@ -115,11 +141,22 @@ Object.assign(connected_app, {
 					"Disconnect from {0}? The tokens are deleted here and, where the provider offers it, revoked there.",
 					[connected_app.safe(provider)]
 			  );
+		if (account?.title) {
+			const title = `<b>${connected_app.safe(account.title)}</b>`;
+			question = `<p>${question}</p><p>${__("Account: {0}", [title])}</p>`;
+			if (account.is_needed) {
+				question += `<p>${__("It is the default account, and no other takes its place by itself.")}</p>`;
+			}
+		}
 		return new Promise((resolve) => {
 			frappe.confirm(
 				question,
 				async () => {
-					const args = { connected_app: name, ...(whose && { user: whose }) };
+					const args = {
+						connected_app: name,
+						...(whose && { user: whose }),
+						...(account?.id && { account: account.id }),
+					};
 					const answer = await connected_app.call("disconnect", args, { freeze: true });
 					if (answer) {
 						const message = answer.revoked
@@ -137,10 +174,10 @@ Object.assign(connected_app, {
 		});
 	},
 
-	async test(name, method = "test_connection") {
+	async test(name, method = "test_connection", which = {}) {
 		const result = await connected_app.call(
 			method,
-			{ connected_app: name },
+			{ connected_app: name, ...which },
 			{ freeze: true, freeze_message: __("Asking the provider…") }
 		);
 		if (!result) return;

@@ -57,7 +57,12 @@
 		wake();
 	}
 
-	const titleOf = (app) => page.querySelector(`[data-app="${CSS.escape(app)}"] h2`);
+	// Of one of several accounts, its own: where it is gone, that of the app.
+	function titleOf(app, account) {
+		const card = `[data-app="${CSS.escape(app)}"]`;
+		const found = account && page.querySelector(`${card} [data-account="${CSS.escape(account)}"] h3`);
+		return found || page.querySelector(`${card} h2`);
+	}
 
 	async function attempt(action) {
 		for (const button of buttons()) button.disabled = true;
@@ -70,9 +75,20 @@
 		}
 	}
 
-	function connect(app) {
+	// `which`: of several accounts, `account` or `another`.
+	function connect(app, which = {}) {
 		return attempt(async () => {
-			window.location.assign(await post("authorize", { connected_app: app, success_uri: here }));
+			window.location.assign(await post("authorize", { connected_app: app, success_uri: here, ...which }));
+		});
+	}
+
+	function makeDefault(app, account, button) {
+		return attempt(async () => {
+			await post("make_default", { connected_app: app, account });
+			changes?.postMessage("changed");
+			await refresh();
+			status.textContent = button.dataset.done;
+			titleOf(app, account)?.focus();
 		});
 	}
 
@@ -105,14 +121,17 @@
 		});
 	}
 
-	async function disconnect(app, button) {
+	async function disconnect(app, which, button) {
 		document.getElementById("connected-app-question-title").textContent = button.dataset.question;
+		const warning = document.getElementById("connected-app-question-warning");
+		warning.textContent = button.dataset.warning || "";
+		warning.hidden = !warning.textContent;
 		question.returnValue = "";
 		question.showModal();
 		await new Promise((resolve) => question.addEventListener("close", resolve, { once: true }));
 		if (question.returnValue !== "yes") return button.focus();
 		await attempt(async () => {
-			const { revoked } = await post("disconnect", { connected_app: app });
+			const { revoked } = await post("disconnect", { connected_app: app, ...which });
 			changes?.postMessage("disconnected");
 			await refresh();
 			status.textContent = revoked ? saidRevoked : notRevoked;
@@ -124,9 +143,13 @@
 		const button = event.target.closest("[data-action]");
 		if (!button) return;
 		const { app } = button.closest("[data-app]").dataset;
+		const { account } = button.closest("[data-account]")?.dataset ?? {};
+		const which = account ? { account } : {};
 		const actions = {
-			connect: () => connect(app),
-			disconnect: () => disconnect(app, button),
+			connect: () => connect(app, which),
+			another: () => connect(app, { another: 1 }),
+			default: () => makeDefault(app, account, button),
+			disconnect: () => disconnect(app, which, button),
 			code: () => connectWithCode(app, button),
 			keep: () => choose(app, 0),
 			replace: () => choose(app, 1),

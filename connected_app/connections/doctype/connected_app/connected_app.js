@@ -50,8 +50,8 @@ frappe.provide("connected_app.form");
 		may_write: (frm) => Boolean(frm.perm[0]?.write),
 
 		is_in_use(state) {
-			const connected = state.connection && state.connection.status !== "Not Connected";
-			return Boolean(connected || state.people?.total);
+			const { status, accounts } = state.connection || { status: "Not Connected" };
+			return Boolean(status !== "Not Connected" || accounts?.length || state.people?.total);
 		},
 
 		render(frm) {

@@ -11,10 +11,11 @@ from frappe import _
 from frappe.utils import cint
 from requests_oauthlib import OAuth2Session
 
-from connected_app.oauth import AccessToken, TokenSource, fapi
+from connected_app.oauth import AccessToken, ReconnectRequired, TokenSource, fapi
 from connected_app.oauth.client import ANYWHERE, RESERVED_PARAMETERS, origin
 from connected_app.site import (
 	access,
+	accounts,
 	consent,
 	discovery,
 	ending,
@@ -29,6 +30,7 @@ from connected_app.site import (
 	settings,
 	templates,
 )
+from connected_app.site.accounts import ConnectedAccount
 from connected_app.site.callers import for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
@@ -122,6 +124,7 @@ class ConnectedApp(SecretKeeper):
 		role_for_scripts: DF.Link | None
 		rotate_keys_after: DF.Int
 		security_profile: DF.Literal["Standard", "FAPI 2.0"]
+		several_accounts: DF.Check
 		scope_on_refresh: DF.Literal["Omit", "Granted"]
 		scope_separator: DF.Literal["Space", "Comma"]
 		scopes: DF.Table[OAuthScope]
@@ -178,6 +181,7 @@ class ConnectedApp(SecretKeeper):
 					),
 					title=_("Further Origins"),
 				)
+		self.check_accounts(before)
 		if settings.is_held(self):
 			self.update(UNDER_FAPI)
 			self.client_authentication = fapi.authentication(self.client_authentication)
@@ -185,6 +189,21 @@ class ConnectedApp(SecretKeeper):
 		for field in COUNTS:
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
+
+	def check_accounts(self, before: ConnectedApp | None) -> None:
+		"""Several accounts of a user are each consented to, and their own."""
+		if self.several_accounts and not settings.has_several_accounts(self):
+			frappe.throw(
+				_("Several Accounts are for apps to which each user connects accounts of their own."),
+				title=_("Several Accounts"),
+			)
+		if not before or self.several_accounts or not before.several_accounts:
+			return
+		if number := accounts.users_with_further(self.name, self.generation):
+			frappe.throw(
+				_("Users with further accounts: {0}. They have to disconnect these first.").format(number),
+				title=_("Several Accounts"),
+			)
 
 	def check_provider(self, before: ConnectedApp | None) -> None:
 		"""A template that was chosen earlier may since have gone with its app: the fields go on working."""
@@ -211,19 +230,25 @@ class ConnectedApp(SecretKeeper):
 			ending.prepare_merge(old, new)
 		# Frappe writes the new name to the rows, which may have been refreshed since.
 		offboarding.make_changeable({"connected_app": self.name})
+		if merge:
+			accounts.prepare_merge({"connected_app": old}, {"connected_app": new})
 
 	def on_trash(self) -> None:
 		offboarding.end_app(self)
 		registrations.end_of_app(self.name)
 
 	@for_code
-	def get_oauth2_session(self, user: str | None = None, init: bool = False) -> OAuth2Session:
+	def get_oauth2_session(
+		self, user: str | None = None, init: bool = False, account: str | None = None
+	) -> OAuth2Session:
 		"""An authorized `requests` session for `user`: it refreshes itself, and has default time-outs.
 
 		:param user: whose grant to use, or who uses the shared one; the session's user by default
 		:param init: a session without a token, to begin a flow with
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises frappe.PermissionError: where the connection is shared, and `user` may not use it
-		:raises connected_app.oauth.ReconnectRequired: the user must consent (again); `connect_url` says where
+		:raises connected_app.oauth.ReconnectRequired: the user must consent (again); `connect_url` says where. Of several
+			accounts: `account_not_connected`, `account_ambiguous`, `no_default_account`
 		:raises connected_app.oauth.TemporaryFailure: try later
 		:raises connected_app.oauth.ConfigurationError: an admin must act
 		"""
@@ -232,30 +257,44 @@ class ConnectedApp(SecretKeeper):
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
 		app, user = settings.for_session(self), user or frappe.session.user
-		return sessions.session(app, access.connection_of(app, user), user)
+		return sessions.session(app, access.connection_of(app, user, account), user)
 
 	@for_code
-	def get_access_token(self, user: str | None = None) -> AccessToken:
+	def get_access_token(self, user: str | None = None, account: str | None = None) -> AccessToken:
 		"""A token of `user` that is valid now, and when it ends, for code that shows it in a way of its own. It does not
 		renew itself: ask again before each piece of work, and keep it nowhere.
 
 		:param user: whose grant to use; the session's user by default
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises OAuthError: as `get_oauth2_session`
 		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
 			of no use by itself
 		"""
 		app, user = settings.for_session(self), user or frappe.session.user
-		return sessions.token_source(app, access.connection_of(app, user), user).access_token()
+		return sessions.token_source(app, access.connection_of(app, user, account), user).access_token()
 
 	@for_code
-	def get_token_source(self, user: str | None = None) -> TokenSource:
+	def get_token_source(self, user: str | None = None, account: str | None = None) -> TokenSource:
 		"""What `connected_app.oauth.adapters` takes, to give the connection to other libraries. Every thread can use it.
 
 		:param user: whose grant to use; the session's user by default
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises OAuthError: as `get_oauth2_session`
 		"""
 		app, user = settings.for_session(self), user or frappe.session.user
-		return sessions.token_source(app, access.connection_of(app, user), user)
+		return sessions.token_source(app, access.connection_of(app, user, account), user)
+
+	@for_code
+	def get_accounts(self, user: str | None = None) -> list[ConnectedAccount]:
+		"""The accounts that `user` has connected, the default one first.
+
+		:param user: the session's user by default
+		:raises frappe.PermissionError: to a script that may not use another user's connection; where the connection is shared,
+			and `user` may not use it
+		"""
+		user = user or frappe.session.user
+		access.check_caller(self.name, user)
+		return accounts.of_owner(access.connection_of(settings.for_session(self), user))
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -312,17 +351,19 @@ class ConnectedApp(SecretKeeper):
 		frappe.local.response["location"] = location
 		return location
 
-	def get_token_cache(self, user: str) -> Any:
+	def get_token_cache(self, user: str, account: str | None = None) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
 		may use it.
 
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
+
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
 		"""
-		if not user or not settings.is_shared(self):
+		if not user or not (account or settings.is_shared(self)):
 			return self._token_cache(ConnectionKey.from_columns(self.name, user))
 		try:
-			key = access.connection_of(settings.for_session(self), user)
-		except frappe.PermissionError:
+			key = access.connection_of(settings.for_session(self), user, account)
+		except (frappe.PermissionError, ReconnectRequired):
 			frappe.clear_last_message()
 			return None
 		return self._token_cache(key)
@@ -332,13 +373,21 @@ class ConnectedApp(SecretKeeper):
 		return frappe.get_doc("Token Cache", name) if name else stored_since(key)
 
 	@for_code
-	def get_active_token(self, user: str | None = None) -> Any:
+	def get_active_token(self, user: str | None = None, account: str | None = None) -> Any:
 		"""The Token Cache of `user` with an access token that is valid now, or None without a connection.
+
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		app, user = settings.for_session(self), user or frappe.session.user
-		key = access.connection_of(app, user)
+		try:
+			key = access.connection_of(app, user, account)
+		except ReconnectRequired as error:
+			if error.code != "account_not_connected":
+				raise
+			frappe.clear_last_message()
+			return None
 		token_cache = self._token_cache(key)
 		if not token_cache or not token_cache.is_connected():
 			return None
@@ -358,7 +407,12 @@ class ConnectedApp(SecretKeeper):
 
 	@for_code
 	def require_scopes(
-		self, *wanted: str, user: str | None = None, reason: str = "", success_uri: str | None = None
+		self,
+		*wanted: str,
+		user: str | None = None,
+		reason: str = "",
+		success_uri: str | None = None,
+		account: str | None = None,
 	) -> None:
 		"""Check that `user` granted all of `wanted`, before doing what needs them.
 
@@ -368,11 +422,14 @@ class ConnectedApp(SecretKeeper):
 		:param user: the session's user by default
 		:param reason: why they are needed, for the user to read at `connect_url`
 		:param success_uri: where to land afterwards: a path on this site; by default the page that this request was sent from
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; at `connect_url` the user, and
 			nobody else, is asked for what is lacking, for a week
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
-		consent.require_scopes(self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri))
+		consent.require_scopes(
+			self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri, account)
+		)
 
 	@for_code
 	def require_consent(
@@ -382,6 +439,7 @@ class ConnectedApp(SecretKeeper):
 		user: str | None = None,
 		reason: str = "",
 		success_uri: str | None = None,
+		account: str | None = None,
 	) -> None:
 		"""Check that an API has not refused a request for want of consent, as 403 `insufficient_scope` (RFC 6750 3.1) or 401
 		`insufficient_user_authentication` (RFC 9470) do.
@@ -392,7 +450,7 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
 		consent.require_consent(
-			self, response, consent.Asked(user or frappe.session.user, reason, success_uri)
+			self, response, consent.Asked(user or frappe.session.user, reason, success_uri, account)
 		)
 
 	def get_scopes(self) -> list[str]:

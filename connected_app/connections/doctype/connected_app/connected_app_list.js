@@ -1,10 +1,17 @@
-// The list shows the state of the looking user's own connection to each app.
+// The list shows the state of the looking user's own connection to each app; of several accounts, how they are doing.
 (() => {
 	let states = {};
 
 	async function load(listview) {
 		const mine = await connected_app.call("my_connections", {}, { type: "GET" });
-		states = Object.fromEntries((mine || []).map((state) => [state.name, state]));
+		const by_app = {};
+		for (const state of mine || []) (by_app[state.name] ??= []).push(state);
+		states = Object.fromEntries(
+			Object.entries(by_app).map(([name, accounts]) => {
+				const headline = connected_app.headline_of_all(accounts);
+				return [name, { ...connected_app.worst(accounts), headline, is_one: accounts.length === 1 }];
+			})
+		);
 		listview.render_list();
 		explain(listview);
 	}
@@ -15,7 +22,7 @@
 	function explain(listview) {
 		for (const { name } of Object.values(states)) {
 			const { status, last_error } = states[name];
-			const words = [connected_app.headline(states[name]), status !== "Connected" && last_error];
+			const words = [states[name].headline, status !== "Connected" && last_error];
 			listview.$result
 				.find(`.list-row-checkbox[data-name="${CSS.escape(name)}"]`)
 				.closest(".list-row-container")
@@ -40,7 +47,7 @@
 			if (!doc.enabled) return [__("Disabled"), "gray", "enabled,=,0"];
 			const state = states[doc.name];
 			if (!state) return [__("Enabled"), "blue", "enabled,=,1"];
-			return [connected_app.headline(state), connected_app.COLOURS[state.status], "enabled,=,1"];
+			return [state.headline, connected_app.COLOURS[state.status], "enabled,=,1"];
 		},
 
 		button: {
@@ -51,7 +58,10 @@
 				is_connected_before(name)
 					? __("Reconnect to {0}", [connected_app.safe(provider_name)])
 					: __("Connect to {0}", [connected_app.safe(provider_name)]),
-			action: ({ name }) => connected_app.connect(name),
+			action: ({ name }) => {
+				const { is_one, account_id } = states[name];
+				return connected_app.connect(name, is_one || !account_id ? {} : { account: account_id });
+			},
 		},
 	};
 })();

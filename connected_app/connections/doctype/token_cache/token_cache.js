@@ -4,7 +4,16 @@ frappe.ui.form.on("Token Cache", {
 		const { connected_app: app, provider_name, user, status, shared } = frm.doc;
 		const reason = connected_app.safe((frm.doc.last_error || "").replace(/^[a-z_]+: /, ""));
 		const provider = provider_name || app;
-		const mine = user === frappe.session.user || (shared && frappe.user.has_role("System Manager"));
+		// One of several accounts, beside the default one.
+		const further = frm.doc.account ? frm.doc.account_id || frm.doc.account : "";
+		const which = further ? { account: further } : {};
+		// By its ID: which one is the default may have changed since this was opened.
+		const account = {
+			id: shared ? "" : frm.doc.account_id,
+			title: further && (frm.doc.account_name || further),
+		};
+		const is_admin = frappe.user.has_role("System Manager");
+		const mine = user === frappe.session.user || (shared && is_admin);
 		frm.disable_save();
 		// Frappe 15 adds to the introduction what it is given: it has to be emptied first.
 		frm.set_intro();
@@ -20,15 +29,21 @@ frappe.ui.form.on("Token Cache", {
 			);
 		}
 		if (mine) {
-			frm.add_custom_button(__("Reconnect"), () => connected_app.connect(app));
+			frm.add_custom_button(__("Reconnect"), () => connected_app.connect(app, which));
 			frm.add_custom_button(__("Test Connection"), async () => {
-				await connected_app.test(app);
+				await connected_app.test(app, "test_connection", which);
 				frm.reload_doc();
 			});
 		}
-		if ((user || shared) && (mine || frappe.user.has_role("System Manager"))) {
+		if (further && (mine || is_admin)) {
+			frm.add_custom_button(__("Make Default"), async () => {
+				// The default one has the usual name: this row gets it.
+				if (await connected_app.make_default(app, further, user)) frappe.set_route("List", "Token Cache");
+			});
+		}
+		if ((user || shared) && (mine || is_admin)) {
 			frm.add_custom_button(__("Disconnect"), async () => {
-				if (await connected_app.disconnect(app, provider, user)) {
+				if (await connected_app.disconnect(app, provider, user, account)) {
 					frappe.set_route("List", "Token Cache");
 				}
 			});

@@ -38,6 +38,7 @@ class TokenCache(SecretKeeper):
 		from frappe.types import DF
 
 		access_token: DF.Password | None
+		account: DF.Data | None
 		account_id: DF.Data | None
 		account_name: DF.Data | None
 		admin_must_act: DF.Check
@@ -151,7 +152,7 @@ class TokenCache(SecretKeeper):
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		key = self.key()
-		check_caller(*key.columns)
+		check_caller(key.app, key.user, key.is_shared)
 		store = TokenCacheStore(key, create=True)
 		with raises_frappe_errors():
 			if recent.has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):

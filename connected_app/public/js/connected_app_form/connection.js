@@ -18,25 +18,32 @@
 			const $wrapper = frm.get_field("connection_html").$wrapper.empty();
 			if (!view) return;
 			const { connection, enabled } = view;
-			const html = [connected_app.pill(connection), ...details(connection).map(detail)].join("");
-			$wrapper.append(
-				element("div", { class: "connected-app-connection mb-3", role: "status", html }),
-				buttons(frm, connection)
-			);
+			const accounts = connection.accounts;
+			if (accounts.length) form.accounts.draw(frm, connection, $wrapper);
+			else {
+				const html = [connected_app.pill(connection), ...details(connection).map(detail)].join("");
+				$wrapper.append(
+					element("div", { class: "connected-app-connection mb-3", role: "status", html }),
+					buttons(frm, connection)
+				);
+			}
 			if (!frm.is_dirty()) {
-				const colour = enabled ? connected_app.COLOURS[connection.status] : "gray";
-				const words = enabled ? connected_app.headline(connection) : __("Disabled");
-				frm.page.set_indicator(safe(words), colour);
+				const shown = accounts.length ? connected_app.worst(accounts) : connection;
+				const said = accounts.length
+					? connected_app.headline_of_all(accounts)
+					: connected_app.headline(connection);
+				const colour = enabled ? connected_app.COLOURS[shown.status] : "gray";
+				frm.page.set_indicator(safe(enabled ? said : __("Disabled")), colour);
 			}
 			show_next(frm, view);
 		},
 
-		connect(frm) {
+		connect(frm, which) {
 			if (frm.is_dirty()) {
 				frappe.show_alert({ message: __("Please save your changes first."), indicator: "orange" });
 				return;
 			}
-			connected_app.connect(frm.doc.name);
+			connected_app.connect(frm.doc.name, which);
 		},
 
 		async connect_with_code(frm) {
@@ -47,12 +54,22 @@
 			if (await connected_app.connect_with_code(frm.doc.name)) form.load(frm);
 		},
 
-		async disconnect(frm, user) {
-			if (await connected_app.disconnect(frm.doc.name, frm.doc.provider_name, user)) form.load(frm);
+		async disconnect(frm, user, account) {
+			if (await connected_app.disconnect(frm.doc.name, frm.doc.provider_name, user, account)) form.load(frm);
 		},
+
+		async test(frm, which) {
+			await connected_app.test(frm.doc.name, "test_connection", which);
+			form.load(frm);
+		},
+
+		details,
+		detail,
 	};
 
-	const detail = (text) => `<div class="small mt-2">${text}</div>`;
+	function detail(text) {
+		return `<div class="small mt-2">${text}</div>`;
+	}
 
 	function details(connection) {
 		const found = [];
@@ -92,15 +109,10 @@
 			found.push(button(__("Connect with a Code"), () => form.connection.connect_with_code(frm)));
 		}
 		if (is_connected) {
-			if (may_use) found.push(button(__("Test Connection"), () => test(frm)));
+			if (may_use) found.push(button(__("Test Connection"), () => form.connection.test(frm)));
 			if (may_disconnect) found.push(button(__("Disconnect"), () => form.connection.disconnect(frm)));
 		}
 		return found.length ? element("div", { class: "connected-app-buttons mb-3" }, ...found) : "";
-	}
-
-	async function test(frm) {
-		await connected_app.test(frm.doc.name);
-		form.load(frm);
 	}
 
 	// The next thing to do, at the top.
@@ -111,6 +123,8 @@
 			"Reconnect Required": __("Reconnect"),
 		};
 		const label = labels[connection.status];
+		// Of several accounts, each has its own button.
+		if (connection.accounts.length) return;
 		if (!label || !connection.may_connect || !enabled || !ready) return;
 		// Frappe puts a label into the page as HTML.
 		form.state(frm).head_button = safe(label);

@@ -84,16 +84,31 @@
 			{},
 			element("td", {}, element("a", { href, text: name })),
 			$status,
-			element("td", { text: row.account_name || "" }),
+			element("td", {}, account_of(frm, row)),
 			element("td", { text: when(row.connected_on) }),
 			element("td", { text: when(row.last_refreshed_on) }),
 			element("td", {}, row.user || row.shared ? disconnect_button(frm, row) : "")
 		);
 	}
 
-	const disconnect_button = (frm, { user, full_name }) =>
-		button(__("Disconnect"), () => form.connection.disconnect(frm, user), {
+	const has_several = (frm) => Boolean(form.state(frm).connection?.several_accounts);
+
+	function account_of(frm, row) {
+		const $name = element("span", { text: row.account_name || "" });
+		// Where people may have several, each is a row of its own.
+		if (!has_several(frm) || !row.is_default) return $name;
+		return element("span", {}, $name, element("div", { class: "small", text: __("Default account") }));
+	}
+
+	function disconnect_button(frm, row) {
+		const who = row.full_name || row.user || __("Shared");
+		const title = has_several(frm) ? row.account_name : "";
+		const { rows } = form.state(frm).people;
+		const is_needed = row.is_default && rows.filter(({ user }) => user === row.user).length > 1;
+		const account = title && { id: row.account_id || row.account, title, is_needed };
+		return button(__("Disconnect"), () => form.connection.disconnect(frm, row.user, account), {
 			look: "btn-default btn-xs",
-			"aria-label": __("Disconnect {0}", [full_name || user || __("Shared")]),
+			"aria-label": __("Disconnect {0}", [title ? `${who} (${title})` : who]),
 		});
+	}
 })();
