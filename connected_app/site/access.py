@@ -13,7 +13,7 @@ from frappe import _
 from frappe.utils import get_url
 
 from connected_app.oauth import catalogue
-from connected_app.site import callers, settings
+from connected_app.site import callers
 from connected_app.site.identity import ConnectionKey
 
 
@@ -73,9 +73,6 @@ def check_may_use(app: MayConnect, user: str) -> None:
 	"""
 	:raises frappe.PermissionError: to somebody who may not use the connection that all share
 	"""
-	if app.is_shared and callers.caller() is not callers.Caller.CODE:
-		# A script can make a document up.
-		app = settings.read(app.name)
 	if app.is_shared and not _is_allowed(app, user):
 		frappe.throw(
 			_("{0} may not use the shared connection of this app.").format(frappe.utils.escape_html(user)),

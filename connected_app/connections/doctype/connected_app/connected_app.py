@@ -29,12 +29,13 @@ from connected_app.site import (
 	settings,
 	templates,
 )
-from connected_app.site.callers import for_code
+from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
+from connected_app.site.settings import AppSettings
 
 # What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
 UNDER_FAPI = {
@@ -134,6 +135,7 @@ class ConnectedApp(SecretKeeper):
 	# end: auto-generated types
 
 	SECRETS = ("client_secret", *keys.FIELDS)
+	FOR_SCRIPTS = ("client_secret",)
 
 	@partial(for_code, also=("frappe.client", "get_password"))
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -231,7 +233,7 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.session(app, access.connection_of(app, user), user)
 
 	@for_code
@@ -244,7 +246,7 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
 			of no use by itself
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.token_source(app, access.connection_of(app, user), user).access_token()
 
 	@for_code
@@ -254,7 +256,7 @@ class ConnectedApp(SecretKeeper):
 		:param user: whose grant to use; the session's user by default
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.token_source(app, access.connection_of(app, user), user)
 
 	@frappe.whitelist(methods=["POST"])
@@ -271,7 +273,7 @@ class ConnectedApp(SecretKeeper):
 			access.check_not_from_a_browser()
 			access.check_caller(self.name, user)
 			with raises_frappe_errors():
-				settings.for_session(self).check_enabled()
+				self._settings().check_enabled()
 				return links.link_for(self.name, user, success_uri)
 		with raises_frappe_errors():
 			# Called over HTTP this document is what the browser posted: only its name is used.
@@ -312,6 +314,13 @@ class ConnectedApp(SecretKeeper):
 		frappe.local.response["location"] = location
 		return location
 
+	def _settings(self) -> AppSettings:
+		"""What a session needs. A script, or an expression, can make a document up, and change one that it has: then what
+		is saved counts."""
+		return settings.for_session(
+			self if caller() is Caller.CODE else frappe.get_doc("Connected App", self.name)
+		)
+
 	def get_token_cache(self, user: str) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
 		may use it.
@@ -321,7 +330,7 @@ class ConnectedApp(SecretKeeper):
 		if not user or not settings.is_shared(self):
 			return self._token_cache(ConnectionKey.from_columns(self.name, user))
 		try:
-			key = access.connection_of(settings.for_session(self), user)
+			key = access.connection_of(self._settings(), user)
 		except frappe.PermissionError:
 			frappe.clear_last_message()
 			return None
@@ -337,7 +346,7 @@ class ConnectedApp(SecretKeeper):
 
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		key = access.connection_of(app, user)
 		token_cache = self._token_cache(key)
 		if not token_cache or not token_cache.is_connected():
@@ -353,7 +362,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		sessions.current(settings.for_session(self), ConnectionKey.of_service_principal(self.name))
+		sessions.current(self._settings(), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 
 	@for_code
