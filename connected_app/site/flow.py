@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 import frappe
 
-from connected_app.oauth import authorization, catalogue, pushed, scopes
+from connected_app.oauth import authorization, catalogue, pushed, revocation, scopes
 from connected_app.oauth.consent import MoreConsent
-from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.site import hosts, replacing, settings
-from connected_app.site.access import check_may_connect, connection_to_make, return_address
+from connected_app.site.access import check_may_connect, connection_to_make, refusal, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore
@@ -163,14 +164,42 @@ def finish(
 def store(
 	app: AppSettings, grant: Grant, where: str, asked: tuple[str, ...]
 ) -> Grant | replacing.Replacement:
-	"""Store what the session's user has just consented to, durably. See `finish`."""
+	"""Store what the session's user has just consented to, durably. See `finish`.
+
+	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
+	:raises OAuthError: `app_disabled`, and `attempt_unknown`, where it was another kind of connection: likewise
+	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	with TokenCacheStore(key, create=True).exclusive() as locked:
-		before = locked.grant.account if locked.grant else None
-		if not before or not grant.is_of_another_account(locked.grant):
-			return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+	try:
+		with TokenCacheStore(
+			key, create=True, may_create=lambda: _check_may_still(key)
+		).exclusive() as locked:
+			before = locked.grant.account if locked.grant else None
+			if not before or not grant.is_of_another_account(locked.grant):
+				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
+		give_back(app.name, grant)
+		raise
 	return replacing.hold(key, grant, before, browser_session(), where, asked)
+
+
+def _check_may_still(key: ConnectionKey) -> None:
+	"""While the provider was asked, a user or an app may have been disabled, whose connections were ended: a new one would
+	outlive that."""
+	now = settings.read(key.app)
+	if now.is_shared != key.is_shared:
+		raise catalogue.error("attempt_unknown")
+	check_may_connect(now)
+	# Not as this request has read it before.
+	if not frappe.db.get_value("User", frappe.session.user, "enabled"):
+		frappe.throw(refusal(now.is_shared), frappe.PermissionError)
+
+
+def give_back(connected_app: str, grant: Grant) -> None:
+	"""Revoke a grant that is of no use. What cannot be revoked is forgotten."""
+	with suppress(OAuthError, frappe.DoesNotExistError):
+		revocation.revoke(*settings.for_revoking(connected_app), grant, http())
 
 
 def asked_scopes(app: AppSettings, attempt: authorization.Attempt) -> tuple[str, ...]:

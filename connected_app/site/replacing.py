@@ -67,7 +67,7 @@ def hold(
 	client = settings.for_revoking(key.app)
 	with own_transaction(key.app, LOCK_WAIT), writing():
 		put = revocation.put(key, grant, client, REVOKED_AFTER)
-	waiting = (put,) if put else ()
+	waiting: tuple[str, ...] = (put,) if put else ()
 	earlier = find(key, session)
 	if earlier and not grant.is_of_another_account(earlier.grant):
 		# At some providers the end of one is the end of both.
