@@ -264,7 +264,7 @@ def test_fapi_by_certificate(authentication: str, certificate_bound: bool, alias
 			with pytest.raises(ConfigurationError) as caught:
 				begin(*fapi.held(provider, replace(weak, signing_key=other)), http=tls.http)
 			assert caught.value.code == "invalid_client"
-		grant = session.refresher.store.load()
+		grant = session._refresher.store.load()
 		assert grant
 		if certificate_bound:
 			stolen = Session(

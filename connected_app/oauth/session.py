@@ -47,7 +47,7 @@ class Session(OAuth2Session):
 		vars(self).update(fixed)
 		for name, copied in own.items():
 			vars(self)[name] = copied()
-		self.refresher = refresher
+		self._refresher = refresher
 		self._source = TokenSource(refresher, errors)
 		self._grant = self._source.grant
 		self._scope = list(refresher.client.scopes)
@@ -56,7 +56,7 @@ class Session(OAuth2Session):
 
 	@cached_property
 	def _client(self) -> WebApplicationClient:
-		return WebApplicationClient(self.refresher.client.client_id, token=self.token)
+		return WebApplicationClient(self._refresher.client.client_id, token=self.token)
 
 	@property
 	def connection(self) -> Connection:
@@ -132,7 +132,7 @@ class Session(OAuth2Session):
 			if self._prover and "Authorization" in prepared_request.headers:
 				BoundPresenter(self._grant.access_token, self._prover)(prepared_request)
 		if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
-			quirks = self.refresher.provider.quirks
+			quirks = self._refresher.provider.quirks
 			for name in (*header("", quirks.api_header), *quirks.api_headers):
 				prepared_request.headers.pop(name, None)
 
@@ -162,7 +162,7 @@ class Session(OAuth2Session):
 	) -> requests.Response:
 		if self._prover:
 			return self._send_bound(method, url, data, headers, grant, self._prover, kwargs)
-		template = self.refresher.provider.quirks.api_header
+		template = self._refresher.provider.quirks.api_header
 		return self._request(
 			method, url, data, headers, {**kwargs, "auth": Presenter(grant.access_token, template)}
 		)
@@ -193,11 +193,11 @@ class Session(OAuth2Session):
 	def _request(
 		self, method: str, url: str, data: Any, headers: Any, kwargs: dict[str, Any]
 	) -> requests.Response:
-		if self.refresher.provider.quirks.api_headers:
+		if self._refresher.provider.quirks.api_headers:
 			headers = {**self._source.api_headers(), **(headers or {})}
-		if self.refresher.client.certificate_bound:
+		if self._refresher.client.certificate_bound:
 			present(self, url, self._certificate)
-		proxy_for = getattr(self.refresher.http, "proxy_for", None)
+		proxy_for = getattr(self._refresher.http, "proxy_for", None)
 		if proxy_for and (proxy := proxy_for(url)):
 			kwargs.setdefault("proxies", {"https": proxy})
 		try:
@@ -214,11 +214,11 @@ class Session(OAuth2Session):
 		if response.status_code == 401 and consent.wanted_by(401, response.headers):
 			# It is about the user, who has to log in in another way.
 			return False
-		words = self.refresher.provider.quirks.api_expired
+		words = self._refresher.provider.quirks.api_expired
 		return says_expired(response.status_code, words, partial(_answer, response))
 
 	def _is_callers_own(self, headers: Any, kwargs: dict[str, Any]) -> bool:
-		name = self.refresher.provider.quirks.api_header.partition(":")[0].strip()
+		name = self._refresher.provider.quirks.api_header.partition(":")[0].strip()
 		return bool(kwargs.get("auth") or name in self.headers or name in CaseInsensitiveDict(headers or {}))
 
 	def _can_repeat(self, response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:

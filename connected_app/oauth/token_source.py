@@ -16,6 +16,7 @@ from .net import is_loopback
 
 if TYPE_CHECKING:
 	from .certificates import ClientCertificate
+	from .provider import Quirks
 	from .refresh import Refresher
 
 T = TypeVar("T")
@@ -54,22 +55,36 @@ class TokenSource:
 	:param runner: runs what needs the store
 	:raises OAuthError: as `Refresher.current`
 
-	`grant` is the one that was used last.
+	`grant` is the one that was used last. Whose it is cannot be changed: a Server Script that holds one can set what has
+	no underscore.
 	"""
 
 	def __init__(
 		self, refresher: Refresher, errors: Errors = nullcontext, runner: Runner | None = None
 	) -> None:
-		self.refresher = refresher
-		self.errors = errors
-		self.runner = runner or Here()
+		self._refresher = refresher
+		self._errors = errors
+		self._runner = runner or Here()
 		self._connection: Connection | None = None
 		self.grant = self._ask(refresher.current)
 
 	@property
+	def quirks(self) -> Quirks:
+		return self._refresher.provider.quirks
+
+	@property
+	def leeway(self) -> int:
+		"""Seconds before the end of a token at which it is due."""
+		return self._refresher.client.leeway
+
+	def prepare(self) -> None:
+		"""As `Runner.prepare`."""
+		self._runner.prepare()
+
+	@property
 	def is_due(self) -> bool:
 		"""Whether `usable` has to ask."""
-		return self.grant.is_due(self.refresher.clock(), self.refresher.client.leeway)
+		return self.grant.is_due(self._refresher.clock(), self._refresher.client.leeway)
 
 	def usable(self) -> Grant:
 		"""
@@ -91,14 +106,14 @@ class TokenSource:
 
 		:raises OAuthError: as `Refresher.renew`
 		"""
-		return self._adopt(self._ask(lambda: self.refresher.renew(self.grant)))
+		return self._adopt(self._ask(lambda: self._refresher.renew(self.grant)))
 
 	def latest(self) -> Grant:
 		"""The grant as it is stored now, refreshed first when it is due.
 
 		:raises OAuthError: as `Refresher.renew`
 		"""
-		return self._adopt(self._ask(lambda: self.refresher.renew(None)))
+		return self._adopt(self._ask(lambda: self._refresher.renew(None)))
 
 	def replacement(self, rejected: Grant) -> Grant | None:
 		"""A newer grant than the one that an API has rejected; None where there is none to be had, or the newest was
@@ -110,7 +125,7 @@ class TokenSource:
 			return self.grant
 		if not rejected.is_renewable:
 			return None
-		fresh = self._adopt(self._ask(lambda: self.refresher.renew(rejected, rejected=True)))
+		fresh = self._adopt(self._ask(lambda: self._refresher.renew(rejected, rejected=True)))
 		return fresh if fresh.access_token != rejected.access_token or not fresh.rejected_at else None
 
 	def is_replaced(self, rejected: Grant) -> bool:
@@ -121,7 +136,7 @@ class TokenSource:
 		"""Note that an API rejects what `replacement` gave. What the API answers is the caller's, whether or not this can
 		be noted."""
 		with suppress(OAuthError):
-			self._ask(lambda: self.refresher.mark_rejected(fresh))
+			self._ask(lambda: self._refresher.mark_rejected(fresh))
 
 	@property
 	def connection(self) -> Connection:
@@ -131,7 +146,9 @@ class TokenSource:
 		:raises OAuthError: as the store does
 		"""
 		if self._connection is None:
-			self._connection = self._ask(lambda: Connection.of(self.refresher.store.load_all() or self.grant))
+			self._connection = self._ask(
+				lambda: Connection.of(self._refresher.store.load_all() or self.grant)
+			)
 		return self._connection
 
 	def api_headers(self) -> dict[str, str]:
@@ -139,8 +156,8 @@ class TokenSource:
 
 		:raises OAuthError: as `connection`
 		"""
-		wanted = self.refresher.provider.quirks.api_headers
-		values = {"client_id": self.refresher.client.client_id}
+		wanted = self._refresher.provider.quirks.api_headers
+		values = {"client_id": self._refresher.client.client_id}
 		if any(wire.placeholders(text) - values.keys() for text in wanted.values()):
 			values |= self.connection
 		return wire.fields(wanted, values)
@@ -151,13 +168,13 @@ class TokenSource:
 		:raises ConfigurationError: `uri_insecure`, `resource_origin`
 		"""
 		try:
-			self.refresher.client.check_destination(url)
+			self._refresher.client.check_destination(url)
 		except OAuthError as error:
 			self._raise(error)
 		parts = urlsplit(url)
 		if parts.scheme == "https":
 			return
-		policy = getattr(self.refresher.http, "policy", None)
+		policy = getattr(self._refresher.http, "policy", None)
 		if (
 			parts.scheme == "http"
 			and policy
@@ -172,14 +189,14 @@ class TokenSource:
 
 		:raises ConfigurationError: as `mtls.certificate_of`
 		"""
-		return self._ask(self.refresher.certificate)
+		return self._ask(self._refresher.certificate)
 
 	def check_needs_no_certificate(self) -> None:
 		"""For clients that make their own connections.
 
 		:raises ConfigurationError: `certificate_needs_session`
 		"""
-		if self.refresher.client.certificate_bound:
+		if self._refresher.client.certificate_bound:
 			self._raise(catalogue.error("certificate_needs_session"))
 
 	def check_is_bearer(self) -> None:
@@ -197,8 +214,8 @@ class TokenSource:
 		self._ask(work)
 
 	def _ask(self, work: Callable[[], T]) -> T:
-		with self.errors():
-			return self.runner(work)
+		with self._errors():
+			return self._runner(work)
 
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self.grant:

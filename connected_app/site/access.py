@@ -74,9 +74,6 @@ def check_may_use(app: MayConnect, user: str) -> None:
 	"""
 	:raises frappe.PermissionError: to somebody who may not use the connection that all share
 	"""
-	if app.is_shared and callers.caller() is not callers.Caller.CODE:
-		# A script can make a document up.
-		app = settings.read(app.name)
 	if app.is_shared and not _is_allowed(app, user):
 		frappe.throw(
 			_("{0} may not use the shared connection of this app.").format(frappe.utils.escape_html(user)),

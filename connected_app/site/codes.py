@@ -20,12 +20,12 @@ import frappe
 import pyqrcode
 from frappe import _
 
-from connected_app.oauth import catalogue, device, revocation
+from connected_app.oauth import catalogue, device
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.device import DeviceAttempt
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.site import flow, replacing, settings
+from connected_app.site import flow, replacing, revocation, settings
 from connected_app.site.access import check_may_connect
 from connected_app.site.events import announce
 from connected_app.site.http import http
@@ -60,9 +60,7 @@ def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
 	:raises OAuthError: the attempt is over: as `oauth.device.ask`, `app_unknown`, `app_disabled`, `device_not_offered`
 	"""
 	app = _usable(attempt.context["connected_app"])
-	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
-		# The user has not consented to that.
-		raise catalogue.error("attempt_unknown")
+	_check_is_as_begun(attempt, app)
 	return device.ask(app.provider, app.client, attempt, http())
 
 
@@ -72,7 +70,18 @@ def store(attempt: DeviceAttempt, grant: Grant) -> Grant | Replacement:
 	:returns: as `flow.finish`
 	"""
 	app = settings.read(attempt.context["connected_app"])
+	try:
+		_check_is_as_begun(attempt, app)
+	except OAuthError:
+		revocation.give_back(_key_of(attempt), grant)
+		raise
 	return flow.store(app, grant, "/connect?app=" + quote(app.name, safe=""), app.client.scopes)
+
+
+def _check_is_as_begun(attempt: DeviceAttempt, app: AppSettings) -> None:
+	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
+		# The user has not consented to that.
+		raise catalogue.error("attempt_unknown")
 
 
 def _usable(connected_app: str) -> AppSettings:
@@ -178,7 +187,8 @@ def look(name: str) -> tuple[Grant | Replacement | None, DeviceAttempt, int]:
 		answered(lambda: frappe.cache.set(_turn(name), 1, ex=found.interval))  # nosemgrep
 		return None, found, found.interval
 	if not _forget(name):
-		_give_back(attempt, found)
+		# Nobody waits for it any more.
+		revocation.give_back(_key_of(attempt), found)
 		raise catalogue.error("attempt_unknown")
 	return store(attempt, found), attempt, 0
 
@@ -213,13 +223,6 @@ def _take_turn(name: str, seconds: int) -> int:
 	if answered(lambda: frappe.cache.set(_turn(name), 1, ex=seconds, nx=True)):  # nosemgrep
 		return 0
 	return max(int(answered(lambda: frappe.cache.ttl(_turn(name)))), 1)
-
-
-def _give_back(attempt: DeviceAttempt, grant: Grant) -> None:
-	"""Nobody waits for it any more. What cannot be revoked is forgotten."""
-	app = settings.read(attempt.context["connected_app"], with_secret=True)
-	with suppress(OAuthError):
-		revocation.revoke(app.provider, app.client, grant, http())
 
 
 def _key_of(attempt: DeviceAttempt) -> ConnectionKey:

@@ -12,10 +12,10 @@ import frappe
 
 from connected_app.oauth import authorization, catalogue, consent, pushed, scopes, userinfo
 from connected_app.oauth.consent import MoreConsent
-from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
 from connected_app.site import accounts, hosts, replacing, revocation, settings
-from connected_app.site.access import check_may_connect, connection_to_make, return_address
+from connected_app.site.access import check_may_connect, connection_to_make, refusal, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore, being_renewed
@@ -203,37 +203,55 @@ def store(
 	"""Store what the session's user has just consented to, durably. See `finish`.
 
 	:param another: whether it has to be another account than those that are connected
+	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
+	:raises OAuthError: `app_disabled`, `account_unknown`, and `attempt_unknown`, where it was another kind of connection:
+		likewise; `busy`
 	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
-	if app.several_accounts:
-		return _store_account(key, grant, another)
-	with TokenCacheStore(key, create=True).exclusive() as locked:
-		before = locked.grant.account if locked.grant else None
-		if not before or not grant.is_of_another_account(locked.grant):
-			return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+	try:
+		if app.several_accounts:
+			return _store_account(key, grant, another)
+		with _store(key).exclusive() as locked:
+			before = locked.grant.account if locked.grant else None
+			if not before or not grant.is_of_another_account(locked.grant):
+				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
+		revocation.give_back(key, grant)
+		raise
 	return replacing.hold(key, grant, before, browser_session(), where, asked)
 
 
+def _store(key: ConnectionKey) -> TokenCacheStore:
+	return TokenCacheStore(key, create=True, may_create=lambda: _check_may_still(key))
+
+
 def _store_account(key: ConnectionKey, grant: Grant, another: bool) -> Grant:
-	"""Store `grant` for the account that it is of. What cannot be told apart is given back.
+	"""Store `grant` for the account that it is of.
 
 	:param key: of the user's default account
-	:raises ConfigurationError: `account_unknown`
-	:raises TemporaryFailure: `busy`
+	:raises OAuthError: as `store`
 	"""
 	for _attempt in range(ATTEMPTS):
-		try:
-			chosen = accounts.for_consent_now(key, grant, another)
-		except OAuthError:
-			revocation.give_back(key, grant)
-			raise
-		with TokenCacheStore(chosen, create=True).exclusive() as locked:
+		chosen = accounts.for_consent_now(key, grant, another)
+		with _store(chosen).exclusive() as locked:
 			# As it is now, under the lock: others may have connected, disconnected, or chosen another default meanwhile.
 			if accounts.for_consent(key, grant, another) == chosen:
 				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
 			locked.drop_empty()
 	raise being_renewed()
+
+
+def _check_may_still(key: ConnectionKey) -> None:
+	"""While the provider was asked, a user or an app may have been disabled, whose connections were ended: a new one would
+	outlive that."""
+	now = settings.read(key.app)
+	if now.is_shared != key.is_shared:
+		raise catalogue.error("attempt_unknown")
+	check_may_connect(now)
+	# Not as this request has read it before.
+	if not frappe.db.get_value("User", frappe.session.user, "enabled"):
+		frappe.throw(refusal(now.is_shared), frappe.PermissionError)
 
 
 def asked_scopes(app: AppSettings, attempt: authorization.Attempt) -> tuple[str, ...]:

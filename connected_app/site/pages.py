@@ -19,6 +19,8 @@ from connected_app.site.settings import AppSettings
 
 MESSAGE_COOKIE = "connected_app_message"
 MESSAGE_LIVES = 300
+# What stands for itself in an address (RFC 3986 2.2), but for the quotation mark, and the sign of what is encoded already.
+IN_ADDRESSES = "%:/?#[]@!$&()*+,;="
 
 
 def redirect(where: str) -> None:
@@ -122,6 +124,7 @@ def refuse(error: OAuthError, again: str) -> None:
 		html,
 		http_status_code=status,
 		indicator_color="red",
-		primary_action=again,
+		# Into Frappe's page as it is: nothing there ends an attribute.
+		primary_action=quote(again, safe=IN_ADDRESSES),
 		primary_label=_("Start again"),
 	)

@@ -16,11 +16,13 @@ import frappe
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from frappe import _
+from frappe.model.base_document import get_controller
 from frappe.model.document import Document
 from frappe.query_builder import Order, Table
 from frappe.utils import password as frappes
 
-from connected_app.site.callers import for_code
+from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
 
 # A fixed length: Frappe's own placeholder is as long as the secret (core-defects 14). Any number of stars means
@@ -47,9 +49,10 @@ class Unsaved(str):
 
 
 class SecretKeeper(Document):
-	"""A document with Password fields, which are named in `SECRETS`."""
+	"""A document with Password fields, which are named in `SECRETS`; of these, Server Scripts may read `FOR_SCRIPTS`."""
 
 	SECRETS: ClassVar[tuple[str, ...]] = ()
+	FOR_SCRIPTS: ClassVar[tuple[str, ...]] = ()
 
 	def insert(self, *args: Any, **kwargs: Any) -> Any:
 		self._hide()
@@ -85,8 +88,13 @@ class SecretKeeper(Document):
 
 		:raises frappe.AuthenticationError: without one
 		:raises frappe.ValidationError: for one that cannot be read
-		:raises frappe.PermissionError: to browsers, expressions and templates
+		:raises frappe.PermissionError: to browsers, expressions and templates; to a Server Script, for what is not
+			`FOR_SCRIPTS`, and for a document that it has given another DocType
 		"""
+		if caller() is Caller.SCRIPT and not (
+			fieldname in self.FOR_SCRIPTS and isinstance(self, get_controller(self.doctype))
+		):
+			raise frappe.PermissionError(_("Server Scripts may not read this secret."))
 		value = self.get(fieldname)
 		if isinstance(value, Unsaved):
 			return value._unsaved

@@ -35,7 +35,8 @@ class Replacement:
 	:param before: the account that it would replace
 	:param where: the page to go to afterwards
 	:param asked: the scopes that were asked for
-	:param waiting: the Pending Revocation of `grant`; empty where the provider cannot revoke
+	:param waiting: the Pending Revocation of `grant`, and those of grants that the same account gave before, while its user
+		had not answered yet; none where the provider cannot revoke
 	"""
 
 	key: ConnectionKey
@@ -43,7 +44,7 @@ class Replacement:
 	before: Account
 	where: str
 	asked: tuple[str, ...] = ()
-	waiting: str = ""
+	waiting: tuple[str, ...] = ()
 
 	@property
 	def now(self) -> Account:
@@ -65,7 +66,12 @@ def hold(
 	"""
 	client = settings.for_revoking(key.app)
 	with own_transaction(key.app, LOCK_WAIT), writing():
-		waiting = revocation.put(key, grant, client, REVOKED_AFTER) or ""
+		put = revocation.put(key, grant, client, REVOKED_AFTER)
+	waiting: tuple[str, ...] = (put,) if put else ()
+	earlier = find(key, session)
+	if earlier and not grant.is_of_another_account(earlier.grant):
+		# At some providers the end of one is the end of both.
+		waiting += earlier.waiting
 	replacement = Replacement(key=key, grant=grant, before=before, where=where, asked=asked, waiting=waiting)
 	values = {
 		"before": asdict(before),
@@ -94,7 +100,9 @@ def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement
 		raise catalogue.error("attempt_unknown")
 	client = settings.for_revoking(key.app)
 	if not replace:
-		_revoke(replacement.waiting, replacement.grant, client)
+		# Earlier ones of the same account are revoked when it is their time.
+		for waiting in replacement.waiting[:1]:
+			_revoke(waiting, replacement.grant, client)
 		return replacement, None
 	with TokenCacheStore(key, create=True).exclusive() as locked:
 		old = locked.grant
@@ -103,20 +111,21 @@ def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement
 		elif old and old.account and old.account.id != replacement.before.id:
 			# Not the one of which was said that it would be replaced.
 			raise catalogue.error("attempt_unknown")
-		waiting: list[str | None] = []
+		of_old: list[str | None] = []
 
 		def exchange() -> None:
 			"""What waits to be revoked is the old one from now on, in one transaction with the storing of the new one."""
-			if replacement.waiting and not revocation.withdraw(replacement.waiting):
+			withdrawn = [revocation.withdraw(waiting) for waiting in replacement.waiting]
+			if withdrawn and not withdrawn[0]:
 				raise catalogue.error("attempt_unknown")
-			waiting[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
+			of_old[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
 
 		stored = locked.save(replacement.grant, consented=True, together_with=exchange)
 		if old:
 			accounts = (_title(replacement.before), _title(replacement.now))
 			locked.events.append(("account_changed", "", accounts))
-	if old and waiting[0]:
-		_revoke(waiting[0], old, client)
+	if old and of_old[0]:
+		_revoke(of_old[0], old, client)
 	return replacement, stored
 
 
@@ -125,8 +134,7 @@ def _title(account: Account) -> str:
 
 
 def _revoke(waiting: str, grant: Grant, client: Settings) -> None:
-	if waiting:
-		revocation.attempt(waiting, grant, client, revocation.Failures())
+	revocation.attempt(waiting, grant, client, revocation.Failures())
 
 
 def _name(key: ConnectionKey, session: str) -> str:
@@ -143,5 +151,5 @@ def _read(key: ConnectionKey, text: str | None) -> Replacement | None:
 		before=Account(**values["before"]),
 		where=values["where"],
 		asked=tuple(values["asked"]),
-		waiting=values["waiting"],
+		waiting=tuple(values["waiting"]),
 	)

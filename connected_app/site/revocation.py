@@ -91,8 +91,12 @@ def revoke_after_commit(rows: Sequence[Any]) -> None:
 
 
 def give_back(key: ConnectionKey, grant: Grant) -> None:
-	"""Revoke `grant`, which is stored nowhere: now, or by and by."""
-	client = settings.for_revoking(key.app)
+	"""Revoke `grant`, which is stored nowhere: now, or by and by. Not where its Connected App is gone."""
+	try:
+		client = settings.for_revoking(key.app)
+	except frappe.DoesNotExistError:
+		frappe.clear_last_message()
+		return
 	with own_transaction(key.app, LOCK_WAIT), writing():
 		waiting = put(key, grant, client, FIRST_PAUSE)
 	if waiting:

@@ -13,8 +13,10 @@ import requests
 
 from connected_app.oauth import TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
+from connected_app.oauth.redact import Secret
 from connected_app.site import events, passwords, replacing, revocation
 from connected_app.site.grants import TokenCacheStore
+from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import ALICE, MALLORY, Browser, code_of, needs_providers, row, work
 from connected_app.tests.test_refreshing import Connected
 
@@ -96,6 +98,26 @@ class TestAnotherAccount(Connected):
 		self.assertIn("bob@example.com", self.audit()[-1])
 		self.assertNotIn("Use another account?", self.alice.open(self.page).text)
 
+	def test_the_new_one_twice(self) -> None:
+		"""Who connects the new account once more before answering has one of its grants too many: it is not revoked, since
+		providers such as Google would end both."""
+		self.begin_with_bob()
+		self.assertEqual(len(self.waiting()), 2)
+		self.assertEqual(self.choose(1).status_code, 200)
+		self.assertEqual((self.waiting(), self.authlib.stats()["revocations"]), ([], 2))
+		self.assertEqual(self.hello(), {"hello": "Bob"})
+
+	def test_the_old_one_after_the_new_one_twice(self) -> None:
+		"""All that the new account gave is revoked, the last at once."""
+		self.begin_with_bob()
+		self.assertEqual(self.choose(0).status_code, 200)
+		self.assertEqual((len(self.waiting()), self.authlib.stats()["revocations"]), (1, 2))
+		frappe.db.set_value(PENDING, self.waiting()[0].name, "retry_at", "2020-01-01")
+		frappe.db.commit()
+		revocation.retry()
+		self.assertEqual((self.waiting(), self.authlib.stats()["revocations"]), ([], 4))
+		self.assertEqual(self.tokens_of_row(), self.tokens)
+
 	def test_the_old_one(self) -> None:
 		self.assertEqual(self.choose(0).json()["message"], {"location": "/me"})
 		self.assertEqual(self.tokens_of_row(), self.tokens)
@@ -139,12 +161,17 @@ class TestAnotherAccount(Connected):
 		self.assertTrue(self.works(self.tokens[0]))
 
 	def test_a_second_new_account(self) -> None:
-		"""The last one counts; the one before waits to be revoked."""
-		self.begin_with_bob()
+		"""The last one counts; the one before, of somebody else, waits to be revoked."""
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		for account in ("carol", "dave"):
+			grant = Grant(access_token=Secret(account), account=Account(id=account))
+			replacing.hold(key, grant, Account(id="alice", name="alice@example.com"), "a session", "/me")
+		_replacement, stored = replacing.decide(key, "a session", True)
+		self.assertEqual(stored.account.id, "dave")
+		# Bob's and carol's; alice's are revoked.
 		self.assertEqual(len(self.waiting()), 2)
-		self.assertEqual(self.choose(1).status_code, 200)
-		self.assertEqual(len(self.waiting()), 1)
-		self.assertEqual(self.hello(), {"hello": "Bob"})
 
 	def test_disconnected_meanwhile(self) -> None:
 		"""Nothing is left to be replaced: the new one is stored."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from html import unescape
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import parse_qs, quote, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
 import frappe
 import requests
@@ -436,6 +436,20 @@ class TestCallback(Case):
 		self.assertEqual(self.connect(self.app).status_code, 302)
 		self.assertIsNone(mallory.ask("take_message"))
 		self.assertIsNotNone(self.alice.ask("take_message"))
+
+	def test_no_markup_in_the_way_back(self) -> None:
+		"""The page that refuses leads to where the flow began; Frappe's puts that into its HTML as it is."""
+		for where in (
+			"/x' onclick='alert(1)",
+			"/x'><script>alert(1)</script>",
+			'/x"><img src=x onerror=alert(1)>',
+			"/my-connections?a=b%20c&d=e#f",
+		):
+			url = self.alice.ask("authorize", connected_app=self.app.name, success_uri=where)
+			page = self.alice.visit(self.authlib.consent(url, allow=False)).text
+			link = re.search(r"""<a href='([^'"<> ]*)' class='btn btn-primary""", page)
+			self.assertTrue(link, where)
+			self.assertEqual(unquote(link.group(1)), unquote(where))
 
 	def test_success_uri(self) -> None:
 		"""core-defects 9: no open redirector."""

@@ -118,8 +118,8 @@ class TestOtherThreads(Connected):
 		def who() -> tuple[str, str, bool]:
 			return frappe.session.user, frappe.local.lang, frappe.local.db is mine
 
-		self.assertEqual(in_a_thread(lambda: source.runner(who)), (ALICE, "de", False))
-		self.assertEqual(source.runner(who), (ALICE, "de", True))
+		self.assertEqual(in_a_thread(lambda: source._runner(who)), (ALICE, "de", False))
+		self.assertEqual(source._runner(who), (ALICE, "de", True))
 		self.assertIsNone(in_a_thread(lambda: getattr(frappe.local, "site", None)))
 
 	def test_failures_are_ours(self) -> None:
@@ -153,10 +153,10 @@ class TestOtherThreads(Connected):
 		kept = frappe.get_doc("Token Cache", row(self.app, ALICE).name)
 		kept.save(ignore_permissions=True)
 		with self.assertRaises(ConfigurationError) as caught:
-			source.runner.prepare()
+			source.prepare()
 		self.assertEqual(caught.exception.code, "not_committed")
 		frappe.db.rollback()
-		source.runner.prepare()
+		source.prepare()
 
 	def test_nothing_is_left_open(self) -> None:
 		"""Each of these connections is closed, also after a failure."""
@@ -173,9 +173,9 @@ class TestOtherThreads(Connected):
 			raise RuntimeError
 
 		with patch.object(threads.frappe, "destroy", destroy):
-			in_a_thread(lambda: source.runner(lambda: None))
+			in_a_thread(lambda: source._runner(lambda: None))
 			with self.assertRaises(RuntimeError):
-				in_a_thread(lambda: source.runner(fail))
+				in_a_thread(lambda: source._runner(fail))
 		self.assertEqual(len(closed), 2)
 		self.assertEqual(frappe.db.sql("select 1")[0][0], 1)
 

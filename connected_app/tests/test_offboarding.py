@@ -8,8 +8,11 @@ from typing import Any
 import frappe
 from frappe.utils.background_jobs import get_queue
 
+from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
-from connected_app.site import revocation
+from connected_app.oauth.grant import Grant
+from connected_app.oauth.redact import Secret
+from connected_app.site import flow, revocation, settings
 from connected_app.site.rows import naive
 from connected_app.tests.site import (
 	ALICE,
@@ -96,6 +99,32 @@ class TestLeaving(Case):
 		self.assertEqual(self.left(self.app, LEAVER), [1, 2, 5])
 		self.assertEqual(self.hello(self.app, LEAVER), 200)
 		self.assertEqual(self.hello(self.other, LEAVER), 200)
+
+	def test_while_the_provider_answers(self) -> None:
+		"""A user or an app that is disabled, or an app whose connections become everybody's, before the provider has given
+		the tokens: they are given back, and nothing is stored."""
+		self.addCleanup(frappe.set_user, "Administrator")
+		for doctype, values, raised in (
+			("Connected App", {"enabled": 0}, ConfigurationError),
+			("Connected App", {"connection_is": "Shared"}, ReconnectRequired),
+			("User", {"enabled": 0}, frappe.PermissionError),
+		):
+			app = make_app(self.authlib.issuer)
+			frappe.set_user(LEAVER)
+			before = settings.read(app.name)
+			frappe.set_user("Administrator")
+			frappe.get_doc(doctype, LEAVER if doctype == "User" else app.name).update(values).save()
+			frappe.db.commit()
+			self.assertEqual(self.connect(self.other).status_code, 302)
+			given = row(self.other, ALICE)
+			tokens = {field: Secret(given.get_password(field)) for field in ("access_token", "refresh_token")}
+			revoked = self.revocations()
+			frappe.set_user(LEAVER)
+			with self.assertRaises(raised, msg=str(values)):
+				flow.store(before, Grant(**tokens), "/me", ())
+			frappe.set_user("Administrator")
+			self.assertEqual(frappe.db.count("Token Cache", {"connected_app": app.name}), 0)
+			self.assertEqual(self.revocations() - revoked, 2)
 
 	def test_disabled_user(self) -> None:
 		where = f"{self.admin.base}/api/resource/User/{LEAVER}"

@@ -10,7 +10,7 @@ import frappe
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
-from connected_app.site import callers
+from connected_app.site import callers, passwords
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,
@@ -139,6 +139,60 @@ class TestServerScripts(Case):
 		with self.assertRaises(frappe.PermissionError):
 			self.run_script(made_up + 'made_up.update_data({"access_token": "x"})', MALLORY)
 		self.assertEqual(row(self.app, ALICE).get_password("access_token"), token)
+
+	# Of one who has a connection, and makes it, or a document, into another's.
+	CHANGED = (
+		'store = frappe.get_doc("Connected App", app).get_oauth2_session().refresher.store\n'
+		"store.key = store.key.of_user(app, alice)\nfrappe.flags.found = store.load().access_token",
+		'source = frappe.get_doc("Connected App", app).get_token_source()\n'
+		"source.refresher.store.key = source.refresher.store.key.of_user(app, alice)\n"
+		"frappe.flags.found = source.latest().access_token",
+		'frappe.flags.found = frappe.get_doc("Connected App", app).get_oauth2_session().refresher.latest()',
+		'doc = frappe.get_doc("Token Cache", app + "-" + frappe.session.user)\n'
+		'doc.doctype = "Connected App"\ndoc.name = app\nfrappe.flags.found = doc.get_password("signing_key")',
+		'doc = frappe.get_doc("Connected App", app)\ndoc.doctype = "Token Cache"\ndoc.name = kept\n'
+		'frappe.flags.found = doc.get_password("access_token")',
+		'doc = frappe.get_doc("Connected App", app)\ndoc.doctype = "Client Registration"\ndoc.name = "of-alice"\n'
+		'frappe.flags.found = doc.get_password("client_secret")',
+	)
+
+	def test_what_a_script_changes(self) -> None:
+		"""Neither a session of its own, nor a document that it may read, becomes another's."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.connect(self.app, Browser(MALLORY), account="bob")
+		for doctype, name, field in (
+			("Connected App", self.app.name, "signing_key"),
+			("Client Registration", "of-alice", "client_secret"),
+		):
+			self.addCleanup(
+				frappe.db.delete, "__Auth", {"doctype": doctype, "name": name, "fieldname": field}
+			)
+			passwords.store(doctype, name, field, "a secret")
+		frappe.db.commit()
+		for way in self.CHANGED:
+			# What a script cannot see is None to it.
+			with self.assertRaises((frappe.PermissionError, AttributeError, TypeError), msg=way):
+				print(self.run_script(way, MALLORY))
+
+	def test_what_only_code_reads(self) -> None:
+		"""What waits to be revoked, and what is registered, with the client's secrets and its key in it: no script."""
+		for doctype, fields in (
+			("Pending Revocation", ("access_token", "refresh_token", "client")),
+			("Offboarding", ("client",)),
+			("Client Registration", ("client_secret", "management_token")),
+		):
+			for field in fields:
+				passwords.store(doctype, "of-alice", field, "a secret")
+				way = (
+					f'frappe.get_doc({{"doctype": "{doctype}", "name": "of-alice"}}).get_password("{field}")'
+				)
+				for user in (MALLORY, OPERATOR, "Administrator"):
+					with self.assertRaises(frappe.PermissionError, msg=way):
+						print(self.run_script(f"frappe.flags.found = {way}", user))
+				self.assertEqual(
+					frappe.get_doc({"doctype": doctype, "name": "of-alice"}).get_password(field), "a secret"
+				)
 
 	def test_made_up_settings(self) -> None:
 		"""A Connected App with a token endpoint of the script's own choice is not where a refresh goes."""

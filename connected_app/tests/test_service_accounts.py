@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
 
 from connected_app.oauth import ConfigurationError, keys
 from connected_app.oauth.clock import utc_now
+from connected_app.site.callers import Caller
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
 from connected_app.tests.site import (
@@ -107,6 +109,20 @@ class TestServiceAccounts(Case):
 		headers = app.get_backend_app_token().get_auth_header()
 		told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
 		self.assertEqual(told.json()["sub"], "alice")
+
+	def test_whom_a_script_names(self) -> None:
+		"""Who the service account acts for is the saved app's, and not what a script writes into its document."""
+		app = self.make(subject="alice@acme.example")
+		for change in ({"subject": "bob@acme.example"}, {"grant_type": "User Consent"}):
+			changed = frappe.get_doc("Connected App", app.name).update(change)
+			frappe.db.delete("Token Cache", {"connected_app": app.name})
+			frappe.db.commit()
+			forget()
+			with patch("connected_app.site.callers._of_text", lambda text: Caller.SCRIPT):
+				# As a script's frame is: it belongs to no module.
+				headers = eval("app.get_backend_app_token().get_auth_header()", {"app": changed})
+			told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+			self.assertEqual(told.json()["sub"], "alice", change)
 
 	def test_for_each_user(self) -> None:
 		"""On behalf of the user whose session it is; nobody has consented, and the row is the user's own."""

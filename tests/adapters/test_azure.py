@@ -72,7 +72,7 @@ def test_refresh_before_expiry(source: TokenSource, server: Hostile, clock: Cloc
 	assert len(server.to("/api")) == 3
 	credential = Credential(source)
 	given = credential.get_token_info(SCOPE)
-	assert given.refresh_on == given.expires_on - source.refresher.client.leeway
+	assert given.refresh_on == given.expires_on - source.leeway
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
 	clock.advance(3599)
 	assert credential.get_token_info(SCOPE).token == credential.get_token(SCOPE).token == "new"

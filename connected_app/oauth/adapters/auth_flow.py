@@ -94,7 +94,7 @@ class AuthFlow:
 		async with self._turn:
 			if not step.is_needed():
 				return step.work()
-			self.source.runner.prepare()
+			self.source.prepare()
 			return await anyio.to_thread.run_sync(step.work, abandon_on_cancel=True)
 
 	def _steps(self, request: Any) -> Steps:
@@ -113,7 +113,7 @@ class AuthFlow:
 				yield Ask(partial(source.mark_rejected, fresh))
 
 	def _send(self, request: Any, grant: Grant) -> Steps:
-		quirks = self.source.refresher.provider.quirks
+		quirks = self.source.quirks
 		if quirks.api_headers:
 			if not self._api_headers or self._api_headers[0] is not grant:
 				self._api_headers = (grant, (yield Ask(self.source.api_headers)))
@@ -143,7 +143,7 @@ class AuthFlow:
 		if response.status_code == 401 and consent.wanted_by(401, response.headers):
 			# It is about the user, who has to log in in another way.
 			return False
-		words = self.source.refresher.provider.quirks.api_expired
+		words = self.source.quirks.api_expired
 		if any("=" in word for word in words) and _is_short_json(response):
 			yield Read(response)
 			return says_expired(response.status_code, words, partial(_json, response))

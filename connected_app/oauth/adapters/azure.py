@@ -45,7 +45,7 @@ class Credential:
 	def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
 		"""As `get_token`, with the time at which the library is to ask again."""
 		grant = self._next((options or {}).get("claims"))
-		due = grant.due_at(self.source.refresher.client.leeway)
+		due = grant.due_at(self.source.leeway)
 		refresh_on = int(due.timestamp()) if due else None
 		return AccessTokenInfo(grant.access_token, _expires_on(grant), refresh_on=refresh_on)
 

@@ -31,12 +31,13 @@ from connected_app.site import (
 	templates,
 )
 from connected_app.site.accounts import ConnectedAccount
-from connected_app.site.callers import for_code
+from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import stored_since
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.rows import name_of
+from connected_app.site.settings import AppSettings
 
 # What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
 UNDER_FAPI = {
@@ -137,6 +138,7 @@ class ConnectedApp(SecretKeeper):
 	# end: auto-generated types
 
 	SECRETS = ("client_secret", *keys.FIELDS)
+	FOR_SCRIPTS = ("client_secret",)
 
 	@partial(for_code, also=("frappe.client", "get_password"))
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
@@ -256,7 +258,7 @@ class ConnectedApp(SecretKeeper):
 			return OAuth2Session(
 				client_id=self.client_id, redirect_uri=self.redirect_uri, scope=self.get_scopes()
 			)
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.session(app, access.connection_of(app, user, account), user)
 
 	@for_code
@@ -270,7 +272,7 @@ class ConnectedApp(SecretKeeper):
 		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
 			of no use by itself
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.token_source(app, access.connection_of(app, user, account), user).access_token()
 
 	@for_code
@@ -281,7 +283,7 @@ class ConnectedApp(SecretKeeper):
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		return sessions.token_source(app, access.connection_of(app, user, account), user)
 
 	@for_code
@@ -294,7 +296,7 @@ class ConnectedApp(SecretKeeper):
 		"""
 		user = user or frappe.session.user
 		access.check_caller(self.name, user)
-		return accounts.of_owner(access.connection_of(settings.for_session(self), user))
+		return accounts.of_owner(access.connection_of(self._settings(), user))
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
@@ -310,7 +312,7 @@ class ConnectedApp(SecretKeeper):
 			access.check_not_from_a_browser()
 			access.check_caller(self.name, user)
 			with raises_frappe_errors():
-				settings.for_session(self).check_enabled()
+				self._settings().check_enabled()
 				return links.link_for(self.name, user, success_uri)
 		with raises_frappe_errors():
 			# Called over HTTP this document is what the browser posted: only its name is used.
@@ -351,6 +353,13 @@ class ConnectedApp(SecretKeeper):
 		frappe.local.response["location"] = location
 		return location
 
+	def _settings(self) -> AppSettings:
+		"""What a session needs. A script, or an expression, can make a document up, and change one that it has: then what
+		is saved counts."""
+		return settings.for_session(
+			self if caller() is Caller.CODE else frappe.get_doc("Connected App", self.name)
+		)
+
 	def get_token_cache(self, user: str, account: str | None = None) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
 		may use it.
@@ -362,7 +371,7 @@ class ConnectedApp(SecretKeeper):
 		if not user or not (account or settings.is_shared(self)):
 			return self._token_cache(ConnectionKey.from_columns(self.name, user))
 		try:
-			key = access.connection_of(settings.for_session(self), user, account)
+			key = access.connection_of(self._settings(), user, account)
 		except (frappe.PermissionError, ReconnectRequired):
 			frappe.clear_last_message()
 			return None
@@ -380,7 +389,7 @@ class ConnectedApp(SecretKeeper):
 
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
-		app, user = settings.for_session(self), user or frappe.session.user
+		app, user = self._settings(), user or frappe.session.user
 		try:
 			key = access.connection_of(app, user, account)
 		except ReconnectRequired as error:
@@ -402,7 +411,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
-		sessions.current(settings.for_session(self), ConnectionKey.of_service_principal(self.name))
+		sessions.current(self._settings(), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 
 	@for_code

@@ -72,7 +72,7 @@ class TokenCache(SecretKeeper):
 		user: DF.Link | None
 	# end: auto-generated types
 
-	SECRETS = rows.SECRETS
+	SECRETS = FOR_SCRIPTS = rows.SECRETS
 
 	@property
 	def last_error(self) -> str | None:
