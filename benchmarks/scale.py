@@ -117,7 +117,13 @@ def add_connections(app: str, number: int, idle: timedelta = timedelta(hours=2))
 	)
 	for field in ("access_token", "refresh_token"):
 		insert(
-			"__Auth", number, doctype="'Token Cache'", name=name, fieldname=f"'{field}'", password=token, encrypted="1"
+			"__Auth",
+			number,
+			doctype="'Token Cache'",
+			name=name,
+			fieldname=f"'{field}'",
+			password=token,
+			encrypted="1",
 		)
 	insert(
 		"tabOAuth Scope",
@@ -371,7 +377,9 @@ def add_pending(app: str, number: int) -> None:
 		connected_app=("%s", app),
 		user=user_of(),
 		requested_on=(f"cast(%s as {instant()})", now()),
-		retry_at=f"cast(case when n % 100 = 0 then '2020-01-01' else '2099-01-01' end as {instant()})".replace("%", "%%"),
+		retry_at=f"cast(case when n % 100 = 0 then '2020-01-01' else '2099-01-01' end as {instant()})".replace(
+			"%", "%%"
+		),
 	)
 	frappe.db.commit()
 
