@@ -26,7 +26,9 @@ import frappe
 from frappe.utils import now
 
 PREFIX = "scale"
-CHUNK = 5000
+# Rows that one statement makes.
+CHUNK = 50_000
+SLOW = 0.1
 
 
 def begin(site: str) -> None:
@@ -53,13 +55,37 @@ def make_app(**values: Any) -> Any:
 	return app
 
 
+def sources(number: int) -> Iterator[str]:
+	"""Tables of the numbers up to `number`, as many as one statement inserts rows for; each as SQL, its column is `n`."""
+	for first in range(0, number, CHUNK):
+		last = min(first + CHUNK, number) - 1
+		if frappe.db.db_type == "mariadb":
+			yield f"(select seq as n from seq_{first}_to_{last}) s"
+		else:
+			yield f"generate_series({first}, {last}) s(n)"
+
+
+def insert(table: str, number: int, **columns: str | tuple[str, Any]) -> None:
+	"""So many rows, made by the database itself.
+
+	:param columns: what stands in each, as SQL with the number `n`; or a pair of SQL and the value of its `%s`
+	"""
+	pairs = [value if isinstance(value, tuple) else (value, None) for value in columns.values()]
+	names = ", ".join(f"`{column}`" for column in columns)
+	texts = ", ".join(text for text, _value in pairs)
+	values = [value for text, value in pairs if "%s" in text]
+	for source in sources(number):
+		frappe.db.sql(f"insert into `{table}` ({names}) select {texts} from {source}", values)
+		frappe.db.commit()
+
+
+def user_of(n: str = "n") -> str:
+	return f"concat({n}, '@{PREFIX}.example')"
+
+
 def add_users(number: int) -> None:
-	there = frappe.db.count("User", {"name": ("like", f"%@{PREFIX}.example")})
-	rows = (
-		(f"{n}@{PREFIX}.example", f"{n}@{PREFIX}.example", f"{PREFIX}{n}", 1) for n in range(there, number)
-	)
-	frappe.db.bulk_insert("User", ["name", "email", "username", "enabled"], rows, chunk_size=CHUNK)
-	frappe.db.commit()
+	name, short = user_of(), f"concat('{PREFIX}', n)"
+	insert("tabUser", number, name=name, email=name, username=short, first_name=short, enabled="1")
 
 
 def add_connections(app: str, number: int, idle: timedelta = timedelta(hours=2)) -> None:
@@ -68,45 +94,51 @@ def add_connections(app: str, number: int, idle: timedelta = timedelta(hours=2))
 
 	add_users(number)
 	utc = datetime.now(timezone.utc).replace(tzinfo=None)
-	stars, token = passwords.PLACEHOLDER, passwords.encrypt("t" * 200)
-	fields = ["name", "creation", "modified", "owner", "connected_app", "user", "status", "access_token"]
-	fields += ["refresh_token", "idle_since", "expires_at", "expires_in", "connected_on", "revision"]
-
-	def names() -> Iterator[tuple[str, str]]:
-		for n in range(number):
-			yield f"{app}-{n}@{PREFIX}.example", f"{n}@{PREFIX}.example"
-
-	insert = frappe.db.bulk_insert
-	caches = (
-		(name, now(), now(), user, app, user, "Connected", stars, stars, utc - idle, utc, 3600, utc, 1)
-		for name, user in names()
+	stars, token = ("%s", passwords.PLACEHOLDER), ("%s", passwords.encrypt("t" * 200))
+	name = (f"concat(%s, '-', {user_of()})", app)
+	insert(
+		"tabToken Cache",
+		number,
+		name=name,
+		creation=(f"cast(%s as {instant()})", now()),
+		modified=(f"cast(%s as {instant()})", now()),
+		owner=user_of(),
+		modified_by=user_of(),
+		connected_app=("%s", app),
+		user=user_of(),
+		status="'Connected'",
+		access_token=stars,
+		refresh_token=stars,
+		idle_since=(f"cast(%s as {instant()})", utc - idle),
+		expires_at=(f"cast(%s as {instant()})", utc),
+		expires_in="3600",
+		connected_on=(f"cast(%s as {instant()})", utc),
+		revision="1",
 	)
-	insert("Token Cache", fields, caches, chunk_size=CHUNK)
-	secrets = (
-		("Token Cache", name, field, token, 1)
-		for name, _user in names()
-		for field in ("access_token", "refresh_token")
+	for field in ("access_token", "refresh_token"):
+		insert(
+			"__Auth",
+			number,
+			doctype="'Token Cache'",
+			name=name,
+			fieldname=f"'{field}'",
+			password=token,
+			encrypted="1",
+		)
+	insert(
+		"tabOAuth Scope",
+		number,
+		name=("concat(%s, '-', n)", app),
+		parent=name,
+		parenttype="'Token Cache'",
+		parentfield="'scopes'",
+		idx="1",
+		scope="'read'",
 	)
-	insert_auth(secrets)
-	scopes = (
-		(frappe.generate_hash(length=12), name, "Token Cache", "scopes", 1, "read") for name, _user in names()
-	)
-	fields = ["name", "parent", "parenttype", "parentfield", "idx", "scope"]
-	insert("OAuth Scope", fields, scopes, chunk_size=CHUNK)
-	frappe.db.commit()
 
 
-def insert_auth(rows: Iterator[tuple[Any, ...]]) -> None:
-	table = frappe.qb.Table("__Auth")
-	query = frappe.qb.into(table).columns("doctype", "name", "fieldname", "password", "encrypted")
-	chunk: list[tuple[Any, ...]] = []
-	for row in rows:
-		chunk.append(row)
-		if len(chunk) == CHUNK:
-			query.insert(*chunk).run()
-			chunk = []
-	if chunk:
-		query.insert(*chunk).run()
+def instant() -> str:
+	return "datetime(6)" if frappe.db.db_type == "mariadb" else "timestamp"
 
 
 def remove_all() -> None:
@@ -127,15 +159,19 @@ def remove_all() -> None:
 
 
 def measured(what: str, work: Callable[[], Any], **more: Any) -> Any:
-	"""Print what `work` took: seconds of the clock, and statements of this connection."""
-	asked = 0
+	"""Print what `work` took: seconds of the clock, statements of this connection, and the slowest if it is slow."""
+	asked, slowest = 0, (0.0, "")
 	connection = frappe.db
 	original = connection.sql
 
 	def counted(*args: Any, **kwargs: Any) -> Any:
-		nonlocal asked
+		nonlocal asked, slowest
 		asked += 1
-		return original(*args, **kwargs)
+		began = time.perf_counter()
+		try:
+			return original(*args, **kwargs)
+		finally:
+			slowest = max(slowest, (time.perf_counter() - began, " ".join(str(args[0]).split())[:150]))
 
 	connection.sql = counted
 	began = time.perf_counter()
@@ -144,7 +180,10 @@ def measured(what: str, work: Callable[[], Any], **more: Any) -> Any:
 	finally:
 		seconds = time.perf_counter() - began
 		del connection.sql
-	print(json.dumps({"what": what, "seconds": round(seconds, 4), "statements": asked, **more}), flush=True)
+	found = {"what": what, "seconds": round(seconds, 4), "statements": asked, **more}
+	if slowest[0] > SLOW:
+		found["slowest"] = [round(slowest[0], 3), slowest[1]]
+	print(json.dumps(found), flush=True)
 	return result
 
 
@@ -233,7 +272,7 @@ def refresh(number: str, delay: str) -> None:
 
 def lists(*numbers: str) -> None:
 	"""What finds connections, with all of them to one app, a hundredth of them due, and as many that wait to be revoked."""
-	from connected_app.site import connections, gallery, health, revocation, schedule
+	from connected_app.site import connections, gallery, health, metrics, revocation, schedule
 	from connected_app.site.identity import ConnectionKey
 	from connected_app.site.rows import read
 
@@ -268,13 +307,41 @@ def lists(*numbers: str) -> None:
 			"search by user": lambda: frappe.get_list("Token Cache", {"user": user}, limit=20),  # noqa: B023
 			"Operations": health.read,
 			"Providers, the gallery": gallery.gallery,
+			"metrics for Prometheus": lambda: metrics.text(health.read()),
 			"revocations due, the first 500": lambda: revocation.find_due(datetime(2020, 1, 2), app.name),  # noqa: B023
 		}
 		for what, work in works.items():
 			work()
 			frappe.db.commit()
 			measured(what, work, connections=number)
+		changes(app.name, number)
 	remove_all()
+
+
+def changes(app: str, number: int) -> None:
+	"""What a request changes among so many: a user who is renamed, merged, disabled or deleted, and the app, disabled."""
+	first, second, third = (f"{n}@{PREFIX}.example" for n in range(1, 4))
+	renamed = f"renamed@{PREFIX}.example"
+
+	def save(doctype: str, name: str) -> None:
+		doc = frappe.get_doc(doctype, name)
+		doc.enabled = 0
+		doc.save()
+
+	works = {
+		"a user is renamed": lambda: frappe.rename_doc("User", first, renamed, force=True),
+		"a user is merged": lambda: frappe.rename_doc("User", renamed, second, merge=True, force=True),
+		"a user is disabled": lambda: save("User", third),
+		"a user is deleted": lambda: frappe.delete_doc("User", third, force=True),
+		"the app is disabled": lambda: save("Connected App", app),
+	}
+	for what, work in works.items():
+
+		def request() -> None:
+			work()  # noqa: B023
+			frappe.db.commit()
+
+		measured(what, request, connections=number)
 
 
 def life(*numbers: str) -> None:
@@ -303,12 +370,18 @@ def life(*numbers: str) -> None:
 
 
 def add_pending(app: str, number: int) -> None:
-	fields = ["name", "connected_app", "user", "requested_on", "retry_at"]
-	rows = (
-		(f"{PREFIX}{n}", app, f"{n}@{PREFIX}.example", now(), "2020-01-01" if n % 100 == 0 else "2099-01-01")
-		for n in range(number)
+	insert(
+		"tabPending Revocation",
+		number,
+		name=f"concat('{PREFIX}', n)",
+		connected_app=("%s", app),
+		user=user_of(),
+		requested_on=(f"cast(%s as {instant()})", now()),
+		retry_at=f"cast(case when n % 100 = 0 then '2020-01-01' else '2099-01-01' end as {instant()})".replace(
+			"%", "%%"
+		),
 	)
-	frappe.db.bulk_insert("Pending Revocation", fields, rows, chunk_size=CHUNK)
+	frappe.db.commit()
 
 
 COMMANDS = {work.__name__: work for work in (disable, life, refresh, lists)}

@@ -208,6 +208,14 @@ def add_search_indexes(doctype: str, *fields: str) -> None:
 			frappe.db.add_index(doctype, [field], f"{frappe.scrub(doctype)}_{field}_index")
 
 
+def add_indexes_of_users(doctype: str) -> None:
+	"""For Frappe's renaming of a user, which writes the new name wherever the old one stands: without an index it reads
+	every row, and on MariaDB keeps each locked until it is committed, so that no token is refreshed meanwhile."""
+	for field in ("owner", "modified_by"):
+		# With two columns, Frappe takes it for no setting of a field.
+		frappe.db.add_index(doctype, [field, "name"], f"{frappe.scrub(doctype)}_{field}_index")
+
+
 def lock_free(doctype: str, filters: dict[str, Any], fields: Sequence[str], limit: int) -> list[Any]:
 	"""In `own_transaction`: at most `limit` rows that nobody else has locked, and a lock on them."""
 	table = frappe.qb.DocType(doctype)

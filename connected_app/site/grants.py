@@ -38,6 +38,8 @@ T = TypeVar("T")
 # Longer than the one token request that the lock guards: 20 s for the exchange, 10 s for a connection that is begun
 # at the end of it (oauth/net.py), and 10 s for the resolver and the database. No key set is fetched under it.
 LOCK_WAIT = 40
+# Of those that wait for a row, so many may be ended before one gives up.
+DEADLOCKS = 5
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
 # For so long a passing failure is nobody's concern.
@@ -136,7 +138,7 @@ class TokenCacheStore:
 				if recent.has_changed(callers, self.key):
 					# The caller would wait for itself.
 					raise catalogue.error("not_committed")
-				name, state = self.lock()
+				name, state = self._lock_in_spite_of_deadlocks()
 				if self.create and not name:
 					self._create()
 					name, state = self.lock()
@@ -173,6 +175,15 @@ class TokenCacheStore:
 		key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
 		self.key = replace(key, wanted=self.key.wanted)
 		return (name, state)
+
+	def _lock_in_spite_of_deadlocks(self) -> tuple[str | None, Any]:
+		"""On Galera, those who wait for a row are ended by a deadlock when another node stores it. Nothing has been asked
+		or written by then, so that they may wait again."""
+		for _ in range(DEADLOCKS):
+			with suppress(frappe.QueryDeadlockError):
+				return self.lock()
+			begin(LOCK_WAIT)
+		return self.lock()
 
 	def _create(self) -> None:
 		app, user, shared, account = self.key.columns

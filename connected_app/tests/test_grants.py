@@ -172,6 +172,30 @@ class TestStore(Connected):
 		self.assertEqual(given.token_type, "Theirs")
 		self.assertNotEqual(row(self.app, ALICE).get_password("access_token"), "mine")
 
+	def test_a_deadlock_while_waiting(self) -> None:
+		"""As on Galera, when another node stores the row that is waited for: who waits goes on with what it has stored."""
+		self.not_on_sqlite("one writer at a time")
+		lock, ended = TokenCacheStore.lock, []
+
+		def fails(this: TokenCacheStore) -> Any:
+			if not ended:
+				ended.append(True)
+				self.elsewhere(token_type="Theirs")
+				raise frappe.QueryDeadlockError
+			return lock(this)
+
+		with patch.object(TokenCacheStore, "lock", fails):
+			with TokenCacheStore(self.key).exclusive() as locked:
+				self.assertEqual(locked.grant.token_type, "Theirs")
+		self.assertEqual(ended, [True])
+
+	def test_deadlocks_without_end(self) -> None:
+		with patch.object(TokenCacheStore, "lock", side_effect=frappe.QueryDeadlockError) as lock:
+			with self.assertRaises(TemporaryFailure) as failed, TokenCacheStore(self.key).exclusive():
+				pass
+		self.assertEqual(failed.exception.code, "busy")
+		self.assertLess(lock.call_count, 20)
+
 	def test_extra(self) -> None:
 		"""Encrypted with the tokens, for code on the server; neither browsers nor exports have it."""
 		with TokenCacheStore(self.key, create=True).exclusive() as locked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import frappe
 
 from connected_app.site import errors
-from connected_app.site.database import add_search_indexes
+from connected_app.site.database import add_indexes_of_users, add_search_indexes
 from connected_app.site.passwords import SecretKeeper
 
 
@@ -41,3 +41,4 @@ def on_doctype_update() -> None:
 	add_search_indexes("Pending Revocation", "requested_on", "retry_at")
 	# For `site/revocation.py`, and for the numbers of an app.
 	frappe.db.add_index("Pending Revocation", ["connected_app", "retry_at"])
+	add_indexes_of_users("Pending Revocation")

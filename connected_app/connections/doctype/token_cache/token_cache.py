@@ -17,7 +17,7 @@ from connected_app.oauth.presenting import header
 from connected_app.site import errors, recent, rows, settings
 from connected_app.site.access import check_caller, may_use
 from connected_app.site.callers import Caller, caller, for_code
-from connected_app.site.database import add_search_indexes, own_connection
+from connected_app.site.database import add_indexes_of_users, add_search_indexes, own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
 from connected_app.site.grants import TokenCacheStore, latest_known
@@ -222,8 +222,10 @@ def on_doctype_update() -> None:
 	# For `site/ending.py`, and for the numbers of `site/connections.py`.
 	frappe.db.add_index("Token Cache", ["connected_app", "generation", "status"])
 	frappe.db.add_index("Token Cache", ["connected_app", "failing_since"])
-	add_search_indexes("Token Cache", "user", "expires_at")
+	add_search_indexes("Token Cache", "user", "connected_by", "expires_at")
 	# Scopes are read at each refresh.
 	add_search_indexes("OAuth Scope", "parent")
 	# For `site/schedule.py`, beside the one of `expires_at`.
 	frappe.db.add_index("Token Cache", ["connected_app", "status", "idle_since"])
+	for doctype in ("Token Cache", "OAuth Scope"):
+		add_indexes_of_users(doctype)
