@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
@@ -453,3 +454,35 @@ def test_the_token_names_what_was_granted(config: Settings, http: Http, clock: C
 	assert (
 		token["scope"] == ["read", "write"] and token["expires_at"] == (NOW + timedelta(hours=1)).timestamp()
 	)
+
+
+@pytest.mark.parametrize(
+	"named",
+	[
+		{},
+		{"HTTPS_PROXY": "http://proxy.example"},
+		{"https_proxy": "http://proxy.example", "no_proxy": "api.example"},
+		{"All_Proxy": "http://proxy.example"},
+		{"REQUESTS_CA_BUNDLE": "/of/requests", "CURL_CA_BUNDLE": "/of/curl"},
+		{"CURL_CA_BUNDLE": "/of/curl"},
+	],
+)
+@pytest.mark.parametrize("trusts", [True, False])
+def test_heeds_the_environment_as_requests_does(
+	session: Session, monkeypatch: pytest.MonkeyPatch, named: dict[str, str], trusts: bool
+) -> None:
+	"""It is only looked through less often."""
+	for name in [name for name in os.environ if name.lower().endswith(("_proxy", "_ca_bundle"))]:
+		monkeypatch.delenv(name)
+	for name, value in named.items():
+		monkeypatch.setenv(name, value)
+	session.trust_env = trusts
+	for proxies in ({}, {"https": "http://of-the-call.example"}, {"no_proxy": "*"}):
+		for verify in (None, True, False, "/of/the/call"):
+			for own in ({}, {"https": "http://of-the-session.example"}):
+				session.proxies = own
+				given = ("https://api.example/", {**proxies}, None, verify, None)
+				theirs = requests.Session.merge_environment_settings(
+					session, given[0], {**proxies}, *given[2:]
+				)
+				assert session.merge_environment_settings(*given) == theirs

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, getproxies_environment
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -629,6 +630,13 @@ def pooled(session: requests.Session) -> None:
 	"""Let `session` share this process's connections; cookies, headers and tokens stay its own."""
 	for scheme in ("https://", "http://"):
 		session.mount(scheme, _api_adapter_for(None))
+
+
+def names_proxies() -> bool:
+	"""Whether the environment may name proxies, or hosts that need none. On macOS and Windows, the system may."""
+	return getproxies is not getproxies_environment or any(
+		name.lower().endswith("_proxy") for name in os.environ
+	)
 
 
 def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:

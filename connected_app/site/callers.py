@@ -63,7 +63,6 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 	:param of_call: False where a method is only looked up, which Frappe does in many ways
 	"""
 	frame: FrameType | None = sys._getframe(1)
-	apps: set[str] | None = None
 	by_frappe: bool | None = None if of_call else False
 	called, from_script = "", False
 	while frame:
@@ -93,12 +92,10 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 			if function in CONSUMERS or function == also or name.rpartition(".")[2].startswith("test_"):
 				by_frappe = False
 			called = code.co_name
-		else:
-			if apps is None:
-				apps = set(frappe.get_installed_apps())
-			if app in apps:
-				by_frappe = by_frappe and not _names(code, called)
-				break
+		elif app in frappe.local.app_modules and app in frappe.get_installed_apps():
+			# The list of installed apps may be in Redis: it is not asked about libraries, which have no modules of Frappe's.
+			by_frappe = by_frappe and not _names(code, called)
+			break
 		frame = frame.f_back
 	if by_frappe:
 		return Caller.OTHER

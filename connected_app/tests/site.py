@@ -328,11 +328,12 @@ def other_app(source: str, **names: Any) -> Iterator[Any]:
 	sys.modules[module.__name__] = module
 	apps = [*frappe.get_installed_apps(), "somebodys_app"]
 	original, frappe.get_installed_apps = frappe.get_installed_apps, lambda *args, **kwargs: apps
+	known, frappe.local.app_modules = frappe.local.app_modules, {**frappe.local.app_modules, apps[-1]: []}
 	try:
 		exec(compile(source, "/apps/somebodys_app/somebodys_app/hooks_of_theirs.py", "exec"), vars(module))
 		yield module
 	finally:
-		frappe.get_installed_apps = original
+		frappe.get_installed_apps, frappe.local.app_modules = original, known
 		del sys.modules[module.__name__]
 
 

@@ -247,6 +247,11 @@ class TestServerScripts(Case):
 			self.assertIn(self.app.name, str(found))
 			self.assertNotIn(self.token, str(found))
 
+	def test_libraries_in_the_call_stack(self) -> None:
+		"""Whether they are installed apps is known without a look at the list of these, which may be in Redis."""
+		with patch.object(frappe, "get_installed_apps", side_effect=AssertionError):
+			self.assertIs(callers.caller(), callers.Caller.CODE)
+
 	def test_code_beneath_a_script(self) -> None:
 		"""A script runs somebody's code, which uses a connection of its own choice: that is not the script's doing."""
 		asked: list[callers.Caller] = []
