@@ -253,6 +253,8 @@ background_jobs.start_worker(queue="short", burst=True, quiet=True)
 
 def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
 	if not frappe.db.exists("User", email):
+		# As in `make_app`.
+		see_latest()
 		user = frappe.get_doc(
 			{
 				"doctype": "User",
