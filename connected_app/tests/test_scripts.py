@@ -11,6 +11,7 @@ from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
 from connected_app.site import callers, passwords
+from connected_app.site.database import see_latest
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,
@@ -161,6 +162,8 @@ class TestServerScripts(Case):
 		self.addCleanup(frappe.db.commit)
 		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		self.connect(self.app, Browser(MALLORY), account="bob")
+		# The web server has written since this transaction began.
+		see_latest()
 		for doctype, name, field in (
 			("Connected App", self.app.name, "signing_key"),
 			("Client Registration", "of-alice", "client_secret"),
