@@ -51,8 +51,8 @@ class Provider:
 		)
 		self.issuer = json.loads(self.process.stdout.readline())["issuer"]
 
-	def consent(self, url: str) -> str:
-		form = {"account": "alice", "decision": "allow"}
+	def consent(self, url: str, account: str = "alice") -> str:
+		form = {"account": account, "decision": "allow"}
 		answer = requests.post(url, data=form, allow_redirects=False, timeout=60)
 		return answer.headers["Location"]
 
@@ -116,16 +116,21 @@ class Life:
 	def browser(self, user: str) -> Browser:
 		return Browser(self.site.url, user)
 
-	def hello(self, app: str, user: str):
+	def hello(self, app: str, user: str, account: str = ""):
 		"""What the API says to `user`'s session and how many refreshes that took, or the error."""
 		before = self.provider.refreshes()
-		said = self.inside("hello", app=app, user=user, issuer=self.provider.issuer)
+		said = self.inside("hello", app=app, user=user, issuer=self.provider.issuer, account=account)
 		return said if " " in said else [said, self.provider.refreshes() - before]
 
 	def connect(self, user: str, app: str) -> str:
 		browser = self.browser(user)
 		url = browser.call("connected_app.api.authorize", connected_app=app, success_uri="/me")
 		return browser.landing(self.provider.consent(url))
+
+	def connect_another(self, user: str, app: str) -> str:
+		browser = self.browser(user)
+		url = browser.call("connected_app.api.authorize", connected_app=app, success_uri="/me", another=1)
+		return browser.landing(self.provider.consent(url, "bob"))
 
 	def core_url(self, user: str, app: str, browser: Browser | None = None) -> str:
 		"""As core's form does: the whole document is posted."""

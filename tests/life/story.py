@@ -101,12 +101,23 @@ def story(life: Life) -> None:
 	)
 
 	chapter("One connection for all")
-	shop = life.inside("make_shared_app", issuer=life.provider.issuer)
+	shop = life.inside("make_app", issuer=life.provider.issuer, provider_name="Shop", connection_is="Shared")
 	landed = life.connect("Administrator", shop)
 	check("an admin connects it", landed == "/me", landed)
 	check(
 		"and others use it",
 		life.hello(shop, ALICE) == ["Alice", 0] and life.hello(shop, DAVE) == ["Alice", 0],
+	)
+
+	chapter("Two accounts of one user")
+	boxes = life.inside(
+		"make_app", issuer=life.provider.issuer, provider_name="Mailboxes", several_accounts=1
+	)
+	landed = [life.connect(BOB, boxes), life.connect_another(BOB, boxes)]
+	check("Bob connects one, and another", landed == ["/me", "/me"], landed)
+	check(
+		"and uses each",
+		life.hello(boxes, BOB) == ["Alice", 0] and life.hello(boxes, BOB, "bob@example.com") == ["Bob", 0],
 	)
 
 	chapter("Migrate, in developer mode and not")
@@ -160,8 +171,8 @@ def story(life: Life) -> None:
 	key = life.site.config["encryption_key"]
 	life.site.configure(encryption_key="MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 	output = life.site.run("migrate")[1]
-	check("migrate names each row", output.count("the tokens cannot be read") == 9, output[-1500:])
-	check("and each client secret", output.count("the client secret cannot be read") == 3, output[-1500:])
+	check("migrate names each row", output.count("the tokens cannot be read") == 11, output[-1500:])
+	check("and each client secret", output.count("the client secret cannot be read") == 4, output[-1500:])
 	check(
 		"a user is asked to reconnect",
 		life.hello("our-mail", ALICIA) == "ReconnectRequired secret_unreadable",
@@ -202,6 +213,15 @@ def story(life: Life) -> None:
 		not life.has_token(ALICIA, shop)
 		and not life.has_token("Administrator", shop)
 		and f"{shop}-shared" in core["rows"]["Token Cache"],
+	)
+	further = [name for name in before["rows"]["Token Cache"] if name.startswith(f"{boxes}-{BOB}-")]
+	check(
+		"of two accounts core finds the default one, and leaves the other alone",
+		life.inside("core_token", app=boxes, user=BOB) == life.token(before, boxes, BOB)
+		and life.inside("core_hello", app=boxes, user=BOB, issuer=life.provider.issuer) == "Alice"
+		and len(further) == 1
+		and further[0] in core["rows"]["Token Cache"],
+		further,
 	)
 	check("its Email Account too", life.inside("mail_token") == life.token(before, mail, ALICE))
 	for user, name in ((ALICIA, ALICE), (CAROL, CAROL)):
@@ -254,6 +274,11 @@ def story(life: Life) -> None:
 		"the shared connection is there, for all",
 		rows[f"{shop}-shared"]["status"] == "Connected" and life.hello(shop, DAVE) == ["Alice", 0],
 		rows[f"{shop}-shared"],
+	)
+	check(
+		"both of Bob's accounts are there",
+		life.hello(boxes, BOB) == ["Alice", 0] and life.hello(boxes, BOB, "bob@example.com") == ["Bob", 0],
+		[rows[f"{boxes}-{BOB}"], rows[further[0]]],
 	)
 	check("what core connected meanwhile works", life.hello("our-mail", GRACE) == ["Alice", 0])
 	check(
