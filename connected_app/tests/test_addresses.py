@@ -330,6 +330,7 @@ class TestAddresses(Addresses):
 					"issuer": server.url,
 					"authorization_endpoint": server.url + "/authorize",
 					"token_endpoint": server.url + "/token",
+					"code_challenge_methods_supported": ["S256"],
 					"scopes_supported": ["read", "offline_access"],
 					**changes,
 				}
