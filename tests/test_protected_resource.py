@@ -218,7 +218,10 @@ def test_a_server_that_does_not_say_that_it_takes_pkce(api: str, server: Hostile
 		for name, value in authorization_server(server).items()
 		if name != "code_challenge_methods_supported"
 	}
-	for path, document in ((SERVER, lacking), ("/.well-known/openid-configuration", {**lacking, "jwks_uri": ""})):
+	for path, document in (
+		(SERVER, lacking),
+		("/.well-known/openid-configuration", {**lacking, "jwks_uri": ""}),
+	):
 		server.script(path, as_json(document))
 		for address in (api, server.url):
 			error = refused("pkce_not_announced", address, http)

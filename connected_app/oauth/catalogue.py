@@ -1201,6 +1201,11 @@ CATALOGUE = {
 		"Those who run it",
 		"Offer it, and say so in its metadata.",
 	),
+	"authorization_server_unusable/long": Entry(
+		ConfigurationError,
+		"An address of the authorization server {0} is longer than this site can store: {1}.",
+		"Ask those who run it.",
+	),
 	"pkce_not_announced": Entry(
 		ConfigurationError,
 		"The authorization server {0} does not say that it supports PKCE.",
