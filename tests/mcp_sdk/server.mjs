@@ -44,7 +44,8 @@ function issued(clientId, scopes, resource) {
 function taken(kept, key, client) {
 	const found = kept.get(key);
 	kept.delete(key);
-	if (found?.clientId !== client.client_id) throw new InvalidGrantError("It is not known, or was used already.");
+	if (found?.clientId !== client.client_id)
+		throw new InvalidGrantError("It is not known, or was used already.");
 	return found;
 }
 
@@ -107,9 +108,7 @@ app.use(
 app.get("/_stats", (_request, response) => {
 	response.json({
 		refreshes,
-		clients: Object.fromEntries(
-			[...clients].map(([id, client]) => [id, client.token_endpoint_auth_method])
-		),
+		clients: Object.fromEntries([...clients].map(([id, client]) => [id, client.token_endpoint_auth_method])),
 	});
 });
 app.post(
@@ -135,4 +134,6 @@ app.post(
 	}
 );
 server.on("request", app);
-process.stdout.write(JSON.stringify({ issuer: issuer.href, resource: resource.href, pid: process.pid }) + "\n");
+process.stdout.write(
+	JSON.stringify({ issuer: issuer.href, resource: resource.href, pid: process.pid }) + "\n"
+);
