@@ -7,9 +7,11 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from connected_app.oauth import ConfigurationError, Http, OAuthError, TemporaryFailure
+from connected_app.oauth import ConfigurationError, Http, OAuthError, TemporaryFailure, net
 from connected_app.oauth.discovery import fetch
 
 from .hostile import Answer, Hostile, as_json
@@ -401,3 +403,20 @@ def test_post_follows_no_redirect(status: int, server: Hostile, http: Http) -> N
 	server.script("/elsewhere", as_json({}))
 	assert http.post(server.url + "/token", {"client_secret": "s"}).status == status
 	assert server.paths() == {"/token": 1}
+
+
+def test_many_requests_within_a_time(server: Hostile, http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""Each of them may take its time, and all of them together no more than they have."""
+	passed = [0.0]
+	moving = SimpleNamespace(monotonic=lambda: time.monotonic() + passed[0])
+	monkeypatch.setattr(net, "time", moving)
+	url = server.script("/x", Answer(b""))
+	hurried = http.within(60)
+	for _ in range(3):
+		assert hurried.get(url).status == 200
+		passed[0] += 25
+	with pytest.raises(TemporaryFailure) as caught:
+		hurried.get(url)
+	assert caught.value.code == "timeout"
+	assert len(server.requests) == 3
+	assert http.get(url).status == 200

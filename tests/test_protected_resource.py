@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connected_app.oauth import ConfigurationError, Http, OAuthError, TemporaryFailure
+from connected_app.oauth import ConfigurationError, Http, OAuthError, TemporaryFailure, discovery
 from connected_app.oauth.protected_resource import bearer, covers, find, well_known
 
 from .hostile import Answer, Hostile, as_json
@@ -208,6 +208,33 @@ def test_a_server_without_what_is_needed(
 ) -> None:
 	server.script(SERVER, as_json(authorization_server(server, **changes)))
 	refused("authorization_server_unusable", api, http)
+
+
+def test_a_server_that_does_not_say_that_it_takes_pkce(api: str, server: Hostile, http: Http) -> None:
+	"""MCP 2025-11-25 and 2026-07-28, Authorization Code Protection: clients refuse it, by either kind of document. The form
+	goes on taking it."""
+	lacking = {
+		name: value
+		for name, value in authorization_server(server).items()
+		if name != "code_challenge_methods_supported"
+	}
+	for path, document in (
+		(SERVER, lacking),
+		("/.well-known/openid-configuration", {**lacking, "jwks_uri": ""}),
+	):
+		server.script(path, as_json(document))
+		for address in (api, server.url):
+			error = refused("pkce_not_announced", address, http)
+			assert server.url in error.message and "Get OpenID Configuration" in error.action
+		assert discovery.fetch(server.url, http).token_endpoint
+	server.script(SERVER, as_json({**lacking, "code_challenge_methods_supported": None}))
+	refused("pkce_not_announced", api, http)
+
+
+def test_what_a_server_leaves_out_is_as_the_standard_has_it(api: str, server: Hostile, http: Http) -> None:
+	"""RFC 8414 2"""
+	assert "response_types_supported" not in authorization_server(server)
+	assert find(api, http).server.issuer == server.url
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from connected_app.oauth.registration import Registration
 from connected_app.oauth.session import Session
 from demo.provider import Provider
 
-from . import certified
+from . import certified, mcp_sdk
 from .helpers import consent_parameters, settings_of
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
@@ -119,6 +119,14 @@ def test_what_an_answer_omits_is_as_asked(server: Hostile, http: Http) -> None:
 		({"client_secret": None}, "client secret"),
 		({"token_endpoint_auth_method": "private_key_jwt"}, "private_key_jwt"),
 		({"token_endpoint_auth_method": "tls_client_auth"}, "tls_client_auth"),
+		# Of another kind than the standard has it, or a word within another.
+		({"grant_types": 7}, "authorization_code"),
+		({"grant_types": {"refresh_token": True}}, "authorization_code"),
+		({"grant_types": "x_authorization_code refresh_token"}, "authorization_code"),
+		({"response_types": True}, "code"),
+		({"redirect_uris": 7}, REDIRECT_URI),
+		({"redirect_uris": REDIRECT_URI + "x"}, REDIRECT_URI),
+		({"client_secret_expires_at": "soon"}, "expires"),
 	],
 )
 def test_a_registration_of_no_use(changes: dict[str, Any], word: str, server: Hostile, http: Http) -> None:
@@ -140,6 +148,11 @@ def test_a_registration_of_no_use(changes: dict[str, Any], word: str, server: Ho
 		(Answer(status=302, headers={"Location": "https://evil.example"}), ConfigurationError, "registration_refused", "302"),
 		(as_json({}, 201), ConfigurationError, "registration_invalid", ""),
 		(as_json({"client_id": 7}, 201), ConfigurationError, "registration_invalid", ""),
+		(as_json({"client_id": "x" * 501}, 201), ConfigurationError, "registration_invalid", ""),
+		(as_json({"client_id": "a\x00b"}, 201), ConfigurationError, "registration_invalid", ""),
+		(as_json({"client_id": "\ud800"}, 201), ConfigurationError, "registration_invalid", ""),
+		(as_json({"client_id": "x", "client_secret": "a\nb"}, 201), ConfigurationError, "registration_invalid", ""),
+		(as_json({"client_id": "x", "client_secret": "x" * 10_001}, 201), ConfigurationError, "registration_invalid", ""),
 		(as_json(["x"], 201), ConfigurationError, "registration_invalid", ""),
 		(Answer(b"<html>"), ConfigurationError, "registration_invalid", ""),
 		(Answer(b"", 503), TemporaryFailure, "server_error", "503"),
@@ -153,6 +166,28 @@ def test_refusals(
 		ask(server, http, answer)
 	assert caught.value.code == code and word in caught.value.message
 	assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["registration_client_uri", "registration_access_token"])
+@pytest.mark.parametrize("value", [None, 7, {"a": 1}, "a\nb", "\ud800", "x" * 10_001])
+def test_what_cannot_be_managed(name: str, value: object, server: Hostile, http: Http) -> None:
+	"""RFC 7592 3: an address and a token, or neither. The client is of use all the same."""
+	given = ask(server, http, as_json(answered(server, **{name: value}), 201))
+	registration.check(given, wanted())
+	assert (given.management_uri, given.management_token) == ("", None)
+	assert registration.delete(given, http) is False
+
+
+def test_as_a_public_client() -> None:
+	"""Where the server registers such; once only."""
+	both = Metadata(
+		issuer="x", document={"token_endpoint_auth_methods_supported": ["client_secret_post", "none"]}
+	)
+	asked = wanted(both)
+	public = registration.as_public(asked, both)
+	assert public == {**asked, "token_endpoint_auth_method": "none"}
+	assert registration.as_public(public, both) is None
+	assert registration.as_public(wanted(), Metadata(issuer="x")) is None
 
 
 def test_update(server: Hostile, http: Http) -> None:
@@ -233,39 +268,59 @@ def test_certified_provider(http: Http) -> None:
 
 
 def test_mcp(http: Http) -> None:
-	"""PyPI's `mcp`: from the address of a server to the list of its tools, for tokens that are for it alone."""
+	"""PyPI's `mcp`."""
 	mcp_server = pytest.importorskip("demo.mcp_server")
 	pytest.importorskip("mcp.server.mcpserver")
 	with mcp_server.start() as running:
-		found = find(running.resource, http)
-		assert (found.resource, found.scopes) == (running.resource, ("notes",))
-		asked = wanted(found.server, scopes=found.scopes)
-		given = registration.register(found.server.document["registration_endpoint"], asked, http)
-		registration.check(given, asked)
-		provider, client = settings_of(
-			client_id=given.client_id,
-			client_secret=given.client_secret,
-			authentication=given.authentication,
-			redirect_uri=REDIRECT_URI,
-			authorization_uri=found.server.authorization_endpoint,
-			token_uri=found.server.token_endpoint,
-			revocation_uri=found.server.revocation_endpoint,
-			scopes=found.scopes,
-			resources=(found.resource,),
+		_connects_to_mcp(running.resource, http)
+
+
+@pytest.mark.skipif(not mcp_sdk.AVAILABLE, reason=mcp_sdk.MISSING)
+def test_mcp_sdk(http: Http) -> None:
+	"""npm's `@modelcontextprotocol/sdk`."""
+	with mcp_sdk.start() as running:
+		_connects_to_mcp(running.resource, http)
+		assert (running.stats()["refreshes"], [*running.stats()["clients"].values()]) == (
+			1,
+			["client_secret_post"],
 		)
-		url, attempt = authorization.begin(provider, client)
-		back = requests.get(url, allow_redirects=False, timeout=10).headers["Location"]
-		grant = authorization.complete(provider, client, attempt, consent_parameters(back), http)
-		store = MemoryStore(grant)
-		session = Session(Refresher(provider, client, store, http))
-		assert _tools(session, running.resource) == ["notes"]
-		session.refresh_token()
-		assert _tools(session, running.resource) == ["notes"]
-		# For no other API: that is refused before anything is sent.
-		with pytest.raises(ConfigurationError) as caught:
-			session.get("https://other.example/mcp")
-		assert caught.value.code == "resource_origin"
-		revocation.revoke(provider, client, store.load() or grant, http)
+
+
+def _connects_to_mcp(address: str, http: Http) -> None:
+	"""From the address of a server to the list of its tools, for tokens that are for it alone."""
+	found = find(address, http)
+	assert (found.resource, found.scopes) == (address, ("notes",))
+	asked = wanted(found.server, scopes=found.scopes)
+	given = registration.register(found.server.document["registration_endpoint"], asked, http)
+	registration.check(given, asked)
+	provider, client = settings_of(
+		client_id=given.client_id,
+		client_secret=given.client_secret,
+		authentication=given.authentication,
+		redirect_uri=REDIRECT_URI,
+		authorization_uri=found.server.authorization_endpoint,
+		token_uri=found.server.token_endpoint,
+		revocation_uri=found.server.revocation_endpoint,
+		scopes=found.scopes,
+		resources=(found.resource,),
+	)
+	url, attempt = authorization.begin(provider, client)
+	back = requests.get(url, allow_redirects=False, timeout=10).headers["Location"]
+	grant = authorization.complete(provider, client, attempt, consent_parameters(back), http)
+	store = MemoryStore(grant)
+	session = Session(Refresher(provider, client, store, http))
+	assert _tools(session, address) == ["notes"]
+	session.refresh_token()
+	assert _tools(session, address) == ["notes"]
+	# For no other API: that is refused before anything is sent.
+	with pytest.raises(ConfigurationError) as caught:
+		session.get("https://other.example/mcp")
+	assert caught.value.code == "resource_origin"
+	last = store.load()
+	assert last
+	revocation.revoke(provider, client, last, http)
+	bare = {"Authorization": f"Bearer {last.access_token}"}
+	assert requests.post(address, json={}, headers=bare, timeout=10).status_code == 401
 
 
 def _tools(session: Session, url: str) -> list[str]:

@@ -1201,6 +1201,19 @@ CATALOGUE = {
 		"Those who run it",
 		"Offer it, and say so in its metadata.",
 	),
+	"authorization_server_unusable/long": Entry(
+		ConfigurationError,
+		"An address of the authorization server {0} is longer than this site can store: {1}.",
+		"Ask those who run it.",
+	),
+	"pkce_not_announced": Entry(
+		ConfigurationError,
+		"The authorization server {0} does not say that it supports PKCE.",
+		"Ask those who run it to list S256 under code_challenge_methods_supported in its metadata. If you know that it supports PKCE, create a Connected App and use Get OpenID Configuration instead.",
+		"The metadata of an authorization server that *Connect by Address* has found lack `code_challenge_methods_supported`, and so do not say that it supports PKCE (RFC 8414 2; required by the Model Context Protocol).",
+		"Those who run it, or an administrator",
+		"List S256 there. Where it is known that the server supports PKCE, create a Connected App, and use *Get OpenID Configuration*.",
+	),
 	"registration_refused": Entry(
 		ConfigurationError,
 		"{0} did not register this site: {1}",

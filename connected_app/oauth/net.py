@@ -376,6 +376,7 @@ class Http:
 		self.proxy = proxy
 		self.user_agent = user_agent
 		self.certificate: ClientCertificate | None = None
+		self._until = float("inf")
 		self._adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_GuardedAdapter, pool_maxsize=20))
 
 	def presenting(self, certificate: ClientCertificate) -> Http:
@@ -383,6 +384,13 @@ class Http:
 		connections."""
 		other = copy(self)
 		other.certificate = certificate
+		return other
+
+	def within(self, seconds: float) -> Http:
+		"""The same policy, for all requests together no longer than `seconds`: a person waits, and a server that is asked
+		for one document after the other may answer each just in time."""
+		other = copy(self)
+		other._until = time.monotonic() + seconds
 		return other
 
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply:
@@ -437,12 +445,15 @@ class Http:
 	) -> Reply:
 		self.policy.check_url(url)
 		host = urlsplit(url).hostname or ""
+		left = self._until - time.monotonic()
+		if left <= 0:
+			raise catalogue.error("timeout", host)
 		proxy = self.proxy_for(url)
 		if proxy:
 			self._check_target(host)
 		# The connection that a proxied request opens is the proxy's.
 		_current.policy = None if proxy else self.policy
-		_current.watch = watch = Deadline(self.total_timeout)
+		_current.watch = watch = Deadline(min(self.total_timeout, left))
 		try:
 			# Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a
 			# redirect, however long it is.

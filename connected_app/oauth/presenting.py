@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
-
 import requests
 from requests.auth import AuthBase
 
-from . import dead_grants
 from .dpop import Prover
 from .redact import Secret
 
-# In bytes: what is longer is no error.
-LONGEST_ERROR = 65536
 BEARER = "Authorization: Bearer {token}"
 
 
@@ -48,18 +42,3 @@ class BoundPresenter(AuthBase):
 	def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
 		request.headers.update(self.prover.headers(request.method or "", request.url or "", self.token))
 		return request
-
-
-def says_expired(status: int, words: Collection[str], answer: Callable[[], Any]) -> bool:
-	"""Whether an API no longer takes the token: by 401 (RFC 6750 3.1), or as the provider's template says.
-
-	:param words: `Quirks.api_expired`
-	:param answer: gives the JSON of the answer; None where there is none, or it is not to be read
-	"""
-	if status == 401 or str(status) in words:
-		return True
-	paths = [word for word in words if "=" in word]
-	if not paths:
-		return False
-	said = answer()
-	return any(dead_grants.matches(said, word) for word in paths)

@@ -51,8 +51,8 @@ def find(address: str, http: Transport) -> ProtectedResource:
 	An address at which no API says so may be that of an authorization server itself.
 
 	:raises ConfigurationError: `resource_redirects`, `resource_unknown`, `resource_metadata_invalid`,
-		`resource_mismatch`, `resource_unsupported`, `authorization_server_unusable`, and as `oauth.discovery.fetch` and
-		`net.Http.get`
+		`resource_mismatch`, `resource_unsupported`, `authorization_server_unusable`, `pkce_not_announced`, and as
+		`oauth.discovery.fetch` and `net.Http.get`
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
 	"""
 	parts = urlsplit(address.strip())
@@ -204,25 +204,27 @@ def _itself(address: str, reply: Reply, http: Transport) -> Metadata:
 
 
 def checked(server: Metadata) -> Metadata:
-	"""`server`, if people can connect there.
+	"""`server`, if people can connect there. It has to say that it takes PKCE (MCP 2025-11-25 and 2026-07-28,
+	Authorization Code Protection); what it leaves out of the others is as RFC 8414 2 has it.
 
-	:raises ConfigurationError: `authorization_server_unusable`
+	:raises ConfigurationError: `authorization_server_unusable`, `pkce_not_announced`
 	"""
 	missing = next(
 		(name for name in ("authorization_endpoint", "token_endpoint") if not getattr(server, name)), ""
 	)
-	types = server.document.get("response_types_supported", ["code"])
-	grants = server.document.get("grant_types_supported", ["authorization_code"])
-	challenges = server.document.get("code_challenge_methods_supported", ["S256"])
-	for name, wanted, given in (
-		("response_types_supported", "code", types),
-		("grant_types_supported", "authorization_code", grants),
-		("code_challenge_methods_supported", "S256", challenges),
+	for name, wanted in (
+		("response_types_supported", "code"),
+		("grant_types_supported", "authorization_code"),
+		("code_challenge_methods_supported", "S256"),
 	):
+		given = server.document.get(name, [wanted])
 		if not missing and (not isinstance(given, list) or wanted not in given):
 			missing = name
+	issuer = printable(server.issuer, 200)
 	if missing:
-		raise catalogue.error("authorization_server_unusable", printable(server.issuer, 200), missing)
+		raise catalogue.error("authorization_server_unusable", issuer, missing)
+	if "code_challenge_methods_supported" not in server.document:
+		raise catalogue.error("pkce_not_announced", issuer)
 	return server
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 METHODS = (*BY_SECRET, "none")
 # Members of an answer that hold secrets (RFC 7591 3.2.1, RFC 7592 3).
 SECRETS = ("client_secret", "registration_access_token")
+# Characters of a Client ID, and of what else is kept: more can be kept nowhere, and are no honest answer.
+LONGEST_ID, LONGEST = 500, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,11 @@ class Registration:
 	management_uri: str = ""
 	management_token: Secret | None = None
 	document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+	@property
+	def expires(self) -> bool:
+		"""Whether its secret is of use for a while only (RFC 7591 3.2.1)."""
+		return self.document.get("client_secret_expires_at") not in (None, 0, "0", "")
 
 
 def wanted(
@@ -64,6 +71,13 @@ def wanted(
 	return values
 
 
+def as_public(wanted: Mapping[str, Any], server: Metadata) -> dict[str, Any] | None:
+	"""`wanted` as of a client without a secret; None where it is that already, or the server registers none such."""
+	offered = _list(server, "token_endpoint_auth_methods_supported", ())
+	public = {**wanted, "token_endpoint_auth_method": "none"}
+	return public if "none" in offered and public != wanted else None
+
+
 def register(endpoint: str, wanted: Mapping[str, Any], http: Transport) -> Registration:
 	"""Register a client. It is the caller's to check it by `check`, and to keep it first.
 
@@ -71,8 +85,10 @@ def register(endpoint: str, wanted: Mapping[str, Any], http: Transport) -> Regis
 	:raises ConfigurationError: `registration_refused`, `registration_invalid`, and as `net.Http.get`
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
 	"""
-	reply = http.send("POST", endpoint, json=dict(wanted))
-	return _read(reply, endpoint)
+	given = _read(http.send("POST", endpoint, json=dict(wanted)), endpoint)
+	# Both, or it cannot be managed (RFC 7592 3).
+	is_managed = given.management_uri and given.management_token
+	return given if is_managed else replace(given, management_uri="", management_token=None)
 
 
 def update(registration: Registration, wanted: Mapping[str, Any], http: Transport) -> Registration:
@@ -117,16 +133,17 @@ def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
 
 	:raises ConfigurationError: `registration_unusable`
 	"""
-	known = registration.document
 	for name in ("grant_types", "response_types", "redirect_uris"):
-		if lacking := [each for each in wanted[name] if each not in (known.get(name) or wanted[name])]:
+		given = registration.document.get(name) or wanted[name]
+		known = given if isinstance(given, list) else str(given).split()
+		if lacking := [each for each in wanted[name] if each not in known]:
 			code = (
 				"registration_unusable/redirect_uri"
 				if name == "redirect_uris"
 				else "registration_unusable/grants"
 			)
 			raise catalogue.error(code, printable(", ".join(lacking), 300))
-	if known.get("client_secret_expires_at") not in (None, 0, "0", ""):
+	if registration.expires:
 		raise catalogue.error("registration_unusable/expires")
 	if registration.authentication not in METHODS:
 		raise catalogue.error(
@@ -149,23 +166,27 @@ def _read(reply: Reply, endpoint: str) -> Registration:
 		if reply.status in (401, 403):
 			code = "registration_refused/closed"
 		raise catalogue.error(code, host, said, provider_error=printable(error, 100))
-	client_id = (answer or {}).get("client_id")
-	if answer is None or not isinstance(client_id, str) or not client_id:
+	known = {name: value for name, value in (answer or {}).items() if value not in (None, "")}
+	client_id, (secret, token) = known.get("client_id"), (known.get(name) for name in SECRETS)
+	if not _can_be_kept(client_id, LONGEST_ID) or (isinstance(secret, str) and not _can_be_kept(secret)):
 		raise catalogue.error("registration_invalid", host)
-	known = {name: value for name, value in answer.items() if value not in (None, "")}
-	secret, token = (known.get(name) for name in SECRETS)
 	management_uri = known.get("registration_client_uri")
 	return Registration(
-		client_id=client_id,
+		client_id=str(client_id),
 		client_secret=Secret(secret) if isinstance(secret, str) else None,
 		# RFC 7591 2: the default, where there is a secret.
 		authentication=str(
 			known.get("token_endpoint_auth_method") or ("client_secret_basic" if secret else "none")
 		),
-		management_uri=management_uri if isinstance(management_uri, str) else "",
-		management_token=Secret(token) if isinstance(token, str) else None,
+		management_uri=str(management_uri) if _can_be_kept(management_uri) else "",
+		management_token=Secret(token) if _can_be_kept(token) else None,
 		document={name: value for name, value in known.items() if name not in SECRETS},
 	)
+
+
+def _can_be_kept(value: object, longest: int = LONGEST) -> bool:
+	"""Whether it is a text that can be stored and sent again (RFC 6749 appendix A)."""
+	return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
 def _authorization(registration: Registration) -> dict[str, str]:

@@ -15,13 +15,14 @@ from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
 
-from . import consent, dpop
+from . import dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
 from .net import names_proxies, pooled, present
-from .presenting import LONGEST_ERROR, BoundPresenter, Presenter, header, says_expired
+from .presenting import BoundPresenter, Presenter, header
 from .redact import strip_frames
+from .rejection import LONGEST_ERROR, is_rejected
 from .token_source import Errors, TokenSource
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ class Session(OAuth2Session):
 		if self._is_callers_own(headers, kwargs):
 			return self._request(method, url, data, headers, kwargs)
 		response = self._send(method, url, data, headers, grant, kwargs)
-		if self._says_expired(response) and self._can_repeat(response, data, kwargs):
+		if self._is_rejected(response) and self._can_repeat(response, data, kwargs):
 			if fresh := self._source.replacement(grant):
 				response.close()
 				response = self._send(method, url, data, headers, self._adopt(fresh), kwargs)
-				if self._says_expired(response):
+				if self._is_rejected(response):
 					self._source.mark_rejected(fresh)
 		return response
 
@@ -219,16 +220,13 @@ class Session(OAuth2Session):
 			strip_frames(error)
 			raise error
 
-	def _says_expired(self, response: requests.Response) -> bool:
-		"""Whether the API no longer takes the token: by 401 (RFC 6750 3.1), or as the provider's template says."""
+	def _is_rejected(self, response: requests.Response) -> bool:
+		"""As `rejection.is_rejected`."""
 		if self._prover and dpop.is_asked_for_nonce(response.status_code, response.headers):
 			# It is about the proof: another token would not help.
 			return False
-		if response.status_code == 401 and consent.wanted_by(401, response.headers):
-			# It is about the user, who has to log in in another way.
-			return False
 		words = self._refresher.provider.quirks.api_expired
-		return says_expired(response.status_code, words, partial(_answer, response))
+		return is_rejected(response.status_code, response.headers, words, partial(_answer, response))
 
 	def _is_callers_own(self, headers: Any, kwargs: dict[str, Any]) -> bool:
 		name = self._refresher.provider.quirks.api_header.partition(":")[0].strip()

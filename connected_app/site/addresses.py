@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import frappe
+from frappe.utils import cint
 from frappe.utils.file_lock import LockTimeoutError
 from frappe.utils.synchronization import filelock
 
@@ -30,6 +31,8 @@ IDENTITY = ("openid", "email", "profile")
 OFFLINE = "offline_access"
 # Another administrator may be waiting for the same server.
 LOCK_WAIT = 60
+# Seconds for all that is asked before anything is registered: web servers end a request after 120.
+ASKING = 60
 
 
 def offer(address: str) -> dict[str, Any]:
@@ -101,8 +104,21 @@ def scopes(found: ProtectedResource) -> list[str]:
 
 
 def _find(address: str) -> ProtectedResource:
+	"""
+	:raises OAuthError: as `oauth.protected_resource.find`; also where what is found cannot be stored, so that nothing is
+		registered in vain
+	"""
 	address = address.strip()
-	return protected_resource.find(address if "://" in address else f"https://{address}", http())
+	web_address = address if "://" in address else f"https://{address}"
+	found = protected_resource.find(web_address, http().within(ASKING))
+	kept = {APP: values(found), registrations.DOCTYPE: {"endpoint": _endpoint(found)}}
+	for doctype, texts in kept.items():
+		for field, text in texts.items():
+			longest = cint(frappe.get_meta(doctype).get_field(field).length)
+			if longest and len(text) > longest:
+				issuer = printable(found.server.issuer, 200)
+				raise catalogue.error("authorization_server_unusable/long", issuer, printable(text, 100))
+	return found
 
 
 def _name(found: ProtectedResource) -> str:

@@ -58,6 +58,10 @@ def register(server: Metadata, connected_app: str, scopes: Sequence[str]) -> tup
 	wanted = _wanted(server, redirect_uri, scopes)
 	endpoint = str(server.document["registration_endpoint"])
 	given = registration.register(endpoint, wanted, http())
+	if given.expires and (public := registration.as_public(wanted, server)):
+		# npm's MCP SDK gives each secret a month unless it is told otherwise, and public clients none.
+		_try_to_delete(given)
+		wanted, given = public, registration.register(endpoint, public, http())
 	try:
 		registration.check(given, wanted)
 		_put(
@@ -324,14 +328,17 @@ def _update(row: Any, app: AppSettings, redirect_uri: str) -> None:
 	wanted = _wanted(server, redirect_uri, (present.document.get("scope") or "").split())
 	wanted["token_endpoint_auth_method"] = present.authentication
 	given = registration.update(present, wanted, http())
-	registration.check(given, wanted)
-	# The token may have been replaced by another, and be of no use any more (RFC 7592 3).
+	apps = (app.name, *(each.name for each in sharing(app.name)))
+	# Secret and token may have been replaced by others, and be of no use any more (RFC 7592 2.2, 3): whatever else it says.
 	with own_transaction(row.name, LOCK_WAIT), writing():
-		frappe.db.set_value(DOCTYPE, row.name, {**_columns(given), "redirect_uri": redirect_uri})
+		frappe.db.set_value(DOCTYPE, row.name, _columns(given))
 		_store_secrets(row.name, given)
-	if given.client_secret and given.client_secret != present.client_secret:
-		for name in (app.name, *(each.name for each in sharing(app.name))):
-			passwords.store(APP, name, "client_secret", given.client_secret)
+		if given.client_secret and given.client_secret != present.client_secret:
+			for name in apps:
+				passwords.store(APP, name, "client_secret", given.client_secret)
+	registration.check(given, wanted)
+	with own_transaction(row.name, LOCK_WAIT), writing():
+		frappe.db.set_value(DOCTYPE, row.name, "redirect_uri", redirect_uri)
 
 
 def _deleting(name: str) -> Callable[[], None]:

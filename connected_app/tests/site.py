@@ -148,14 +148,26 @@ def server(module: str, issuer: str) -> Iterator[dict[str, Any]]:
 			process.terminate()
 
 
+def of_checkout(name: str) -> Any:
+	"""A module of the checkout's own tests, by a name that no other app's tests have."""
+	package = "connected_app_counterparts"
+	if package not in sys.modules:
+		folder = pathlib.Path(REPO) / "tests"
+		spec = importlib.util.spec_from_file_location(
+			package, folder / "__init__.py", submodule_search_locations=[str(folder)]
+		)
+		sys.modules[package] = importlib.util.module_from_spec(spec)
+	return importlib.import_module(f"{package}.{name}")
+
+
 def certified() -> Any:
 	"""The module that runs npm's certified provider."""
-	path = pathlib.Path(REPO) / "tests" / "certified" / "__init__.py"
-	spec = importlib.util.spec_from_file_location("certified_provider", path)
-	module = importlib.util.module_from_spec(spec)
-	sys.modules["certified_provider"] = module
-	spec.loader.exec_module(module)
-	return module
+	return of_checkout("certified")
+
+
+def mcp_sdk() -> Any:
+	"""The module that runs a server of npm's MCP SDK."""
+	return of_checkout("mcp_sdk")
 
 
 def hostile() -> Any:

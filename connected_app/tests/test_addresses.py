@@ -37,6 +37,7 @@ from connected_app.tests.site import (
 	hostile,
 	make_app,
 	make_user,
+	mcp_sdk,
 	needs_providers,
 	row,
 )
@@ -149,6 +150,36 @@ class TestAddresses(Addresses):
 			self.assertEqual(len(requests.get(server["issuer"] + "/_stats", timeout=30).json()["clients"]), 1)
 			self.delete(app)
 			self.assertEqual(self.stored(), (0, 0))
+
+	def test_mcp_sdk(self) -> None:
+		"""The same at a server of npm's SDK, whose client secrets end after a month unless it is told otherwise: this site
+		then has none there."""
+		module = mcp_sdk()
+		if not module.AVAILABLE:
+			self.skipTest(module.MISSING)
+		for secrets_expire, authentication in ((0, "Post"), (None, "None")):
+			with module.start(secrets_expire) as server:
+				app = self.set_up(server.resource)
+				self.assertEqual(
+					(app.provider_name, app.issuer, app.resources, app.client_authentication),
+					("Notes", server.issuer, server.resource, authentication),
+				)
+				self.assertEqual(
+					bool(app.get_password("client_secret", raise_exception=False)), secrets_expire == 0
+				)
+				self.assertEqual(self.set_up(server.resource).name, app.name)
+				self.assertEqual(len(server.stats()["clients"]), 1 if secrets_expire == 0 else 2)
+				url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me")
+				back = requests.get(url, allow_redirects=False, timeout=30).headers["Location"]
+				self.assertEqual(self.alice.visit(back).headers.get("Location"), "/me")
+				self.assertTrue(row(app, ALICE))
+				session = app.get_oauth2_session(ALICE)
+				session.refresh_token()
+				answer = session.post(server.resource, json=TOOLS, headers=MCP_HEADERS)
+				self.assertEqual([tool["name"] for tool in answer.json()["result"]["tools"]], ["notes"])
+				self.assertEqual(server.stats()["refreshes"], 1)
+				self.delete(app)
+				self.assertEqual(self.stored(), (0, 0))
 
 	def test_registered_shown_changed_deleted(self) -> None:
 		"""RFC 7591 and 7592 at Authlib's server: the registration follows its app."""
@@ -330,6 +361,7 @@ class TestAddresses(Addresses):
 					"issuer": server.url,
 					"authorization_endpoint": server.url + "/authorize",
 					"token_endpoint": server.url + "/token",
+					"code_challenge_methods_supported": ["S256"],
 					"scopes_supported": ["read", "offline_access"],
 					**changes,
 				}
@@ -357,8 +389,18 @@ class TestAddresses(Addresses):
 			):
 				self.script_server(server, resource)
 				self.refuses(server.url + "/api", code)
-			self.script_server(server, issuer="https://honest.example")
-			self.refuses(server.url + "/api", "discovery_issuer_mismatch")
+			for changes, code in (
+				({"issuer": "https://honest.example"}, "discovery_issuer_mismatch"),
+				({"code_challenge_methods_supported": None}, "pkce_not_announced"),
+				# What cannot be stored is seen before anything is registered.
+				({"token_endpoint": "https://as.example/" + "x" * 500}, "authorization_server_unusable"),
+				(
+					{"registration_endpoint": server.url + "/register?" + "x" * 500},
+					"authorization_server_unusable",
+				),
+			):
+				self.script_server(server, **{"registration_endpoint": server.url + "/register", **changes})
+				self.refuses(server.url + "/api", code)
 			self.assertNotIn("/register", server.paths())
 		finally:
 			server.close()
@@ -390,6 +432,40 @@ class TestAddresses(Addresses):
 			self.assertEqual(answer.status_code, 417, answer.text[:300])
 			self.assertIn("does not accept the Redirect URI", answer.text)
 			self.assertEqual(self.stored(), (0, 0))
+		finally:
+			server.close()
+
+	def test_a_change_of_no_use(self) -> None:
+		"""The server has changed the registration in another way than asked, and given another secret and another token: those
+		count, whatever else is wrong, and the next attempt goes on with them (RFC 7592 2.2)."""
+		server = lying().Hostile()
+		try:
+			self.script_server(server, registration_endpoint=server.url + "/register")
+			given = {"client_id": "1", "client_secret": "first", "registration_access_token": "one"}
+			uri = {"registration_client_uri": server.url + "/register/1"}
+			server.script("/register", lying().as_json({**given, **uri}, 201))
+			app = self.set_up(server.url + "/api")
+			present = app.redirect_uri
+			app.db_set("redirect_uri", present.replace("127.0.0.1", "old.example"))
+			frappe.db.commit()
+			name = registrations.of_app(app.name).name
+			replaced = {"client_id": "1", "client_secret": "second", "registration_access_token": "two"}
+			elsewhere = {**replaced, "redirect_uris": ["https://evil.example/"]}
+			server.script("/register/1", lying().as_json(elsewhere), lying().as_json({"client_id": "1"}))
+			answer = self.admin.call("renew_redirect_uri", connected_app=app.name)
+			self.assertEqual(answer.status_code, 417, answer.text[:300])
+			self.assertIn("another Redirect URI", answer.text)
+			frappe.db.rollback()
+			app.reload()
+			self.assertIn("old.example", app.redirect_uri)
+			self.assertEqual(app.get_password("client_secret"), "second")
+			self.assertEqual(passwords.read(registrations.DOCTYPE, name, "management_token"), "two")
+			self.assertEqual(self.admin.ask("renew_redirect_uri", connected_app=app.name), present)
+			self.assertEqual(server.to("/register/1")[-1].headers["authorization"], "Bearer two")
+			self.assertIn(b'"second"', server.to("/register/1")[-1].body)
+			frappe.db.rollback()
+			self.assertEqual(registrations.of_app(app.name).redirect_uri, present)
+			self.assertEqual(len(server.to("/register")), 1)
 		finally:
 			server.close()
 

@@ -246,3 +246,23 @@ class TestGoogle(Connected):
 		for _ in range(2):
 			self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+
+
+@needs_providers
+class TestAzure(Connected):
+	def test_many_at_once(self) -> None:
+		"""In one event loop, with a token that has expired: one refresh, in another thread than the caller's transaction."""
+		with library("azure.core"):
+			from connected_app.oauth.adapters.azure import AsyncCredential
+
+			source = self.app.get_token_source(ALICE)
+			credential = AsyncCredential(source)
+			source.grant = expired(source.grant)
+
+			async def run() -> list[Any]:
+				return await asyncio.gather(*(credential.get_token("scope") for _ in range(10)))
+
+			given = asyncio.run(run())
+		self.assertEqual(self.authlib.stats()["refreshes"], 1)
+		stored = row(self.app, ALICE).get_password("access_token")
+		self.assertEqual({each.token for each in given}, {stored})

@@ -13,7 +13,7 @@ from scripts.lib.checkout import CHECKOUT
 from scripts.lib.debian import unpack
 from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import environment, run
-from scripts.lib.virtualenvs import install_npm_packages, venv_python
+from scripts.lib.virtualenvs import NODE_SERVERS, install_npm_packages, venv_python
 
 # Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: a little less than it does (99.1 in
 # November 2026).
@@ -38,7 +38,7 @@ def _checks(counts: Counts) -> None:
 
 def _lane1(counts: Counts, venv: str) -> None:
 	python = venv_python(venv)
-	for missing in (install_npm_packages("tests/certified"), unpack("glewlwyd")):
+	for missing in (*map(install_npm_packages, NODE_SERVERS), unpack("glewlwyd")):
 		if missing:
 			counts.notes.append(missing)
 	with tempfile.TemporaryDirectory(prefix="connected-app-pytest-") as folder:

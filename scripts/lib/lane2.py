@@ -13,7 +13,7 @@ from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import run
 from scripts.lib.servers import DATABASES, borrowed, why_not
 from scripts.lib.site import Site, fresh_site
-from scripts.lib.virtualenvs import install_npm_packages, venv_python
+from scripts.lib.virtualenvs import NODE_SERVERS, install_npm_packages, venv_python
 
 SITE_PREFIX = "connected-app-test"
 
@@ -59,9 +59,7 @@ def _snapshot_isolation(bench: Bench) -> bool:
 
 def _tests(counts: Counts, found: Bench, browser: bool, options: dict) -> None:
 	venv_python("newest")  # the provider that the tests talk to runs in it
-	missing = install_npm_packages("tests/certified")
-	if missing:
-		counts.notes.append(missing)
+	counts.notes += filter(None, map(install_npm_packages, NODE_SERVERS))
 	with (
 		borrowed(found, **options) as bench,
 		fresh_site(bench, SITE_PREFIX) as site,

@@ -1,4 +1,4 @@
-"""The virtualenvs of the checkout, in `.venvs/`, and the npm packages of tests/certified and tests/browser."""
+"""The virtualenvs of the checkout, in `.venvs/`, and the npm packages of the folders in `tests/` that have some."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def venv_python(name: str) -> pathlib.Path:
 	return python
 
 
+# What the tests of both lanes talk to.
+NODE_SERVERS = ("tests/certified", "tests/mcp_sdk")
+
+
 def install_npm_packages(folder: str) -> str | None:
 	"""Install what package.json in this folder of the checkout asks for.
 
@@ -64,6 +68,7 @@ def install_npm_packages(folder: str) -> str | None:
 		if run(["npm", "ls"], cwd=path)[0] == 0:
 			return None
 		say(f"… installing the npm packages of {folder}")
-		command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-		code, output = run(command, cwd=path)
+		# With a lock file, what it says.
+		verb = ["ci"] if (path / "package-lock.json").exists() else ["install", "--no-package-lock"]
+		code, output = run(["npm", *verb, "--no-audit", "--no-fund", "--loglevel=error"], cwd=path)
 	return f"the npm packages of {folder} could not be installed: {output.strip()[-600:]}" if code else None

@@ -7,25 +7,19 @@ there. Node 22 is what the library supports; on Node 20 it works and warns.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urljoin
 
 import requests
 
+from .. import node
+
 HERE = Path(__file__).resolve().parent
-# Seconds in which it has to be.
-READY = 60
-AVAILABLE = bool(shutil.which("node")) and (HERE / "node_modules" / "oidc-provider").is_dir()
+AVAILABLE = node.is_available(HERE, "oidc-provider")
 
 
 class Provider:
@@ -125,46 +119,5 @@ def start(
 		"FEATURES": json.dumps(features or {}),
 		"TLS": json.dumps(tls) if tls else "",
 	}
-	complaints = tempfile.TemporaryFile("w+")
-	process, line = _begun(settings, complaints)
-	try:
-		if not line:
-			status = process.wait()
-			complaints.seek(0)
-			raise RuntimeError(
-				f"The provider ended with status {status} before it was ready:\n{complaints.read()}"
-			)
-		yield Provider(**json.loads(line), authority=(tls or {}).get("authority", ""))
-	finally:
-		process.terminate()
-		try:
-			process.wait(5)
-		except subprocess.TimeoutExpired:
-			process.kill()
-			process.wait()
-		if process.stdout:
-			process.stdout.close()
-		complaints.close()
-
-
-def _begun(settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
-	"""The process, and what it says when it is ready. Node has been seen to wait for itself for ever while it starts: it is
-	then started again."""
-	for _attempt in range(3):
-		process = subprocess.Popen(
-			["node", "server.mjs"],
-			cwd=HERE,
-			env={**os.environ, **settings},
-			stdin=subprocess.DEVNULL,
-			stdout=subprocess.PIPE,
-			stderr=complaints,
-			text=True,
-		)
-		assert process.stdout
-		watch = threading.Timer(READY, process.kill)
-		watch.start()
-		line = process.stdout.readline()
-		watch.cancel()
-		if line or process.wait() != -signal.SIGKILL:
-			break
-	return process, line
+	with node.running(HERE, **settings) as said:
+		yield Provider(**said, authority=(tls or {}).get("authority", ""))

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import anyio
 import anyio.to_thread
 
-from .. import consent, dpop
+from .. import dpop
 from ..grant import Grant
-from ..presenting import LONGEST_ERROR, header, says_expired
+from ..presenting import header
+from ..rejection import LONGEST_ERROR, is_rejected
 from ..token_source import TokenSource
 
 
@@ -104,12 +105,12 @@ class AuthFlow:
 			yield Ask(source.usable, lambda: source.is_due)
 		grant = source.grant
 		response = yield from self._send(request, grant)
-		if not self._can_repeat(request, response) or not (yield from self._says_expired(grant, response)):
+		if not self._can_repeat(request, response) or not (yield from self._is_rejected(grant, response)):
 			return
 		fresh = yield Ask(partial(source.replacement, grant), lambda: not source.is_replaced(grant))
 		if fresh:
 			response = yield from self._send(request, fresh)
-			if (yield from self._says_expired(fresh, response)):
+			if (yield from self._is_rejected(fresh, response)):
 				yield Ask(partial(source.mark_rejected, fresh))
 
 	def _send(self, request: Any, grant: Grant) -> Steps:
@@ -136,18 +137,16 @@ class AuthFlow:
 		"""Not where a redirect has led to another address, nor what is read, or iterated over: it may be spent."""
 		return response.request is request and isinstance(request.stream, self.FixedBody)
 
-	def _says_expired(self, grant: Grant, response: Any) -> Steps:
+	def _is_rejected(self, grant: Grant, response: Any) -> Steps:
 		if grant.dpop_key and _is_asked_for_nonce(response):
 			# It is about the proof: another token would not help.
 			return False
-		if response.status_code == 401 and consent.wanted_by(401, response.headers):
-			# It is about the user, who has to log in in another way.
-			return False
 		words = self.source.quirks.api_expired
-		if any("=" in word for word in words) and _is_short_json(response):
+		status, headers = response.status_code, response.headers
+		if status != 401 and any("=" in word for word in words) and _is_short_json(response):
 			yield Read(response)
-			return says_expired(response.status_code, words, partial(_json, response))
-		return says_expired(response.status_code, words, lambda: None)
+			return is_rejected(status, headers, words, partial(_json, response))
+		return is_rejected(status, headers, words)
 
 	def _prover(self, grant: Grant) -> dpop.Prover | None:
 		if not grant.dpop_key:

@@ -1,0 +1,35 @@
+"""Whether an API that refuses a request no longer takes the token of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from . import consent, dead_grants
+
+# In bytes: what is longer is no error.
+LONGEST_ERROR = 65536
+
+
+def is_rejected(
+	status: int,
+	headers: Mapping[str, str],
+	words: Collection[str] = (),
+	answer: Callable[[], Any] = lambda: None,
+) -> bool:
+	"""Whether another token may help: after 401 (RFC 6750 3.1), or what the provider's template says. Not where it is about
+	the user, who has to log in in another way (RFC 9470 3) or to consent to more.
+
+	:param headers: without regard to case
+	:param words: `Quirks.api_expired`
+	:param answer: gives the JSON of the answer; None where there is none, or it is not to be read
+	"""
+	if status == 401:
+		return not consent.wanted_by(status, headers)
+	if str(status) in words:
+		return True
+	paths = [word for word in words if "=" in word]
+	if not paths:
+		return False
+	said = answer()
+	return any(dead_grants.matches(said, word) for word in paths)

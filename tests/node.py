@@ -1,0 +1,75 @@
+"""Servers that run in Node.js, each in a process of its own, with the packages that are installed in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+# Seconds in which one has to be ready.
+READY = 60
+
+
+def is_available(folder: Path, package: str) -> bool:
+	"""Whether there is Node.js, and `package` is installed in `folder`."""
+	return bool(shutil.which("node")) and (folder / "node_modules" / package).is_dir()
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
+	"""Run the folder's `server.mjs` as long as the `with` block lasts.
+
+	:param settings: environment variables
+	:returns: what it says of itself when it is ready
+	"""
+	complaints = tempfile.TemporaryFile("w+")
+	process, line = _begun(folder, settings, complaints)
+	try:
+		if not line:
+			status = process.wait()
+			complaints.seek(0)
+			raise RuntimeError(
+				f"The server in {folder.name} ended with status {status} before it was ready:\n{complaints.read()}"
+			)
+		yield json.loads(line)
+	finally:
+		process.terminate()
+		try:
+			process.wait(5)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
+		if process.stdout:
+			process.stdout.close()
+		complaints.close()
+
+
+def _begun(folder: Path, settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
+	"""The process, and what it says when it is ready. Node has been seen to wait for itself for ever while it starts: it is
+	then started again."""
+	for _attempt in range(3):
+		process = subprocess.Popen(
+			["node", "server.mjs"],
+			cwd=folder,
+			env={**os.environ, **settings},
+			stdin=subprocess.DEVNULL,
+			stdout=subprocess.PIPE,
+			stderr=complaints,
+			text=True,
+		)
+		assert process.stdout
+		watch = threading.Timer(READY, process.kill)
+		watch.start()
+		line = process.stdout.readline()
+		watch.cancel()
+		if line or process.wait() != -signal.SIGKILL:
+			break
+	return process, line
