@@ -25,7 +25,7 @@ def keys_in(tree: ast.AST) -> set[str]:
 			if "ADMIN_MUST_ACT" in names:
 				assert isinstance(node.value, ast.Call) and isinstance(node.value.args[0], ast.Set)
 				found |= {key for each in node.value.args[0].elts for key in literals(each)}
-			if "NOT_ALLOWED" in names:
+			if names & {"NOT_ALLOWED", "UNDESCRIBED"}:
 				assert isinstance(node.value, ast.Dict)
 				found |= {key for each in node.value.values for key in literals(each)}
 			if "code" in names:

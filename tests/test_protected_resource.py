@@ -103,6 +103,22 @@ def test_an_address_that_answers(server: Hostile, http: Http) -> None:
 		refused(code, address, http, TemporaryFailure)
 
 
+@pytest.mark.parametrize(
+	"address",
+	[
+		"",
+		"https://",
+		"http://[::1",
+		"//h",
+		"file:///etc/passwd",
+		"https://user:pw@h.example/",
+		"javascript:x",
+	],
+)
+def test_what_is_no_address(address: str, http: Http) -> None:
+	assert "Enter the address" in refused("uri_invalid", address, http).action
+
+
 def test_an_authorization_server(server: Hostile, http: Http) -> None:
 	"""Its own address, without an API."""
 	server.script("/.well-known/openid-configuration", as_json(authorization_server(server)))
@@ -175,6 +191,55 @@ def test_a_server_on_a_private_address(host: str, api: str, server: Hostile, htt
 	refused("address_refused", api, http)
 	server.script("/mcp", challenge(f'Bearer resource_metadata="https://{host}/metadata"'))
 	refused("address_refused", api, http)
+
+
+@pytest.mark.parametrize(
+	"name",
+	["token_endpoint", "registration_endpoint", "revocation_endpoint", "jwks_uri", "userinfo_endpoint"],
+)
+@pytest.mark.parametrize(
+	("address", "code"),
+	[
+		("https://10.0.0.1/x", "address_refused"),
+		("https://[fd00::1]/x", "address_refused"),
+		("http://as.example/x", "uri_insecure"),
+		("https://as.example:99999/x", "uri_invalid"),
+		("https://user:pw@as.example/x", "uri_invalid"),
+	],
+)
+def test_endpoints_that_cannot_be_called(
+	name: str, address: str, code: str, api: str, server: Hostile, http: Http
+) -> None:
+	"""It shows before anything is registered, and not when the first user connects."""
+	server.script(SERVER, as_json(authorization_server(server, **{name: address})))
+	refused(code, api, http)
+
+
+@pytest.mark.parametrize(
+	("answer", "code"),
+	[
+		(Answer(b"", 404), "discovery_not_found"),
+		(Answer(b"<html>"), "discovery_invalid"),
+		(as_json({"issuer": "https://honest.example"}), "discovery_issuer_mismatch"),
+	],
+)
+def test_a_server_without_metadata(answer: Answer, code: str, api: str, server: Hostile, http: Http) -> None:
+	"""It is said whose are missing: nobody has entered that address."""
+	server.script(SERVER, answer)
+	error = refused(code, api, http)
+	assert server.url in error.message and "OpenID Configuration" not in f"{error.message} {error.action}"
+
+
+def test_more_scopes_than_anybody_asks_for(api: str, server: Hostile, http: Http) -> None:
+	server.script("/mcp", challenge("Bearer"))
+	for number, refuses in ((500, False), (501, True)):
+		server.script(
+			PATH, as_json(metadata(server, scopes_supported=[f"s{each}" for each in range(number)]))
+		)
+		if refuses:
+			assert "501" in refused("resource_unsupported", api, http).message
+		else:
+			assert len(find(api, http).scopes) == number
 
 
 def test_several_servers(api: str, server: Hostile, http: Http) -> None:

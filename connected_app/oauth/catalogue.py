@@ -969,6 +969,11 @@ CATALOGUE = {
 		"An administrator",
 		"Check the URL in the provider's documentation.",
 	),
+	"discovery_not_found/server": Entry(
+		ConfigurationError,
+		"The authorization server {0}, which the API names, has no metadata.",
+		"Ask those who run it, or create a Connected App and fill in its endpoints.",
+	),
 	"discovery_invalid": Entry(
 		ConfigurationError,
 		"The answer is not an OpenID Configuration document.",
@@ -981,6 +986,11 @@ CATALOGUE = {
 		ConfigurationError,
 		"{0} in the provider's document is not a web address.",
 	),
+	"discovery_invalid/server": Entry(
+		ConfigurationError,
+		"The metadata of the authorization server {0}, which the API names, cannot be read.",
+		"Ask those who run it, or create a Connected App and fill in its endpoints.",
+	),
 	"discovery_issuer_mismatch": Entry(
 		ConfigurationError,
 		"The document names another issuer than the address it was fetched from.",
@@ -989,6 +999,11 @@ CATALOGUE = {
 		"An administrator",
 		"Use the address that belongs to the issuer; for Microsoft, the one with your tenant's ID.",
 	),
+	"discovery_issuer_mismatch/server": Entry(
+		ConfigurationError,
+		"The metadata of the authorization server {0}, which the API names, are those of another one.",
+		"Ask those who run it: it may be an attack.",
+	),
 	"uri_invalid": Entry(
 		ConfigurationError,
 		"An endpoint of the provider is not a valid web address.",
@@ -996,6 +1011,11 @@ CATALOGUE = {
 		"An endpoint is not a web address.",
 		"An administrator",
 		"Check the endpoints.",
+	),
+	"uri_invalid/address": Entry(
+		ConfigurationError,
+		"This is not a web address.",
+		"Enter the address of an API, such as https://api.example.com/.",
 	),
 	"uri_insecure": Entry(
 		ConfigurationError,
@@ -1184,6 +1204,11 @@ CATALOGUE = {
 		ConfigurationError,
 		"{0} wants a client certificate with each token (RFC 8705).",
 		"Create a Connected App, bring a certificate under Keys, and turn on Bind Tokens to the Certificate.",
+	),
+	"resource_unsupported/scopes": Entry(
+		ConfigurationError,
+		"{0} asks for {1} scopes, which is more than one request can hold.",
+		"Create a Connected App, fill in its endpoints, and enter the scopes that you need.",
 	),
 	"resource_origin": Entry(
 		ConfigurationError,

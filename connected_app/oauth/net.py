@@ -131,6 +131,8 @@ class Reply:
 class Transport(Protocol):
 	"""HTTP under a policy: see `Http`."""
 
+	def check(self, url: str) -> None: ...
+
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply: ...
 
 	def post(self, url: str, data: Fields, headers: Mapping[str, str] | None = None) -> Reply: ...
@@ -393,6 +395,23 @@ class Http:
 		other._until = time.monotonic() + seconds
 		return other
 
+	def check(self, url: str) -> None:
+		"""Whether a request to `url` would be refused, as far as it shows without one: a name is not resolved.
+
+		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `address_refused`
+		"""
+		self.policy.check_url(url)
+		host = urlsplit(url).hostname or ""
+		try:
+			self.policy.check_address(host, host)
+		except AddressRefused:
+			refused = _address_refused(host)
+		except ValueError:
+			return
+		else:
+			return
+		raise refused
+
 	def get(self, url: str, headers: Mapping[str, str] | None = None, redirects: int = 0) -> Reply:
 		"""GET `url`, following at most `redirects` redirects, each under the policy.
 
@@ -444,7 +463,8 @@ class Http:
 		json: Any = None,
 	) -> Reply:
 		self.policy.check_url(url)
-		host = urlsplit(url).hostname or ""
+		# The longest that there is (RFC 1035 2.3.4).
+		host = printable(urlsplit(url).hostname or "", 253)
 		left = self._until - time.monotonic()
 		if left <= 0:
 			raise catalogue.error("timeout", host)

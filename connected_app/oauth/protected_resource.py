@@ -20,6 +20,16 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 # More are no honest choice.
 MOST_SERVERS = 5
+# More are no honest question: the request for consent would be too long for most servers.
+MOST_SCOPES = 500
+# What this site calls by itself, besides the page for consent.
+CALLED = (*discovery.ENDPOINTS, "registration_endpoint", "pushed_authorization_request_endpoint")
+# What is said of a document that nobody has entered the address of.
+UNDESCRIBED = {
+	"discovery_not_found": "discovery_not_found/server",
+	"discovery_invalid": "discovery_invalid/server",
+	"discovery_issuer_mismatch": "discovery_issuer_mismatch/server",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +60,18 @@ def find(address: str, http: Transport) -> ProtectedResource:
 
 	An address at which no API says so may be that of an authorization server itself.
 
-	:raises ConfigurationError: `resource_redirects`, `resource_unknown`, `resource_metadata_invalid`,
+	:raises ConfigurationError: `uri_invalid`, `resource_redirects`, `resource_unknown`, `resource_metadata_invalid`,
 		`resource_mismatch`, `resource_unsupported`, `authorization_server_unusable`, `pkce_not_announced`, and as
 		`oauth.discovery.fetch` and `net.Http.get`
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
 	"""
-	parts = urlsplit(address.strip())
-	check_web_address(address.strip())
+	address = address.strip()
+	try:
+		check_web_address(address)
+	except OAuthError:
+		raise catalogue.error("uri_invalid/address") from None
 	# The fragment is no part of a request, nor of a resource's name (RFC 8707 2).
-	asked, reply = _get(urlunsplit(parts._replace(fragment="")), http)
+	asked, reply = _get(urlunsplit(urlsplit(address)._replace(fragment="")), http)
 	challenge = bearer(reply.headers.get("www-authenticate", "")) if reply.status == 401 else {}
 	document = _document(asked, challenge, http)
 	if document is None:
@@ -165,6 +178,8 @@ def _check(document: Mapping[str, Any], address: str) -> None:
 		raise catalogue.error("resource_metadata_invalid", host)
 	if not covers(resource, address):
 		raise catalogue.error("resource_mismatch", host, printable(resource, 200))
+	if len(scopes) > MOST_SCOPES:
+		raise catalogue.error("resource_unsupported/scopes", host, len(scopes))
 	methods = document.get("bearer_methods_supported")
 	# RFC 9728 2: an empty list says that none is supported.
 	if isinstance(methods, list) and "header" not in methods:
@@ -180,13 +195,26 @@ def _server(issuers: list[str], http: Transport) -> Metadata:
 	"""
 	first, *others = issuers[:MOST_SERVERS]
 	try:
-		return checked(discovery.fetch(first, http))
+		return _described(first, http)
 	except OAuthError as error:
 		failed = error
 	for issuer in others:
 		with suppress(OAuthError):
-			return checked(discovery.fetch(issuer, http))
+			return _described(issuer, http)
 	raise failed
+
+
+def _described(issuer: str, http: Transport) -> Metadata:
+	"""The metadata of the authorization server that an API names.
+
+	:raises OAuthError: as `oauth.discovery.fetch` and `checked`
+	"""
+	try:
+		return checked(discovery.fetch(issuer, http), http)
+	except OAuthError as error:
+		if error.code not in UNDESCRIBED:
+			raise
+		raise catalogue.error(UNDESCRIBED[error.code], printable(issuer, 200)) from error
 
 
 def _itself(address: str, reply: Reply, http: Transport) -> Metadata:
@@ -195,19 +223,19 @@ def _itself(address: str, reply: Reply, http: Transport) -> Metadata:
 	:raises ConfigurationError: `resource_unknown`
 	"""
 	try:
-		return checked(discovery.fetch(address, http))
+		return checked(discovery.fetch(address, http), http)
 	except OAuthError as error:
-		if error.code not in ("discovery_not_found", "discovery_invalid", "discovery_issuer_mismatch"):
+		if error.code not in UNDESCRIBED:
 			raise
 	code = "resource_unknown/open" if reply.status < 400 else "resource_unknown"
 	raise catalogue.error(code, urlsplit(address).netloc, reply.status)
 
 
-def checked(server: Metadata) -> Metadata:
+def checked(server: Metadata, http: Transport) -> Metadata:
 	"""`server`, if people can connect there. It has to say that it takes PKCE (MCP 2025-11-25 and 2026-07-28,
 	Authorization Code Protection); what it leaves out of the others is as RFC 8414 2 has it.
 
-	:raises ConfigurationError: `authorization_server_unusable`, `pkce_not_announced`
+	:raises ConfigurationError: `authorization_server_unusable`, `pkce_not_announced`, and as `net.Http.check`
 	"""
 	missing = next(
 		(name for name in ("authorization_endpoint", "token_endpoint") if not getattr(server, name)), ""
@@ -225,6 +253,10 @@ def checked(server: Metadata) -> Metadata:
 		raise catalogue.error("authorization_server_unusable", issuer, missing)
 	if "code_challenge_methods_supported" not in server.document:
 		raise catalogue.error("pkce_not_announced", issuer)
+	for name in CALLED:
+		address = server.document.get(name)
+		if isinstance(address, str) and address:
+			http.check(address)
 	return server
 
 

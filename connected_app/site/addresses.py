@@ -29,10 +29,10 @@ SHARED, PUBLISHED, REGISTERED, BY_HAND = "shared", "published", "registered", "b
 # Of a server without an API of its own: enough to say who is connected.
 IDENTITY = ("openid", "email", "profile")
 OFFLINE = "offline_access"
-# Another administrator may be waiting for the same server.
-LOCK_WAIT = 60
-# Seconds for all that is asked before anything is registered: web servers end a request after 120.
-ASKING = 60
+# Seconds. Another administrator may be waiting for the same server.
+LOCK_WAIT = 30
+# For all that is asked before anything is registered. Web servers end a request after 120.
+ASKING = 45
 
 
 def offer(address: str) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def set_up(address: str, provider_name: str = "") -> dict[str, Any]:
 			return {"name": name, "exists": True, "credentials": "", "redirect_uri": ""}
 		app = frappe.new_doc(APP)
 		app.update(values(found))
-		app.provider_name = provider_name.strip() or _name(found)
+		app.provider_name = _readable(provider_name, 140) or _name(found)
 		name, how = _with_credentials(app, found)
 		# Durably, as the registration is: others, who wait, must see it.
 		with own_transaction(name, LOCK_WAIT), writing():
@@ -122,7 +122,13 @@ def _find(address: str) -> ProtectedResource:
 
 
 def _name(found: ProtectedResource) -> str:
-	return found.name or urlsplit(found.resource or found.server.issuer).hostname or found.address
+	host = urlsplit(found.resource or found.server.issuer).hostname
+	return _readable(found.name, 100) or _readable(host or "", 100) or found.address
+
+
+def _readable(text: str, limit: int) -> str:
+	"""`text` without what Frappe would take for markup, and leave out."""
+	return printable(text.replace("<", "").replace(">", ""), limit)
 
 
 def _existing(found: ProtectedResource) -> str | None:

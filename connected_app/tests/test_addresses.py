@@ -435,6 +435,26 @@ class TestAddresses(Addresses):
 		finally:
 			server.close()
 
+	def test_odd_names(self) -> None:
+		"""What an API calls itself, or an admin calls it, stops nothing after the site is registered there."""
+		server = lying().Hostile()
+		try:
+			for called, typed, name in (
+				("<img src=x onerror=alert(1)>", "", "img src=x onerror=alert(1)"),
+				("<>", "", "127.0.0.1"),
+				("Notes", "n" * 300, "n" * 140),
+				("Notes", "<b>My\nnotes</b>", "bMy notes/b"),
+			):
+				self.script_server(
+					server, {"resource_name": called}, registration_endpoint=server.url + "/register"
+				)
+				server.script("/register", lying().as_json({"client_id": "1", "client_secret": "s"}, 201))
+				app = self.set_up(server.url + "/api", provider_name=typed)
+				self.assertEqual(app.provider_name, name)
+				self.delete(app)
+		finally:
+			server.close()
+
 	def test_a_change_of_no_use(self) -> None:
 		"""The server has changed the registration in another way than asked, and given another secret and another token: those
 		count, whatever else is wrong, and the next attempt goes on with them (RFC 7592 2.2)."""
