@@ -115,7 +115,7 @@ def _find(address: str) -> ProtectedResource:
 	for doctype, texts in kept.items():
 		for field, text in texts.items():
 			longest = cint(frappe.get_meta(doctype).get_field(field).length)
-			if longest and len(text) > longest:
+			if longest and isinstance(text, str) and len(text) > longest:
 				issuer = printable(found.server.issuer, 200)
 				raise catalogue.error("authorization_server_unusable/long", issuer, printable(text, 100))
 	return found
