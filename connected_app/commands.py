@@ -480,19 +480,19 @@ def _refresh(app: Any, key: Any) -> dict[str, Any]:
 	from connected_app.site import sessions
 	from connected_app.site.identity import SERVICE_PRINCIPAL
 
-	told = {"user": _whose(key), "account": _title(key), "refreshed": True, "code": "", "message": ""}
+	outcome = {"user": _whose(key), "account": _title(key), "refreshed": True, "code": "", "message": ""}
 	try:
 		app.check_enabled()
 		refresher = sessions.refresher(app, key)
 		if key.owner == SERVICE_PRINCIPAL:
 			refresher.current()
-			return told
+			return outcome
 		stale = refresher.store.load()
 		# As if the provider's API had refused the old token: no failure is passed over because it is still good.
 		refresher.renew(stale, rejected=True) if stale else refresher.current()
 	except OAuthError as error:
-		told.update(refreshed=False, code=error.code, message=f"{error.message} {error.action}".strip())
-	return told
+		outcome.update(refreshed=False, code=error.code, message=f"{error.message} {error.action}".strip())
+	return outcome
 
 
 def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""An OpenID provider by idpyoidc, which has token exchange (RFC 8693). Whoever comes is logged in, as diana.
+"""An OpenID provider by idpyoidc, which has token exchange (RFC 8693). Every visitor is logged in, as diana.
 
 	python -m tests.idpyoidc_server CLIENT:SECRET:REDIRECT_URI …
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from demo.provider import stop
+
 # Seconds in which one has to be ready.
 READY = 60
 
@@ -41,14 +43,7 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 			)
 		yield json.loads(line)
 	finally:
-		process.terminate()
-		try:
-			process.wait(5)
-		except subprocess.TimeoutExpired:
-			process.kill()
-			process.wait()
-		if process.stdout:
-			process.stdout.close()
+		stop(process)
 		complaints.close()
 
 

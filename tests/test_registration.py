@@ -13,13 +13,14 @@ from connected_app.oauth import (
 	OAuthError,
 	Refresher,
 	Secret,
+	Settings,
 	TemporaryFailure,
 	authorization,
 	registration,
 	revocation,
 )
 from connected_app.oauth.discovery import Metadata
-from connected_app.oauth.protected_resource import find
+from connected_app.oauth.protected_resource import ProtectedResource, find
 from connected_app.oauth.registration import Registration
 from connected_app.oauth.session import Session
 from demo.provider import Provider
@@ -237,6 +238,19 @@ def _known(provider: Provider) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(not certified.AVAILABLE, reason="npm's oidc-provider is not installed")
+def _settings(found: ProtectedResource, given: registration.Registration, **more: Any) -> Settings:
+	"""Of the client that was registered, at the server that was found."""
+	return settings_of(
+		client_id=given.client_id,
+		client_secret=given.client_secret,
+		authentication=given.authentication,
+		redirect_uri=REDIRECT_URI,
+		authorization_uri=found.server.authorization_endpoint,
+		token_uri=found.server.token_endpoint,
+		**more,
+	)
+
+
 def test_certified_provider(http: Http) -> None:
 	"""npm's certified provider: registered from nothing but its address, connected, changed and deleted."""
 	features = {"registration": {"enabled": True}, "registrationManagement": {"enabled": True}}
@@ -245,13 +259,9 @@ def test_certified_provider(http: Http) -> None:
 		asked = wanted(found.server)
 		given = registration.register(found.server.document["registration_endpoint"], asked, http)
 		registration.check(given, asked)
-		provider, client = settings_of(
-			client_id=given.client_id,
-			client_secret=given.client_secret,
-			authentication=given.authentication,
-			redirect_uri=REDIRECT_URI,
-			authorization_uri=found.server.authorization_endpoint,
-			token_uri=found.server.token_endpoint,
+		provider, client = _settings(
+			found,
+			given,
 			jwks_uri=found.server.jwks_uri,
 			issuer=found.server.issuer,
 			scopes=("openid",),
@@ -293,13 +303,9 @@ def _connects_to_mcp(address: str, http: Http) -> None:
 	asked = wanted(found.server, scopes=found.scopes)
 	given = registration.register(found.server.document["registration_endpoint"], asked, http)
 	registration.check(given, asked)
-	provider, client = settings_of(
-		client_id=given.client_id,
-		client_secret=given.client_secret,
-		authentication=given.authentication,
-		redirect_uri=REDIRECT_URI,
-		authorization_uri=found.server.authorization_endpoint,
-		token_uri=found.server.token_endpoint,
+	provider, client = _settings(
+		found,
+		given,
 		revocation_uri=found.server.revocation_endpoint,
 		scopes=found.scopes,
 		resources=(found.resource,),

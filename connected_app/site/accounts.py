@@ -228,7 +228,7 @@ def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 		_rename(aside, chosen)
 		changed.append((replace(key.default, account=before.account), chosen, before))
 		if before.revision == now.revision:
-			# Whoever has lost a lock tells the rows apart by it.
+			# A process that has lost its lock knows the rows by it.
 			now.revision = rows.next_revision(now.revision)
 	for _key, name, state in changed:
 		values = {"account": state.account, "revision": cint(state.revision)}
@@ -258,7 +258,7 @@ def _read(name: str, state: Any) -> Grant | None:
 	try:
 		return rows.read_whole(name, state)
 	except OAuthError:
-		# Unreadable: whoever uses it is told.
+		# Unreadable: its next use says so.
 		return None
 
 

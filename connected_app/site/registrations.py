@@ -59,7 +59,7 @@ def register(server: Metadata, connected_app: str, scopes: Sequence[str]) -> tup
 	endpoint = str(server.document["registration_endpoint"])
 	given = registration.register(endpoint, wanted, http())
 	if given.expires and (public := registration.as_public(wanted, server)):
-		# npm's MCP SDK gives each secret a month unless it is told otherwise, and public clients none.
+		# npm's MCP SDK gives each secret a month unless it is set otherwise, and public clients none.
 		_try_to_delete(given)
 		wanted, given = public, registration.register(endpoint, public, http())
 	try:

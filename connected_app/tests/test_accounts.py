@@ -431,13 +431,13 @@ class TestDefault(Several):
 		self.assertEqual(app.get_oauth2_session(ALICE, account=SECOND).token["access_token"], token)
 		self.assertEqual(app.get_token_cache(ALICE, SECOND).get_password("access_token"), token)
 
-	def test_it_is_told(self) -> None:
+	def test_it_is_said(self) -> None:
 		self.swap()
 		frappe.db.rollback()
 		filters = {"reference_doctype": "Connected App", "reference_name": self.app.name}
 		said = frappe.get_all("Activity Log", filters, pluck="subject")
-		told = f"Default account changed: {ALICE} at Demo, from {FIRST} to {SECOND}"
-		self.assertIn(told, said)
+		line = f"Default account changed: {ALICE} at Demo, from {FIRST} to {SECOND}"
+		self.assertIn(line, said)
 
 	def test_the_default_one_already(self) -> None:
 		before = self.rows()

@@ -152,7 +152,7 @@ class TestAddresses(Addresses):
 			self.assertEqual(self.stored(), (0, 0))
 
 	def test_mcp_sdk(self) -> None:
-		"""The same at a server of npm's SDK, whose client secrets end after a month unless it is told otherwise: this site
+		"""The same at a server of npm's SDK, whose client secrets end after a month unless it is set otherwise: this site
 		then has none there."""
 		module = mcp_sdk()
 		if not module.AVAILABLE:

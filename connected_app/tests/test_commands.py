@@ -69,28 +69,28 @@ class TestAccounts(Commands):
 		}
 
 	def test_list(self) -> None:
-		told = {one["account_name"]: one for one in self.ask("list", self.app.name)}
-		self.assertEqual({name: one["is_default"] for name, one in told.items()}, DEFAULTS)
-		self.assertEqual({one["user"] for one in told.values()}, {ALICE})
-		self.assertEqual({one["account_id"] for one in told.values()}, {"alice", "bob"})
+		answer = {one["account_name"]: one for one in self.ask("list", self.app.name)}
+		self.assertEqual({name: one["is_default"] for name, one in answer.items()}, DEFAULTS)
+		self.assertEqual({one["user"] for one in answer.values()}, {ALICE})
+		self.assertEqual({one["account_id"] for one in answer.values()}, {"alice", "bob"})
 		table = bench("list", self.app.name).stdout
 		for words in ("| alice@example.com ", "| bob@example.com ", "| account id ", "| is default "):
 			self.assertIn(words, table)
 
 	def test_refresh(self) -> None:
 		before = self.tokens()
-		told = self.ask("refresh", self.app.name, "--user", ALICE, "--account", "BOB@example.com")
-		self.assertEqual([(one["account"], one["refreshed"]) for one in told], [("bob@example.com", True)])
+		answer = self.ask("refresh", self.app.name, "--user", ALICE, "--account", "BOB@example.com")
+		self.assertEqual([(one["account"], one["refreshed"]) for one in answer], [("bob@example.com", True)])
 		after = self.tokens()
 		self.assertEqual(after["alice@example.com"], before["alice@example.com"])
 		self.assertNotEqual(after["bob@example.com"], before["bob@example.com"])
-		told = self.ask("refresh", self.app.name, "--user", ALICE)
-		self.assertEqual({one["account"] for one in told if one["refreshed"]}, {*DEFAULTS})
+		answer = self.ask("refresh", self.app.name, "--user", ALICE)
+		self.assertEqual({one["account"] for one in answer if one["refreshed"]}, {*DEFAULTS})
 
 	def test_revoke_one(self) -> None:
 		"""By its ID; the default one, whose place no other takes."""
-		told = self.ask("revoke", self.app.name, "--user", ALICE, "--account", "alice", "--yes")
-		self.assertEqual(told, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
+		answer = self.ask("revoke", self.app.name, "--user", ALICE, "--account", "alice", "--yes")
+		self.assertEqual(answer, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
 		self.assertEqual({*self.tokens()}, {"bob@example.com"})
 		(left,) = self.ask("list", self.app.name)
 		self.assertFalse(left["is_default"])
@@ -99,8 +99,8 @@ class TestAccounts(Commands):
 		asked = bench("revoke", self.app.name, "--user", ALICE, stdin="n\n")
 		self.assertIn(": 2. Disconnect?", asked.stderr)
 		self.assertEqual({*self.tokens()}, {*DEFAULTS})
-		told = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
-		self.assertEqual({one["account"] for one in told if one["revoked"]}, {*DEFAULTS})
+		answer = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
+		self.assertEqual({one["account"] for one in answer if one["revoked"]}, {*DEFAULTS})
 		self.assertEqual(self.tokens(), {})
 
 
@@ -117,9 +117,9 @@ class TestCommands(Commands):
 			self.secrets += [kept.get_password("access_token"), kept.get_password("refresh_token")]
 
 	def test_list(self) -> None:
-		(told,) = (one for one in self.ask("list") if one["name"] == self.app.name)
+		(answer,) = (one for one in self.ask("list") if one["name"] == self.app.name)
 		self.assertEqual(
-			told,
+			answer,
 			{
 				"name": self.app.name,
 				"provider_name": "Demo",
@@ -155,17 +155,17 @@ class TestCommands(Commands):
 		self.assertIn("| error ", ended.stdout)
 
 	def test_refresh(self) -> None:
-		told = self.ask("refresh", self.app.name, "--user", ALICE)
+		answer = self.ask("refresh", self.app.name, "--user", ALICE)
 		account = "alice@example.com"
 		done = {"user": ALICE, "account": account, "refreshed": True, "code": "", "message": ""}
-		self.assertEqual(told, [done])
+		self.assertEqual(answer, [done])
 		self.assertNotEqual(row(self.app, ALICE).get_password("access_token"), self.secrets[1])
 		self.assertEqual(row(self.app, BETTY).get_password("access_token"), self.secrets[3])
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 		self.authlib.command("revoke")
-		told = self.ask("refresh", self.app.name, code=1)
+		answer = self.ask("refresh", self.app.name, code=1)
 		self.assertEqual(
-			[(one["user"], one["refreshed"], one["code"]) for one in told],
+			[(one["user"], one["refreshed"], one["code"]) for one in answer],
 			[(ALICE, False, "grant_invalid"), (BETTY, False, "grant_invalid")],
 		)
 		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
@@ -174,14 +174,14 @@ class TestCommands(Commands):
 		asked = bench("revoke", self.app.name, "--user", ALICE, stdin="n\n")
 		self.assertEqual(asked.returncode, 1)
 		self.assertIsNotNone(row(self.app, ALICE))
-		told = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
-		self.assertEqual(told, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
+		answer = self.ask("revoke", self.app.name, "--user", ALICE, "--yes")
+		self.assertEqual(answer, [{"user": ALICE, "account": "alice@example.com", "revoked": True}])
 		self.assertIsNone(row(self.app, ALICE))
 		self.assertEqual(self.authlib.stats()["revocations"], 2)
 		frappe.db.set_value("Connected App", self.app.name, "revocation_uri", "http://127.0.0.1:1/revoke")
 		frappe.db.commit()
-		told = self.ask("revoke", self.app.name, "--all", "--yes", code=1)
-		self.assertEqual(told, [{"user": BETTY, "account": "alice@example.com", "revoked": False}])
+		answer = self.ask("revoke", self.app.name, "--all", "--yes", code=1)
+		self.assertEqual(answer, [{"user": BETTY, "account": "alice@example.com", "revoked": False}])
 		self.assertIsNone(row(self.app, BETTY))
 		self.assertEqual(self.ask("revoke", self.app.name, "--all", "--yes"), [])
 		ended = {"reference_name": self.app.name, "subject": ("like", "Disconnected%")}

@@ -132,7 +132,7 @@ class TestStore(Connected):
 		self.assertFalse(self.stored("error_code"))
 
 	def test_two_that_make_the_same_row(self) -> None:
-		"""Where no consent is needed, whoever comes second goes on with the row that the first has made in between, and
+		"""Where no consent is needed, the second goes on with the row that the first has made in between, and
 		with the tokens that are in it."""
 		self.not_on_sqlite("one writer at a time")
 		key = ConnectionKey.of_service_principal(self.app.name)

@@ -52,7 +52,7 @@ class TestMyConnections(Case):
 		self.assertIn("&lt;img src=x", page)
 
 	def test_several_accounts(self) -> None:
-		"""One card, with what can be done with each; two of one name are told apart by their IDs."""
+		"""One card, with what can be done with each; two of one name differ by their IDs."""
 		app = make_app(self.authlib.issuer, several_accounts=1)
 		self.connect(app)
 		url = self.alice.ask("authorize", connected_app=app.name, success_uri="/me", another=1)

@@ -92,8 +92,8 @@ class TestServiceAccounts(Case):
 		self.assertEqual(app.client_id, ROBOT)
 		first = app.get_backend_app_token()
 		headers = first.get_auth_header()
-		told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
-		self.assertEqual(told.json()["sub"], ROBOT)
+		known = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+		self.assertEqual(known.json()["sub"], ROBOT)
 		kept = row(app, "")
 		self.assertEqual((kept.status, kept.refresh_token, kept.idle_since), ("Connected", "", None))
 		frappe.db.set_value("Token Cache", kept.name, "expires_at", "2020-01-01")
@@ -107,8 +107,8 @@ class TestServiceAccounts(Case):
 	def test_as_somebody(self) -> None:
 		app = self.make(subject="alice@acme.example")
 		headers = app.get_backend_app_token().get_auth_header()
-		told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
-		self.assertEqual(told.json()["sub"], "alice")
+		known = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+		self.assertEqual(known.json()["sub"], "alice")
 
 	def test_whom_a_script_names(self) -> None:
 		"""Who the service account acts for is the saved app's, and not what a script writes into its document."""
@@ -121,8 +121,8 @@ class TestServiceAccounts(Case):
 			with patch("connected_app.site.callers._of_text", lambda text: Caller.SCRIPT):
 				# As a script's frame is: it belongs to no module.
 				headers = eval("app.get_backend_app_token().get_auth_header()", {"app": changed})
-			told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
-			self.assertEqual(told.json()["sub"], "alice", change)
+			known = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+			self.assertEqual(known.json()["sub"], "alice", change)
 
 	def test_for_each_user(self) -> None:
 		"""On behalf of the user whose session it is; nobody has consented, and the row is the user's own."""
@@ -188,8 +188,8 @@ class TestServiceAccounts(Case):
 			frappe.db.commit()
 		self.assertEqual(self.asked(), 0)
 		headers = app.get_backend_app_token().get_auth_header()
-		told = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
-		self.assertEqual(told.json()["sub"], ROBOT)
+		known = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)
+		self.assertEqual(known.json()["sub"], ROBOT)
 
 	def test_no_longer_allowed(self) -> None:
 		"""Whoever may not connect any more gets no new token."""
@@ -241,8 +241,8 @@ class TestServiceAccounts(Case):
 			"Token Cache", name_of(ConnectionKey.of_service_principal(app.name)), "expires_at", "2020-01-01"
 		)
 		frappe.db.commit()
-		told = self.admin.ask("test_service_account", connected_app=app.name)
-		self.assertEqual((told["ok"], told["code"]), (False, "service_account_refused"))
+		known = self.admin.ask("test_service_account", connected_app=app.name)
+		self.assertEqual((known["ok"], known["code"]), (False, "service_account_refused"))
 		self.admin.ask("take_key_file", connected_app=app.name, key_file=self.key_file())
 		self.assertTrue(self.admin.ask("test_service_account", connected_app=app.name)["ok"])
 

@@ -227,22 +227,34 @@ def test_many_at_once_refresh_once(number: int, source: TokenSource, server: Hos
 	assert server.paths() == {"/api": 10, "/token": 1}
 
 
-def test_the_loop_goes_on(source: TokenSource, server: Hostile, clock: Clock) -> None:
-	"""The provider answers only once something else has run in the same event loop."""
-	ran = threading.Event()
+def held(server: Hostile) -> threading.Event:
+	"""The token endpoint answers only when this is set."""
+	free = threading.Event()
 
 	def answer(_request: Any) -> Answer:
-		assert ran.wait(30)
+		assert free.wait(30)
 		return as_json({"access_token": "new", "expires_in": 3600})
 
 	server.script("/token", answer)
+	return free
+
+
+async def asking(credential: AsyncCredential, server: Hostile) -> asyncio.Task[Any]:
+	"""A request for a token that is at the provider by now."""
+	asked = asyncio.create_task(credential.get_token(SCOPE))
+	while not server.to("/token"):
+		await asyncio.sleep(0.001)
+	return asked
+
+
+def test_the_loop_goes_on(source: TokenSource, server: Hostile, clock: Clock) -> None:
+	"""The provider answers only once something else has run in the same event loop."""
+	ran = held(server)
 	clock.advance(3599)
 	credential = AsyncCredential(source)
 
 	async def run() -> Any:
-		asked = asyncio.create_task(credential.get_token(SCOPE))
-		while not server.to("/token"):
-			await asyncio.sleep(0.001)
+		asked = await asking(credential, server)
 		ran.set()
 		return await asked
 
@@ -251,20 +263,12 @@ def test_the_loop_goes_on(source: TokenSource, server: Hostile, clock: Clock) ->
 
 def test_one_who_gives_up_does_not_wait(source: TokenSource, server: Hostile, clock: Clock) -> None:
 	"""What was begun is finished, and stored: the refresh token before it is spent."""
-	given_up = threading.Event()
-
-	def answer(_request: Any) -> Answer:
-		assert given_up.wait(30)
-		return as_json({"access_token": "new", "expires_in": 3600})
-
-	server.script("/token", answer)
+	given_up = held(server)
 	clock.advance(3599)
 	credential = AsyncCredential(source)
 
 	async def run() -> Any:
-		asked = asyncio.create_task(credential.get_token(SCOPE))
-		while not server.to("/token"):
-			await asyncio.sleep(0.001)
+		asked = await asking(credential, server)
 		asked.cancel()
 		with pytest.raises(asyncio.CancelledError):
 			await asked

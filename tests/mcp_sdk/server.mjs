@@ -1,5 +1,5 @@
 // A server of the Model Context Protocol with an authorization server of its own, both of npm's @modelcontextprotocol/sdk, on
-// the loopback address, for the tests. Everything is kept in memory, and nobody is asked for consent: whoever comes is alice.
+// the loopback address, for the tests. Everything is kept in memory, and nobody is asked for consent: every visitor is alice.
 //
 // PORT (0 or absent: any free port), SECRETS_EXPIRE (seconds until a client's secret expires, 0 for never; absent: what the SDK
 // has by default, which is a month).
@@ -121,7 +121,7 @@ app.post(
 	}),
 	async (request, response) => {
 		const mcp = new McpServer({ name: "Notes", version: "1.0.0" });
-		mcp.registerTool("notes", { description: "The notes of whoever is connected." }, () => ({
+		mcp.registerTool("notes", { description: "The notes of the connected user." }, () => ({
 			content: [{ type: "text", text: "Buy milk" }],
 		}));
 		const transport = new StreamableHTTPServerTransport({
