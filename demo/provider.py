@@ -952,19 +952,14 @@ def start(
 		finally:
 			provider.close()
 	finally:
-		stop(process)
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-	"""End a server that was started with a pipe for what it says."""
-	process.terminate()
-	try:
-		process.wait(5)
-	except subprocess.TimeoutExpired:
-		process.kill()
-		process.wait()
-	if process.stdout:
-		process.stdout.close()
+		process.terminate()
+		try:
+			process.wait(5)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
+		if process.stdout:
+			process.stdout.close()
 
 
 def main(arguments: list[str] | None = None) -> None:

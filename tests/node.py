@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from demo.provider import stop
-
 # Seconds in which one has to be ready.
 READY = 60
 
@@ -43,7 +41,14 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 			)
 		yield json.loads(line)
 	finally:
-		stop(process)
+		process.terminate()
+		try:
+			process.wait(5)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
+		if process.stdout:
+			process.stdout.close()
 		complaints.close()
 
 
