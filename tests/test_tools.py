@@ -12,6 +12,7 @@ import pytest
 from scripts.lib import release
 from scripts.lib.bench import Bench, beside
 from scripts.lib.console import Problem
+from scripts.lib.failures import failures
 
 ROOT = Path(__file__).resolve().parents[1]
 # What scripts/demo does on a bench, without the bench: something that runs to its end first, then waiting.
@@ -101,14 +102,73 @@ work = {
 	"hangs": lambda counts: time.sleep(60),
 	"is killed": lambda counts: os.kill(os.getpid(), signal.SIGKILL),
 	"works": lambda counts: counts.add("checks", 3, 0),
+	"finds something": lambda counts: (print("FAILED  a check"), counts.add("checks", 3, 1)),
 }
-for name, counts in run_parts([Part(*each) for each in work.items()], at_once=3).items():
-	print(name, counts.passed, counts.failed, sep=";")
+for name, counts in run_parts([Part(*each) for each in work.items()], at_once=4).items():
+	print(name, counts.passed, counts.failed, *counts.failures, sep=";")
 """
+
+
+UNITTEST = f"""
+   \x1b[32m ✔ \x1b[0m test_what_works
+{"=" * 70}
+FAIL: test_sum (app.tests.test_sums.TestSums.test_sum)
+What a sum is.
+{"-" * 70}
+Traceback (most recent call last):
+  File "test_sums.py", line 3, in test_sum
+AssertionError: 3 != 4
+500
+{"=" * 70}
+ ERROR  test_name (app.tests.test_sums.TestSums)
+{"-" * 70}
+Traceback (most recent call last):
+    self = <TestSums>
+sqlite3.OperationalError: database is locked
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+frappe.exceptions.QueryDeadlockError: database is locked
+
+{"-" * 70}
+Ran 3 tests in 0.1s
+
+FAILED (failures=1, errors=1)
+OK
+"""
+
+
+@pytest.mark.parametrize(
+	("output", "found"),
+	[
+		(
+			UNITTEST,
+			[
+				"app.tests.test_sums.TestSums.test_sum: AssertionError: 3 != 4",
+				"app.tests.test_sums.TestSums.test_name: frappe.exceptions.QueryDeadlockError: database is locked",
+			],
+		),
+		(
+			"FAILED tests/test_sums.py::test_sum[1] - AssertionError: 3\n1 failed, 2 passed",
+			["tests/test_sums.py::test_sum[1] - AssertionError: 3"],
+		),
+		(
+			"ok      it fits\nFAILED  it is read: 3\n  FAILED  a row\n1 passed, 2 failed",
+			["it is read: 3", "a row"],
+		),
+		("FAILED  " + "x" * 300, ["x" * 239 + "…"]),
+		("12 passed, 0 failed\nOK\n", []),
+	],
+)
+def test_what_failed(output: str, found: list[str]) -> None:
+	assert failures(output) == found
 
 
 def test_a_part_that_hangs_or_is_killed(tmp_path: Path) -> None:
 	command = [sys.executable, "-B", "-c", PARTS, str(tmp_path)]
 	output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
-	assert {"hangs;0;1", "is killed;0;1", "works;3;0"} <= set(output.splitlines()), output
+	assert {"hangs;0;1", "is killed;0;1", "works;3;0", "finds something;3;1;a check"} <= set(
+		output.splitlines()
+	), output
 	assert "hangs: 1 FAILED; it was ended after 0:01" in output

@@ -8,8 +8,8 @@
 	scripts/test checks      scripts/check
 
 Parts of it run side by side, as many as there are processors. The output of each is in test-logs/; what is printed
-is what each came to, and the output of those that failed. Ends with `N passed, N failed`; the exit code is not 0 when
-anything failed.
+is what each came to, the output of those that failed, and at the end a line for each check that failed. Ends with
+`N passed, N failed`; the exit code is not 0 when anything failed.
 """
 
 import os
@@ -43,6 +43,10 @@ def main(arguments: list[str]) -> int:
 	say("Summary")
 	for line in [*notes, *(f"{name}: {counts}" for name, counts in results.items())]:
 		say(f"  {line}")
+	for name, counts in results.items():
+		if counts.failures:
+			say(f"What failed in {name}")
+			say("\n".join(f"  {line}" for line in counts.failures))
 	passed, failed = (
 		sum(getattr(counts, what) for counts in results.values()) for what in ("passed", "failed")
 	)

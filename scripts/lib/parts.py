@@ -15,6 +15,7 @@ from multiprocessing import connection
 
 from scripts.lib.checkout import CHECKOUT
 from scripts.lib.console import Problem, say
+from scripts.lib.failures import failures
 from scripts.lib.processes import exit_on_signals, signals_wait
 
 LOGS = CHECKOUT / "test-logs"
@@ -32,6 +33,8 @@ class Counts:
 	failed: int = 0
 	skipped: int = 0
 	notes: list[str] = field(default_factory=list)
+	# A line for each check that failed.
+	failures: list[str] = field(default_factory=list)
 
 	def add(self, what: str, passed: int, failed: int, skipped: int = 0) -> None:
 		self.notes.append(f"{what} {passed}" + (f" and {failed} FAILED" if failed else ""))
@@ -84,6 +87,8 @@ def run_parts(parts: list[Part], at_once: int) -> dict[str, Counts]:
 				except EOFError:
 					counts = Counts(failed=1, notes=[ended or "it was killed"])
 				results[part.name] = counts
+				if counts.failed:
+					counts.failures = failures(part.log.read_text(errors="replace"))
 				say(
 					f"{'FAILED' if counts.failed else 'ok'}  {part.name}: {counts} ({_minutes(time.monotonic() - began)})"
 				)
