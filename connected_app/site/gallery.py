@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import frappe
 from frappe.query_builder import Case, DocType
-from frappe.query_builder.functions import Count, Min
+from frappe.query_builder.functions import Min
 from frappe.utils import get_datetime
 
 from connected_app.oauth.clock import utc_now
-from connected_app.site import templates
-from connected_app.site.rows import naive
+from connected_app.site import health, templates
+from connected_app.site.rows import WORKING, naive
 
 # A connection that ends within this time is worth a word.
 SOON = timedelta(days=14)
+# Of an app with more connections than these, some always end soon, and looking for the first means reading them all.
+MANY = 10_000
 
 
 def gallery() -> dict[str, list[dict[str, Any]]]:
-	"""In two statements, however many apps and connections there are.
+	"""In four statements, however many apps and connections there are.
 
 	:returns: `providers`: as `templates.summary`; `apps`: as `_apps`
 	"""
@@ -30,35 +31,37 @@ def gallery() -> dict[str, list[dict[str, Any]]]:
 def _apps() -> list[dict[str, Any]]:
 	"""The Connected Apps by name.
 
-	:returns: for each `name`, `provider_name`, `provider`, `enabled`, how many are connected (`total`), how many of
-		these have to reconnect (`broken`) or fail for now (`failing`), and `ends_on`: when the first of the others
-		ends, where that is soon (UTC)
+	:returns: for each `name`, `provider_name`, `provider`, `enabled`, how many connections there are (`total`), how many
+		of these have to be connected again (`broken`) or fail for now (`failing`), and `ends_on`: when the first of the
+		others ends, where that is soon (UTC); None where there are `MANY`
 	"""
 	apps = frappe.get_all(
 		"Connected App",
-		fields=["name", "provider_name", "provider", "enabled"],
+		fields=["name", "provider_name", "provider", "enabled", "generation"],
 		order_by="provider_name, name",
 	)
-	by_app = defaultdict(list)
-	for row in _connections():
-		by_app[row.connected_app].append(row)
+	numbers = health.connections()
+	for app in apps:
+		of_app = numbers.get(app.name, {})
+		app.total = sum(of_app.values())
+		app.broken = of_app.get("Reconnect Required", 0)
+		app.failing = of_app.get("Temporarily Failing", 0)
+	ends = {
+		(row.connected_app, row.generation): row
+		for row in _first_ends([app.name for app in apps if 0 < app.total <= MANY])
+	}
 	known = templates.all_templates()
 	soon = naive(utc_now() + SOON)
 	for app in apps:
-		rows = by_app[app.name]
-		numbers = {row.status: row.number for row in rows}
 		template = known.get(app.provider or "")
-		lasts = template["lasts_days"] if template else None
-		ends = [each for row in rows if row.status != "Reconnect Required" for each in _ends(row, lasts)]
-		app.total = sum(numbers.values())
-		app.broken = numbers.get("Reconnect Required", 0)
-		app.failing = numbers.get("Temporarily Failing", 0)
-		app.ends_on = min((each for each in ends if each <= soon), default=None)
+		row = ends.get((app.name, app.pop("generation")))
+		dates = _ends(row, template["lasts_days"] if template else None) if row else []
+		app.ends_on = min((each for each in dates if each <= soon), default=None)
 	return apps
 
 
-def _connections() -> list[Any]:
-	"""Of each app and status how many connections there are, and when the first of them ends."""
+def _first_ends(apps: list[str]) -> list[Any]:
+	"""When the first connection to each of these ends, of those that work: by what the provider has said."""
 	cache = DocType("Token Cache")
 	# The service principal needs no refresh token.
 	cannot_be_renewed = (cache.user != "") & (cache.refresh_token.isnull() | (cache.refresh_token == ""))
@@ -66,14 +69,14 @@ def _connections() -> list[Any]:
 		frappe.qb.from_(cache)
 		.select(
 			cache.connected_app,
-			cache.status,
-			Count("*").as_("number"),
+			cache.generation,
 			Min(cache.refresh_expires_at).as_("refresh_ends"),
 			Min(Case().when(cannot_be_renewed, cache.expires_at)).as_("access_ends"),
 			Min(cache.connected_on).as_("first_consent"),
 		)
+		.where(cache.connected_app.isin(apps or [""]) & cache.status.isin(WORKING))
 		.where(cache.access_token.isnotnull() & (cache.access_token != ""))
-		.groupby(cache.connected_app, cache.status)
+		.groupby(cache.connected_app, cache.generation)
 		.run(as_dict=True)
 	)
 	return rows

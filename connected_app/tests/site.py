@@ -196,56 +196,59 @@ def library(name: str) -> Iterator[Any]:
 
 
 # One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.
-WORKER = """
+WORKERS = """
+import json
+import multiprocessing
 import sys
 import frappe
+from connected_app.connections.doctype.connected_app import connected_app
 
-site, app, user, expression = sys.argv[1:]
-frappe.init(site)
-frappe.connect()
-app = frappe.get_doc("Connected App", app)
-frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-	print("gave", eval(expression), flush=True)
-except Exception as error:
-	print("error", repr(error), flush=True)
-frappe.destroy()
+site, name, expression, users = sys.argv[1:]
+users = json.loads(users)
+fork = multiprocessing.get_context("fork")
+together = fork.Barrier(len(users))
+
+def work(user, answer):
+	frappe.init(site)
+	frappe.connect()
+	app = frappe.get_doc("Connected App", name)
+	frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
+	together.wait(60)
+	try:
+		answer.send(f"gave {eval(expression)}")
+	except Exception as error:
+		answer.send(f"error {error!r}")
+	frappe.destroy()
+
+answers = []
+for user in users:
+	ours, theirs = fork.Pipe(duplex=False)
+	fork.Process(target=work, args=(user, theirs)).start()
+	theirs.close()
+	answers.append(ours)
+print(json.dumps([answer.recv() for answer in answers]))
 """
 
 
 def in_processes(number: int, expression: str, app: Any, *users: str) -> list[str]:
 	"""What `number` processes, each with a transaction that is open already, get at the same moment.
 
+	They are forked before they connect, as a web server's workers are that has loaded the site's code.
+
 	:param users: for whom, in turn; Alice by default
 	"""
 	users = users or (ALICE,)
-	command = [sys.executable, "-c", WORKER, frappe.local.site, app.name]
-	workers = [
-		subprocess.Popen(
-			[*command, users[index % len(users)], expression],
-			cwd=os.path.abspath(frappe.local.sites_path),
-			stdin=subprocess.PIPE,
-			stdout=subprocess.PIPE,
-			text=True,
-		)
-		for index in range(number)
-	]
-	try:
-		for worker in workers:
-			assert worker.stdout.readline() == "ready\n"
-		for worker in workers:
-			worker.stdin.write("\n")
-			worker.stdin.flush()
-		# On PostgreSQL Frappe prints statements that fail, also those that may.
-		return [
-			next(line.strip() for line in worker.stdout if line.startswith(("gave ", "error ")))
-			for worker in workers
-		]
-	finally:
-		for worker in workers:
-			worker.communicate(timeout=60)
+	whose = json.dumps([users[index % len(users)] for index in range(number)])
+	done = subprocess.run(
+		[sys.executable, "-c", WORKERS, frappe.local.site, app.name, expression, whose],
+		cwd=os.path.abspath(frappe.local.sites_path),
+		capture_output=True,
+		text=True,
+		timeout=180,
+	)
+	assert not done.returncode, done.stderr
+	# On PostgreSQL Frappe prints statements that fail, also those that may.
+	return json.loads(done.stdout.splitlines()[-1])
 
 
 def work(before: str = "") -> None:

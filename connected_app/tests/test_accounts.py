@@ -31,7 +31,7 @@ from connected_app.tests.site import (
 )
 from connected_app.tests.test_another_account import PENDING
 
-PROCESSES = 8
+PROCESSES = 32
 FIRST, SECOND = "alice@example.com", "bob@example.com"
 
 
@@ -48,6 +48,11 @@ def remove(app: Any) -> None:
 	if frappe.db.exists("Connected App", app.name):
 		frappe.delete_doc("Connected App", app.name, force=True)
 	frappe.db.commit()
+
+
+def copied(doc: Any, name: str, **values: Any) -> None:
+	"""Another row like that of `doc`, and nothing else: no child rows, no hooks."""
+	frappe.get_doc({**doc.get_valid_dict(), "doctype": doc.doctype, "name": name, **values}).db_insert()
 
 
 @needs_providers
@@ -205,7 +210,7 @@ class TestUse(Several):
 
 class TestRefreshing(Several):
 	def test_storm(self) -> None:
-		"""Eight processes, two accounts: one token request for each."""
+		"""Many processes, two accounts: one token request for each."""
 		self.fresh()
 		frappe.db.set_value("Token Cache", {"connected_app": self.app.name}, "expires_at", "2020-01-01")
 		frappe.db.commit()
@@ -742,7 +747,7 @@ class TestPages(Several):
 		)
 
 	def test_statements_of_my_connections(self) -> None:
-		"""As many for ten accounts of two apps as for two of one."""
+		"""As many for fifty apps with five accounts each as for one with two."""
 		frappe.set_user(ALICE)
 		self.addCleanup(frappe.set_user, "Administrator")
 		self.fresh()
@@ -750,19 +755,20 @@ class TestPages(Several):
 		with statements() as sent:
 			connections.of_user(ALICE)
 		few = len(sent)
-		frappe.set_user("Administrator")
-		other = make_app(self.authlib.issuer, several_accounts=1)
-		self.addCleanup(remove, other)
-		first = self.app
-		for self.app in (first, other):
-			for number in range(4):
-				self.store(ALICE, f"Number {number}", id=f"number-{number}")
-		self.app = first
-		frappe.set_user(ALICE)
-		connections.of_user(ALICE)
+		self.addCleanup(frappe.db.commit)
+		for doctype in ("Token Cache", "Connected App"):
+			self.addCleanup(frappe.db.delete, doctype, {"name": ("like", "many-%")})
+		cache = frappe.get_doc("Token Cache", {"connected_app": self.app.name})
+		for number in range(50):
+			copied(self.app, f"many-{number}", provider_name=f"Many {number}")
+			for account in range(5):
+				whose = {"connected_app": f"many-{number}", "account": f"{account}" if account else None}
+				copied(cache, f"many-{number}-{account}", **whose, account_id=f"{account}")
+		frappe.db.commit()
 		with statements() as sent:
 			shown = connections.of_user(ALICE)
 		frappe.set_user("Administrator")
 		self.assertEqual(len(sent), few)
-		mine = [each for each in shown if each["name"] in (first.name, other.name)]
-		self.assertEqual(len(mine), 10)
+		many = [each for each in shown if each["name"].startswith("many-")]
+		self.assertEqual(len(many), 250)
+		self.assertEqual(len([each for each in many if each["is_default"]]), 50)

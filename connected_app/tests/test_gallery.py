@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import frappe
 
@@ -52,8 +53,15 @@ class TestGallery(Case):
 		frappe.db.set_value("Token Cache", name, "connected_on", long_ago)
 		frappe.db.commit()
 		self.assertEqual(self.of_app().ends_on, long_ago + timedelta(days=1825))
+		with patch("connected_app.site.gallery.MANY", 3):
+			self.assertEqual((self.of_app().total, self.of_app().ends_on), (4, None))
 		self.connected(ALICE, refresh_token=None)
 		self.assertLess(self.of_app().ends_on.replace(tzinfo=utc_now().tzinfo), utc_now() + timedelta(days=1))
+		# What was ended, and waits to be removed, is no connection.
+		frappe.db.set_value("Connected App", self.app.name, "generation", 7)
+		frappe.db.commit()
+		app = self.of_app()
+		self.assertEqual((app.total, app.broken, app.failing, app.ends_on), (0, 0, 0, None))
 
 	def test_providers(self) -> None:
 		found = {each["key"]: each for each in gallery.gallery()["providers"]}
@@ -65,8 +73,8 @@ class TestGallery(Case):
 		self.assertTrue(any(each["unsupported"] for each in found.values()))
 
 	def test_speed(self) -> None:
-		"""All templates and apps in two statements, once the templates are loaded."""
+		"""All templates and apps in four statements, once the templates are loaded."""
 		gallery.gallery()
 		with statements() as sent:
 			gallery.gallery()
-		self.assertEqual(len([each for each in sent if each.lower().startswith("select")]), 2, sent)
+		self.assertEqual(len([each for each in sent if each.lower().startswith("select")]), 4, sent)

@@ -30,7 +30,7 @@ from connected_app.tests.site import (
 )
 
 MANAGER, SECOND, SELLER = "shared-manager@site.example", "second-manager@site.example", "seller@site.example"
-PROCESSES = 8
+PROCESSES = 32
 TOKEN = "app.get_oauth2_session(user).token['access_token']"
 
 
@@ -58,6 +58,7 @@ class Shared(Case):
 			as_before = frappe.db.get_value("User", user, "enabled") and role in frappe.get_roles(user)
 			if frappe.db.exists("User", user) and not as_before:
 				frappe.delete_doc("User", user, force=True)
+				frappe.db.commit()
 			make_user(user, role)
 		self.manager = logged_in(MANAGER)
 		self.app = make_app(
