@@ -185,8 +185,9 @@ export async function setUpEmail(page, provider) {
 // also at the first render, before the states are loaded.
 async function listOfNewerFrappe(page) {
 	await page.goto(`${base}/me`);
-	await page.goto(`${base}/app/user`);
-	await page.waitForFunction(() => window.cur_list?.doctype === "User");
+	// Another list, to its end: what it filters by would otherwise be written into the next list's address.
+	await page.goto(`${base}/app/token-cache`);
+	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length);
 	await page.evaluate(() => {
 		const list = frappe.views.ListView.prototype;
 		const original = list.get_meta_html;
