@@ -121,6 +121,32 @@ def refresh_command(context: Any, name: str, user: str | None, account: str | No
 		_end(all(one["refreshed"] for one in done))
 
 
+@connected_app.command("make-default")
+@click.argument("name")
+@click.option("--user", required=True, help="Whose accounts they are.")
+@click.option("--account", required=True, help="The account, by its ID or name.")
+@as_json
+@pass_context
+def make_default_command(context: Any, name: str, user: str, account: str, as_json: bool) -> None:
+	"""Of several accounts of a user at the Connected App NAME, make this one the one that is used where none is named.
+
+	Exit code 1: it could not be done; the message says why.
+	"""
+	from connected_app.oauth.errors import OAuthError
+	from connected_app.site import accounts
+
+	with _site(context):
+		app = _app(name)
+		(key,) = _keys(app, user, account)
+		title = _title(key)
+		try:
+			accounts.make_default(key)
+		except OAuthError as error:
+			click.echo(f"{error.message} {error.action}".strip(), err=True)
+			return _end(False)
+		_show([{"user": user, "account": title, "is_default": True}], as_json)
+
+
 @connected_app.command("revoke")
 @click.argument("name")
 @click.option("--user", help="This user's connections.")

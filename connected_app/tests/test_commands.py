@@ -10,7 +10,7 @@ from typing import Any
 
 import frappe
 
-from connected_app.tests.site import ALICE, Browser, Case, make_app, make_user, needs_providers, row
+from connected_app.tests.site import ALICE, Browser, Case, forget, make_app, make_user, needs_providers, row
 
 BETTY = "betty@site.example"
 # Of the accounts of one user, which one is the default.
@@ -86,6 +86,27 @@ class TestAccounts(Commands):
 		self.assertNotEqual(after["bob@example.com"], before["bob@example.com"])
 		answer = self.ask("refresh", self.app.name, "--user", ALICE)
 		self.assertEqual({one["account"] for one in answer if one["refreshed"]}, {*DEFAULTS})
+
+	def test_make_default(self) -> None:
+		done = {"user": ALICE, "account": "bob@example.com", "is_default": True}
+		before = self.tokens()
+		self.assertEqual(self.ask("make-default", self.app.name, "--user", ALICE, "--account", "bob"), [done])
+		listed = {one["account_name"]: one["is_default"] for one in self.ask("list", self.app.name)}
+		self.assertEqual(listed, {"alice@example.com": False, "bob@example.com": True})
+		self.assertEqual(self.tokens(), before)
+		forget()
+		session = frappe.get_doc("Connected App", self.app.name).get_oauth2_session(ALICE)
+		self.assertEqual(session.token["access_token"], before["bob@example.com"])
+
+	def test_make_default_where_it_cannot_be_done(self) -> None:
+		"""Who the default account is, the provider has not said: it could not be named afterwards."""
+		rows = {"connected_app": self.app.name, "account_id": "alice"}
+		frappe.db.set_value("Token Cache", rows, {"account_id": "", "account_name": ""})
+		frappe.db.commit()
+		ended = bench("make-default", self.app.name, "--user", ALICE, "--account", "bob")
+		self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+		self.assertIn("account", ended.stderr)
+		self.assertTellsNoSecret(ended)
 
 	def test_revoke_one(self) -> None:
 		"""By its ID; the default one, whose place no other takes."""
@@ -196,6 +217,7 @@ class TestCommands(Commands):
 			("revoke", self.app.name, "--all", "--user", ALICE),
 			("refresh", self.app.name, "--account", "alice@example.com"),
 			("refresh", self.app.name, "--user", ALICE, "--account", "carol@example.com"),
+			("make-default", self.app.name, "--user", ALICE, "--account", "carol@example.com"),
 			("revoke", self.app.name, "--all", "--account", "alice@example.com"),
 			("frobnicate",),
 		):
