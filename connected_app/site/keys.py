@@ -69,6 +69,7 @@ def use_new(connected_app: str) -> None:
 	"""Sign with the new key from now on.
 
 	:raises ConfigurationError: `signing_key_missing`, `signing_key_unreadable`
+	:raises TemporaryFailure: `busy`
 	"""
 	row = _row(connected_app)
 	if not row.get(NEW):
@@ -77,6 +78,9 @@ def use_new(connected_app: str) -> None:
 	if text is None:
 		raise catalogue.error("signing_key_unreadable")
 	known = published(row.published_keys)
+	if SigningKey.from_json(text).public() != known[NEW]["jwk"]:
+		# Of two that another request has changed at once, the row is as it is now, the key as this transaction began.
+		raise catalogue.error("busy")
 	if IN_USE in known:
 		known[REPLACED] = {**known[IN_USE], "replaced_on": utc_now().isoformat()}
 	known[IN_USE] = {**known.pop(NEW), "used_on": utc_now().isoformat()}

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from connected_app.oauth import ConfigurationError, Secret, keys
+from connected_app.oauth import ConfigurationError, Secret, TemporaryFailure, keys
 from connected_app.oauth.clock import utc_now
 from connected_app.site import http as site_http
 from connected_app.site import keys as signing_keys
@@ -108,6 +108,26 @@ class TestKeys(Case):
 		self.assertEqual(self.app.key_set_uri, address)
 		self.assertEqual(self.stored(), ["client_secret", "signing_key"])
 		self.assertEqual(self.ask("use_new_key").status_code, 417)
+
+	def test_another_request_makes_one_meanwhile(self) -> None:
+		"""What is used is what is published as used, however the database shows two changes to one transaction."""
+		self.ask("make_key")
+		self.ask("use_new_key")
+		self.ask("make_key")
+		frappe.db.rollback()
+		frappe.db.get_value("Connected App", self.app.name, "modified")
+		made = self.admin.call("make_key", connected_app=self.app.name, algorithm="PS256")
+		self.assertEqual(made.status_code, 200)
+		try:
+			signing_keys.use_new(self.app.name)
+			frappe.db.commit()
+		except (TemporaryFailure, frappe.QueryDeadlockError, frappe.db.OperationalError):
+			frappe.db.rollback()
+		known = json.loads(frappe.db.get_value("Connected App", self.app.name, "published_keys"))
+		for field in signing_keys.FIELDS:
+			text = passwords.read("Connected App", self.app.name, field, raise_exception=False)
+			public = keys.SigningKey.from_json(text).public() if text else None
+			self.assertEqual(public, known.get(field, {}).get("jwk"), field)
 
 	def test_the_address(self) -> None:
 		"""For everybody, cached, and the same after a renaming; nothing else is found there."""
