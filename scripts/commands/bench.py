@@ -5,6 +5,9 @@
 	scripts/bench 15         only benches with "15" in their path
 	scripts/bench --quick    fewer rounds
 	scripts/bench --check    the exit code is 1 when a row is not reached
+	scripts/bench --many [NUMBER]
+	                         instead, what grows with the number of connections, among NUMBER (100,000) and a tenth of
+	                         them: with a million it takes a quarter of an hour a bench
 
 All figures of a table are from one run. It takes about three minutes a bench.
 """
@@ -29,6 +32,16 @@ DELAY = 150
 FLAT = 2 * 2**20
 MEBI = 2**20
 SIZES = (10_000, 100_000)
+# Connections in one transaction of the job that removes them, as in site/ending.py.
+CHUNK = 200
+# Connections that a job removes, and that are renewed in the background, where their cost is measured.
+REMOVED, RENEWED = 2_000, 400
+# Seconds that a request may take, and a transaction of a job.
+LONGEST = 1
+# Milliseconds that are our own part of a refresh in the background.
+OWN_PART = 15
+# Frappe writes the new name into all tables of the site, where the old one stands: that is not ours to make faster.
+OF_FRAPPE = ("a user is renamed", "a user is merged")
 
 
 class Table:
@@ -212,6 +225,49 @@ def on_bench(bench: Bench, python, quick: bool) -> Table:
 	return table
 
 
+def among_many(bench: Bench, number: int) -> Table:
+	"""What finds and changes connections among `number`, on a site of its own, and what the background's jobs cost."""
+	with borrowed(bench) as own, fresh_site(own, SITE_PREFIX) as site:
+
+		def measured(*arguments: object) -> list[dict]:
+			say(f"… measuring {' '.join(map(str, arguments))}")
+			command = [own.python, CHECKOUT / "benchmarks" / "scale.py", site.name, *arguments]
+			code, output = processes.run(command, cwd=own.sites, env=own.environment)
+			if code:
+				raise Problem(
+					f"`benchmarks/scale.py {arguments[0]}` failed on {bench.name}:\n{output[-3000:]}"
+				)
+			return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+
+		found = measured("lists", number // 10, number)
+		removed = measured("disable", REMOVED)
+		(renewed,) = (row for row in measured("refresh", RENEWED, DELAY) if "left" in row)
+	table = Table(f"Frappe {bench.version} ({bench.name}, {DATABASES[bench.db_type]})")
+	table.head(f"among {number:,} connections to one app (among {number // 10:,})")
+	fewer = {row["what"]: row["seconds"] for row in found if row["connections"] != number}
+	for row in found:
+		what, seconds = row["what"], row["seconds"]
+		if row["connections"] == number:
+			text = f"{seconds:.3f} s ({fewer[what]:.3f} s)"
+			if what in OF_FRAPPE:
+				table.head(f"  {what}: {text}, by Frappe")
+			else:
+				table.row(what, f"≤ {LONGEST} s", text, seconds <= LONGEST)
+	table.head("the jobs")
+	(job,) = (row for row in removed if row["what"] == "the job, without the provider")
+	chunk = job["seconds"] * CHUNK / REMOVED
+	table.row(
+		f"{CHUNK} connections are removed, a transaction",
+		f"≤ {LONGEST} s",
+		f"{chunk:.2f} s",
+		chunk <= LONGEST,
+	)
+	table.row("connections that were not renewed", "0", renewed["left"], renewed["left"] == 0)
+	part = renewed["ms of this process for each"]
+	table.row("our own part of a refresh", f"≤ {OWN_PART} ms", f"{part} ms", part <= OWN_PART)
+	return table
+
+
 def bound_to_key(python, api: str, rounds: int) -> dict:
 	code, output = processes.run([python, "benchmarks/bound.py", api, rounds], cwd=CHECKOUT)
 	if code:
@@ -253,6 +309,7 @@ def main(arguments: list[str]) -> int:
 	parser.add_argument("only", nargs="?", default="", help=argparse.SUPPRESS)
 	parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
 	parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
+	parser.add_argument("--many", type=int, nargs="?", const=SIZES[1], help=argparse.SUPPRESS)
 	given = parser.parse_args(arguments)
 	processes.exit_on_signals()
 	try:
@@ -266,7 +323,10 @@ def main(arguments: list[str]) -> int:
 					f"{bench.name} is left out: it runs on {DATABASES[bench.db_type]}, and the targets are for MariaDB."
 				)
 		usable = [bench for bench in benches if bench.db_type == "mariadb"]
-		tables = [on_bench(bench, python, given.quick) for bench in usable]
+		if given.many:
+			tables = [among_many(bench, given.many) for bench in usable]
+		else:
+			tables = [on_bench(bench, python, given.quick) for bench in usable]
 		if not benches:
 			say(f"Without Frappe: {HOW_TO_GET_A_BENCH}")
 		if not usable:
