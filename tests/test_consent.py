@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from connected_app.oauth import OAuthError, Settings, begin, challenges
+from connected_app.oauth import Client, OAuthError, Settings, begin, challenges
 from connected_app.oauth.authorization import Attempt
-from connected_app.oauth.consent import MoreConsent, wanted_by
+from connected_app.oauth.consent import MoreConsent, choosing_account, wanted_by
 from connected_app.oauth.provider import Quirks
 from connected_app.oauth.session import Session
 
@@ -139,3 +139,19 @@ def test_a_login_that_is_not_enough_is_no_expired_token(session: Session, server
 	response = session.get(url)
 	assert wanted_by(response.status_code, response.headers) == MoreConsent(acr_values="gold")
 	assert server.paths() == {"/api": 1}
+
+
+@pytest.mark.parametrize(
+	("prompt", "quirks", "parameters"),
+	[
+		("", Quirks(), {"prompt": "select_account"}),
+		("consent", Quirks(), {"prompt": "consent select_account"}),
+		("none", Quirks(), {"prompt": "select_account"}),
+		("consent", Quirks(another_account={"force_login": "1"}), {"prompt": "consent", "force_login": "1"}),
+	],
+)
+def test_another_account(prompt: str, quirks: Quirks, parameters: dict[str, str]) -> None:
+	"""OIDC Core 3.1.2.1; a provider that has a parameter of its own for it gets that one."""
+	given = {"prompt": prompt} if prompt else {}
+	client = Client(client_id="c", redirect_uri="https://site.example/cb", authorization_parameters=given)
+	assert choosing_account(client, quirks).authorization_parameters == parameters

@@ -54,9 +54,11 @@ class MoreConsent:
 		return replace(client, scopes=everything, ask_for=ask_for, authorization_parameters=parameters)
 
 
-def choosing_account(client: Client) -> Client:
+def choosing_account(client: Client, quirks: Quirks) -> Client:
 	"""`client` as it lets the user choose an account at the provider (OIDC Core 3.1.2.1), whatever else it asks for."""
 	parameters = dict(client.authorization_parameters)
+	if quirks.another_account:
+		return replace(client, authorization_parameters={**parameters, **quirks.another_account})
 	asked = [word for word in parameters.get("prompt", "").split() if word != "none"]
 	parameters["prompt"] = " ".join(dict.fromkeys((*asked, CHOOSE)))
 	return replace(client, authorization_parameters=parameters)

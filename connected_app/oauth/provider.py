@@ -76,6 +76,8 @@ class Quirks:
 	:param retrade: the same later, if it is another one
 	:param keep: name → `callback:PARAMETER` or `answer:PATH`: what is kept as `Grant.extra`, for developers
 	:param more_consent: parameters of the consent page by which the provider adds what is asked for to what it has granted
+	:param another_account: parameters of the consent page by which the user can choose another account, if not
+		`prompt=select_account`
 	:param granted_scopes: `callback:PARAMETER` or `answer:PATH`: where the granted scopes are, if not in `scope`
 	:param reconnect_errors: words for a grant that is gone, besides `invalid_grant`; a template adds to these
 	:param later_errors: words for a failure that passes; a template adds to these
@@ -117,6 +119,7 @@ class Quirks:
 	retrade: Trade | None = None
 	keep: Mapping[str, str] = field(default_factory=dict)
 	more_consent: Mapping[str, str] = field(default_factory=dict)
+	another_account: Mapping[str, str] = field(default_factory=dict)
 	granted_scopes: str = ""
 	reconnect_errors: tuple[str, ...] = (
 		"bad_refresh_token",

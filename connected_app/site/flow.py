@@ -72,7 +72,7 @@ def begin(
 		app = settings.read(app.name, with_secret=True)
 	client = more.client(app.client, app.provider.quirks, [] if another else _kept(app, key))
 	if another:
-		client = consent.choosing_account(client)
+		client = consent.choosing_account(client, app.provider.quirks)
 	elif account:
 		client = consent.for_account(client, accounts.title(key))
 	url, attempt = authorization.begin(

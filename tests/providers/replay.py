@@ -29,7 +29,7 @@ from connected_app.oauth import (
 )
 from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.client_auth import BY_KEY
-from connected_app.oauth.consent import MoreConsent
+from connected_app.oauth.consent import MoreConsent, choosing_account
 from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, GrantType, JwtBearer
 from connected_app.oauth.templates import Template, tomllib
 
@@ -108,6 +108,8 @@ class Replay:
 			self.api(grant)
 		if "more" in self.said:
 			self.more()
+		if "another" in self.said:
+			self.another()
 		if "refresh" in self.said:
 			grant = self.refresh(grant)
 		if "dead" in self.said:
@@ -161,6 +163,12 @@ class Replay:
 		said = self.said["more"]
 		more = MoreConsent(scopes=tuple(said["scopes"]))
 		self.consent(more.client(self.client, self.provider.quirks), {**self.said["consent"], **said})
+		self.exchanges += 1
+
+	def another(self) -> None:
+		"""The consent page where the user has connected an account, and wants another one beside it."""
+		client = choosing_account(self.client, self.provider.quirks)
+		self.consent(client, {**self.said["consent"], **self.said["another"]})
 		self.exchanges += 1
 
 	def by_itself(self) -> Grant:

@@ -23,7 +23,7 @@ ON_THE_WIRE = (
 	"granted_scopes", "renewal",
 )  # fmt: skip
 TABLES = (
-	"parameters", "more_consent", "rename", "exchange", "renew", "client", "headers", "answer", "keep", "trade", "retrade", "api",
+	"parameters", "more_consent", "another_account", "rename", "exchange", "renew", "client", "headers", "answer", "keep", "trade", "retrade", "api",
 	"account", "revoke", "assertion",
 )  # fmt: skip
 # What no exchange of one provider can show: a base address is for developers, and further words for dead grants are many.
