@@ -213,10 +213,10 @@ def work(user, answer):
 	frappe.connect()
 	app = frappe.get_doc("Connected App", name)
 	frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
-	known = {"frappe": frappe, "app": app, "user": user}
+	globals().update(app=app, user=user)  # for functions within the expression
 	together.wait(60)
 	try:
-		answer.send(f"gave {eval(expression, known)}")
+		answer.send(f"gave {eval(expression)}")
 	except Exception as error:
 		answer.send(f"error {error!r}")
 	frappe.destroy()
