@@ -99,7 +99,9 @@ def test_refused(bound: Settings, server: Hostile, http: Http) -> None:
 			(),
 			["https://api.example/other", "https://API.example:443/x?y=1"],
 			["https://evil.example/", "https://api.example:8443/", "http://api.example/", "https://api.example.evil/",
-			 "https://api.example@evil.example/", "https://[", "api.example"],
+			 "https://api.example@evil.example/", "https://[", "api.example",
+			 # requests sends this to evil.example.
+			 "https://evil.example\\@api.example/", "https://evil.example\\@api.example:443/accounts"],
 		),
 		(
 			("https://api.example", "https://b.example:8443/x"),

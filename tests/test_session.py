@@ -301,7 +301,11 @@ def test_token_stays_at_its_server(session: Session, server: Hostile) -> None:
 	assert server.paths() == {"/api": 1, "/other": 1}
 
 
-@pytest.mark.parametrize("url", ["http://api.example/x", "ftp://api.example/x", "api.example"])
+@pytest.mark.parametrize(
+	# requests sends the last one to api.example.
+	"url",
+	["http://api.example/x", "ftp://api.example/x", "api.example", r"http://api.example\@127.0.0.1/x"],
+)
 def test_https_only(url: str, session: Session) -> None:
 	"""RFC 6750 5.3"""
 	with pytest.raises(ConfigurationError) as caught:

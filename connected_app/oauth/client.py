@@ -114,13 +114,14 @@ class Client:
 
 
 def origin(url: str) -> str:
-	"""Scheme, host and port (RFC 6454 4); empty for what is no web address."""
+	"""Scheme, host and port (RFC 6454 4); empty for what is no web address. Nor is one with a backslash in its host: requests
+	takes it for the end of the host, `urlsplit` for a part of the user's name before an @."""
 	try:
 		parts = urlsplit(url)
 		host, port = parts.hostname, parts.port
 	except ValueError:
 		return ""
-	if not host or parts.scheme not in PORTS:
+	if not host or parts.scheme not in PORTS or "\\" in parts.netloc:
 		return ""
 	host = f"[{host}]" if ":" in host else host
 	return f"{parts.scheme}://{host}{'' if port in (None, PORTS[parts.scheme]) else f':{port}'}"

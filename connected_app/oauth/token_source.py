@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from . import catalogue, wire
 from .access_token import AccessToken, check_is_bearer
+from .client import origin
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
@@ -179,7 +180,7 @@ class TokenSource:
 			parts.scheme == "http"
 			and policy
 			and policy.allow_http_loopback
-			and is_loopback(parts.hostname or "")
+			and is_loopback(urlsplit(origin(url)).hostname or "")
 		):
 			return
 		self._raise(catalogue.error("uri_insecure/api"))
