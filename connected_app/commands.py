@@ -401,7 +401,8 @@ def _keys(app: Any, user: str | None, account: str | None = None) -> list[Any]:
 	from connected_app.site import accounts
 	from connected_app.site.identity import ConnectionKey
 
-	if account:
+	# Also an empty one, of a variable that is not set: without it, all accounts are meant.
+	if account is not None:
 		if not user:
 			raise click.UsageError("Name the user whose --account it is, with --user.")
 		try:

@@ -219,6 +219,9 @@ class TestCommands(Commands):
 			("refresh", self.app.name, "--user", ALICE, "--account", "carol@example.com"),
 			("make-default", self.app.name, "--user", ALICE, "--account", "carol@example.com"),
 			("revoke", self.app.name, "--all", "--account", "alice@example.com"),
+			# Of a variable that is not set: not all of them.
+			("revoke", self.app.name, "--user", ALICE, "--account", "", "--yes"),
+			("make-default", self.app.name, "--user", ALICE, "--account", ""),
 			("frobnicate",),
 		):
 			ended = bench(*arguments)
