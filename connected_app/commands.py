@@ -97,7 +97,7 @@ def connect_command(context: Any, name: str, user: str, as_json: bool) -> None:
 		try:
 			grant = codes.run(app.name, show)
 		except OAuthError as error:
-			click.echo(f"{error.message} {error.action}".strip(), err=True)
+			click.echo(_words(error), err=True)
 			return _end(False)
 		except frappe.PermissionError:
 			click.echo(f"{user} is not allowed to connect to this app.", err=True)
@@ -142,7 +142,7 @@ def make_default_command(context: Any, name: str, user: str, account: str, as_js
 		try:
 			accounts.make_default(key)
 		except OAuthError as error:
-			click.echo(f"{error.message} {error.action}".strip(), err=True)
+			click.echo(_words(error), err=True)
 			return _end(False)
 		_show([{"user": user, "account": title, "is_default": True}], as_json)
 
@@ -518,7 +518,7 @@ def _refresh(app: Any, key: Any) -> dict[str, Any]:
 		# As if the provider's API had refused the old token: no failure is passed over because it is still good.
 		refresher.renew(stale, rejected=True) if stale else refresher.current()
 	except OAuthError as error:
-		outcome.update(refreshed=False, code=error.code, message=f"{error.message} {error.action}".strip())
+		outcome.update(refreshed=False, code=error.code, message=_words(error))
 	return outcome
 
 
@@ -535,6 +535,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] = 
 		render_table(
 			[[name.replace("_", " ") for name in names], *([_cell(row, n) for n in names] for row in rows)]
 		)
+
+
+def _words(error: Any) -> str:
+	"""Also where what to do has changed since the error was made: `str(error)` has it as it was then."""
+	return f"{error.message} {error.action}".strip()
 
 
 def _cell(row: dict[str, Any], name: str) -> str:

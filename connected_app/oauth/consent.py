@@ -56,12 +56,10 @@ class MoreConsent:
 
 def choosing_account(client: Client, quirks: Quirks) -> Client:
 	"""`client` as it lets the user choose an account at the provider (OIDC Core 3.1.2.1), whatever else it asks for."""
-	parameters = dict(client.authorization_parameters)
-	if quirks.another_account:
-		return replace(client, authorization_parameters={**parameters, **quirks.another_account})
+	parameters = client.authorization_parameters
 	asked = [word for word in parameters.get("prompt", "").split() if word != "none"]
-	parameters["prompt"] = " ".join(dict.fromkeys((*asked, CHOOSE)))
-	return replace(client, authorization_parameters=parameters)
+	choose = quirks.another_account or {"prompt": " ".join(dict.fromkeys((*asked, CHOOSE)))}
+	return replace(client, authorization_parameters={**parameters, **choose})
 
 
 def for_account(client: Client, hint: str) -> Client:

@@ -23,8 +23,8 @@ ON_THE_WIRE = (
 	"granted_scopes", "renewal",
 )  # fmt: skip
 TABLES = (
-	"parameters", "more_consent", "another_account", "rename", "exchange", "renew", "client", "headers", "answer", "keep", "trade", "retrade", "api",
-	"account", "revoke", "assertion",
+	"parameters", "more_consent", "another_account", "rename", "exchange", "renew", "client", "headers", "answer",
+	"keep", "trade", "retrade", "api", "account", "revoke", "assertion",
 )  # fmt: skip
 # What no exchange of one provider can show: a base address is for developers, and further words for dead grants are many.
 USUAL = (*STANDARD.account_id, *STANDARD.account_name)
