@@ -204,7 +204,8 @@ def disable(*numbers: str) -> None:
 		if left:
 			from connected_app.site import ending
 
-			measured("the job, without the provider", lambda: ending.run(600), connections=number)
+			work = lambda: ending.run(600)  # noqa: E731
+			measured("the job, without the provider", work, connections=number, chunk=ending.CHUNK)
 	remove_all()
 
 

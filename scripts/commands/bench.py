@@ -32,8 +32,6 @@ DELAY = 150
 FLAT = 2 * 2**20
 MEBI = 2**20
 SIZES = (10_000, 100_000)
-# Connections in one transaction of the job that removes them, as in site/ending.py.
-CHUNK = 200
 # Connections that a job removes, and that are renewed in the background, where their cost is measured.
 REMOVED, RENEWED = 2_000, 400
 # Seconds that a request may take, and a transaction of a job.
@@ -194,11 +192,7 @@ def on_bench(bench: Bench, python, quick: bool) -> Table:
 			command = [own.python, CHECKOUT / "benchmarks" / "on_site.py", site.name, *arguments]
 			# Core's sessions refuse a token endpoint without TLS otherwise; this app does not look at it.
 			env = {**own.environment, "OAUTHLIB_INSECURE_TRANSPORT": "1"}
-			code, output = processes.run(command, cwd=own.sites, env=env)
-			if code:
-				raise Problem(
-					f"`benchmarks/on_site.py {arguments[0]}` failed on {bench.name}:\n{output[-3000:]}"
-				)
+			output = printed(f"`on_site.py {arguments[0]}` on {bench.name}", command, cwd=own.sites, env=env)
 			return json.loads(output.strip().splitlines()[-1])
 
 		def half(whose: str, rounds: int, sessions: int) -> dict:
@@ -232,11 +226,8 @@ def among_many(bench: Bench, number: int) -> Table:
 		def measured(*arguments: object) -> list[dict]:
 			say(f"… measuring {' '.join(map(str, arguments))}")
 			command = [own.python, CHECKOUT / "benchmarks" / "scale.py", site.name, *arguments]
-			code, output = processes.run(command, cwd=own.sites, env=own.environment)
-			if code:
-				raise Problem(
-					f"`benchmarks/scale.py {arguments[0]}` failed on {bench.name}:\n{output[-3000:]}"
-				)
+			what = f"`scale.py {arguments[0]}` on {bench.name}"
+			output = printed(what, command, cwd=own.sites, env=own.environment)
 			return [json.loads(line) for line in output.splitlines() if line.startswith("{")]
 
 		found = measured("lists", number // 10, number)
@@ -255,9 +246,9 @@ def among_many(bench: Bench, number: int) -> Table:
 				table.row(what, f"≤ {LONGEST} s", text, seconds <= LONGEST)
 	table.head("the jobs")
 	(job,) = (row for row in removed if row["what"] == "the job, without the provider")
-	chunk = job["seconds"] * CHUNK / REMOVED
+	chunk = job["seconds"] * job["chunk"] / REMOVED
 	table.row(
-		f"{CHUNK} connections are removed, a transaction",
+		f"{job['chunk']} connections are removed, a transaction",
 		f"≤ {LONGEST} s",
 		f"{chunk:.2f} s",
 		chunk <= LONGEST,
@@ -269,21 +260,22 @@ def among_many(bench: Bench, number: int) -> Table:
 
 
 def bound_to_key(python, api: str, rounds: int) -> dict:
-	code, output = processes.run([python, "benchmarks/bound.py", api, rounds], cwd=CHECKOUT)
+	return json.loads(printed("`bound.py`", [python, "benchmarks/bound.py", api, rounds], cwd=CHECKOUT))
+
+
+def printed(what: str, command: list, **options: object) -> str:
+	"""What a program of benchmarks/ prints."""
+	code, output = processes.run(command, **options)
 	if code:
-		raise Problem(f"benchmarks/bound.py failed:\n{output[-3000:]}")
-	return json.loads(output)
+		raise Problem(f"{what} failed:\n{output[-3000:]}")
+	return output
 
 
 def without_frappe(python, quick: bool, why: str) -> Table:
 	with processes.serving(python, "benchmarks/api.py") as api:
 		bound = bound_to_key(python, api, size(quick)[0])
-		code, output = processes.run(
-			[python, "benchmarks/without_frappe.py", api, *size(quick)], cwd=CHECKOUT
-		)
-	if code:
-		raise Problem(f"benchmarks/without_frappe.py failed:\n{output[-3000:]}")
-	found = json.loads(output)
+		command = [python, "benchmarks/without_frappe.py", api, *size(quick)]
+		found = json.loads(printed("`without_frappe.py`", command, cwd=CHECKOUT))
 	table = Table("Without Frappe (connected_app.oauth, the grant in memory)")
 	for row in (CALL, DOCUMENT, AGAIN):
 		table.head(row)
@@ -323,10 +315,12 @@ def main(arguments: list[str]) -> int:
 					f"{bench.name} is left out: it runs on {DATABASES[bench.db_type]}, and the targets are for MariaDB."
 				)
 		usable = [bench for bench in benches if bench.db_type == "mariadb"]
-		if given.many:
-			tables = [among_many(bench, given.many) for bench in usable]
-		else:
-			tables = [on_bench(bench, python, given.quick) for bench in usable]
+		if given.many and not usable:
+			raise Problem(f"--many needs a Frappe bench on MariaDB. {HOW_TO_GET_A_BENCH}")
+		tables = [
+			among_many(bench, given.many) if given.many else on_bench(bench, python, given.quick)
+			for bench in usable
+		]
 		if not benches:
 			say(f"Without Frappe: {HOW_TO_GET_A_BENCH}")
 		if not usable:
