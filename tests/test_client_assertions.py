@@ -386,6 +386,18 @@ def test_a_file_that_cannot_be_used(file: Secret, passphrase: Secret, code: str)
 		assert repr(base64.b64decode(file[20:60]))[2:-1] not in inside
 
 
+@pytest.mark.parametrize("scalar", [43, 379])
+def test_zeros_at_the_start_of_a_coordinate(scalar: int) -> None:
+	"""A coordinate has all its octets (RFC 7518 6.2.1.2): a shorter one is refused as no key."""
+	key = ec.derive_private_key(scalar, ec.SECP256R1())
+	jwk = keys.public_jwk(key)
+	coordinates = [base64.urlsafe_b64decode(jwk[name] + "=") for name in ("x", "y")]
+	assert [len(octets) for octets in coordinates] == [32, 32] and any(
+		octets[0] == 0 for octets in coordinates
+	)
+	assert jwt.PyJWK(jwk, algorithm="ES256").key.public_numbers() == key.public_key().public_numbers()
+
+
 def test_what_is_published() -> None:
 	"""No member of a private JWK (RFC 7518 6.2.2, 6.3.2); the name is the thumbprint of RFC 7638, as its example has it."""
 	for key in MADE.values():

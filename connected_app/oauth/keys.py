@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
 from . import catalogue
 from .redact import Secret
@@ -355,7 +355,10 @@ def public_jwk(key: PrivateKey) -> dict[str, str]:
 	if isinstance(public, rsa.RSAPublicKey):
 		text = RSAAlgorithm.to_jwk(public)
 	elif isinstance(public, ec.EllipticCurvePublicKey):
-		text = ECAlgorithm.to_jwk(public)
+		# Not by PyJWT: 2.8, which Frappe pins, leaves zeros out at the start (RFC 7518 6.2.1.2), one key in 128.
+		numbers = public.public_numbers()
+		x, y = (_encoded(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+		return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 	else:
 		text = OKPAlgorithm.to_jwk(public)
 	found = json.loads(text)
