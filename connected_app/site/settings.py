@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from operator import attrgetter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -159,7 +163,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		is_for_users=is_for_users(row),
 		subject=(row.subject or "").strip(),
 		exchange_from=row.exchange_from or "",
-		**_who(row),
+		**_who(row, _roles(row)),
 		openid_configuration=row.openid_configuration or "",
 		any_issuer=bool(row.accept_other_issuer) and not held,
 		offers_codes=offers_codes(row),
@@ -197,18 +201,39 @@ def is_held(row: Any) -> bool:
 
 
 def for_session(row: Document) -> AppSettings:
-	"""What a session needs until it refreshes, and no more: every session comes this way."""
+	"""What a session needs until it refreshes, and no more, no secret above all: every session comes this way, so that
+	what the same values make is made once in a process."""
+	roles = _roles(row) if is_shared(row) else ()
+	folders = templates.folders() if row.provider else ()
+	return _for_session(_read_by_session(row), scopes(row), roles, folders)
+
+
+# What `_for_session` takes, besides tables.
+BY_SESSION = (
+	*("name", "enabled", "client_id", "redirect_uri", "resources", "further_origins", "certificate_bound"),
+	*("leeway", "token_uri", "grant_type", "acts_for_users", "subject", "exchange_from"),
+	*("connection_is", "several_accounts", "everyone_may_connect"),
+	*("provider", "provider_inputs", "accept_missing_nonce", "accept_other_audiences"),
+)
+_read_by_session = attrgetter(*BY_SESSION)
+
+
+@lru_cache(maxsize=512)
+def _for_session(
+	values: tuple[Any, ...], scopes: tuple[str, ...], roles: tuple[str, ...], _folders: tuple[Path, ...]
+) -> AppSettings:
+	row = SimpleNamespace(**dict(zip(BY_SESSION, values, strict=True)))
 	client = Client(
 		client_id=row.client_id or "",
 		redirect_uri=row.redirect_uri or "",
-		scopes=scopes(row),
+		scopes=scopes,
 		resources=lines(row.resources),
 		further_origins=lines(row.further_origins),
 		certificate_bound=bool(row.certificate_bound),
 		leeway=cint(row.leeway),
 	)
 	provider = Provider(token_uri=row.token_uri or "", quirks=templates.quirks_of(row))
-	who = _who(row) if is_shared(row) else {}
+	who = _who(row, roles) if is_shared(row) else {}
 	return AppSettings(
 		name=row.name,
 		provider=provider,
@@ -222,13 +247,17 @@ def for_session(row: Document) -> AppSettings:
 	)
 
 
-def _who(row: Document) -> dict[str, Any]:
+def _who(row: Any, roles: tuple[str, ...]) -> dict[str, Any]:
 	return {
 		"is_shared": is_shared(row),
 		"several_accounts": has_several_accounts(row),
 		"everyone_may_connect": bool(row.everyone_may_connect),
-		"allowed_roles": tuple(child.role for child in row.allowed_roles),
+		"allowed_roles": roles,
 	}
+
+
+def _roles(row: Document) -> tuple[str, ...]:
+	return tuple(child.role for child in row.allowed_roles)
 
 
 def is_shared(row: Any) -> bool:

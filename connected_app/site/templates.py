@@ -27,15 +27,16 @@ def all_templates() -> dict[str, Template]:
 
 	:raises ConfigurationError: `template_invalid`
 	"""
-	return _loaded(_folders())
+	return _loaded(folders())
 
 
-def _folders() -> tuple[Path, ...]:
-	folders = [OWN]
+def folders() -> tuple[Path, ...]:
+	"""Where the templates of this site are: its own first."""
+	found = [OWN]
 	for entry in frappe.get_hooks("connected_app_providers"):
 		app, _slash, rest = entry.partition("/")
-		folders.append(Path(frappe.get_app_path(app, *rest.split("/"))))
-	return tuple(folders)
+		found.append(Path(frappe.get_app_path(app, *rest.split("/"))))
+	return tuple(found)
 
 
 @lru_cache(maxsize=8)
@@ -167,7 +168,7 @@ def of_row(row: Any) -> Template | None:
 def quirks_of(row: Any) -> Quirks:
 	"""Where the provider of a Connected App differs from the standards: by its template, and by what an admin accepts."""
 	template = of_row(row)
-	quirks = _quirks(template.key, row.provider_inputs or "{}", _folders()) if template else STANDARD
+	quirks = _quirks(template.key, row.provider_inputs or "{}", folders()) if template else STANDARD
 	if row.accept_missing_nonce or row.accept_other_audiences:
 		return replace(
 			quirks,

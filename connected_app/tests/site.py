@@ -25,7 +25,7 @@ import frappe.client
 import requests
 
 from connected_app.oauth.templates import Template
-from connected_app.site import templates
+from connected_app.site import settings, templates
 from connected_app.site.database import see_latest
 
 REPO = os.environ.get("CONNECTED_APP_REPO", "")
@@ -317,10 +317,15 @@ def make_app(issuer: str = "", **values: Any) -> Any:
 @contextmanager
 def known(*given: Template) -> Iterator[None]:
 	"""These provider templates, and no others."""
-	templates._quirks.cache_clear()
+
+	def clear() -> None:
+		templates._quirks.cache_clear()
+		settings._for_session.cache_clear()
+
+	clear()
 	with patch.object(templates, "_loaded", lambda _folders: {each.key: each for each in given}):
 		yield
-	templates._quirks.cache_clear()
+	clear()
 
 
 def row(app: Any, user: str) -> Any:

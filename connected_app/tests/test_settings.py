@@ -1,0 +1,80 @@
+"""What a session takes of a Connected App: it is made once of the same values, and of nothing else."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+import frappe
+
+from connected_app.site import settings
+from connected_app.site.settings import BY_SESSION
+
+OTHERWISE: dict[str, Any] = {
+	"provider": "github",
+	"provider_inputs": '{"host": "https://idp.example"}',
+	"grant_type": "Service Account",
+	"connection_is": "Shared",
+	"leeway": 31,
+	"name": "other",
+}
+TABLES = {"scopes": [{"scope": "write"}], "allowed_roles": [{"role": "Blogger"}]}
+
+
+def an_app(**values: Any) -> Any:
+	"""One that nobody has saved."""
+	app = frappe.get_doc({"doctype": "Connected App", "client_id": "demo", "scopes": [{"scope": "read"}]})
+	app.update({"enabled": 1, **values})
+	return app
+
+
+class TestForSession(unittest.TestCase):
+	def test_made_once(self) -> None:
+		first = settings.for_session(an_app())
+		self.assertIs(settings.for_session(an_app()), first)
+		self.assertIsNone(first.client.client_secret)
+
+	def test_as_it_is_now(self) -> None:
+		"""Whatever is changed counts at once, saved or not."""
+		for base in ({}, {"connection_is": "Shared"}):
+			unchanged = settings.for_session(an_app(**base))
+			for field in (*BY_SESSION, *TABLES):
+				app = an_app(**base)
+				value = TABLES.get(field) or OTHERWISE.get(field) or (0 if app.get(field) else "1")
+				if app.get(field) == value or (field == "allowed_roles" and not base):
+					continue
+				app.update({field: value})
+				with self.subTest(field, base=base):
+					self.assertIsNot(settings.for_session(app), unchanged)
+
+	def test_the_same_as_in_all_settings(self) -> None:
+		changed = {field: OTHERWISE.get(field, "1") for field in BY_SESSION}
+		kinds = (
+			{},
+			{"connection_is": "Shared", **TABLES},
+			{"grant_type": "Service Account", "acts_for_users": 1},
+			{"provider": "github"},
+			{**changed, **TABLES},
+		)
+		for values in kinds:
+			app = an_app(**values)
+			few, all_ = settings.for_session(app), settings.of(app)
+			with self.subTest(values):
+				for name in (
+					"name",
+					"enabled",
+					"is_shared",
+					"grant",
+					"is_for_users",
+					"subject",
+					"exchange_from",
+				):
+					self.assertEqual(getattr(few, name), getattr(all_, name), name)
+				if few.is_shared:
+					self.assertEqual(few.allowed_roles, all_.allowed_roles)
+					self.assertEqual(few.everyone_may_connect, all_.everyone_may_connect)
+				self.assertEqual(few.provider.token_uri, all_.provider.token_uri)
+				self.assertEqual(few.provider.quirks, all_.provider.quirks)
+				for name in ("client_id", "redirect_uri", "scopes", "resources", "further_origins", "leeway"):
+					self.assertEqual(getattr(few.client, name), getattr(all_.client, name), name)
+				self.assertEqual(few.client.certificate_bound, all_.client.certificate_bound)
