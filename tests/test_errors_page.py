@@ -51,7 +51,9 @@ def modules() -> dict[str, ast.AST]:
 	return {
 		str(path.relative_to(app)): ast.parse(path.read_text())
 		for path in app.rglob("*.py")
-		if "tests" not in path.parts and not path.name.startswith("test_") and path.name != "catalogue.py"
+		if "tests" not in path.relative_to(app).parts
+		and not path.name.startswith("test_")
+		and path.name != "catalogue.py"
 	}
 
 

@@ -5,12 +5,16 @@ The web server is started by `scripts/test`; what a test stores here it commits,
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import importlib.util
 import json
 import os
 import pathlib
 import re
+import select
+import signal
 import subprocess
 import sys
 import types
@@ -89,14 +93,53 @@ def logged_in(user: str, password: str = PASSWORD) -> Browser:
 	return browser
 
 
+# Providers to fork: what they import takes longer than they live in many tests.
+PROVIDERS = """
+import json
+import os
+import signal
+import sys
+import traceback
+from demo import provider
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+	if not os.fork():
+		try:
+			provider.main(json.loads(line))
+		except BaseException as error:
+			if not isinstance(error, SystemExit) or error.code:
+				traceback.print_exc()
+				print(flush=True)  # so that nobody waits for it
+			os._exit(0)
+"""
+
+
+@functools.cache
+def providers() -> subprocess.Popen[str]:
+	"""The process that providers are forked from; it ends when this one does."""
+	clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+	command = [PYTHON, "-c", PROVIDERS]
+	process = subprocess.Popen(
+		command, cwd=REPO, env=clean, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+	)
+
+	@atexit.register
+	def end() -> None:
+		process.stdin.close()
+		process.wait()
+
+	return process
+
+
 class Provider:
 	"""The Authlib provider of `demo/provider.py`, in a process of its own."""
 
 	def __init__(self, *options: str) -> None:
-		command = [PYTHON, "-m", "demo.provider", *options]
-		clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-		self.process = subprocess.Popen(command, cwd=REPO, env=clean, stdout=subprocess.PIPE, text=True)
-		self.issuer = json.loads(self.process.stdout.readline())["issuer"]
+		process = providers()
+		print(json.dumps(options), file=process.stdin, flush=True)
+		ready = json.loads(process.stdout.readline())
+		self.issuer, self.pid = ready["issuer"], ready["pid"]
 
 	def consent(self, url: str, allow: bool = True, account: str = "alice", scopes: Any = None) -> str:
 		"""Answer the consent page; returns where the browser is sent."""
@@ -119,9 +162,12 @@ class Provider:
 		requests.post(f"{self.issuer}/_{name}", timeout=30).raise_for_status()
 
 	def stop(self) -> None:
-		self.process.terminate()
-		self.process.wait(10)
-		self.process.stdout.close()
+		ended = os.pidfd_open(self.pid)
+		try:
+			signal.pidfd_send_signal(ended, signal.SIGTERM)
+			assert select.select([ended], [], [], 10)[0], "the provider goes on"
+		finally:
+			os.close(ended)
 
 
 @contextmanager
@@ -284,7 +330,9 @@ def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
 			}
 		)
 		user.flags.no_welcome_mail = True
-		user.insert(ignore_permissions=True)
+		# Frappe 15 empties the caches of all for each user; 16 only for one with mailboxes.
+		with patch("frappe.core.doctype.user.user.ask_pass_update"):
+			user.insert(ignore_permissions=True)
 	frappe.db.commit()
 	return email
 
