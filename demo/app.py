@@ -298,7 +298,7 @@ def create_app(page: Page) -> Flask:
 			who = grant.account and (grant.account.name or grant.account.id)
 			browser.say(
 				f"Connected as {who}." if who else "Connected.",
-				"Scopes: " + (", ".join(grant.scopes) or "none told"),
+				"Scopes: " + (", ".join(grant.scopes) or "not stated"),
 			)
 		# Away from this address at once: it holds the code.
 		return redirect("/", 303)

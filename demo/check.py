@@ -178,7 +178,7 @@ def standalone(steps: Steps) -> None:
 			for name in ("authorization_uri", "token_uri", "userinfo_uri", "revocation_uri", "jwks_uri"):
 				expect_that(browser.form.inputs[name].startswith(provider.issuer), f"{name} is not filled in")
 			expect_that("Token URI" in browser.form.text("title"), "the page does not say what it filled in")
-		with steps.step("consent that is declined is told as such, and stores nothing"):
+		with steps.step("a declined consent is reported as such, and stores nothing"):
 			browser.open(provider.consent(browser.connect(), allow=False))
 			expect(browser.form.text("code"), "consent_declined", "code")
 			expect(browser.form.text("status"), "Not Connected", "status")
@@ -306,7 +306,7 @@ def on_bench(steps: Steps, address: str, name: str, provider: demo_provider.Prov
 	with steps.step("authorize gives the provider's consent page"):
 		consent_url = desk.call("authorize", connected_app=name)
 		expect_that(consent_url.startswith(provider.issuer), consent_url)
-	with steps.step("consent that is declined is told as such"):
+	with steps.step("a declined consent is reported as such"):
 		answer = desk.http.get(
 			provider.consent(consent_url, allow=False), timeout=60, headers={"Accept": "text/html"}
 		)

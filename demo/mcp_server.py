@@ -1,7 +1,7 @@
 """A server of the Model Context Protocol with an authorization server of its own, both of the `mcp` package.
 
 It registers clients (RFC 7591), takes tokens only where they are for it (RFC 8707), keeps everything in memory, listens on
-the loopback address only, and asks nobody for consent: whoever comes is alice. In a process of its own
+the loopback address only, and asks nobody for consent: every user is alice. In a process of its own
 (``python -m demo.mcp_server``); `start` launches one.
 """
 
@@ -173,7 +173,7 @@ def make(issuer: str) -> Any:
 
 	@server.tool()
 	def notes() -> list[str]:
-		"""The notes of whoever is connected."""
+		"""The notes of the connected user."""
 		return ["Buy milk", "Call Ada"]
 
 	@server.custom_route("/_stats", methods=["GET"])

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet
 from connected_app.oauth import Account, Attempt, Failure, Grant, Secret
 from connected_app.oauth.clock import utc_now
 
-# Longer than a refresh may take: whoever waits then finds its result.
+# Longer than a refresh may take: those that wait then find its result.
 WAIT = 60
 
 TABLES = """

@@ -28,3 +28,11 @@ def test_each_folder_is_there() -> None:
 	):
 		assert len(names) > 5
 		assert not [name for name in names if not (root / name).is_dir()]
+
+
+def test_each_folder_is_drawn() -> None:
+	app = ROOT / "connected_app"
+	parents = (ROOT / "tests", app, app / "connections" / "doctype", app / "connections" / "page")
+	names = [path.name for parent in parents for path in parent.iterdir() if path.is_dir()]
+	assert len(names) > 20
+	assert [name for name in names if name != "__pycache__" and f"{name}/" not in LAYOUT] == []

@@ -1,8 +1,8 @@
-"""Lint, formatting, types, circles of imports, Frappe's semgrep rules, known vulnerabilities in the libraries that the app brings along, and
-half a minute of fuzzing.
+"""Check the code: lint, formatting, types, import graph, Frappe's semgrep rules, known vulnerabilities in the libraries
+that the app brings along, and half a minute of fuzzing.
 
-scripts/check          look only
-scripts/check --fix    also fix what ruff can fix by itself
+	scripts/check          look only
+	scripts/check --fix    also fix what ruff can fix by itself
 """
 
 import json

@@ -55,11 +55,11 @@ async function onThePages(browser, provider, visitor, name) {
 		{ only: LIGHT, selectors: [".connected-app-page"], words: ["alice@example.com", "bob@example.com", PILL, ...words], pictures },
 	];
 	for (const [address, title, what] of [
-		screen(`/connect?app=${name}`, "connect several accounts", ["Connect Another Account"], {}),
-		screen("/my-connections", "my connections several accounts", ["Make Default"], {
+		screen(`/connect?app=${name}`, "connect several accounts", ["Connect Another Account"], {
 			"light wide": "several-accounts",
 			"light phone": "several-accounts-phone",
 		}),
+		screen("/my-connections", "my connections several accounts", ["Make Default"], {}),
 	]) {
 		await page.goto(`${base}${address}`);
 		await ready(page);
