@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import frappe
+from frappe.installer import remove_app
 from frappe.query_builder.functions import Coalesce, Concat
 from frappe.utils import get_datetime, get_system_timezone
 
@@ -67,6 +69,8 @@ def keep_admins_rights() -> None:
 
 def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
+	if _is_dry_run():
+		return
 	ending.give_up_all("the app was uninstalled")
 	hand_back_expiry()
 	hand_back_names()
@@ -79,6 +83,15 @@ def before_uninstall() -> None:
 	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
 	for job in frappe.get_all("Scheduled Job Type", {"method": ("like", "connected_app.%")}, pluck="name"):
 		frappe.delete_doc("Scheduled Job Type", job, force=True)
+
+
+def _is_dry_run() -> bool:
+	"""Whether Frappe only lists what it would remove. It calls the hook then, too, with nothing that tells the two apart:
+	that is an argument of the function that calls it."""
+	frame = inspect.currentframe()
+	while frame and frame.f_code is not remove_app.__code__:
+		frame = frame.f_back
+	return bool(frame and frame.f_locals.get("dry_run"))
 
 
 def give_expiry() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import json
+from contextlib import redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import frappe
 from cryptography.fernet import Fernet
+from frappe.installer import remove_app
 from frappe.utils.password import encrypt as frappes_encrypt
 from frappe.utils.password import set_encrypted_password
 
@@ -235,6 +238,28 @@ class TestExpiry(Case):
 			again = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 			self.assertEqual(again.status, "Connected")
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
+
+
+@needs_providers
+class TestDryRun(Case):
+	def test_changes_nothing(self) -> None:
+		"""Frappe calls the hook for `uninstall-app --dry-run`, too."""
+		app = make_app(self.authlib.issuer)
+		self.connect(app)
+
+		def state() -> list[Any]:
+			tables = ("Token Cache", "Connected App", "__Auth", "Scheduled Job Type")
+			rows = [frappe.db.sql(f"select * from `tab{name}`".replace("tab__", "__")) for name in tables]
+			return [sorted(map(str, found)) for found in rows]
+
+		before = state()
+		# Should this fail, the site stays this app's.
+		with patch.object(frappe, "reload_doc") as given_back, redirect_stdout(io.StringIO()):
+			remove_app("connected_app", dry_run=True, yes=True, no_backup=True)
+			after = state()
+			frappe.db.rollback()
+		given_back.assert_not_called()
+		self.assertEqual(after, before)
 
 
 class TestManyRows(Case):
