@@ -100,6 +100,15 @@ def client_of(connected_app: str, generation: int) -> Settings | None:
 	return settings.for_revoking(connected_app)
 
 
+def check_none_ends(*connected_apps: str) -> None:
+	"""Before a Connected App gets the name of another, which may be deleted.
+
+	:raises frappe.ValidationError: while connections of one of these are still to be removed
+	"""
+	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", connected_apps)}):
+		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
+
+
 def prepare_merge(old: str, new: str) -> None:
 	"""Before the connections to `old`, a Connected App, become `new`'s.
 
@@ -112,8 +121,7 @@ def prepare_merge(old: str, new: str) -> None:
 		frappe.throw(_("{0} is not the same in the two apps.").format(_("Connection Is")))
 	if settings.has_several_accounts(both[0]) != settings.has_several_accounts(both[1]):
 		frappe.throw(_("{0} is not the same in the two apps.").format(_("Several Accounts")))
-	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", (old, new))}):
-		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
+	check_none_ends(old, new)
 	generation = cint(frappe.db.get_value("Connected App", new, "generation"))
 	cache = frappe.qb.DocType(TOKEN_CACHE)
 	frappe.qb.update(cache).set(cache.generation, generation).where(cache.connected_app == old).run()

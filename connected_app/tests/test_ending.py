@@ -316,6 +316,59 @@ class TestEnding(Many):
 		frappe.db.commit()
 		self.assertEqual(connections(self.app.name)["total"], 1)
 
+	def test_renamed_to_the_name_of_a_deleted_app(self) -> None:
+		"""Refused while that one's connections are being removed: both would have one name and generation, and live ones
+		would be removed, and their tokens sent to the other's provider."""
+		self.not_on_sqlite("")
+		other = make_app(revocation_uri=NOWHERE, client_id="other")
+		add_connections(other, 3)
+		frappe.delete_doc("Connected App", other.name)
+		frappe.db.commit()
+		self.connect(self.app)
+
+		def rename() -> None:
+			frappe.rename_doc("Connected App", self.app.name, other.name, force=True, show_alert=False)
+
+		with self.assertRaisesRegex(frappe.ValidationError, "still being removed"):
+			rename()
+		frappe.db.rollback()
+		ending.run(60)
+		frappe.db.set_value(ending.DOCTYPE, {"connected_app": other.name}, "requested_on", "2020-01-01")
+		frappe.db.commit()
+		ending.run(60)
+		frappe.db.rollback()
+		rename()
+		frappe.db.commit()
+		self.app = frappe.get_doc("Connected App", other.name)
+		self.assertEqual(self.hello(), 200)
+
+	def test_renamed_while_connections_are_removed(self) -> None:
+		"""They, and what removes them, follow; the new ones stay, also when another app gets the old name."""
+		self.not_on_sqlite("")
+		other = make_app()
+		add_connections(self.app, 3)
+		self.save(enabled=0)
+		self.save(enabled=1)
+		self.connect(self.app)
+		old, new = self.app.name, frappe.generate_hash(length=8)
+		frappe.rename_doc("Connected App", old, new, force=True, show_alert=False)
+		frappe.db.commit()
+		frappe.get_doc({"doctype": "Connected App", "provider_name": "Demo"}).insert(set_name=old)
+		# The rows of the renamed app keep the usual names.
+		frappe.db.set_value("Token Cache", add_connections(other, 1)[0], "connected_app", old)
+		frappe.db.commit()
+		ending.run(60)
+		self.app = frappe.get_doc("Connected App", old)
+		self.assertEqual(self.left(), 1)
+		self.app = frappe.get_doc("Connected App", new)
+		self.assertEqual(self.left(), 1)
+		self.assertEqual(self.hello(), 200)
+
+	def hello(self) -> int:
+		forget()
+		session = self.app.get_oauth2_session(ALICE)
+		return int(session.get(f"{self.authlib.issuer}/api/hello").status_code)
+
 	def test_uninstalling(self) -> None:
 		"""What is still to be removed does not come back with core: named in the Error Log, and gone."""
 		add_connections(self.app, 3)
