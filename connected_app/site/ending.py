@@ -238,18 +238,26 @@ def write(ended: Sequence[Ended], ended_by: str, ip_address: str | None) -> None
 
 def give_up_all(why: str) -> None:
 	"""Remove what is still to be removed without revoking it. Each app is named in the Error Log."""
-	for row in frappe.get_all(DOCTYPE, fields=["name", "connected_app", "generation"], limit=0):
-		of_app = {"connected_app": row.connected_app, "generation": row.generation}
+	ended = [
+		(row.connected_app, row.generation)
+		for row in frappe.get_all(DOCTYPE, fields=["connected_app", "generation"], limit=0)
+	]
+	# Also where the Offboarding was lost: nothing that was ended counts again.
+	apps = frappe.get_all("Connected App", fields=["name", "generation"], limit=0)
+	ended += [(app.name, ("!=", app.generation)) for app in apps]
+	for connected_app, generation in ended:
+		of_app = {"connected_app": connected_app, "generation": generation}
 		number = frappe.db.count(TOKEN_CACHE, of_app)
 		while names := frappe.get_all(TOKEN_CACHE, of_app, pluck="name", limit=CHUNK):
 			_remove(names)
-		_drop(row.name)
 		if number:
 			frappe.log_error(
 				title="Connected App: revocation given up",
-				message=f"The provider of Connected App {row.connected_app} could not be told that {number} connections"
+				message=f"The provider of Connected App {connected_app} could not be told that {number} connections"
 				f" were ended ({why}). Access can be taken back in the accounts' settings there.",
 			)
+	for name in frappe.get_all(DOCTYPE, pluck="name", limit=0):
+		_drop(name)
 	for doctype in (TOKEN_CACHE, "Connected App"):
 		table = frappe.qb.DocType(doctype)
 		frappe.qb.update(table).set(table.generation, 0).where(table.generation != 0).run()

@@ -19,7 +19,7 @@ from connected_app.site import ending, hosts, mail, passwords, registrations, re
 from connected_app.site.database import in_chunks, show_progress, update_many
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
-from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
+from connected_app.site.rows import LONGEST_NAME, TOKENS, aware, naive, unreadable, usual_name
 
 
 def after_install() -> None:
@@ -118,6 +118,7 @@ def _expiry(row: Any) -> dict[str, Any]:
 def hand_back_expiry() -> None:
 	"""The inverse: core is to see each token expire when it does. What was derived is derived anew, should the app
 	come back, since core may have refreshed the token meanwhile."""
+	_drop_dead_tokens()
 	filters = {"status": ("is", "set"), "expires_at": (">", "1900-01-01")}
 	for rows in in_chunks("Token Cache", filters, ("modified", "expires_at"), "Handing back connections"):
 		update_many(
@@ -139,6 +140,16 @@ def hand_back_expiry() -> None:
 	):
 		query = query.set(cache[field], None)
 	query.where(cache.status != "").run()
+
+
+def _drop_dead_tokens() -> None:
+	"""Core knows no grant that is dead: it would ask the provider with it again and again, and so would this app, should
+	it come back. What only cannot be read, for now, stays."""
+	dead = {"status": "Reconnect Required", "error_code": ("!=", unreadable().code)}
+	for rows in in_chunks("Token Cache", dead, (), "Removing dead tokens"):
+		names = ("in", [row.name for row in rows])
+		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": names, "fieldname": ("in", TOKENS)})
+		frappe.db.set_value("Token Cache", {"name": names}, dict.fromkeys(TOKENS, ""), update_modified=False)
 
 
 def hand_back_names() -> None:

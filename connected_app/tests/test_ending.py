@@ -369,6 +369,19 @@ class TestEnding(Many):
 		session = self.app.get_oauth2_session(ALICE)
 		return int(session.get(f"{self.authlib.issuer}/api/hello").status_code)
 
+	def test_uninstalling_without_the_offboarding(self) -> None:
+		"""What was ended does not come back with core, also where Administrator could delete what would have removed it."""
+		add_connections(self.app, 3)
+		self.save(enabled=0)
+		self.save(enabled=1)
+		add_connections(make_app(), 1)
+		with self.assertRaisesRegex(frappe.ValidationError, "still being removed"):
+			frappe.delete_doc(ending.DOCTYPE, self.progress().name)
+		frappe.db.delete(ending.DOCTYPE)
+		ending.give_up_all("the app was uninstalled")
+		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name}), 0)
+		self.assertEqual(frappe.db.count("Token Cache", {"user": "many0@site.example"}), 1)
+
 	def test_uninstalling(self) -> None:
 		"""What is still to be removed does not come back with core: named in the Error Log, and gone."""
 		add_connections(self.app, 3)

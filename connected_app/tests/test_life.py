@@ -239,6 +239,21 @@ class TestExpiry(Case):
 			self.assertEqual(again.status, "Connected")
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
 
+	def test_dead_grants_are_not_handed_back(self) -> None:
+		"""Core would send a refresh token that the provider has refused for ever, and coming back this app would call it
+		connected. One that only this site's key does not open may be opened again."""
+		name = f"{self.app.name}-{ALICE}"
+		for code, left in (("grant_invalid", 0), ("secret_unreadable", 2)):
+			self.addCleanup(frappe.db.rollback)
+			frappe.db.rollback()
+			frappe.db.set_value("Token Cache", name, {"status": "Reconnect Required", "error_code": code})
+			install.hand_back_expiry()
+			tokens = frappe.db.count("__Auth", {"doctype": "Token Cache", "name": name})
+			columns = frappe.db.get_value("Token Cache", name, ["access_token", "refresh_token", "status"])
+			self.assertEqual((tokens, [bool(each) for each in columns]), (left, [bool(left)] * 2 + [False]))
+			install.give_expiry()
+			self.assertEqual(bool(frappe.db.get_value("Token Cache", name, "status")), bool(left))
+
 
 @needs_providers
 class TestDryRun(Case):
