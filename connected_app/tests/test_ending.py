@@ -104,7 +104,8 @@ class TestEnding(Many):
 	def test_the_request(self) -> None:
 		"""As many statements for 300 connections as for 30, and no row is touched."""
 		counts = []
-		for number in (30, 300):
+		# Before they are counted, once for what Frappe then keeps in its caches.
+		for number in (2, 30, 300):
 			self.app = make_app(revocation_uri=NOWHERE, client_id="demo", client_secret="demo-secret")
 			add_connections(self.app, number)
 			app = frappe.get_doc("Connected App", self.app.name)
@@ -115,7 +116,7 @@ class TestEnding(Many):
 			counts.append(len(sent))
 			self.assertEqual(self.left(), number)
 			self.start_job.assert_called_with()
-		self.assertEqual(counts[0], counts[1], sent)
+		self.assertEqual(counts[1], counts[2], sent)
 
 	def test_out_of_use_at_once(self) -> None:
 		"""Disabled and at once enabled again: what was ended stays ended, wherever one looks for it, until the user
