@@ -156,6 +156,12 @@ def _chunk(name: str) -> bool:
 			)
 			if caches:
 				client = _kept(name)
+				if not client and not row.ended and passwords.has_password(DOCTYPE, name, "client"):
+					frappe.log_error(
+						title="Connected App: revocation given up",
+						message=f"What would revoke the connections of Connected App {row.connected_app} cannot be read: they"
+						" are removed here. Access can be taken back in the accounts' settings at the provider.",
+					)
 				ended = read(caches, passwords.encrypt(settings.to_json(client)) if client else "")
 				write(ended, row.ended_by, row.ip_address)
 				done = row.ended + len(caches)

@@ -237,6 +237,19 @@ class TestEnding(Many):
 		self.assertEqual((self.left(), self.waiting()), (1, []))
 		self.assertEqual(connections(again.name)["total"], 1)
 
+	def test_a_client_that_nobody_can_read(self) -> None:
+		"""As another version of this app has kept it: the connections are removed all the same, without being revoked."""
+		self.not_on_sqlite("")
+		for text in ("[", '{"client_id": "x"}'):
+			add_connections(self.app, 3)
+			self.save(enabled=0)
+			passwords.store(ending.DOCTYPE, self.progress().name, "client", text)
+			frappe.db.commit()
+			ending.run(60)
+			self.assertEqual((self.left(), self.waiting()), (0, []))
+			frappe.db.delete(ending.DOCTYPE)
+			self.save(enabled=1)
+
 	def test_a_row_that_is_being_refreshed(self) -> None:
 		"""The job waits for nobody: who holds a row is met by the next one, which has the last tokens."""
 		self.not_on_sqlite("one lock for all")
