@@ -15,7 +15,7 @@ from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import ending, hosts, mail, passwords, registrations, revocation
+from connected_app.site import ending, hosts, keys, mail, passwords, registrations, revocation
 from connected_app.site.database import in_chunks, show_progress, update_many
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
@@ -76,6 +76,7 @@ def before_uninstall() -> None:
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")
 	hosts.forget_all()
+	keys.forget_all()
 	registrations.forget_all()
 	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):

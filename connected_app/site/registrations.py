@@ -219,7 +219,8 @@ def end_of_app(connected_app: str) -> None:
 	for row in frappe.get_all(DOCTYPE, {"connected_app": connected_app, "ended": 0}, ["*"], limit=0):
 		if heir and row.client_id == heir.client_id:
 			frappe.db.set_value(DOCTYPE, row.name, "connected_app", heir.name)
-		elif row.management_uri:
+		elif row.management_uri or row.kind == PUBLISHED:
+			# A document that is published is read when connections are revoked.
 			retry_at = naive(utc_now() + FIRST_PAUSE)
 			frappe.db.set_value(
 				DOCTYPE, row.name, {"ended": 1, "ended_on": naive(utc_now()), "retry_at": retry_at}
@@ -367,7 +368,7 @@ def _delete(name: str) -> None:
 	if waits and not given_up:
 		return
 	try:
-		is_deleted = _try_to_delete(_read(row))
+		is_deleted = row.kind == PUBLISHED or _try_to_delete(_read(row))
 	except Exception as error:
 		# The row, or its address, is of no use: it is given up like the others, and stops none.
 		is_deleted = False

@@ -240,6 +240,7 @@ class ConnectedApp(SecretKeeper):
 	def on_trash(self) -> None:
 		offboarding.end_app(self)
 		registrations.end_of_app(self.name)
+		keys.end_of_app(self)
 
 	@for_code
 	def get_oauth2_session(
