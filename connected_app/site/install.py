@@ -21,6 +21,9 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, TOKENS, aware, naive, unreadable, usual_name
 
+# In Frappe's global defaults, once all that core left has been taken over.
+TAKEN_OVER = "connected_app_taken_over"
+
 
 def after_install() -> None:
 	give_expiry()
@@ -30,9 +33,13 @@ def after_install() -> None:
 	keep_admins_rights()
 	mail.keep_servers_in_use()
 	report_unreadable(all_of_them=True)
+	frappe.db.set_global(TAKEN_OVER, "1")
 
 
 def after_migrate() -> None:
+	if not frappe.db.get_global(TAKEN_OVER):
+		# Installing, or uninstalling, was killed half-way.
+		return after_install()
 	# After a restore, too, people migrate.
 	report_unreadable()
 
@@ -71,6 +78,7 @@ def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
 	if _is_dry_run():
 		return
+	frappe.db.set_global(TAKEN_OVER, None)
 	ending.give_up_all("the app was uninstalled")
 	hand_back_expiry()
 	hand_back_names()

@@ -277,6 +277,31 @@ class TestDryRun(Case):
 		self.assertEqual(after, before)
 
 
+@needs_providers
+class TestKilled(Case):
+	def test_the_next_migrate_goes_on(self) -> None:
+		"""Frappe takes the app for installed as soon as its DocTypes are there, and while they are being given back."""
+		app = make_app(self.authlib.issuer)
+		self.connect(app)
+		name = f"{app.name}-{ALICE}"
+		self.addCleanup(frappe.clear_cache)
+		self.addCleanup(frappe.db.rollback)
+		given_back = patch.object(frappe, "reload_doc", side_effect=KeyboardInterrupt)
+		with given_back, self.assertRaises(KeyboardInterrupt):
+			install.before_uninstall()
+		self.assertIsNone(frappe.db.get_value("Token Cache", name, "status"))
+		stored = frappe.db.get_value("Token Cache", name, ["status", "expires_at"])
+		self.assertEqual(stored, (None, None))
+		for _twice in range(2):
+			install.after_migrate()
+			stored = frappe.db.get_value("Token Cache", name, ["status", "expires_at"])
+			self.assertEqual(stored[0], "Connected")
+			self.assertGreater(aware(stored[1]), utc_now())
+		frappe.db.set_value("Token Cache", name, "status", None)
+		install.after_migrate()
+		self.assertIsNone(frappe.db.get_value("Token Cache", name, "status"), "it is done once")
+
+
 class TestManyRows(Case):
 	def test_chunk_by_chunk(self) -> None:
 		"""Installing and uninstalling read a few rows at a time, and change each."""
