@@ -340,7 +340,7 @@ def export_command(context: Any, names: tuple[str, ...]) -> None:
 
 
 @connected_app.command("import")
-@click.argument("file", type=click.File("r"))
+@click.argument("file", type=click.File("r", encoding="utf-8-sig"))
 @click.option("--update", is_flag=True, help="Also change apps of these names that are there already.")
 @as_json
 @pass_context
@@ -351,7 +351,10 @@ def import_command(context: Any, file: Any, update: bool, as_json: bool) -> None
 	"""
 	from connected_app.site import moving
 
-	text = file.read()
+	try:
+		text = file.read()
+	except UnicodeDecodeError:
+		raise click.UsageError(moving.OTHER_TEXT) from None
 	with _site(context):
 		try:
 			rows = moving.import_apps(text, update)

@@ -100,6 +100,15 @@ def client_of(connected_app: str, generation: int) -> Settings | None:
 	return settings.for_revoking(connected_app)
 
 
+def check_none_ends(*connected_apps: str) -> None:
+	"""Before a Connected App gets the name of another, which may be deleted.
+
+	:raises frappe.ValidationError: while connections of one of these are still to be removed
+	"""
+	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", connected_apps)}):
+		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
+
+
 def prepare_merge(old: str, new: str) -> None:
 	"""Before the connections to `old`, a Connected App, become `new`'s.
 
@@ -112,8 +121,7 @@ def prepare_merge(old: str, new: str) -> None:
 		frappe.throw(_("{0} is not the same in the two apps.").format(_("Connection Is")))
 	if settings.has_several_accounts(both[0]) != settings.has_several_accounts(both[1]):
 		frappe.throw(_("{0} is not the same in the two apps.").format(_("Several Accounts")))
-	if frappe.db.exists(DOCTYPE, {"connected_app": ("in", (old, new))}):
-		frappe.throw(_("Connections of this app are still being removed. Please try again later."))
+	check_none_ends(old, new)
 	generation = cint(frappe.db.get_value("Connected App", new, "generation"))
 	cache = frappe.qb.DocType(TOKEN_CACHE)
 	frappe.qb.update(cache).set(cache.generation, generation).where(cache.connected_app == old).run()
@@ -148,6 +156,12 @@ def _chunk(name: str) -> bool:
 			)
 			if caches:
 				client = _kept(name)
+				if not client and not row.ended and passwords.has_password(DOCTYPE, name, "client"):
+					frappe.log_error(
+						title="Connected App: revocation given up",
+						message=f"What would revoke the connections of Connected App {row.connected_app} cannot be read: they"
+						" are removed here. Access can be taken back in the accounts' settings at the provider.",
+					)
 				ended = read(caches, passwords.encrypt(settings.to_json(client)) if client else "")
 				write(ended, row.ended_by, row.ip_address)
 				done = row.ended + len(caches)
@@ -230,18 +244,26 @@ def write(ended: Sequence[Ended], ended_by: str, ip_address: str | None) -> None
 
 def give_up_all(why: str) -> None:
 	"""Remove what is still to be removed without revoking it. Each app is named in the Error Log."""
-	for row in frappe.get_all(DOCTYPE, fields=["name", "connected_app", "generation"], limit=0):
-		of_app = {"connected_app": row.connected_app, "generation": row.generation}
+	ended = [
+		(row.connected_app, row.generation)
+		for row in frappe.get_all(DOCTYPE, fields=["connected_app", "generation"], limit=0)
+	]
+	# Also where the Offboarding was lost: nothing that was ended counts again.
+	apps = frappe.get_all("Connected App", fields=["name", "generation"], limit=0)
+	ended += [(app.name, ("!=", app.generation)) for app in apps]
+	for connected_app, generation in ended:
+		of_app = {"connected_app": connected_app, "generation": generation}
 		number = frappe.db.count(TOKEN_CACHE, of_app)
 		while names := frappe.get_all(TOKEN_CACHE, of_app, pluck="name", limit=CHUNK):
 			_remove(names)
-		_drop(row.name)
 		if number:
 			frappe.log_error(
 				title="Connected App: revocation given up",
-				message=f"The provider of Connected App {row.connected_app} could not be told that {number} connections"
+				message=f"The provider of Connected App {connected_app} could not be told that {number} connections"
 				f" were ended ({why}). Access can be taken back in the accounts' settings there.",
 			)
+	for name in frappe.get_all(DOCTYPE, pluck="name", limit=0):
+		_drop(name)
 	for doctype in (TOKEN_CACHE, "Connected App"):
 		table = frappe.qb.DocType(doctype)
 		frappe.qb.update(table).set(table.generation, 0).where(table.generation != 0).run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import frappe
@@ -26,10 +26,10 @@ from connected_app.site import counters, ending, hosts, passwords, schedule
 from connected_app.site.errors import localized
 from connected_app.site.rows import naive
 
-# Which scheduled jobs are ours; both run every five minutes.
+# Which scheduled jobs are ours.
 OURS = "connected_app.%"
-# Missed three times.
-BEHIND = timedelta(minutes=20)
+# A job is behind when it is later than this, or than a twelfth of the time between two runs: two hours for a daily one.
+BEHIND = timedelta(minutes=15)
 # What is due waits for one run, and for the jobs of other apps. What it lasts for is days.
 LATE = timedelta(hours=1)
 REVOKED_WITHIN = timedelta(days=1)
@@ -202,7 +202,7 @@ def _jobs() -> list[dict[str, Any]]:
 	rows = frappe.get_all(
 		"Scheduled Job Type",
 		{"method": ("like", OURS)},
-		["method", "stopped", "last_execution", "creation"],
+		["method", "stopped", "last_execution", "creation", "frequency", "cron_format"],
 		order_by="method",
 	)
 	# In the site's time zone, as Frappe writes them.
@@ -212,10 +212,18 @@ def _jobs() -> list[dict[str, Any]]:
 			"method": row.method,
 			"stopped": bool(row.stopped),
 			"ago": _seconds(now - get_datetime(row.last_execution)) if row.last_execution else None,
-			"behind": now - get_datetime(row.last_execution or row.creation) > BEHIND,
+			"behind": _is_behind(row, now),
 		}
 		for row in rows
 	]
+
+
+def _is_behind(row: Any, now: datetime) -> bool:
+	job = frappe.get_doc({"doctype": "Scheduled Job Type", **row})
+	first = job.get_next_execution()
+	job.last_execution = first
+	period = job.get_next_execution() - first
+	return bool(now - get_datetime(row.last_execution or row.creation) > period + max(BEHIND, period / 12))
 
 
 def _workers() -> int | None:

@@ -36,7 +36,7 @@ def note() -> None:
 		return
 	with suppress(Exception):
 		if frappe.cache.set(frappe.cache.make_key(f"connected_app_host_{_name()}"), 1, nx=True, ex=EVERY):
-			_note(_name(), frappe.cache.info("server")["run_id"], _fingerprint())
+			_note(_name(), frappe.cache.info("server")["run_id"], fingerprint(get_encryption_key()))
 
 
 def seen() -> list[dict[str, Any]]:
@@ -49,6 +49,10 @@ def seen() -> list[dict[str, Any]]:
 	rows = frappe.qb.from_(default).select(default.defkey, default.defvalue).where(default.parent == PARENT)
 	found = [{"name": name, **_times(json.loads(value))} for name, value in rows.run()]
 	return [host for host in found if utc_now() - host["seen"] < RECENT]
+
+
+def is_this(host: dict[str, Any]) -> bool:
+	return bool(host["name"] == _name())
 
 
 def differ(hosts: list[dict[str, Any]], what: Literal["redis", "key"]) -> bool:
@@ -92,9 +96,6 @@ def _name() -> str:
 	return f"{socket.gethostname()[:100]} {folder}"
 
 
-def _fingerprint() -> str:
-	return (
-		HKDF(SHA256(), 8, salt=None, info=b"connected_app fingerprint")
-		.derive(get_encryption_key().encode())
-		.hex()
-	)
+def fingerprint(key: str) -> str:
+	"""Of an encryption key; says nothing of it."""
+	return HKDF(SHA256(), 8, salt=None, info=b"connected_app fingerprint").derive(key.encode()).hex()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import frappe
+from frappe.installer import remove_app
 from frappe.query_builder.functions import Coalesce, Concat
 from frappe.utils import get_datetime, get_system_timezone
 
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
-from connected_app.site import ending, hosts, mail, passwords, registrations, revocation
+from connected_app.site import ending, hosts, keys, mail, passwords, registrations, revocation
 from connected_app.site.database import in_chunks, show_progress, update_many
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
-from connected_app.site.rows import LONGEST_NAME, aware, naive, unreadable, usual_name
+from connected_app.site.rows import LONGEST_NAME, TOKENS, aware, naive, unreadable, usual_name
+
+# In Frappe's global defaults, once all that core left has been taken over.
+TAKEN_OVER = "connected_app_taken_over"
 
 
 def after_install() -> None:
@@ -28,9 +33,13 @@ def after_install() -> None:
 	keep_admins_rights()
 	mail.keep_servers_in_use()
 	report_unreadable(all_of_them=True)
+	frappe.db.set_global(TAKEN_OVER, "1")
 
 
 def after_migrate() -> None:
+	if not frappe.db.get_global(TAKEN_OVER):
+		# Installing, or uninstalling, was killed half-way.
+		return after_install()
 	# After a restore, too, people migrate.
 	report_unreadable()
 
@@ -67,11 +76,15 @@ def keep_admins_rights() -> None:
 
 def before_uninstall() -> None:
 	"""Give both DocTypes back to core before Frappe deletes what belongs to this app, tables included."""
+	if _is_dry_run():
+		return
+	frappe.db.set_global(TAKEN_OVER, None)
 	ending.give_up_all("the app was uninstalled")
 	hand_back_expiry()
 	hand_back_names()
 	revocation.give_up_all("the app was uninstalled")
 	hosts.forget_all()
+	keys.forget_all()
 	registrations.forget_all()
 	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):
@@ -79,6 +92,15 @@ def before_uninstall() -> None:
 	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
 	for job in frappe.get_all("Scheduled Job Type", {"method": ("like", "connected_app.%")}, pluck="name"):
 		frappe.delete_doc("Scheduled Job Type", job, force=True)
+
+
+def _is_dry_run() -> bool:
+	"""Whether Frappe only lists what it would remove. It calls the hook then, too, with nothing that tells the two apart:
+	that is an argument of the function that calls it."""
+	frame = inspect.currentframe()
+	while frame and frame.f_code is not remove_app.__code__:
+		frame = frame.f_back
+	return bool(frame and frame.f_locals.get("dry_run"))
 
 
 def give_expiry() -> None:
@@ -105,6 +127,7 @@ def _expiry(row: Any) -> dict[str, Any]:
 def hand_back_expiry() -> None:
 	"""The inverse: core is to see each token expire when it does. What was derived is derived anew, should the app
 	come back, since core may have refreshed the token meanwhile."""
+	_drop_dead_tokens()
 	filters = {"status": ("is", "set"), "expires_at": (">", "1900-01-01")}
 	for rows in in_chunks("Token Cache", filters, ("modified", "expires_at"), "Handing back connections"):
 		update_many(
@@ -126,6 +149,16 @@ def hand_back_expiry() -> None:
 	):
 		query = query.set(cache[field], None)
 	query.where(cache.status != "").run()
+
+
+def _drop_dead_tokens() -> None:
+	"""Core knows no grant that is dead: it would ask the provider with it again and again, and so would this app, should
+	it come back. What only cannot be read, for now, stays."""
+	dead = {"status": "Reconnect Required", "error_code": ("!=", unreadable().code)}
+	for rows in in_chunks("Token Cache", dead, (), "Removing dead tokens"):
+		names = ("in", [row.name for row in rows])
+		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": names, "fieldname": ("in", TOKENS)})
+		frappe.db.set_value("Token Cache", {"name": names}, dict.fromkeys(TOKENS, ""), update_modified=False)
 
 
 def hand_back_names() -> None:

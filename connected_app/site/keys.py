@@ -27,6 +27,9 @@ FIELDS = (IN_USE, NEW)
 REPLACED = "replaced"
 # Longer than any provider's assertion is good for, and its copy of the key set is old.
 STAYS_PUBLISHED = timedelta(days=1)
+# In Frappe's table of defaults: the key sets of deleted apps, for as long as connections may still be revoked with them.
+DELETED = "__connected_app_key_sets"
+STAYS_AFTER_DELETION = timedelta(days=8)
 # How long a key that a schedule has made is published before it is used: longer than providers keep a key set.
 OVERLAP = timedelta(days=3)
 # Days before a certificate ends at which admins are told.
@@ -91,6 +94,10 @@ def use_new(connected_app: str) -> None:
 def care() -> None:
 	"""Scheduled, once a day: replace the keys that are due, and tell admins of certificates that end. One app that fails
 	stops no other."""
+	with writing():
+		for identifier, until, _keys in _deleted():
+			if until < utc_now():
+				frappe.db.delete("DefaultValue", {"parent": DELETED, "defkey": identifier})
 	for name in frappe.get_all(DOCTYPE, {"enabled": 1, "key_set_uri": ("is", "set")}, pluck="name", limit=0):
 		try:
 			with writing():
@@ -141,8 +148,8 @@ def key_set(identifier: str) -> dict[str, Any] | None:
 	if not _IDENTIFIER.fullmatch(identifier):
 		return None
 	found = frappe.get_all(
-		DOCTYPE, {"key_set_uri": ("like", f"%{PATH}{identifier}"), "enabled": 1}, pluck="published_keys"
-	)
+		DOCTYPE, {"key_set_uri": ("like", f"%{PATH}{identifier}")}, pluck="published_keys"
+	) or [text for deleted, until, text in _deleted() if deleted == identifier and until >= utc_now()]
 	if not found:
 		return None
 	known = published(found[0])
@@ -150,6 +157,36 @@ def key_set(identifier: str) -> dict[str, Any] | None:
 	if replaced and utc_now() - datetime.fromisoformat(replaced["replaced_on"]) > STAYS_PUBLISHED:
 		del known[REPLACED]
 	return {"keys": [each["jwk"] for each in known.values()]}
+
+
+def end_of_app(app: Any) -> None:
+	"""A Connected App is deleted, in the caller's transaction. Its connections are still revoked, by requests that are
+	signed with its keys."""
+	if not (app.key_set_uri and app.revocation_uri):
+		return
+	kept = {"until": (utc_now() + STAYS_AFTER_DELETION).isoformat(), "keys": app.published_keys}
+	frappe.get_doc(
+		{
+			"doctype": "DefaultValue",
+			"parent": DELETED,
+			"parenttype": "__default",
+			"parentfield": "system_defaults",
+			"defkey": app.key_set_uri.rpartition("/")[2],
+			"defvalue": json.dumps(kept),
+		}
+	).db_insert()
+
+
+def forget_all() -> None:
+	frappe.db.delete("DefaultValue", {"parent": DELETED})
+
+
+def _deleted() -> list[tuple[str, datetime, str]]:
+	"""Of each app that was deleted: what its key set is found by, until when it stays, and *Published Keys*."""
+	default = frappe.qb.DocType("DefaultValue")
+	rows = frappe.qb.from_(default).select(default.defkey, default.defvalue).where(default.parent == DELETED)
+	found = [(identifier, json.loads(kept)) for identifier, kept in rows.run()]
+	return [(identifier, datetime.fromisoformat(kept["until"]), kept["keys"]) for identifier, kept in found]
 
 
 def published(text: str | None) -> dict[str, dict[str, Any]]:

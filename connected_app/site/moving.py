@@ -8,22 +8,28 @@ from typing import Any
 import frappe
 
 from connected_app import __version__
-from connected_app.oauth.errors import OAuthError
 
 DOCTYPE = "Connected App"
 # What belongs to a site: made from its address, or from a key that does not leave it.
 OF_A_SITE = ("redirect_uri", "key_set_uri", "published_keys", "generation")
+# Of connections that there are: they are good for this client at this server only, and end where the others change.
+OF_CONNECTIONS = ("client_id", "token_uri", "grant_type", "connection_is", "enabled")
 FORMAT = 1
 # Fields of these types have rows; those of the others below have no value.
 TABLES = ("Table", "Table MultiSelect")
 EMPTY = ("Section Break", "Column Break", "Tab Break", "HTML", "Button", "Heading", "Fold")
+OTHER_TEXT = "This is not what `connected-app export` prints."
 
 
 def export(names: list[str]) -> str:
 	"""The settings of Connected Apps, as JSON."""
 	apps = [_exported(frappe.get_doc(DOCTYPE, name)) for name in names]
 	return json.dumps(
-		{"format": FORMAT, "version": __version__, "connected_apps": apps}, indent=1, ensure_ascii=False
+		{"format": FORMAT, "version": __version__, "connected_apps": apps},
+		indent=1,
+		ensure_ascii=False,
+		# What a site has added may be a date.
+		default=str,
 	)
 
 
@@ -36,28 +42,29 @@ def import_apps(text: str, update: bool) -> list[dict[str, str]]:
 	:raises ValueError: for another text
 	"""
 	try:
-		apps = json.loads(text)["connected_apps"]
-		names = [str(app["name"]) for app in apps]
-	except (ValueError, KeyError, TypeError):
-		raise ValueError("This is not what `connected-app export` prints.") from None
-	if json.loads(text).get("format") != FORMAT:
+		exported = json.loads(text)
+		apps = exported["connected_apps"]
+		for app in apps:
+			app["name"]
+	except (ValueError, KeyError, TypeError, RecursionError):
+		raise ValueError(OTHER_TEXT) from None
+	if exported.get("format") != FORMAT:
 		raise ValueError("This was exported by a newer version of the app.")
-	return [_imported(name, app, update) for name, app in zip(names, apps, strict=True)]
+	# Those that exchange the tokens of another after these.
+	order = sorted(range(len(apps)), key=lambda number: bool(apps[number].get("exchange_from")))
+	told = {number: _imported(apps[number], update) for number in order}
+	return [told[number] for number in range(len(apps))]
 
 
 def _exported(row: Any) -> dict[str, Any]:
 	values: dict[str, Any] = {"name": row.name}
 	for field in _fields(DOCTYPE):
+		# What is empty, too: that is not always what a new document has, or the one there.
 		value = row.get(field.fieldname)
 		if field.fieldtype in TABLES:
 			columns = [column.fieldname for column in _fields(field.options)]
 			value = [{column: child.get(column) for column in columns} for child in value]
-		if value:
-			values[field.fieldname] = value
-	# Empty is not what a new document has: Enabled, for example.
-	for field in frappe.get_meta(DOCTYPE).fields:
-		if field.default and field.fieldname not in values and field.fieldname not in OF_A_SITE:
-			values[field.fieldname] = row.get(field.fieldname)
+		values[field.fieldname] = value
 	# What has to be entered there.
 	values["secrets"] = [
 		field.fieldname
@@ -78,40 +85,99 @@ def _fields(doctype: str) -> list[Any]:
 	]
 
 
-def _imported(name: str, app: dict[str, Any], update: bool) -> dict[str, str]:
+def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
+	told = {"name": str(app["name"])[:140], "result": "failed", "redirect_uri": "", "notes": ""}
+	try:
+		values = _read(app)
+	except ValueError as error:
+		return {**told, "notes": str(error)}
+	name = app["name"]
 	there = bool(frappe.db.exists(DOCTYPE, name))
-	told = {"name": name, "result": "exists", "redirect_uri": "", "notes": ""}
 	if there and not update:
-		return told
-	known = {field.fieldname for field in _fields(DOCTYPE)}
-	values = {field: value for field, value in app.items() if field in known}
-	notes = [f"left out: {field}" for field in app if field not in (*known, "name", "secrets")]
+		return {**told, "result": "exists"}
+	known = {*values, "name", "secrets"}
+	notes = [f"left out: {field}" for field in app if field not in known]
 	notes += _without_unknown_roles(values)
 	notes += [f"to be entered: {field}" for field in app.get("secrets") or ()]
-	row = frappe.get_doc(DOCTYPE, name) if there else frappe.new_doc(DOCTYPE)
-	row.update(values)
 	frappe.db.savepoint("connected_app_import")
 	try:
+		row = frappe.get_doc(DOCTYPE, name) if there else frappe.new_doc(DOCTYPE)
+		if there:
+			_check_connections(row, values)
+		row.update(values)
 		if there:
 			row.save()
 		else:
 			row.insert(set_name=name)
-	except (OAuthError, frappe.ValidationError) as error:
+	except Exception as error:
+		# Whatever it is, about a value that the database does not take for instance, it is about this app alone.
 		frappe.db.rollback(save_point="connected_app_import")
 		frappe.clear_messages()
-		return {**told, "result": "failed", "notes": str(error)}
-	told.update(
-		result="updated" if there else "created", redirect_uri=row.redirect_uri, notes="; ".join(notes)
-	)
-	return told
+		return {**told, "notes": (str(error) or type(error).__name__)[:300]}
+	result = "updated" if there else "created"
+	return {**told, "result": result, "redirect_uri": row.redirect_uri, "notes": "; ".join(notes)}
+
+
+def _read(app: dict[str, Any]) -> dict[str, Any]:
+	"""What `app` says of the fields that there are.
+
+	:raises ValueError: where it is not of the kind that `export` prints
+	"""
+	values = {}
+	if not (isinstance(app["name"], str) and app["name"].strip()):
+		raise ValueError("It has no name.")
+	if not _is_list(app.get("secrets") or [], str):
+		raise ValueError(f"{OTHER_TEXT} See secrets.")
+	for field in _fields(DOCTYPE):
+		if field.fieldname not in app:
+			continue
+		value = app[field.fieldname]
+		cells = [value]
+		if field.fieldtype in TABLES:
+			if not _is_list(value, dict):
+				raise ValueError(f"{OTHER_TEXT} See {field.fieldname}.")
+			columns = [column.fieldname for column in _fields(field.options)]
+			value = [{column: child.get(column) for column in columns} for child in value]
+			cells = [cell for child in value for cell in child.values()]
+		if any(isinstance(cell, list | dict) for cell in cells):
+			raise ValueError(f"{OTHER_TEXT} See {field.fieldname}.")
+		values[field.fieldname] = value
+	return values
+
+
+def _is_list(value: Any, of: type) -> bool:
+	return isinstance(value, list) and all(isinstance(each, of) for each in value)
+
+
+def _check_connections(row: Any, values: dict[str, Any]) -> None:
+	"""
+	:raises ValueError: where `row` has connections of users, which would not go on under `values`
+	"""
+	changed = [
+		field
+		for field in OF_CONNECTIONS
+		if field in values and (values[field] or "") != (row.get(field) or "")
+	]
+	connections = {
+		"connected_app": row.name,
+		"generation": row.generation,
+		"access_token": ("is", "set"),
+	}
+	owned = {"user": ("is", "set"), "shared": 1}
+	if changed and frappe.get_all("Token Cache", connections, or_filters=owned, limit=1):
+		raise ValueError(
+			f"It has connections, which would not go on with another {', '.join(changed)}. End them first, or change"
+			" this in Desk."
+		)
 
 
 def _without_unknown_roles(values: dict[str, Any]) -> list[str]:
 	"""Roles that this site does not have are taken out of `values`, and named."""
 	roles = values.get("allowed_roles") or []
-	asked = {child["role"] for child in roles} | {values.get("role_for_scripts") or ""}
-	unknown = {role for role in asked - {""} if not frappe.db.exists("Role", role)}
-	values["allowed_roles"] = [child for child in roles if child["role"] not in unknown]
+	asked = {child["role"] or "" for child in roles} | {values.get("role_for_scripts") or ""}
+	unknown = {str(role) for role in asked - {""} if not frappe.db.exists("Role", role)}
+	if "allowed_roles" in values:
+		values["allowed_roles"] = [child for child in roles if str(child["role"]) not in unknown]
 	if values.get("role_for_scripts") in unknown:
 		values["role_for_scripts"] = ""
 	return [f"no such role here: {role}" for role in sorted(unknown)]

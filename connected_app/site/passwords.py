@@ -49,7 +49,8 @@ class Unsaved(str):
 
 
 class SecretKeeper(Document):
-	"""A document with Password fields, which are named in `SECRETS`; of these, Server Scripts may read `FOR_SCRIPTS`."""
+	"""A document with Password fields, which are named in `SECRETS`; of these, Server Scripts may read `FOR_SCRIPTS`.
+	Those that a site has added are kept in the same way."""
 
 	SECRETS: ClassVar[tuple[str, ...]] = ()
 	FOR_SCRIPTS: ClassVar[tuple[str, ...]] = ()
@@ -62,8 +63,12 @@ class SecretKeeper(Document):
 		self._hide()
 		return super().save(*args, **kwargs)
 
+	def _secrets(self) -> Iterable[str]:
+		added = (field.fieldname for field in self.meta.get("fields", {"fieldtype": "Password"}))
+		return dict.fromkeys((*self.SECRETS, *added))
+
 	def _hide(self) -> None:
-		for field in self.SECRETS:
+		for field in self._secrets():
 			value = self.get(field)
 			if value and not isinstance(value, Unsaved) and not self.is_dummy_password(value):
 				self.set(field, Unsaved.of(value))
@@ -71,7 +76,7 @@ class SecretKeeper(Document):
 	def _save_passwords(self) -> None:
 		self._hide()
 		ignored = self.flags.ignore_save_passwords or ()
-		for field in self.SECRETS:
+		for field in self._secrets():
 			if ignored is True or field in ignored:
 				continue
 			value = self.get(field)

@@ -38,6 +38,7 @@ PATH = "/api/method/connected_app.api.client_metadata/"
 # Seconds for which a server need not ask again.
 CACHED = 60
 LOCK_WAIT = 10
+NOT_DELETED = "Connected App: registration not deleted"
 FIRST_PAUSE, LONGEST_PAUSE, GIVEN_UP_AFTER = timedelta(minutes=5), timedelta(hours=12), timedelta(days=7)
 
 
@@ -218,7 +219,8 @@ def end_of_app(connected_app: str) -> None:
 	for row in frappe.get_all(DOCTYPE, {"connected_app": connected_app, "ended": 0}, ["*"], limit=0):
 		if heir and row.client_id == heir.client_id:
 			frappe.db.set_value(DOCTYPE, row.name, "connected_app", heir.name)
-		elif row.management_uri:
+		elif row.management_uri or row.kind == PUBLISHED:
+			# A document that is published is read when connections are revoked.
 			retry_at = naive(utc_now() + FIRST_PAUSE)
 			frappe.db.set_value(
 				DOCTYPE, row.name, {"ended": 1, "ended_on": naive(utc_now()), "retry_at": retry_at}
@@ -235,8 +237,7 @@ def retry() -> None:
 		try:
 			_delete(name)
 		except Exception as error:
-			title = "Connected App: registration not deleted"
-			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
+			frappe.log_error(title=NOT_DELETED, message=f"{type(error).__name__} for {name}")
 
 
 def forget_all() -> None:
@@ -364,16 +365,22 @@ def _delete(name: str) -> None:
 				DOCTYPE, name, {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
 			)
 			given_up = utc_now() - aware(row.ended_on) > GIVEN_UP_AFTER
-			present = _read(row)
 	if waits and not given_up:
 		return
-	if not _try_to_delete(present) and not given_up:
+	try:
+		is_deleted = row.kind == PUBLISHED or _try_to_delete(_read(row))
+	except Exception as error:
+		# The row, or its address, is of no use: it is given up like the others, and stops none.
+		is_deleted = False
+		with own_transaction(name, LOCK_WAIT), writing():
+			frappe.log_error(title=NOT_DELETED, message=f"{type(error).__name__} for {name}")
+	if not is_deleted and not given_up:
 		return
 	with own_transaction(name, LOCK_WAIT), writing():
 		_drop(name)
-	if given_up:
+	if not is_deleted:
 		frappe.log_error(
-			title="Connected App: registration not deleted",
+			title=NOT_DELETED,
 			message=f"{row.endpoint} still knows this site as the client {row.client_id}: it did not delete that.",
 		)
 

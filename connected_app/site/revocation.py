@@ -156,6 +156,9 @@ def _retried(failures: Failures, pace: Pace, name: str) -> OAuthError | None:
 		title = "Connected App: revocation failed"
 		with writing():
 			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
+		# So that it, too, is given up in the end.
+		with own_transaction(name, LOCK_WAIT), writing():
+			_postpone(name, catalogue.error("internal_error"))
 		return None
 	finally:
 		frappe.clear_messages()
@@ -218,14 +221,16 @@ def _retry(name: str, failures: Failures, left: float) -> OAuthError | None:
 			if not row or aware(row.retry_at) > utc_now():
 				return None
 			grant, client = _stored(DOCTYPE, name), _kept(name)
-			failure = failures.get(_whose(client)) if client else unreadable()
-			if not grant or not client or failure:
-				_postpone(name, failure or unreadable())
+			if client and (failure := failures.get(_whose(client))):
+				_postpone(name, failure)
 				return None
 			# Before the attempt: should this process die in it, another follows.
 			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
 			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
 			frappe.db.set_value(DOCTYPE, name, values)
+			if not grant or not client:
+				_postpone(name, unreadable())
+				return None
 		client = _present(client, row.connected_app)
 	_confirmed, failure = attempt(name, grant, client, failures, left)
 	return None if _whose(client) in failures else failure

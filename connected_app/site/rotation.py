@@ -29,7 +29,7 @@ from frappe.utils.file_lock import LockTimeoutError
 from frappe.utils.password import get_encryption_key
 from frappe.utils.synchronization import filelock
 
-from connected_app.site import passwords
+from connected_app.site import hosts, passwords
 from connected_app.site.database import BUSY, own_transaction, writing
 from connected_app.site.passwords import NEXT, PREVIOUS
 
@@ -79,6 +79,8 @@ def rotate(report: Report) -> Outcome:
 	with _alone():
 		config = _config()
 		if not config.get(PREVIOUS):
+			if not config.get(NEXT):
+				_check_hosts()
 			new = _prepare(config)
 			_encrypt_all(True, new, config[IN_USE], outcome, report)
 			_switch(config[IN_USE], new, outcome)
@@ -94,6 +96,7 @@ def finish(report: Report) -> Outcome:
 	with _alone():
 		if not _config().get(PREVIOUS):
 			raise CannotRotate("There is no previous key: nothing has to be finished.")
+		_check_hosts(_config()[PREVIOUS])
 		outcome = _encrypt_rest(Outcome(), report)
 		_write_config({PREVIOUS: None})
 	return outcome
@@ -107,6 +110,29 @@ def _alone() -> Iterator[None]:
 		except LockTimeoutError:
 			raise CannotRotate("Another process is doing this just now.") from None
 		yield
+
+
+def _check_hosts(old: str = "") -> None:
+	"""
+	:param old: the previous key, which none may use any more; without it, no other host may be there
+	:raises CannotRotate: where hosts serve this site that have another site_config.json, as far as they have noted
+		themselves
+	"""
+	others = [host for host in hosts.seen() if not hosts.is_this(host)]
+	if old:
+		others = [host for host in others if host["key"] == hosts.fingerprint(old)]
+	if not others:
+		return
+	names = ", ".join(host["name"] for host in others)
+	if old:
+		raise CannotRotate(
+			f"These hosts used the old key within the last 20 minutes: {names}. Copy site_config.json to them, and restart"
+			" their processes; each notes within five minutes which key it uses."
+		)
+	raise CannotRotate(
+		f"This site is served by other hosts, too: {names}. Run this with --prepare first, and copy site_config.json to"
+		" them."
+	)
 
 
 # The configuration

@@ -324,8 +324,15 @@ def to_json(revoking: Settings) -> Secret:
 	return Secret(json.dumps(kept))
 
 
-def from_json(text: Secret) -> Settings:
-	"""The inverse of `to_json`."""
+def from_json(text: Secret) -> Settings | None:
+	"""The inverse of `to_json`; None for what another version of this app has kept in another way."""
+	try:
+		return _from_json(text)
+	except (ValueError, KeyError, TypeError, AttributeError):
+		return None
+
+
+def _from_json(text: Secret) -> Settings:
 	values = as_secrets(json.loads(text))
 	signing = values.get("signing") or {}
 	client = Client(

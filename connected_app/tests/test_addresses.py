@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import Any
 from unittest import skipUnless
@@ -23,8 +24,10 @@ import frappe
 import requests
 
 from connected_app.oauth import ConfigurationError, OAuthError
+from connected_app.oauth.clock import utc_now
 from connected_app.site import addresses, passwords, registrations
 from connected_app.site.http import _http
+from connected_app.site.rows import naive
 from connected_app.tests.certificates import certificate
 from connected_app.tests.site import (
 	ALICE,
@@ -257,6 +260,31 @@ class TestAddresses(Addresses):
 		registrations.retry()
 		self.assertEqual(self.stored(), (0, 0))
 		self.assertNotIn(app.client_id, self.registered())
+
+	def test_what_cannot_be_deleted_ends(self) -> None:
+		"""A row that nobody can read, or an address that none is: asked ever more rarely, given up after a week, and named.
+		It keeps no other waiting."""
+		app = self.set_up(self.authlib.issuer)
+		name = registrations.of_app(app.name).name
+		frappe.db.set_value(registrations.DOCTYPE, name, "management_uri", "http://127.0.0.1:1/x")
+		frappe.db.commit()
+		self.delete(app)
+		for values in ({"details": "["}, {"details": "[]"}, {"management_uri": "http://[x/y"}):
+			frappe.db.set_value(registrations.DOCTYPE, name, {**values, "attempts": 0})
+			for minutes in (5, 10):
+				frappe.db.set_value(registrations.DOCTYPE, name, "retry_at", "2020-01-01")
+				frappe.db.commit()
+				registrations.retry()
+				frappe.db.rollback()
+				retry_at = frappe.db.get_value(registrations.DOCTYPE, name, "retry_at")
+				self.assertAlmostEqual((retry_at - naive(utc_now())).total_seconds(), minutes * 60, delta=30)
+		long_ago = {"ended_on": naive(utc_now() - timedelta(days=8)), "retry_at": "2020-01-01"}
+		frappe.db.set_value(registrations.DOCTYPE, name, long_ago)
+		frappe.db.commit()
+		registrations.retry()
+		self.assertEqual(self.stored(), (0, 0))
+		log = frappe.get_last_doc("Error Log", {"method": "Connected App: registration not deleted"})
+		self.assertIn(app.client_id, log.error)
 
 	def test_found_again(self) -> None:
 		"""What was registered before something failed is used by the next attempt."""

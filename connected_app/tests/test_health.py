@@ -199,6 +199,23 @@ class TestHealth(Case):
 		total = sum(each["total"] - each["ended"] for each in found["ending"])
 		self.assertIn(f"connected_app_ending_connections {total}\n", metrics.text(found))
 
+	def test_jobs_by_their_own_frequency(self) -> None:
+		"""Each is behind when it has missed its time by far: one that runs every five minutes after 20, one of each day after
+		26 hours; one that has never run from the time on that it has been there."""
+		self.addCleanup(frappe.db.rollback)
+		table = (
+			("connected_app.site.schedule.run", 19 / 60, 21 / 60),
+			("connected_app.site.keys.care", 25.9, 26.1),
+		)
+		for field in ("last_execution", "creation"):
+			for method, in_time, late in table:
+				for hours, behind in ((in_time, False), (late, True)):
+					when = frappe.utils.now_datetime() - timedelta(hours=hours)
+					job = {"method": method}
+					frappe.db.set_value("Scheduled Job Type", job, {"last_execution": None, field: when})
+					found = next(each for each in health.read()["jobs"] if each["method"] == method)
+					self.assertEqual(found["behind"], behind, (field, method, hours))
+
 	def test_refreshes_are_counted(self) -> None:
 		self.assertEqual(self.of_app()["refreshes"], {})
 		self.assertEqual(self.connect(self.app).status_code, 302)

@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import frappe
 from cryptography.fernet import Fernet
+from frappe.utils.password import get_encryption_key
 from frappe.utils.redis_wrapper import RedisWrapper
 
 from connected_app.oauth.authorization import Attempt
@@ -124,10 +125,10 @@ class TestHosts(unittest.TestCase):
 		self.assertIn("hosts_redis", self.found())
 
 	def test_two_keys(self) -> None:
-		hosts._note("one", "redis", hosts._fingerprint())
+		hosts._note("one", "redis", hosts.fingerprint(get_encryption_key()))
 		with patch.dict(frappe.local.conf, encryption_key=Fernet.generate_key().decode()):
-			hosts._note("two", "redis", hosts._fingerprint())
-		hosts._note("one", "redis", hosts._fingerprint())
+			hosts._note("two", "redis", hosts.fingerprint(get_encryption_key()))
+		hosts._note("one", "redis", hosts.fingerprint(get_encryption_key()))
 		self.assertTrue(hosts.differ(self.seen(), "key"))
 		self.assertNotIn(frappe.conf.encryption_key, str(self.seen()))
 

@@ -142,6 +142,28 @@ class TestKeys(Case):
 		frappe.db.commit()
 		self.assertEqual(requests.get(self.app.key_set_uri, timeout=30).json(), answer.json())
 
+	def test_published_while_connections_are_revoked(self) -> None:
+		"""What is revoked when an app is disabled or deleted is signed with its keys, which the provider looks up."""
+		self.ask("make_key")
+		self.ask("use_new_key")
+		self.app.update({"enabled": 0, "revocation_uri": "http://127.0.0.1:1/revoke"})
+		self.app.save()
+		frappe.db.commit()
+		keys_of_app = self.published()
+		self.app.delete()
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "DefaultValue", {"parent": signing_keys.DELETED})
+		self.assertEqual(self.published(), keys_of_app)
+		identifier = self.app.key_set_uri.rpartition("/")[2]
+		for days, left in ((7, 1), (9, 0)):
+			with patch.object(signing_keys, "utc_now", lambda days=days: utc_now() + timedelta(days=days)):
+				self.assertEqual(bool(signing_keys.key_set(identifier)), bool(left))
+				signing_keys.care()
+			frappe.db.rollback()
+			kept = {"parent": signing_keys.DELETED, "defkey": identifier}
+			self.assertEqual(frappe.db.count("DefaultValue", kept), left)
+
 	def test_a_key_that_is_brought(self) -> None:
 		key = ec.generate_private_key(ec.SECP256R1())
 		answer = self.ask("bring_key", private_key=pem_of(key), key_id="ABC123")

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import json
+from contextlib import redirect_stdout
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import frappe
 from cryptography.fernet import Fernet
+from frappe.installer import remove_app
 from frappe.utils.password import encrypt as frappes_encrypt
 from frappe.utils.password import set_encrypted_password
 
@@ -235,6 +238,68 @@ class TestExpiry(Case):
 			again = frappe.db.get_value("Token Cache", name, "*", as_dict=True)
 			self.assertEqual(again.status, "Connected")
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
+
+	def test_dead_grants_are_not_handed_back(self) -> None:
+		"""Core would send a refresh token that the provider has refused for ever, and coming back this app would call it
+		connected. One that only this site's key does not open may be opened again."""
+		name = f"{self.app.name}-{ALICE}"
+		for code, left in (("grant_invalid", 0), ("secret_unreadable", 2)):
+			self.addCleanup(frappe.db.rollback)
+			frappe.db.rollback()
+			frappe.db.set_value("Token Cache", name, {"status": "Reconnect Required", "error_code": code})
+			install.hand_back_expiry()
+			tokens = frappe.db.count("__Auth", {"doctype": "Token Cache", "name": name})
+			columns = frappe.db.get_value("Token Cache", name, ["access_token", "refresh_token", "status"])
+			self.assertEqual((tokens, [bool(each) for each in columns]), (left, [bool(left)] * 2 + [False]))
+			install.give_expiry()
+			self.assertEqual(bool(frappe.db.get_value("Token Cache", name, "status")), bool(left))
+
+
+@needs_providers
+class TestDryRun(Case):
+	def test_changes_nothing(self) -> None:
+		"""Frappe calls the hook for `uninstall-app --dry-run`, too."""
+		app = make_app(self.authlib.issuer)
+		self.connect(app)
+
+		def state() -> list[Any]:
+			tables = ("Token Cache", "Connected App", "__Auth", "Scheduled Job Type")
+			rows = [frappe.db.sql(f"select * from `tab{name}`".replace("tab__", "__")) for name in tables]
+			return [sorted(map(str, found)) for found in rows]
+
+		before = state()
+		# Should this fail, the site stays this app's.
+		with patch.object(frappe, "reload_doc") as given_back, redirect_stdout(io.StringIO()):
+			remove_app("connected_app", dry_run=True, yes=True, no_backup=True)
+			after = state()
+			frappe.db.rollback()
+		given_back.assert_not_called()
+		self.assertEqual(after, before)
+
+
+@needs_providers
+class TestKilled(Case):
+	def test_the_next_migrate_goes_on(self) -> None:
+		"""Frappe takes the app for installed as soon as its DocTypes are there, and while they are being given back."""
+		app = make_app(self.authlib.issuer)
+		self.connect(app)
+		name = f"{app.name}-{ALICE}"
+		self.addCleanup(frappe.clear_cache)
+		self.addCleanup(frappe.db.rollback)
+		given_back = patch.object(frappe, "reload_doc", side_effect=KeyboardInterrupt)
+		with given_back, self.assertRaises(KeyboardInterrupt):
+			install.before_uninstall()
+		self.assertIsNone(frappe.db.get_value("Token Cache", name, "status"))
+		stored = frappe.db.get_value("Token Cache", name, ["status", "expires_at"])
+		self.assertEqual(stored, (None, None))
+		for _twice in range(2):
+			install.after_migrate()
+			stored = frappe.db.get_value("Token Cache", name, ["status", "expires_at"])
+			self.assertEqual(stored[0], "Connected")
+			self.assertGreater(aware(stored[1]), utc_now())
+		frappe.db.set_value("Token Cache", name, "status", None)
+		install.after_migrate()
+		self.assertIsNone(frappe.db.get_value("Token Cache", name, "status"), "it is done once")
 
 
 class TestManyRows(Case):

@@ -14,7 +14,7 @@ import requests
 
 from connected_app.oauth import Grant, Secret
 from connected_app.oauth.clock import utc_now
-from connected_app.site import install, revocation, settings
+from connected_app.site import install, passwords, revocation, settings
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import naive
 from connected_app.tests.site import (
@@ -153,6 +153,37 @@ class TestRevoking(Connected):
 		log = frappe.get_last_doc("Error Log", {"method": "Connected App: revocation given up"})
 		for word in (self.app.name, ALICE, "network"):
 			self.assertIn(word, log.error)
+
+	def test_what_cannot_be_attempted_ends(self) -> None:
+		"""What another version of this app has kept, or a fault of ours: asked ever more rarely, and given up in the end."""
+		self.change(revocation_uri=NOWHERE)
+		self.disconnect()
+		(kept,) = pending()
+		fault = patch.object(revocation.revocation, "revoke", side_effect=RuntimeError)
+		client = passwords.read(PENDING, kept.name, "client")
+		for text, code in (
+			(client, "internal_error"),
+			*((text, "secret_unreadable") for text in ("[", '{"client_id": "x"}', '"x"')),
+		):
+			passwords.store(PENDING, kept.name, "client", text)
+			frappe.db.set_value(PENDING, kept.name, {"attempts": 0, "error_code": ""})
+			frappe.db.commit()
+			for minutes in (5, 10):
+				self.due()
+				with fault:
+					self.retry()
+				(kept,) = pending()
+				self.assertEqual(kept.error_code, code, text[:20])
+				self.assertAlmostEqual(
+					(kept.retry_at - naive(utc_now())).total_seconds(), minutes * 60, delta=30
+				)
+		frappe.db.set_value(PENDING, kept.name, "requested_on", naive(utc_now() - timedelta(days=8)))
+		frappe.db.commit()
+		self.due()
+		self.retry()
+		self.assertEqual((pending(), secrets()), ([], 0))
+		log = frappe.get_last_doc("Error Log", {"method": "Connected App: revocation given up"})
+		self.assertIn("secret_unreadable", log.error)
 
 	def two_disconnect(self, app: Any) -> None:
 		self.addCleanup(frappe.db.commit)

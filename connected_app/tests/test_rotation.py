@@ -27,7 +27,7 @@ from frappe.utils.password import get_decrypted_password, set_encrypted_password
 from connected_app.oauth import Grant, Secret
 from connected_app.oauth.authorization import Attempt
 from connected_app.oauth.clock import utc_now
-from connected_app.site import ending, keys, passwords, revocation, rotation, settings
+from connected_app.site import ending, hosts, keys, passwords, revocation, rotation, settings
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.database import own_connection
 from connected_app.site.grants import TokenCacheStore
@@ -139,6 +139,8 @@ class TestRotation(Case):
 	def go_back(self) -> None:
 		"""To the key of the site under test."""
 		frappe.db.rollback()
+		hosts.forget_all()
+		frappe.db.commit()
 		if self.config().get(NEXT):
 			self.rotate()
 		if self.config().get(PREVIOUS):
@@ -323,6 +325,23 @@ class TestRotation(Case):
 		self.assertEqual(self.config()["encryption_key"], prepared)
 		with self.assertRaisesRegex(rotation.CannotRotate, "not finished"):
 			rotation.prepare()
+
+	def test_hosts_that_do_not_know_the_key(self) -> None:
+		"""Not begun where another host would not know the new key, and not ended where one still uses the old one."""
+		hosts._note("another host", "redis", hosts.fingerprint(self.key))
+		frappe.db.rollback()
+		with self.assertRaisesRegex(rotation.CannotRotate, "another host.*--prepare"):
+			self.rotate()
+		self.assertEqual(self.config(), json.loads(self.others_config()))
+		rotation.prepare()
+		self.rotate()
+		with self.assertRaisesRegex(rotation.CannotRotate, "another host"):
+			rotation.finish(self.report)
+		self.assertEqual(self.config()[PREVIOUS], self.key)
+		hosts._note("another host", "redis", hosts.fingerprint(self.config()["encryption_key"]))
+		frappe.db.rollback()
+		rotation.finish(self.report)
+		self.assertNotIn(PREVIOUS, self.config())
 
 	def test_when_it_cannot_be_done(self) -> None:
 		with self.assertRaisesRegex(rotation.CannotRotate, "no previous key"):

@@ -8,10 +8,12 @@ from typing import Any
 
 import frappe
 import requests
+from frappe.custom.doctype.custom_field.custom_field import create_custom_field
 from frappe.utils.password import set_encrypted_password
 
 from connected_app.oauth import ConfigurationError, Grant, Secret
 from connected_app.oauth.clock import utc_now
+from connected_app.patches import encrypt_clear_secrets
 from connected_app.site import install, passwords, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
@@ -291,6 +293,57 @@ class TestPlaceholder(Case):
 		).insert(ignore_permissions=True)
 		self.assertEqual(frappe.db.get_value("Token Cache", cache.name, "access_token"), "*" * 8)
 		self.assertEqual(cache.get_password("access_token"), "t" * 30)
+		frappe.db.rollback()
+
+
+class TestFieldsOfTheSite(Case):
+	"""A site adds Password fields of its own to these DocTypes."""
+
+	DOCTYPES = ("Connected App", "Token Cache")
+
+	@classmethod
+	def setUpClass(cls) -> None:
+		super().setUpClass()
+		for doctype in cls.DOCTYPES:
+			values = {"fieldname": "site_secret", "label": "Site Secret", "fieldtype": "Password"}
+			field = create_custom_field(doctype, values)
+			cls.addClassCleanup(frappe.db.commit)
+			cls.addClassCleanup(field.delete)
+		frappe.db.commit()
+
+	def documents(self, **values: Any) -> list[Any]:
+		app = make_app(**values)
+		cache = {"doctype": "Token Cache", "connected_app": app.name, "user": ALICE, **values}
+		return [app, frappe.get_doc(cache).insert()]
+
+	def test_stored_as_the_others(self) -> None:
+		for document in self.documents(site_secret=LONG_SECRET):
+			where = (document.doctype, document.name, "site_secret")
+			self.assertEqual(frappe.db.get_value(*where), "*" * 8)
+			self.assertEqual(passwords.read(*where), LONG_SECRET)
+			self.assertEqual(document.get_password("site_secret"), LONG_SECRET)
+			document = frappe.get_doc(*where[:2])
+			document.save()
+			self.assertEqual(document.get_password("site_secret"), LONG_SECRET)
+			document.update({"site_secret": "new"})
+			document.save()
+			self.assertEqual(passwords.read(*where), "new")
+			document.update({"site_secret": ""})
+			document.save()
+			self.assertFalse(passwords.has_password(*where))
+		frappe.db.rollback()
+
+	def test_what_was_stored_in_clear(self) -> None:
+		"""By an earlier version: it is encrypted when the site is migrated, and what core has encrypted stays."""
+		clear, cores = (self.documents()[0].name for _ in range(2))
+		where = [("Connected App", name, "site_secret") for name in (clear, cores)]
+		frappe.db.set_value(*where[0], LONG_SECRET)
+		frappe.db.set_value(*where[1], "*" * 20)
+		set_encrypted_password(*where[1][:2], "from-core", where[1][2])
+		for _twice in range(2):
+			encrypt_clear_secrets.execute()
+			self.assertEqual([frappe.db.get_value(*each) for each in where], ["*" * 8] * 2)
+			self.assertEqual([passwords.read(*each) for each in where], [LONG_SECRET, "from-core"])
 		frappe.db.rollback()
 
 

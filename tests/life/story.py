@@ -186,7 +186,10 @@ def story(life: Life) -> None:
 	same("and all is as before", before, life.inside("snapshot"))
 
 	chapter("Uninstall")
-	before = life.inside("snapshot")
+	before, definition = life.inside("snapshot"), life.inside("definition")
+	life.site.run("uninstall-app", "connected_app", "--dry-run")
+	same("a dry run changes no row", before, life.inside("snapshot"))
+	same("and no DocType", definition, life.inside("definition"))
 	life.stop_serving()
 	life.site.run("uninstall-app", "connected_app", "--yes", "--no-backup")
 	life.serve()

@@ -230,6 +230,8 @@ class ConnectedApp(SecretKeeper):
 	def before_rename(self, old: str, new: str, merge: bool = False) -> None:
 		if merge:
 			ending.prepare_merge(old, new)
+		else:
+			ending.check_none_ends(new)
 		# Frappe writes the new name to the rows, which may have been refreshed since.
 		offboarding.make_changeable({"connected_app": self.name})
 		if merge:
@@ -238,6 +240,7 @@ class ConnectedApp(SecretKeeper):
 	def on_trash(self) -> None:
 		offboarding.end_app(self)
 		registrations.end_of_app(self.name)
+		keys.end_of_app(self)
 
 	@for_code
 	def get_oauth2_session(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import frappe
 
+from connected_app.site import ending
 from connected_app.site.passwords import SecretKeeper
 
 
@@ -32,6 +33,10 @@ class Offboarding(SecretKeeper):
 	@property
 	def to_revoke(self) -> int:
 		return int(frappe.db.count("Pending Revocation", {"connected_app": self.connected_app}))
+
+	def on_trash(self) -> None:
+		# Nothing else would remove the connections.
+		ending.check_none_ends(str(self.connected_app))
 
 
 def on_doctype_update() -> None:
