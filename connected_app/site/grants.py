@@ -40,6 +40,8 @@ T = TypeVar("T")
 LOCK_WAIT = 40
 # Of those that wait for a row, so many may be ended before one gives up.
 DEADLOCKS = 5
+# Of those that wait for a row, so many times it may be another account's by then before one gives up.
+EXCHANGES = 5
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
 # For so long a passing failure is nobody's concern.
@@ -165,16 +167,29 @@ class TokenCacheStore:
 		raise failure from strip_chain(cause)
 
 	def lock(self) -> tuple[str | None, Any]:
-		"""The row's name, and its columns `STATE` under a lock; neither when it is deleted while we wait."""
-		name = rows.name_of(self.key)
-		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
-		state = name and frappe.db.get_value(DOCTYPE, name, STATE, as_dict=True, for_update=True)
-		if not state:
-			return (None, None)
-		# MariaDB finds it by a name in another case, too.
-		key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
-		self.key = replace(key, wanted=self.key.wanted)
-		return (name, state)
+		"""The row's name, and its columns `STATE` under a lock; neither where there is none, or it is deleted while we wait.
+
+		:raises TemporaryFailure: `busy`, where the rows go on exchanging their names (see `accounts.make_default`)
+		"""
+		for _ in range(EXCHANGES):
+			name = rows.name_of(self.key)
+			if not name:
+				return (None, None)
+			# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
+			state = frappe.db.get_value(DOCTYPE, name, STATE, as_dict=True, for_update=True)
+			if state and self._is_meant(state):
+				# MariaDB finds it by a name in another case, too.
+				key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
+				self.key = replace(key, wanted=self.key.wanted)
+				return (name, state)
+			begin(LOCK_WAIT)
+		raise being_renewed()
+
+	def _is_meant(self, state: Any) -> bool:
+		"""Whether the row is still that of the account that was asked for."""
+		if self.key.wanted:
+			return bool(state.account_id == self.key.wanted)
+		return (state.account or "") == self.key.account
 
 	def _lock_in_spite_of_deadlocks(self) -> tuple[str | None, Any]:
 		"""On Galera, those who wait for a row are ended by a deadlock when another node stores it. Nothing has been asked
@@ -253,9 +268,10 @@ class LockedTokenCache:
 			self.failure = None
 
 	def reread(self) -> Grant | None:
-		"""The grant as it is stored now."""
+		"""The grant as it is stored now, whatever the row is called by now."""
 		see_latest()
-		return rows.read_whole(self.name, self.state) if self.name else None
+		name = rows.name_of(replace(self.store.key, wanted=self.state.account_id or ""))
+		return rows.read_whole(name, self.state) if name else None
 
 	def save(
 		self, grant: Grant, *, consented: bool = False, together_with: Callable[[], object] | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import frappe
@@ -13,7 +16,7 @@ from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site import accounts, connections, offboarding, schedule
+from connected_app.site import accounts, connections, flow, offboarding, revocation, rows, schedule, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey, slot
 from connected_app.site.rows import naive
@@ -480,6 +483,83 @@ class TestDefault(Several):
 		self.assertRaisesCode("not_committed", accounts.make_default, key)
 		frappe.db.rollback()
 		self.assertEqual(self.names()[0], (FIRST, True))
+
+
+class TestMeanwhile(Several):
+	"""Another account is made the default one after a row was found, and before it is locked."""
+
+	@contextmanager
+	def chosen(self, account: str) -> Iterator[None]:
+		find, chosen = rows.name_of, []
+
+		def name_of(key: ConnectionKey) -> str | None:
+			name = find(key)
+			if not chosen:
+				chosen.append(account)
+				self.alice.ask("make_default", connected_app=self.app.name, account=account)
+			return name
+
+		with patch.object(rows, "name_of", name_of):
+			yield
+		self.assertEqual(chosen, [account])
+
+	def test_who_asked_for_an_account_gets_it(self) -> None:
+		"""The rows exchange their names, and the lock is had by name."""
+		for account, hello in ((FIRST, "Alice"), (SECOND, "Bob"), (FIRST, "Alice")):
+			session = self.fresh().get_oauth2_session(ALICE, account=account)
+			self.authlib.command("expire")
+			other = next(each.id for each in self.fresh().get_accounts(ALICE) if not each.is_default)
+			with self.chosen(other):
+				answer = session.get(f"{self.authlib.issuer}/api/hello").json()
+			self.assertEqual(answer, {"hello": hello})
+
+	def test_who_asked_for_the_default_one_gets_that(self) -> None:
+		store = TokenCacheStore(ConnectionKey.of_user(self.app.name, ALICE))
+		with self.chosen(SECOND), store.exclusive() as locked:
+			self.assertEqual((locked.grant.account.id, locked.state.account), ("bob", ""))
+		self.assertEqual(store.key.account, "")
+
+	def test_one_that_has_no_default_one_beside_it(self) -> None:
+		"""Its row gets the usual name while a job waits for it: it is not gone."""
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		session = self.fresh().get_oauth2_session(ALICE, account=SECOND)
+		self.authlib.command("expire")
+		with self.chosen(SECOND):
+			self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Bob"})
+		self.assertEqual(len(self.rows()), 1)
+
+	def test_after_the_lock_was_given_up(self) -> None:
+		"""As by the first of two writes: what is read and written then is the same account's."""
+		self.not_on_sqlite("there the lock is kept")
+		before = {each.account_id: each.revision for each in self.rows()}
+		tokens = {
+			each: self.fresh().get_token_cache(ALICE, each).get_password("access_token")
+			for each in (FIRST, SECOND)
+		}
+		key = accounts.choose(ConnectionKey.of_user(self.app.name, ALICE), SECOND)
+		with TokenCacheStore(key).exclusive() as locked:
+			locked.mark_rejected(utc_now())
+			self.alice.ask("make_default", connected_app=self.app.name, account=SECOND)
+			self.assertEqual(locked.reread().access_token, tokens[SECOND])
+			self.assertEqual(locked.save(locked.grant).access_token, tokens[SECOND])
+		self.assertEqual({each.account_id: each.revision for each in self.rows()}, before)
+
+	def test_only_the_named_one_is_disconnected(self) -> None:
+		key = accounts.choose(ConnectionKey.of_user(self.app.name, ALICE), SECOND)
+		with self.chosen(SECOND):
+			self.assertTrue(revocation.disconnect(key))
+		self.assertEqual(self.names(), [(FIRST, False)])
+
+	def test_what_is_consented_to_is_its_own(self) -> None:
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		grant = Grant(access_token=Secret("new"), account=Account(id="alice", name=FIRST))
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		with self.chosen(SECOND):
+			flow.store(settings.read(key.app), grant, "/me", ())
+		self.assertEqual(self.names(), [(SECOND, True), (FIRST, False)])
+		self.assertEqual(self.fresh().get_oauth2_session(ALICE, account=FIRST).token["access_token"], "new")
+		self.assertEqual(self.hello(account=SECOND), {"hello": "Bob"})
 
 
 class TestDisconnecting(Several):
