@@ -136,7 +136,7 @@ def for_consent(key: ConnectionKey, grant: Grant, another: bool) -> ConnectionKe
 	found = _by_slot(rows.of_all_accounts(OF_ACCOUNTS, key))
 	default = found.get("")
 	if not grant.account:
-		if another and found:
+		if found and (another or any(row.account_id for row in found.values())):
 			raise catalogue.error("account_unknown")
 		return key
 	account = grant.account.id

@@ -325,6 +325,25 @@ class TestConnecting(Several):
 		self.assertEqual(self.authlib.stats()["revocations"], revoked + 1)
 		self.assertEqual(frappe.get_all(PENDING, {"connected_app": self.app.name}), [])
 
+	def test_nor_without_wanting_another(self) -> None:
+		"""*Reconnect*, a link for more consent, or no default one: of whom is not known overwrites nobody that is."""
+		self.unknowable(userinfo_uri=f"{self.authlib.issuer}/nowhere", optional_scopes="write")
+		before = [(each.name, each.revision) for each in self.rows()]
+		for account in (None, FIRST, SECOND):
+			args = {"account": account} if account else {}
+			url = self.alice.ask("authorize", connected_app=self.app.name, **args)
+			landed = self.alice.visit(self.authlib.consent(url, account="bob"))
+			self.assertRefused(landed, "account_unknown")
+			self.assertEqual([(each.name, each.revision) for each in self.rows()], before)
+		self.assertEqual(frappe.get_all(PENDING, {"connected_app": self.app.name}), [])
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		self.assertRefused(self.connect(self.app, account="bob"), "account_unknown")
+		self.assertEqual(self.names(), [(SECOND, False)])
+		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
+		for _ in range(2):
+			self.assertEqual(self.connect(self.app).headers["Location"], "/me")
+			self.assertEqual(self.names(), [("", True)])
+
 	def test_a_default_one_that_is_not_known(self) -> None:
 		"""It may be the same account: it is not connected twice."""
 		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
