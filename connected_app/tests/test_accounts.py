@@ -379,6 +379,29 @@ class TestConnecting(Several):
 			"account_not_connected", self.fresh().require_scopes, "write", user=ALICE, account="carol"
 		)
 
+	def test_more_consent_of_the_default_one(self) -> None:
+		"""It is proposed at the provider, where the user may be logged in as another one; by its ID, since another may be
+		the default one when the link is opened."""
+		app = self.fresh()
+		app.optional_scopes = "write"
+		app.save()
+		frappe.db.commit()
+		api = requests.Response()
+		api.status_code = 403
+		api.headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope", scope="write"'
+		app = self.fresh()
+		errors = [
+			self.assertRaisesCode("scope_missing", app.require_scopes, "write", user=ALICE),
+			self.assertRaisesCode("scope_missing", app.require_consent, api, user=ALICE),
+		]
+		self.alice.ask("make_default", connected_app=self.app.name, account=SECOND)
+		for error in errors:
+			self.assertIn(f"Account: {FIRST}", self.alice.get(error.connect_url).text)
+			query = error.connect_url.partition("?")[2]
+			began = self.alice.visit(f"{self.alice.base}/api/method/connected_app.api.begin?{query}")
+			asked = parse_qs(urlsplit(began.headers["Location"]).query)
+			self.assertEqual(asked.get("login_hint"), [FIRST])
+
 	def test_two_at_once(self) -> None:
 		"""Both consents are for one new account: it has one row."""
 		self.store(ALICE, "carol")
