@@ -348,18 +348,21 @@ class LockedTokenCache:
 		elif not self.failure or failure.code != self.failure.code:
 			self.events.append(("failing", failure.code))
 
-	def delete(self, together_with: Callable[[], T]) -> T:
-		"""Delete the row.
+	def delete(self, together_with: Callable[[str], T]) -> list[T]:
+		"""Delete the row, and with it those that renaming has left: none of them takes its place.
 
-		:param together_with: what is written in the same transaction
+		:param together_with: is given the name of each; what it writes is in the same transaction
+		:returns: what it returns
 		"""
+		results = []
 		with writing():
-			result = together_with()
-			doc = frappe.get_doc(DOCTYPE, self.name)
-			doc.flags.keep_at_provider = True
-			doc.delete(ignore_permissions=True, force=True)
+			for name in rows.names_of(self.store.key):
+				results.append(together_with(name))
+				doc = frappe.get_doc(DOCTYPE, name)
+				doc.flags.keep_at_provider = True
+				doc.delete(ignore_permissions=True, force=True)
 		self.events.append(("disconnected", ""))
-		return result
+		return results
 
 	def drop_empty(self) -> None:
 		"""Delete the row if nothing has been stored in it: it was made to have something to lock."""

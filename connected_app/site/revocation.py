@@ -49,17 +49,20 @@ PATIENCE = 3
 
 def disconnect(key: ConnectionKey) -> bool:
 	"""Forget a grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store = TokenCacheStore(key)
-	answers: list[bool] = []
 	client, failures = settings.for_revoking(key.app), Failures()
-	while True:
-		with store.exclusive() as locked:
-			if not locked.name:
-				return bool(answers) and all(answers)
-			# More than once where renaming left several rows.
-			grant = locked.grant
-			waiting = locked.delete(partial(put, key, grant, client, FIRST_PAUSE))
-		answers.append(bool(waiting and grant and attempt(waiting, grant, client, failures)[0]))
+	# Once: another account may be the default one by the time the provider has answered.
+	with TokenCacheStore(key).exclusive() as locked:
+		if not locked.name:
+			return False
+
+		def put_its(name: str) -> tuple[str | None, Grant | None]:
+			grant = locked.grant if name == locked.name else _stored("Token Cache", name)
+			return put(key, grant, client, FIRST_PAUSE), grant
+
+		waiting = locked.delete(put_its)
+	return all(
+		[bool(kept and grant and attempt(kept, grant, client, failures)[0]) for kept, grant in waiting]
+	)
 
 
 def revoke_after_commit(rows: Sequence[Any]) -> None:

@@ -136,19 +136,24 @@ def find(what: str, key: ConnectionKey) -> Any:
 	:param what: the statement up to its condition; the table is `c`
 	:returns: at most one row
 	"""
-	if key.wanted:
-		# In one statement: between two, another account may get the row's name.
-		exact = EXACTLY.get(frappe.db.db_type, "")
-		whose = f"{MINE} and {exact} c.`account_id` = %s"
-		return frappe.db.sql(f"{what} where {whose} {BEST}", (key.app, key.user, key.wanted))  # nosemgrep
+	whose, values = _whose(key)
+	if not key.wanted:
+		named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
+		if found := frappe.db.sql(named, (usual_name(key), *values)):  # nosemgrep
+			return found
+	return frappe.db.sql(f"{what} where {whose} {BEST}", values)  # nosemgrep
+
+
+def _whose(key: ConnectionKey) -> tuple[str, tuple[str, ...]]:
+	"""The condition for the rows of `key`, and its values."""
 	values: tuple[str, ...] = (key.app, key.user)
+	if key.wanted:
+		# In one statement with what is read: between two, another account may get the row's name.
+		exact = EXACTLY.get(frappe.db.db_type, "")
+		return f"{MINE} and {exact} c.`account_id` = %s", (*values, key.wanted)
 	if key.account:
-		whose, values = OF_ACCOUNT, (*values, key.account)
-	else:
-		whose = OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY
-	named = f"{what} where c.`name` = %s and {whose} and {WORKS}"
-	found = frappe.db.sql(named, (usual_name(key), *values))  # nosemgrep
-	return found or frappe.db.sql(f"{what} where {whose} {BEST}", values)  # nosemgrep
+		return OF_ACCOUNT, (*values, key.account)
+	return OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY, values
 
 
 def of_all_accounts(what: str, key: ConnectionKey) -> Any:
@@ -181,6 +186,17 @@ def name_of(key: ConnectionKey) -> str | None:
 	"""The name of the row that counts, as this transaction sees it."""
 	found = find("select c.`name` from `tabToken Cache` c", key)
 	return found[0][0] if found else None
+
+
+def names_of(key: ConnectionKey) -> list[str]:
+	"""The names of all rows of one connection: that which counts, and those that renaming has left."""
+	whose, values = _whose(key)
+	found: list[str] = frappe.db.sql(
+		f"select c.`name` from `tabToken Cache` c where {whose}",  # noqa: S608
+		values,
+		pluck=True,
+	)  # nosemgrep
+	return found
 
 
 def is_ended(name: str) -> bool:

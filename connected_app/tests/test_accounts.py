@@ -649,6 +649,35 @@ class TestDisconnecting(Several):
 		self.assertEqual(self.admin.ask("disconnect", **args, user=ALICE), {"revoked": True})
 		self.assertEqual(self.names(), [(FIRST, True)])
 
+	def test_another_becomes_the_default_one_meanwhile(self) -> None:
+		"""One account was to be disconnected: not whichever is the default one next, nor one that is connected again."""
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		for again in (
+			lambda: self.alice.ask("make_default", connected_app=key.app, account=SECOND),
+			self.again,
+		):
+			attempt = revocation.attempt
+
+			def attempted(*args: Any, again: Any = again, attempt: Any = attempt) -> Any:
+				again()
+				return attempt(*args)
+
+			with patch.object(revocation, "attempt", attempted):
+				self.assertTrue(revocation.disconnect(key))
+			self.assertEqual(self.names()[0], (SECOND if again != self.again else FIRST, True))
+
+	def again(self) -> None:
+		self.assertEqual(self.connect(self.app).headers["Location"], "/me")
+
+	def test_rows_that_merging_left(self) -> None:
+		"""All of them go: none takes the place of the one that counted."""
+		left = frappe.get_doc("Token Cache", f"{self.app.name}-{ALICE}")
+		copied(left, f"left-{self.app.name}", account_id="carol")
+		frappe.db.commit()
+		revocation.disconnect(ConnectionKey.of_user(self.app.name, ALICE))
+		self.assertEqual(self.names(), [(SECOND, False)])
+		self.assertEqual(len(self.rows()), 1)
+
 	def test_the_audit_trail_says_which(self) -> None:
 		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
 		frappe.db.rollback()
