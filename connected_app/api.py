@@ -180,14 +180,15 @@ def _called_back(name: str) -> None:
 
 
 @frappe.whitelist(methods=["POST"])
-def choose_account(connected_app: str, replace: bool = False) -> dict[str, str]:
+def choose_account(connected_app: str, replace: bool = False, account: str | None = None) -> dict[str, str]:
 	"""Decide whether the account that was just connected replaces the one before. The other one is revoked.
 
+	:param account: the ID of the one that was just connected, as the page shows it: another tab may ask of another by now
 	:returns: `location`: the page to go to
 	"""
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		decided, stored = flow.decide_replacement(app, bool(frappe.utils.cint(replace)))
+		decided, stored = flow.decide_replacement(app, bool(frappe.utils.cint(replace)), account)
 	if stored:
 		pages.leave_connected(app, stored, decided.asked)
 	else:

@@ -263,7 +263,9 @@ def find_replacement(app: AppSettings) -> replacing.Replacement | None:
 	return replacing.find(connection_to_make(app), browser_session())
 
 
-def decide_replacement(app: AppSettings, replace: bool) -> tuple[replacing.Replacement, Grant | None]:
+def decide_replacement(
+	app: AppSettings, replace: bool, account: str | None = None
+) -> tuple[replacing.Replacement, Grant | None]:
 	"""As `replacing.decide`, for the session's user.
 
 	:raises frappe.PermissionError: to somebody who may not connect any more
@@ -271,7 +273,7 @@ def decide_replacement(app: AppSettings, replace: bool) -> tuple[replacing.Repla
 	"""
 	if replace:
 		check_may_connect(app)
-	return replacing.decide(connection_to_make(app), browser_session(), replace)
+	return replacing.decide(connection_to_make(app), browser_session(), replace, account)
 
 
 def _with_refresh_token(grant: Grant, before: Grant | None) -> Grant:

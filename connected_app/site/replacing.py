@@ -89,17 +89,21 @@ def find(key: ConnectionKey, session: str) -> Replacement | None:
 	return _read(key, HELD.peek(_name(key, session)))
 
 
-def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement, Grant | None]:
+def decide(
+	key: ConnectionKey, session: str, replace: bool, account: str | None = None
+) -> tuple[Replacement, Grant | None]:
 	"""Let the new account take the place of the old one, or give it back.
 
+	:param account: the ID of the new account of which it was asked; another tab may have been asked of another since
 	:returns: what was decided on, and the grant that is stored now; None where the old one stays
 	:raises ReconnectRequired: `attempt_unknown`, when it has been decided, has expired, or is no longer what was asked
 	"""
-	replacement = _read(key, HELD.take(_name(key, session)))
-	if not replacement:
+	replacement = find(key, session)
+	if not replacement or account not in (None, replacement.now.id):
 		raise catalogue.error("attempt_unknown")
 	client = settings.for_revoking(key.app)
 	if not replace:
+		_spend(replacement, session)
 		# Earlier ones of the same account are revoked when it is their time.
 		for waiting in replacement.waiting[:1]:
 			_revoke(waiting, replacement.grant, client)
@@ -111,6 +115,8 @@ def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement
 		elif old and old.account and old.account.id != replacement.before.id:
 			# Not the one of which was said that it would be replaced.
 			raise catalogue.error("attempt_unknown")
+		# Only now: while the row is busy, the answer can be given again.
+		_spend(replacement, session)
 		of_old: list[str | None] = []
 
 		def exchange() -> None:
@@ -127,6 +133,14 @@ def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement
 	if old and of_old[0]:
 		_revoke(of_old[0], old, client)
 	return replacement, stored
+
+
+def _spend(replacement: Replacement, session: str) -> None:
+	"""
+	:raises ReconnectRequired: `attempt_unknown`, where somebody else has
+	"""
+	if _read(replacement.key, HELD.take(_name(replacement.key, session))) != replacement:
+		raise catalogue.error("attempt_unknown")
 
 
 def _title(account: Account) -> str:

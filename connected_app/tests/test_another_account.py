@@ -58,8 +58,9 @@ class TestAnotherAccount(Connected):
 		kept = row(self.app, ALICE)
 		return [kept.get_password(field) for field in ("access_token", "refresh_token")]
 
-	def choose(self, replace: int, browser: Browser | None = None) -> requests.Response:
-		return (browser or self.alice).call("choose_account", connected_app=self.app.name, replace=replace)
+	def choose(self, replace: int, browser: Browser | None = None, **account: str) -> requests.Response:
+		browser = browser or self.alice
+		return browser.call("choose_account", connected_app=self.app.name, replace=replace, **account)
 
 	def works(self, token: str) -> bool:
 		headers = {"Authorization": f"Bearer {token}"}
@@ -134,6 +135,32 @@ class TestAnotherAccount(Connected):
 			self.assertEqual(answer.status_code, 417)
 			self.assertIn("has expired, or was finished already", answer.text)
 		self.assertEqual(self.tokens_of_row(), self.tokens)
+
+	def test_an_answer_to_another_question(self) -> None:
+		"""A tab that shows what was asked before: *Keep alice* would keep bob now."""
+		self.assertEqual(self.choose(1).status_code, 200)
+		landed = self.connect(self.app)
+		self.assertEqual(landed.headers["Location"], self.page)
+		tokens = self.tokens_of_row()
+		for answer in (0, 1):
+			answer = self.choose(answer, account="bob")
+			self.assertEqual(answer.status_code, 417)
+		self.assertEqual((self.tokens_of_row(), len(self.waiting())), (tokens, 1))
+		self.assertIn('data-account="alice"', self.alice.open(self.page).text)
+		self.assertEqual(self.choose(1, account="alice").status_code, 200)
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_a_busy_row(self) -> None:
+		"""The answer can be given again."""
+		key = row(self.app, ALICE).key()
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name="bob@example.com"))
+		replacing.hold(key, grant, Account(id="alice"), "a browser", "/me")
+		with patch.object(TokenCacheStore, "lock", side_effect=frappe.QueryTimeoutError):
+			with self.assertRaises(TemporaryFailure):
+				replacing.decide(key, "a browser", True)
+		self.assertEqual(replacing.decide(key, "a browser", True)[1].account.id, "bob")
 
 	def test_nobody_else_answers(self) -> None:
 		"""Neither another user, nor the same one in another browser, nor Guest."""
