@@ -65,10 +65,11 @@ def hold(
 	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is then revoked by and by
 	"""
 	client = settings.for_revoking(key.app)
-	with own_transaction(key.app, LOCK_WAIT), writing():
-		put = revocation.put(key, grant, client, REVOKED_AFTER)
-	waiting: tuple[str, ...] = (put,) if put else ()
 	earlier = find(key, session)
+	grant = grant.consented_after(earlier.grant if earlier else None)
+	with own_transaction(key.app, LOCK_WAIT), writing():
+		put = revocation.put(key, grant, client, REVOKED_AFTER, held=True)
+	waiting: tuple[str, ...] = (put,) if put else ()
 	if earlier and not grant.is_of_another_account(earlier.grant):
 		# At some providers the end of one is the end of both.
 		waiting += earlier.waiting
@@ -105,7 +106,7 @@ def decide(
 	if not replace:
 		_spend(replacement, session)
 		# Earlier ones of the same account are revoked when it is their time.
-		for waiting in replacement.waiting[:1]:
+		for waiting in filter(revocation.is_waiting, replacement.waiting[:1]):
 			_revoke(waiting, replacement.grant, client)
 		return replacement, None
 	with TokenCacheStore(key, create=True).exclusive() as locked:
@@ -117,6 +118,9 @@ def decide(
 			raise catalogue.error("attempt_unknown")
 		# Only now: while the row is busy, the answer can be given again.
 		_spend(replacement, session)
+		if locked.grant and locked.grant.account and locked.grant.account.id == replacement.now.id:
+			# Another browser has connected it meanwhile.
+			return replacement, locked.grant
 		of_old: list[str | None] = []
 
 		def exchange() -> None:
@@ -124,6 +128,7 @@ def decide(
 			withdrawn = [revocation.withdraw(waiting) for waiting in replacement.waiting]
 			if withdrawn and not withdrawn[0]:
 				raise catalogue.error("attempt_unknown")
+			revocation.withdraw_held(key, replacement.grant.account)
 			of_old[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
 
 		stored = locked.save(replacement.grant, consented=True, together_with=exchange)

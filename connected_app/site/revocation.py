@@ -20,7 +20,7 @@ from connected_app.oauth import catalogue, revocation
 from connected_app.oauth.client import Settings
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
-from connected_app.oauth.grant import Grant
+from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
 from connected_app.site import ending, passwords, settings
 from connected_app.site.database import own_connection, own_transaction, writing
@@ -190,9 +190,14 @@ def _whose(client: Settings) -> tuple[str, str]:
 	return (client.provider.revocation_uri, client.client.client_id)
 
 
-def put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta) -> str | None:
+def put(
+	key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta, *, held: bool = False
+) -> str | None:
 	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where there
-	are none, or the provider cannot revoke."""
+	are none, or the provider cannot revoke.
+
+	:param held: whether it waits for an answer, until `withdraw_held`
+	"""
 	if not grant or not client.provider.revocation_uri:
 		return None
 	now = utc_now()
@@ -203,6 +208,7 @@ def put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timede
 			"user": key.user,
 			"requested_on": naive(now),
 			"retry_at": naive(now + pause),
+			"held_account": grant.account.id if held and grant.account else None,
 		}
 	)
 	doc.db_insert()
@@ -333,6 +339,23 @@ def withdraw(name: str) -> bool:
 	found = frappe.db.get_value(DOCTYPE, name, "name", for_update=True)
 	_drop(name)
 	return bool(found)
+
+
+def withdraw_held(key: ConnectionKey, account: Account | None) -> None:
+	"""`account` is connected: nothing of it that waits for an answer, in whichever browser, is to be revoked any more. At
+	some providers the end of one grant is the end of all. In the present transaction."""
+	if account:
+		mine = {"connected_app": key.app, "user": key.user, "held_account": account.id}
+		for row in frappe.get_all(DOCTYPE, mine, ["name", "held_account"]):
+			# The database takes upper and lower case for the same.
+			if row.held_account == account.id:
+				withdraw(row.name)
+
+
+def is_waiting(name: str) -> bool:
+	"""Whether it is still to be revoked, whatever the caller's transaction sees."""
+	with own_connection():
+		return bool(frappe.db.exists(DOCTYPE, name))
 
 
 def _drop(name: str) -> None:

@@ -162,6 +162,44 @@ class TestAnotherAccount(Connected):
 				replacing.decide(key, "a browser", True)
 		self.assertEqual(replacing.decide(key, "a browser", True)[1].account.id, "bob")
 
+	def test_a_refresh_token_that_is_given_once(self) -> None:
+		"""Some providers give one at the first consent only (Google): the account keeps it while its user has not answered,
+		and where another browser has connected it meanwhile."""
+		key = row(self.app, ALICE).key()
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		bob, alice = Account(id="bob", name="bob@example.com"), Account(id="alice", name="alice@example.com")
+		first = Grant(access_token=Secret("first"), refresh_token=Secret("once"), account=bob)
+		replacing.hold(key, first, alice, "a browser", "/me")
+		for browser in ("a browser", "another browser"):
+			replacing.hold(key, Grant(access_token=Secret("next"), account=bob), alice, browser, "/me")
+		for browser in ("a browser", "another browser"):
+			_replacement, stored = replacing.decide(key, browser, True)
+			self.assertEqual((stored.access_token, stored.refresh_token), ("next", "once"), browser)
+
+	def test_connected_elsewhere_meanwhile(self) -> None:
+		"""At some providers the end of one of an account's grants is the end of all: none is revoked that waited for an
+		answer in a browser that is closed, or that says no, once the account is connected."""
+		other = Browser(ALICE)
+		self.assertEqual(self.connect(self.app, other, account="bob").headers["Location"], self.page)
+		revoked = self.authlib.stats()["revocations"]
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		self.assertEqual(self.connect(self.app, Browser(ALICE), account="bob").headers["Location"], "/me")
+		self.assertEqual(self.waiting(), [])
+		for browser in (self.alice, other):
+			self.choose(0, browser)
+		self.assertEqual(self.authlib.stats()["revocations"], revoked + 2)
+		self.assertEqual(self.hello(), {"hello": "Bob"})
+
+	def test_replaced_elsewhere_meanwhile(self) -> None:
+		other = Browser(ALICE)
+		self.assertEqual(self.connect(self.app, other, account="bob").headers["Location"], self.page)
+		self.assertEqual(self.choose(1).status_code, 200)
+		self.assertEqual(self.waiting(), [])
+		self.assertEqual(self.choose(0, other).status_code, 200)
+		# Alice's two tokens.
+		self.assertEqual(self.authlib.stats()["revocations"], 2)
+
 	def test_nobody_else_answers(self) -> None:
 		"""Neither another user, nor the same one in another browser, nor Guest."""
 		for browser, status in (
