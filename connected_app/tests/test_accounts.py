@@ -481,6 +481,40 @@ class TestDefault(Several):
 		self.assertEqual(app.get_oauth2_session(ALICE, account=SECOND).token["access_token"], token)
 		self.assertEqual(app.get_token_cache(ALICE, SECOND).get_password("access_token"), token)
 
+	def test_a_document_that_was_read_before(self) -> None:
+		"""Its name is another account's by now: it reads, stores and deletes its own account's all the same."""
+		tokens = {each: self.token_of(each) for each in (FIRST, SECOND)}
+		documents = {each: self.fresh().get_token_cache(ALICE, each) for each in (FIRST, SECOND)}
+		self.swap()
+		for account, document in documents.items():
+			frappe.db.rollback()
+			forget()
+			self.assertEqual(document.get_password("access_token"), tokens[account])
+			document.update_data({"access_token": f"new of {account}", "scope": "openid"})
+			self.assertEqual(self.token_of(account), f"new of {account}")
+		self.assertEqual((self.names(), len(self.rows())), ([(SECOND, True), (FIRST, False)], 2))
+		documents = {each: self.fresh().get_token_cache(ALICE, each) for each in (FIRST, SECOND)}
+		self.swap_back()
+		frappe.db.rollback()
+		documents[SECOND].delete()
+		frappe.db.commit()
+		self.assertEqual(self.names(), [(FIRST, True)])
+
+	def test_a_document_whose_account_is_gone(self) -> None:
+		"""It does not read the tokens of the account that has its name."""
+		document = self.fresh().get_token_cache(ALICE)
+		self.alice.ask("disconnect", connected_app=self.app.name, account=FIRST)
+		self.swap()
+		frappe.db.rollback()
+		forget()
+		self.assertIsNone(document.get_password("access_token", False))
+		with self.assertRaises(frappe.AuthenticationError):
+			document.get_password("access_token")
+		self.assertRaisesCode("account_not_connected", document.update_data, {"access_token": "of alice"})
+		document.delete()
+		frappe.db.commit()
+		self.assertEqual(self.names(), [(SECOND, True)])
+
 	def test_it_is_said(self) -> None:
 		self.swap()
 		frappe.db.rollback()
