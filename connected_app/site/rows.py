@@ -150,16 +150,20 @@ def _whose(key: ConnectionKey) -> tuple[str, tuple[str, ...]]:
 	if key.wanted:
 		# In one statement with what is read: between two, another account may get the row's name.
 		exact = EXACTLY.get(frappe.db.db_type, "")
-		return f"{MINE} and {exact} c.`account_id` = %s", (*values, key.wanted)
+		return f"{_whose_all(key)} and {exact} c.`account_id` = %s", (*values, key.wanted)
 	if key.account:
 		return OF_ACCOUNT, (*values, key.account)
-	return OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY, values
+	return OF_USER if key.user else _whose_all(key), values
+
+
+def _whose_all(key: ConnectionKey) -> str:
+	"""The condition for the rows of all accounts of the owner of `key`."""
+	return MINE if key.user else SHARED if key.is_shared else OF_NOBODY
 
 
 def of_all_accounts(what: str, key: ConnectionKey) -> Any:
 	"""As `find`, the rows of all accounts of the same owner: the better ones first, as dictionaries."""
-	whose = MINE if key.user else SHARED if key.is_shared else OF_NOBODY
-	order = f"where {whose} and c.`access_token` <> '' order by {RANK}"
+	order = f"where {_whose_all(key)} and c.`access_token` <> '' order by {RANK}"
 	return frappe.db.sql(f"{what} {order}", (key.app, key.user), as_dict=True)  # nosemgrep
 
 
