@@ -78,6 +78,12 @@ def _by_slot(found: list[Any]) -> dict[str, Any]:
 	return by_slot
 
 
+def is_named(account: object) -> bool:
+	"""Whether an account is named at all. A mistake of code (0, an empty list) names one that is not connected, and is not
+	taken for the default one."""
+	return account is not None and account != ""
+
+
 def choose(key: ConnectionKey, account: str) -> ConnectionKey:
 	"""The connection of the owner of `key` whose account is `account`, in one statement, by which its grant is read, too.
 

@@ -13,7 +13,7 @@ import requests
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.consent import MoreConsent, wanted_by
 from connected_app.oauth.refresh import not_connected
-from connected_app.site import access, flow, links, settings
+from connected_app.site import access, accounts, flow, links, settings
 from connected_app.site.errors import raises_frappe_errors
 
 
@@ -59,7 +59,7 @@ def require_scopes(app: Any, wanted: Sequence[str], asked: Asked) -> None:
 	with raises_frappe_errors():
 		flow.check_scopes(read, wanted)
 	token_cache = app.get_token_cache(asked.user, asked.account)
-	if asked.account and not token_cache:
+	if accounts.is_named(asked.account) and not token_cache:
 		# Raises what is wrong with it.
 		access.connection_of(settings.for_session(app), asked.user, asked.account)
 	if not token_cache or not token_cache.is_connected():

@@ -166,6 +166,22 @@ class TestUse(Several):
 				"account_not_connected", self.fresh().get_oauth2_session, MALLORY, account=account
 			)
 
+	def test_what_is_no_name(self) -> None:
+		"""Neither is taken for the default account; a number is an ID."""
+		for account in (0, False, [], {}, b"", 0.0):
+			for use in (self.fresh().get_oauth2_session, self.fresh().get_access_token):
+				self.assertRaisesCode("account_not_connected", use, ALICE, account=account)
+			self.assertIsNone(self.fresh().get_token_cache(ALICE, account))
+			self.assertIsNone(self.fresh().get_active_token(ALICE, account))
+			self.assertRaisesCode(
+				"account_not_connected", self.fresh().require_scopes, "read", user=ALICE, account=account
+			)
+		self.store(ALICE, "Number 0", id="0")
+		token = self.fresh().get_oauth2_session(ALICE, account=0).token["access_token"]
+		self.assertEqual(token, f"token-of-{ALICE}-0")
+		for account in (None, ""):
+			self.assertEqual(self.hello(account=account), {"hello": "Alice"})
+
 	def test_two_of_one_name(self) -> None:
 		for number in ("41", "42"):
 			self.store(ALICE, "Sales", id=number)

@@ -368,7 +368,7 @@ class ConnectedApp(SecretKeeper):
 
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
 		"""
-		if not user or not (account or settings.is_shared(self)):
+		if not user or not (accounts.is_named(account) or settings.is_shared(self)):
 			return self._token_cache(ConnectionKey.from_columns(self.name, user))
 		try:
 			key = access.connection_of(self._settings(), user, account)
