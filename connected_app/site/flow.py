@@ -213,8 +213,8 @@ def store(
 		if app.several_accounts:
 			return _store_account(key, grant, another)
 		with _store(key).exclusive() as locked:
-			before = locked.grant.account if locked.grant else None
-			if not before or not grant.is_of_another_account(locked.grant):
+			before = locked.account
+			if not before or not grant.account or grant.account.id == before.id:
 				return _save(locked, grant)
 	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
 		revocation.give_back(key, grant)

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryFailure
-from connected_app.oauth.grant import Grant
+from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.oauth.store import Failure
 from connected_app.site import counters, recent, rows
@@ -266,6 +266,12 @@ class LockedTokenCache:
 		if self.grant and self.failure and self.failure.code == "secret_unreadable":
 			# The encryption key was restored.
 			self.failure = None
+
+	@property
+	def account(self) -> Account | None:
+		"""Whose it is, also where the tokens cannot be read."""
+		account_id, name = self.state.account_id, self.state.account_name
+		return Account(id=account_id, name=name or "") if account_id else None
 
 	def reread(self) -> Grant | None:
 		"""The grant as it is stored now, whatever the row is called by now."""

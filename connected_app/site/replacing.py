@@ -110,17 +110,16 @@ def decide(
 			_revoke(waiting, replacement.grant, client)
 		return replacement, None
 	with TokenCacheStore(key, create=True).exclusive() as locked:
-		old = locked.grant
-		if not replacement.grant.is_of_another_account(old):
-			old = None
-		elif old and old.account and old.account.id != replacement.before.id:
+		old, before = locked.grant, locked.account
+		changes = bool(before and before.id != replacement.now.id)
+		if before and changes and before.id != replacement.before.id:
 			# Not the one of which was said that it would be replaced.
 			raise catalogue.error("attempt_unknown")
 		# Only now: while the row is busy, the answer can be given again.
 		_spend(replacement, session)
-		if locked.grant and locked.grant.account and locked.grant.account.id == replacement.now.id:
+		if old and before and not changes:
 			# Another browser has connected it meanwhile.
-			return replacement, locked.grant
+			return replacement, old
 		of_old: list[str | None] = []
 
 		def exchange() -> None:
@@ -129,10 +128,10 @@ def decide(
 			if withdrawn and not withdrawn[0]:
 				raise catalogue.error("attempt_unknown")
 			revocation.withdraw_held(key, replacement.grant.account)
-			of_old[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
+			of_old[:] = [revocation.put(key, old if changes else None, client, revocation.FIRST_PAUSE)]
 
 		stored = locked.save(replacement.grant, consented=True, together_with=exchange)
-		if old:
+		if changes:
 			accounts = (_title(replacement.before), _title(replacement.now))
 			locked.events.append(("account_changed", "", accounts))
 	if old and of_old[0]:

@@ -150,6 +150,20 @@ class TestAnotherAccount(Connected):
 		self.assertEqual(self.choose(1, account="alice").status_code, 200)
 		self.assertEqual(self.hello(), {"hello": "Alice"})
 
+	def test_tokens_that_cannot_be_read(self) -> None:
+		"""As with another encryption key: whose they are is known, and asked about."""
+		self.choose(0)
+		name = row(self.app, ALICE).name
+		auth = passwords.AUTH
+		of_row = (auth.doctype == "Token Cache") & (auth.name == name)
+		frappe.qb.update(auth).set(auth.password, "unreadable").where(of_row).run()
+		frappe.db.commit()
+		self.begin_with_bob()
+		self.assertEqual(row(self.app, ALICE).account_id, "alice")
+		self.assertEqual(self.choose(1).status_code, 200)
+		self.assertEqual(self.hello(), {"hello": "Bob"})
+		self.assertEqual(len([line for line in self.audit() if "changed" in line]), 1)
+
 	def test_a_busy_row(self) -> None:
 		"""The answer can be given again."""
 		key = row(self.app, ALICE).key()
