@@ -124,6 +124,18 @@ def _is_called(name: str | None, account: str) -> bool:
 	return bool(name) and str(name).casefold() == account.casefold()
 
 
+def id_of(key: ConnectionKey, called: str) -> str | None:
+	"""The ID of the one account that is known by `called`, its name or ID, in any case; None where there is none, or are
+	two."""
+	found = rows.of_all_accounts(OF_ACCOUNTS, key)
+	ids = {
+		row.account_id
+		for row in found
+		if any(_is_called(known, called) for known in (row.account_id, row.account_name))
+	}
+	return ids.pop() if len(ids) == 1 else None
+
+
 def title(key: ConnectionKey) -> str:
 	"""What people, and the provider, know the account of `key` by: its name, or ID; empty where it is not known."""
 	found = rows.find(f"{OF_ACCOUNTS}", key)
