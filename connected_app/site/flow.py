@@ -204,8 +204,8 @@ def store(
 
 	:param another: whether it has to be another account than those that are connected
 	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
-	:raises OAuthError: `app_disabled`, `account_unknown`, and `attempt_unknown`, where it was another kind of connection:
-		likewise; `busy`
+	:raises OAuthError: `app_disabled`, `account_unknown`, `one_account_only`, and `attempt_unknown`, where it was another kind
+		of connection: likewise; `busy`
 	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
@@ -256,6 +256,8 @@ def _check_may_still(key: ConnectionKey) -> None:
 	now = settings.read(key.app)
 	if now.is_shared != key.is_shared:
 		raise catalogue.error("attempt_unknown")
+	if key.account and not now.several_accounts:
+		raise catalogue.error("one_account_only")
 	check_may_connect(now)
 	# Not as this request has read it before.
 	if not frappe.db.get_value("User", frappe.session.user, "enabled"):

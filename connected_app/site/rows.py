@@ -62,9 +62,7 @@ FROM = """
 """
 READ = f"select {OF_SESSION} {FROM}"
 READ_ACCOUNTS = f"select {OF_SESSION}, c.`account`, c.`account_id`, c.`account_name` {FROM}"
-READ_DETAILS = (
-	"select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at` from `tabToken Cache` c"
-)
+READ_DETAILS = "select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at`, c.`revision` from `tabToken Cache` c"
 STATE = (
 	"status",
 	"account_id",
@@ -264,9 +262,15 @@ def with_details(key: ConnectionKey, grant: Grant) -> Grant:
 	:raises ReconnectRequired: `secret_unreadable`
 	"""
 	found = find(READ_DETAILS, key)
+	if found and found[0][4] != grant.revision and key.user:
+		# Another account may be the default one by now.
+		values = (key.app, key.user, grant.revision)
+		found = (
+			frappe.db.sql(f"{READ_DETAILS} where {MINE} and c.`revision` = %s", values) or found
+		)  # nosemgrep
 	if not found:
 		return grant
-	name, account_id, account_name, ends = found[0]
+	name, account_id, account_name, ends, _revision = found[0]
 	details = frappe._dict(account_id=account_id, account_name=account_name, refresh_expires_at=ends)
 	return _detailed(grant, name, details, _secret(name, "extra"))
 

@@ -497,6 +497,16 @@ class TestDefault(Several):
 		self.assertEqual(app.get_oauth2_session(ALICE, account=SECOND).token["access_token"], token)
 		self.assertEqual(app.get_token_cache(ALICE, SECOND).get_password("access_token"), token)
 
+	def test_a_session_says_whose_token_it_has(self) -> None:
+		"""One that has the token of the account that was the default one goes on with it, and does not name the new one."""
+		session = self.fresh().get_oauth2_session(ALICE)
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.swap()
+		frappe.db.commit()
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.assertEqual((session.connection.account_name, session.connection.account_id), (FIRST, "alice"))
+		self.assertEqual(self.fresh().get_oauth2_session(ALICE).connection.account_name, SECOND)
+
 	def test_a_document_that_was_read_before(self) -> None:
 		"""Its name is another account's by now: it reads, stores and deletes its own account's all the same."""
 		tokens = {each: self.token_of(each) for each in (FIRST, SECOND)}
@@ -893,6 +903,22 @@ class TestSetting(Several):
 		app.update(values)
 		app.save()
 		frappe.db.commit()
+
+	def test_turned_off_while_somebody_consents(self) -> None:
+		"""Nothing is stored that nobody could use or end, and what was granted is given back."""
+		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name=SECOND))
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		frappe.db.rollback()
+		app = settings.read(key.app)
+		frappe.db.set_value("Connected App", key.app, "several_accounts", 0)
+		frappe.db.commit()
+		frappe.clear_document_cache("Connected App", key.app)
+		with patch.object(revocation, "attempt", side_effect=revocation.attempt) as revoked:
+			self.assertRaisesCode("one_account_only", flow.store, app, grant, "/me", ())
+		self.assertEqual((len(self.rows()), revoked.call_args[0][1]), (1, grant))
 
 	def test_it_cannot_be_turned_off_while_somebody_has_several(self) -> None:
 		with self.assertRaises(frappe.ValidationError) as caught:
