@@ -180,14 +180,15 @@ def _called_back(name: str) -> None:
 
 
 @frappe.whitelist(methods=["POST"])
-def choose_account(connected_app: str, replace: bool = False) -> dict[str, str]:
+def choose_account(connected_app: str, replace: bool = False, account: str | None = None) -> dict[str, str]:
 	"""Decide whether the account that was just connected replaces the one before. The other one is revoked.
 
+	:param account: the ID of the one that was just connected, as the page shows it: another tab may ask of another by now
 	:returns: `location`: the page to go to
 	"""
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		decided, stored = flow.decide_replacement(app, bool(frappe.utils.cint(replace)))
+		decided, stored = flow.decide_replacement(app, bool(frappe.utils.cint(replace)), account)
 	if stored:
 		pages.leave_connected(app, stored, decided.asked)
 	else:
@@ -421,6 +422,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 	connected = bool(token_cache and token_cache.access_token)
 	granted = [row.scope for row in token_cache.scopes] if connected else []
 	suggested = registrations.suggested_redirect_uri(app)
+	several = overview.accounts_of(app.name, frappe.session.user) if app.several_accounts else []
 	return {
 		"provider_name": app.provider_name,
 		"status": (token_cache.status or "Connected") if connected else "Not Connected",
@@ -434,40 +436,44 @@ def connection(connected_app: str) -> dict[str, Any]:
 		**overview.reason(token_cache if connected else {}),
 		"shared": app.is_shared,
 		"several_accounts": app.several_accounts,
-		"accounts": overview.accounts_of(app.name, frappe.session.user) if app.several_accounts else [],
+		"accounts": several,
 		"may_use": access.may_use(app),
 		"may_connect": app.is_for_users and access.may_connect(app),
 		"may_disconnect": not app.is_shared or access.is_admin(),
 		"offers_codes": app.offers_codes,
-		"may_set_up_email": connected and email_accounts.is_offered(app.name),
+		"may_set_up_email": (connected or bool(several)) and email_accounts.is_offered(app.name),
 		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
 		"suggested_redirect_uri": suggested,
 	}
 
 
 @frappe.whitelist()
-def email_account_offer(connected_app: str) -> dict[str, str]:
+def email_account_offer(connected_app: str, account: str | None = None) -> dict[str, str]:
 	"""What *Set Up E-mail* would make of the connection of the session's user.
 
+	:param account: of several accounts, which one, by its ID or name; by default the default one
 	:returns: `email_id` (empty: not known), the servers for `incoming` and `outgoing` mail, and the `email_account` that
 		has this address already
 	"""
 	frappe.has_permission("Email Account", "create", throw=True)
 	with raises_frappe_errors():
-		return email_accounts.offer(_app(connected_app).name)
+		return email_accounts.offer(_app(connected_app).name, account)
 
 
 @frappe.whitelist(methods=["POST"])
-def set_up_email(connected_app: str, email_id: str = "", update: bool = False) -> dict[str, str]:
+def set_up_email(
+	connected_app: str, email_id: str = "", update: bool = False, account: str | None = None
+) -> dict[str, str]:
 	"""Make an Email Account that uses the connection of the session's user.
 
 	:param email_id: the account's own address by default
 	:param update: where an Email Account has this address already, change its OAuth settings
+	:param account: of several accounts, which one, by its ID or name; by default the default one
 	:returns: its `name`, and what it `became`: "created", "updated", or "exists", where nothing was changed
 	"""
 	frappe.has_permission("Email Account", "create", throw=True)
 	with raises_frappe_errors():
-		return email_accounts.set_up(_app(connected_app).name, email_id, update)
+		return email_accounts.set_up(_app(connected_app).name, email_id, update, account)
 
 
 @frappe.whitelist(methods=["POST"])

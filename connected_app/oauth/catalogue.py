@@ -733,7 +733,7 @@ CATALOGUE = {
 		ConfigurationError,
 		"The provider did not say which account was connected.",
 		"To connect several accounts, an administrator has to ask for the scope openid, or set the Userinfo URI.",
-		"Another account was to be connected, and nothing says whether it is another: there is no ID token and no userinfo.",
+		"A user may have several accounts, and nothing says which one this is: there is no ID token and no userinfo.",
 		"An administrator",
 		"Ask for the scope `openid`, or set the *Userinfo URI*.",
 	),

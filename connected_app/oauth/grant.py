@@ -137,6 +137,19 @@ class Grant:
 			revision=self.revision,
 		)
 
+	def consented_after(self, before: Grant | None) -> Grant:
+		"""This grant, to which a user has just consented.
+
+		Some providers give a refresh token at the first consent only (Google): the same account keeps that of `before`.
+		"""
+		same = before and before.account and self.account and not self.is_of_another_account(before)
+		# One that is bound to another key is of no use with this one.
+		if before and same and not self.refresh_token and self.dpop_key == before.dpop_key:
+			return replace(
+				self, refresh_token=before.refresh_token, refresh_expires_at=before.refresh_expires_at
+			)
+		return self
+
 
 def from_response(
 	response: Mapping[str, Any], now: datetime, asked: tuple[str, ...] = (), separator: str = " "

@@ -94,7 +94,7 @@ def connection_of(app: MayConnect, user: str, account: str | None = None) -> Con
 		key = ConnectionKey.of_organisation(app.name)
 	else:
 		key = ConnectionKey.of_user(app.name, user)
-	if not account:
+	if not accounts.is_named(account):
 		return key
 	# Whose accounts these are is for nobody else to know.
 	check_caller(app.name, user)

@@ -78,6 +78,12 @@ def _by_slot(found: list[Any]) -> dict[str, Any]:
 	return by_slot
 
 
+def is_named(account: object) -> bool:
+	"""Whether an account is named at all. A mistake of code (0, an empty list) names one that is not connected, and is not
+	taken for the default one."""
+	return account is not None and account != ""
+
+
 def choose(key: ConnectionKey, account: str) -> ConnectionKey:
 	"""The connection of the owner of `key` whose account is `account`, in one statement, by which its grant is read, too.
 
@@ -118,6 +124,18 @@ def _is_called(name: str | None, account: str) -> bool:
 	return bool(name) and str(name).casefold() == account.casefold()
 
 
+def id_of(key: ConnectionKey, called: str) -> str | None:
+	"""The ID of the one account that is known by `called`, its name or ID, in any case; None where there is none, or are
+	two."""
+	found = rows.of_all_accounts(OF_ACCOUNTS, key)
+	ids = {
+		row.account_id
+		for row in found
+		if any(_is_called(known, called) for known in (row.account_id, row.account_name))
+	}
+	return ids.pop() if len(ids) == 1 else None
+
+
 def title(key: ConnectionKey) -> str:
 	"""What people, and the provider, know the account of `key` by: its name, or ID; empty where it is not known."""
 	found = rows.find(f"{OF_ACCOUNTS}", key)
@@ -136,7 +154,7 @@ def for_consent(key: ConnectionKey, grant: Grant, another: bool) -> ConnectionKe
 	found = _by_slot(rows.of_all_accounts(OF_ACCOUNTS, key))
 	default = found.get("")
 	if not grant.account:
-		if another and found:
+		if found and (another or any(row.account_id for row in found.values())):
 			raise catalogue.error("account_unknown")
 		return key
 	account = grant.account.id

@@ -140,6 +140,7 @@ def question(state: dict[str, Any], before: Account, now: Account) -> dict[str, 
 		"provider_name": state["provider_name"],
 		"before": names[0],
 		"now": names[1],
+		"account": now.id,
 	}
 
 

@@ -12,7 +12,7 @@ from frappe.utils import validate_email_address
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.refresh import not_connected
 from connected_app.oauth.templates import Template
-from connected_app.site import access, mail, settings, templates
+from connected_app.site import access, accounts, mail, settings, templates
 from connected_app.site.rows import name_of
 
 # Of IMAP without TLS from the start (RFC 8314 3.2).
@@ -26,14 +26,15 @@ def is_offered(connected_app: str) -> bool:
 	return mail.template_of(frappe.get_cached_doc("Connected App", connected_app)) is not None
 
 
-def offer(connected_app: str) -> dict[str, Any]:
+def offer(connected_app: str, account: str | None = None) -> dict[str, Any]:
 	"""What `set_up` would make of the connection of the session's user.
 
+	:param account: of several accounts, which one, by its ID or name; by default the default one
 	:returns: `email_id`, empty where the provider has not named it; `incoming` and `outgoing`, server and port, the
 		latter empty where Frappe cannot send there; `email_account`, one that has this address already, or empty
 	:raises OAuthError: as `_check`
 	"""
-	template, address = _check(connected_app)
+	template, address = _check(connected_app, account)
 	fields = _servers(template)
 	outgoing = fields.get("smtp_server")
 	return {
@@ -44,20 +45,24 @@ def offer(connected_app: str) -> dict[str, Any]:
 	}
 
 
-def set_up(connected_app: str, email_id: str = "", update: bool = False) -> dict[str, str]:
+def set_up(
+	connected_app: str, email_id: str = "", update: bool = False, account: str | None = None
+) -> dict[str, str]:
 	"""Make the Email Account, or give the one that has this address already what OAuth needs, and nothing else.
 	Frappe logs in to both servers first.
 
 	:param email_id: the account's own address by default; another one that mail for it is sent to
 	:param update: change the Email Account that has this address already
+	:param account: of several accounts, which one, by its ID or name; by default the default one
 	:returns: `name`, and what became of it: `created`, `updated`, or `exists` (nothing was changed)
 	:raises frappe.PermissionError: to those who may not create, or change, Email Accounts
 	:raises frappe.ValidationError: when Frappe cannot log in
 	:raises OAuthError: as `_check`, and `mail_address_unknown`, `mail_server_unreachable`
 	"""
-	template, login = _check(connected_app)
+	template, login = _check(connected_app, account)
 	address = email_id.strip() or login
-	if not validate_email_address(address):
+	# By its address alone an Email Account names one of several accounts.
+	if not validate_email_address(address) or (accounts.is_named(account) and not login):
 		raise catalogue.error("mail_address_unknown")
 	oauth = {
 		"auth_method": "OAuth",
@@ -70,19 +75,19 @@ def set_up(connected_app: str, email_id: str = "", update: bool = False) -> dict
 	if name := _existing(address):
 		if not update:
 			return {"name": name, "became": "exists"}
-		account = frappe.get_doc("Email Account", name)
-		account.update(oauth)
-		with _logging_in(account):
-			account.save()
+		existing = frappe.get_doc("Email Account", name)
+		existing.update(oauth)
+		with _logging_in(existing):
+			existing.save()
 		return {"name": name, "became": "updated"}
-	account = frappe.new_doc("Email Account")
-	account.update({"email_id": address, **_servers(template), **oauth})
-	account.autoname()
-	if frappe.db.exists("Email Account", account.name):
-		account.email_account_name = address
-	with _logging_in(account):
-		account.insert()
-	return {"name": account.name, "became": "created"}
+	made = frappe.new_doc("Email Account")
+	made.update({"email_id": address, **_servers(template), **oauth})
+	made.autoname()
+	if frappe.db.exists("Email Account", made.name):
+		made.email_account_name = address
+	with _logging_in(made):
+		made.insert()
+	return {"name": made.name, "became": "created"}
 
 
 @contextmanager
@@ -98,11 +103,11 @@ def _logging_in(account: Any) -> Iterator[None]:
 		raise catalogue.error("mail_server_unreachable", account.email_server) from error
 
 
-def _check(connected_app: str) -> tuple[Template, str]:
+def _check(connected_app: str, account: str | None) -> tuple[Template, str]:
 	"""The template, and the address of the account that the session's user has connected; empty where it is not known.
 
 	:raises ConfigurationError: `mail_unsupported`, `scope_not_asked`
-	:raises ReconnectRequired: `not_connected`, `scope_missing`
+	:raises ReconnectRequired: `not_connected`, `scope_missing`, `account_not_connected`, `account_ambiguous`
 	"""
 	app = frappe.get_doc("Connected App", connected_app)
 	template = mail.template_of(app)
@@ -111,7 +116,7 @@ def _check(connected_app: str) -> tuple[Template, str]:
 	wanted, quirks = template["mail.scopes"] or [], templates.quirks_of(app)
 	if unasked := scopes.missing(wanted, app.get_scopes(), quirks):
 		raise catalogue.error("scope_not_asked", ", ".join(unasked))
-	name = name_of(access.connection_of(settings.for_session(app), frappe.session.user))
+	name = name_of(access.connection_of(settings.for_session(app), frappe.session.user, account))
 	connection = frappe.get_doc("Token Cache", name) if name else None
 	if not connection or not connection.is_connected():
 		raise not_connected()

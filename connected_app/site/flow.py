@@ -18,7 +18,7 @@ from connected_app.site import accounts, hosts, replacing, revocation, settings
 from connected_app.site.access import check_may_connect, connection_to_make, refusal, return_address
 from connected_app.site.attempts import RedisAttemptStore
 from connected_app.site.events import announce
-from connected_app.site.grants import TokenCacheStore, being_renewed
+from connected_app.site.grants import LockedTokenCache, TokenCacheStore, being_renewed
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
@@ -204,8 +204,8 @@ def store(
 
 	:param another: whether it has to be another account than those that are connected
 	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
-	:raises OAuthError: `app_disabled`, `account_unknown`, and `attempt_unknown`, where it was another kind of connection:
-		likewise; `busy`
+	:raises OAuthError: `app_disabled`, `account_unknown`, `one_account_only`, and `attempt_unknown`, where it was another kind
+		of connection: likewise; `busy`
 	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
@@ -213,9 +213,9 @@ def store(
 		if app.several_accounts:
 			return _store_account(key, grant, another)
 		with _store(key).exclusive() as locked:
-			before = locked.grant.account if locked.grant else None
-			if not before or not grant.is_of_another_account(locked.grant):
-				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+			before = locked.account
+			if not before or not grant.account or grant.account.id == before.id:
+				return _save(locked, grant)
 	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
 		revocation.give_back(key, grant)
 		raise
@@ -237,9 +237,17 @@ def _store_account(key: ConnectionKey, grant: Grant, another: bool) -> Grant:
 		with _store(chosen).exclusive() as locked:
 			# As it is now, under the lock: others may have connected, disconnected, or chosen another default meanwhile.
 			if accounts.for_consent(key, grant, another) == chosen:
-				return locked.save(_with_refresh_token(grant, locked.grant), consented=True)
+				return _save(locked, grant)
 			locked.drop_empty()
 	raise being_renewed()
+
+
+def _save(locked: LockedTokenCache, grant: Grant) -> Grant:
+	def withdraw() -> None:
+		revocation.withdraw_held(locked.store.key, grant.account)
+
+	grant = grant.consented_after(locked.grant)
+	return locked.save(grant, consented=True, together_with=withdraw)
 
 
 def _check_may_still(key: ConnectionKey) -> None:
@@ -248,6 +256,8 @@ def _check_may_still(key: ConnectionKey) -> None:
 	now = settings.read(key.app)
 	if now.is_shared != key.is_shared:
 		raise catalogue.error("attempt_unknown")
+	if key.account and not now.several_accounts:
+		raise catalogue.error("one_account_only")
 	check_may_connect(now)
 	# Not as this request has read it before.
 	if not frappe.db.get_value("User", frappe.session.user, "enabled"):
@@ -263,7 +273,9 @@ def find_replacement(app: AppSettings) -> replacing.Replacement | None:
 	return replacing.find(connection_to_make(app), browser_session())
 
 
-def decide_replacement(app: AppSettings, replace: bool) -> tuple[replacing.Replacement, Grant | None]:
+def decide_replacement(
+	app: AppSettings, replace: bool, account: str | None = None
+) -> tuple[replacing.Replacement, Grant | None]:
 	"""As `replacing.decide`, for the session's user.
 
 	:raises frappe.PermissionError: to somebody who may not connect any more
@@ -271,18 +283,7 @@ def decide_replacement(app: AppSettings, replace: bool) -> tuple[replacing.Repla
 	"""
 	if replace:
 		check_may_connect(app)
-	return replacing.decide(connection_to_make(app), browser_session(), replace)
-
-
-def _with_refresh_token(grant: Grant, before: Grant | None) -> Grant:
-	"""Some providers give a refresh token at the first consent only (Google): the same account keeps it."""
-	same = before and before.account and grant.account and not grant.is_of_another_account(before)
-	# One that is bound to another key is of no use with this one.
-	if before and same and not grant.refresh_token and grant.dpop_key == before.dpop_key:
-		return replace(
-			grant, refresh_token=before.refresh_token, refresh_expires_at=before.refresh_expires_at
-		)
-	return grant
+	return replacing.decide(connection_to_make(app), browser_session(), replace, account)
 
 
 def browser_session() -> str:

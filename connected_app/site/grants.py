@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from connected_app.oauth import catalogue
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError, ReconnectRequired, TemporaryFailure
-from connected_app.oauth.grant import Grant
+from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret, strip_chain
 from connected_app.oauth.store import Failure
 from connected_app.site import counters, recent, rows
@@ -40,6 +40,8 @@ T = TypeVar("T")
 LOCK_WAIT = 40
 # Of those that wait for a row, so many may be ended before one gives up.
 DEADLOCKS = 5
+# Of those that wait for a row, so many times it may be another account's by then before one gives up.
+EXCHANGES = 5
 # Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
 # For so long a passing failure is nobody's concern.
@@ -165,16 +167,29 @@ class TokenCacheStore:
 		raise failure from strip_chain(cause)
 
 	def lock(self) -> tuple[str | None, Any]:
-		"""The row's name, and its columns `STATE` under a lock; neither when it is deleted while we wait."""
-		name = rows.name_of(self.key)
-		# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
-		state = name and frappe.db.get_value(DOCTYPE, name, STATE, as_dict=True, for_update=True)
-		if not state:
-			return (None, None)
-		# MariaDB finds it by a name in another case, too.
-		key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
-		self.key = replace(key, wanted=self.key.wanted)
-		return (name, state)
+		"""The row's name, and its columns `STATE` under a lock; neither where there is none, or it is deleted while we wait.
+
+		:raises TemporaryFailure: `busy`, where the rows go on exchanging their names (see `accounts.make_default`)
+		"""
+		for _ in range(EXCHANGES):
+			name = rows.name_of(self.key)
+			if not name:
+				return (None, None)
+			# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
+			state = frappe.db.get_value(DOCTYPE, name, STATE, as_dict=True, for_update=True)
+			if state and self._is_meant(state):
+				# MariaDB finds it by a name in another case, too.
+				key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
+				self.key = replace(key, wanted=self.key.wanted)
+				return (name, state)
+			begin(LOCK_WAIT)
+		raise being_renewed()
+
+	def _is_meant(self, state: Any) -> bool:
+		"""Whether the row is still that of the account that was asked for."""
+		if self.key.wanted:
+			return bool(state.account_id == self.key.wanted)
+		return (state.account or "") == self.key.account
 
 	def _lock_in_spite_of_deadlocks(self) -> tuple[str | None, Any]:
 		"""On Galera, those who wait for a row are ended by a deadlock when another node stores it. Nothing has been asked
@@ -252,10 +267,17 @@ class LockedTokenCache:
 			# The encryption key was restored.
 			self.failure = None
 
+	@property
+	def account(self) -> Account | None:
+		"""Whose it is, also where the tokens cannot be read."""
+		account_id, name = self.state.account_id, self.state.account_name
+		return Account(id=account_id, name=name or "") if account_id else None
+
 	def reread(self) -> Grant | None:
-		"""The grant as it is stored now."""
+		"""The grant as it is stored now, whatever the row is called by now."""
 		see_latest()
-		return rows.read_whole(self.name, self.state) if self.name else None
+		name = rows.name_of(replace(self.store.key, wanted=self.state.account_id or ""))
+		return rows.read_whole(name, self.state) if name else None
 
 	def save(
 		self, grant: Grant, *, consented: bool = False, together_with: Callable[[], object] | None = None
@@ -332,18 +354,21 @@ class LockedTokenCache:
 		elif not self.failure or failure.code != self.failure.code:
 			self.events.append(("failing", failure.code))
 
-	def delete(self, together_with: Callable[[], T]) -> T:
-		"""Delete the row.
+	def delete(self, together_with: Callable[[str], T]) -> list[T]:
+		"""Delete the row, and with it those that renaming has left: none of them takes its place.
 
-		:param together_with: what is written in the same transaction
+		:param together_with: is given the name of each; what it writes is in the same transaction
+		:returns: what it returns
 		"""
+		results = []
 		with writing():
-			result = together_with()
-			doc = frappe.get_doc(DOCTYPE, self.name)
-			doc.flags.keep_at_provider = True
-			doc.delete(ignore_permissions=True, force=True)
+			for name in rows.names_of(self.store.key):
+				results.append(together_with(name))
+				doc = frappe.get_doc(DOCTYPE, name)
+				doc.flags.keep_at_provider = True
+				doc.delete(ignore_permissions=True, force=True)
 		self.events.append(("disconnected", ""))
-		return result
+		return results
 
 	def drop_empty(self) -> None:
 		"""Delete the row if nothing has been stored in it: it was made to have something to lock."""

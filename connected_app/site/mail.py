@@ -17,7 +17,7 @@ from frappe.model.document import Document
 
 from connected_app.oauth.net import is_loopback
 from connected_app.oauth.templates import Template
-from connected_app.site import settings, templates
+from connected_app.site import accounts, settings, templates
 from connected_app.site.callers import EMAIL_ACCOUNT
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
@@ -37,7 +37,7 @@ def before_validate(account: Document, _event: str) -> None:
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
 	if app := _app_of(account):
-		_check(app, account)
+		check_servers(app, account)
 		if settings.is_shared(app) and not account.get("backend_app_flow"):
 			account.set("connected_user", NOBODY)
 
@@ -51,21 +51,25 @@ def give_to_nobody(connected_app: str) -> None:
 	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 
-def check_asker(app: Any) -> None:
-	"""As `before_validate`, where Frappe asks for the token: a text that an admin wrote can change an Email Account without
-	saving it (`doc.db_set`).
-
-	:param app: the Connected App's document
-	:raises frappe.ValidationError: for a server that does not belong to the provider
-	"""
+def asker() -> Any:
+	"""The Email Account for which Frappe asks for the token; None where other code asks."""
 	frame: FrameType | None = sys._getframe(1)
 	while frame and (frame.f_globals.get("__name__"), frame.f_code.co_name) != (
 		EMAIL_ACCOUNT,
 		"get_oauth_token",
 	):
 		frame = frame.f_back
-	if frame:
-		_check(app, frame.f_locals["self"])
+	return frame.f_locals["self"] if frame else None
+
+
+def account_of(account: Any, key: ConnectionKey) -> str | None:
+	"""Of several accounts at the provider, the ID of the one as which an Email Account logs in; None: the default one.
+
+	:param account: the Email Account, which has no field for it but its address
+	:param key: of the user's default account
+	"""
+	login = str((account.login_id if account.login_id_is_different else "") or account.email_id or "")
+	return accounts.id_of(key, login)
 
 
 def keep_servers_in_use() -> None:
@@ -92,7 +96,13 @@ def _not_allowed(app: Any, account: Any) -> list[str]:
 	return [host for host in hosts if host and not is_allowed(app, host)]
 
 
-def _check(app: Any, account: Any) -> None:
+def check_servers(app: Any, account: Any) -> None:
+	"""
+	:param app: a Connected App's document or row
+	:param account: the Email Account. A text that an admin wrote can change it without saving it (`doc.db_set`), so that this
+		is asked also where Frappe asks for the token
+	:raises frappe.ValidationError: for a server that does not belong to the provider
+	"""
 	for host in _not_allowed(app, account):
 		frappe.throw(
 			_(

@@ -65,10 +65,11 @@ def hold(
 	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is then revoked by and by
 	"""
 	client = settings.for_revoking(key.app)
-	with own_transaction(key.app, LOCK_WAIT), writing():
-		put = revocation.put(key, grant, client, REVOKED_AFTER)
-	waiting: tuple[str, ...] = (put,) if put else ()
 	earlier = find(key, session)
+	grant = grant.consented_after(earlier.grant if earlier else None)
+	with own_transaction(key.app, LOCK_WAIT), writing():
+		put = revocation.put(key, grant, client, REVOKED_AFTER, held=True)
+	waiting: tuple[str, ...] = (put,) if put else ()
 	if earlier and not grant.is_of_another_account(earlier.grant):
 		# At some providers the end of one is the end of both.
 		waiting += earlier.waiting
@@ -89,28 +90,36 @@ def find(key: ConnectionKey, session: str) -> Replacement | None:
 	return _read(key, HELD.peek(_name(key, session)))
 
 
-def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement, Grant | None]:
+def decide(
+	key: ConnectionKey, session: str, replace: bool, account: str | None = None
+) -> tuple[Replacement, Grant | None]:
 	"""Let the new account take the place of the old one, or give it back.
 
+	:param account: the ID of the new account of which it was asked; another tab may have been asked of another since
 	:returns: what was decided on, and the grant that is stored now; None where the old one stays
 	:raises ReconnectRequired: `attempt_unknown`, when it has been decided, has expired, or is no longer what was asked
 	"""
-	replacement = _read(key, HELD.take(_name(key, session)))
-	if not replacement:
+	replacement = find(key, session)
+	if not replacement or account not in (None, replacement.now.id):
 		raise catalogue.error("attempt_unknown")
 	client = settings.for_revoking(key.app)
 	if not replace:
+		_spend(replacement, session)
 		# Earlier ones of the same account are revoked when it is their time.
-		for waiting in replacement.waiting[:1]:
+		for waiting in filter(revocation.is_waiting, replacement.waiting[:1]):
 			_revoke(waiting, replacement.grant, client)
 		return replacement, None
 	with TokenCacheStore(key, create=True).exclusive() as locked:
-		old = locked.grant
-		if not replacement.grant.is_of_another_account(old):
-			old = None
-		elif old and old.account and old.account.id != replacement.before.id:
+		old, before = locked.grant, locked.account
+		changes = bool(before and before.id != replacement.now.id)
+		if before and changes and before.id != replacement.before.id:
 			# Not the one of which was said that it would be replaced.
 			raise catalogue.error("attempt_unknown")
+		# Only now: while the row is busy, the answer can be given again.
+		_spend(replacement, session)
+		if old and before and not changes:
+			# Another browser has connected it meanwhile.
+			return replacement, old
 		of_old: list[str | None] = []
 
 		def exchange() -> None:
@@ -118,15 +127,24 @@ def decide(key: ConnectionKey, session: str, replace: bool) -> tuple[Replacement
 			withdrawn = [revocation.withdraw(waiting) for waiting in replacement.waiting]
 			if withdrawn and not withdrawn[0]:
 				raise catalogue.error("attempt_unknown")
-			of_old[:] = [revocation.put(key, old, client, revocation.FIRST_PAUSE) if old else None]
+			revocation.withdraw_held(key, replacement.grant.account)
+			of_old[:] = [revocation.put(key, old if changes else None, client, revocation.FIRST_PAUSE)]
 
 		stored = locked.save(replacement.grant, consented=True, together_with=exchange)
-		if old:
+		if changes:
 			accounts = (_title(replacement.before), _title(replacement.now))
 			locked.events.append(("account_changed", "", accounts))
 	if old and of_old[0]:
 		_revoke(of_old[0], old, client)
 	return replacement, stored
+
+
+def _spend(replacement: Replacement, session: str) -> None:
+	"""
+	:raises ReconnectRequired: `attempt_unknown`, where somebody else has
+	"""
+	if _read(replacement.key, HELD.take(_name(replacement.key, session))) != replacement:
+		raise catalogue.error("attempt_unknown")
 
 
 def _title(account: Account) -> str:

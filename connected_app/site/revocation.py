@@ -20,7 +20,7 @@ from connected_app.oauth import catalogue, revocation
 from connected_app.oauth.client import Settings
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import OAuthError
-from connected_app.oauth.grant import Grant
+from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
 from connected_app.site import ending, passwords, settings
 from connected_app.site.database import own_connection, own_transaction, writing
@@ -49,17 +49,20 @@ PATIENCE = 3
 
 def disconnect(key: ConnectionKey) -> bool:
 	"""Forget a grant, durably, then revoke it. Returns whether the provider confirmed."""
-	store = TokenCacheStore(key)
-	answers: list[bool] = []
 	client, failures = settings.for_revoking(key.app), Failures()
-	while True:
-		with store.exclusive() as locked:
-			if not locked.name:
-				return bool(answers) and all(answers)
-			# More than once where renaming left several rows.
-			grant = locked.grant
-			waiting = locked.delete(partial(put, key, grant, client, FIRST_PAUSE))
-		answers.append(bool(waiting and grant and attempt(waiting, grant, client, failures)[0]))
+	# Once: another account may be the default one by the time the provider has answered.
+	with TokenCacheStore(key).exclusive() as locked:
+		if not locked.name:
+			return False
+
+		def put_its(name: str) -> tuple[str | None, Grant | None]:
+			grant = locked.grant if name == locked.name else _stored("Token Cache", name)
+			return put(key, grant, client, FIRST_PAUSE), grant
+
+		waiting = locked.delete(put_its)
+	return all(
+		[bool(kept and grant and attempt(kept, grant, client, failures)[0]) for kept, grant in waiting]
+	)
 
 
 def revoke_after_commit(rows: Sequence[Any]) -> None:
@@ -190,9 +193,14 @@ def _whose(client: Settings) -> tuple[str, str]:
 	return (client.provider.revocation_uri, client.client.client_id)
 
 
-def put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta) -> str | None:
+def put(
+	key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta, *, held: bool = False
+) -> str | None:
 	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where there
-	are none, or the provider cannot revoke."""
+	are none, or the provider cannot revoke.
+
+	:param held: whether it waits for an answer, until `withdraw_held`
+	"""
 	if not grant or not client.provider.revocation_uri:
 		return None
 	now = utc_now()
@@ -203,6 +211,7 @@ def put(key: ConnectionKey, grant: Grant | None, client: Settings, pause: timede
 			"user": key.user,
 			"requested_on": naive(now),
 			"retry_at": naive(now + pause),
+			"held_account": grant.account.id if held and grant.account else None,
 		}
 	)
 	doc.db_insert()
@@ -335,6 +344,23 @@ def withdraw(name: str) -> bool:
 	found = frappe.db.get_value(DOCTYPE, name, "name", for_update=True)
 	_drop(name)
 	return bool(found)
+
+
+def withdraw_held(key: ConnectionKey, account: Account | None) -> None:
+	"""`account` is connected: nothing of it that waits for an answer, in whichever browser, is to be revoked any more. At
+	some providers the end of one grant is the end of all. In the present transaction."""
+	if account:
+		mine = {"connected_app": key.app, "user": key.user, "held_account": account.id}
+		for row in frappe.get_all(DOCTYPE, mine, ["name", "held_account"]):
+			# The database takes upper and lower case for the same.
+			if row.held_account == account.id:
+				withdraw(row.name)
+
+
+def is_waiting(name: str) -> bool:
+	"""Whether it is still to be revoked, whatever the caller's transaction sees."""
+	with own_connection():
+		return bool(frappe.db.exists(DOCTYPE, name))
 
 
 def _drop(name: str) -> None:

@@ -40,6 +40,8 @@ THAT_COUNT = """
 OF_OWNER = "c.`connected_app` = %s and c.`user` = %s"
 OF_USER = f"{OF_OWNER} and (c.`account` is null or c.`account` = '')"
 OF_ACCOUNT = f"{OF_OWNER} and c.`account` = %s"
+# To MariaDB, IDs are the same in another case.
+EXACTLY = {"mariadb": "binary"}
 OF_NOBODY = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 0"
 SHARED = "c.`connected_app` = %s and (c.`user` = %s or c.`user` is null) and c.`shared` = 1"
 WORKING = ("Connected", "Temporarily Failing")
@@ -61,9 +63,7 @@ FROM = """
 """
 READ = f"select {OF_SESSION} {FROM}"
 READ_ACCOUNTS = f"select {OF_SESSION}, c.`account`, c.`account_id`, c.`account_name` {FROM}"
-READ_DETAILS = (
-	"select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at` from `tabToken Cache` c"
-)
+READ_DETAILS = "select c.`name`, c.`account_id`, c.`account_name`, c.`refresh_expires_at`, c.`revision` from `tabToken Cache` c"
 STATE = (
 	"status",
 	"account_id",
@@ -135,30 +135,34 @@ def find(what: str, key: ConnectionKey) -> Any:
 	:param what: the statement up to its condition; the table is `c`
 	:returns: at most one row
 	"""
-	if key.wanted:
-		name = _name_of_wanted(key)
-		return frappe.db.sql(f"{what} where c.`name` = %s", (name,)) if name else ()  # nosemgrep
+	whose, values = _whose(key)
+	if not key.wanted:
+		named = f"{what} {THAT_COUNT} where c.`name` = %s and {whose} and {WORKS}"
+		if found := frappe.db.sql(named, (usual_name(key), *values)):  # nosemgrep
+			return found
+	return frappe.db.sql(f"{what} {THAT_COUNT} where {whose} {BEST}", values)  # nosemgrep
+
+
+def _whose(key: ConnectionKey) -> tuple[str, tuple[str, ...]]:
+	"""The condition for the rows of `key`, and its values."""
 	values: tuple[str, ...] = (key.app, key.user)
+	if key.wanted:
+		# In one statement with what is read: between two, another account may get the row's name.
+		exact = EXACTLY.get(frappe.db.db_type, "")
+		return f"{_whose_all(key)} and {exact} c.`account_id` = %s", (*values, key.wanted)
 	if key.account:
-		whose, values = OF_ACCOUNT, (*values, key.account)
-	else:
-		whose = OF_USER if key.user else SHARED if key.is_shared else OF_NOBODY
-	named = f"{what} {THAT_COUNT} where c.`name` = %s and {whose} and {WORKS}"
-	found = frappe.db.sql(named, (usual_name(key), *values))  # nosemgrep
-	return found or frappe.db.sql(f"{what} {THAT_COUNT} where {whose} {BEST}", values)  # nosemgrep
+		return OF_ACCOUNT, (*values, key.account)
+	return OF_USER if key.user else _whose_all(key), values
 
 
-def _name_of_wanted(key: ConnectionKey) -> str | None:
-	# Not by a condition: to MariaDB, IDs are the same in another case.
-	what = f"select c.`name`, c.`account_id` from `tabToken Cache` c {THAT_COUNT} where {OF_OWNER}"  # noqa: S608
-	found = frappe.db.sql(f"{what} order by {RANK}", (key.app, key.user))  # nosemgrep
-	return next((name for name, account_id in found if account_id == key.wanted), None)
+def _whose_all(key: ConnectionKey) -> str:
+	"""The condition for the rows of all accounts of the owner of `key`."""
+	return OF_OWNER if key.user else SHARED if key.is_shared else OF_NOBODY
 
 
 def of_all_accounts(what: str, key: ConnectionKey) -> Any:
 	"""As `find`, the rows of all accounts of the same owner: the better ones first, as dictionaries."""
-	whose = OF_OWNER if key.user else SHARED if key.is_shared else OF_NOBODY
-	order = f"{THAT_COUNT} where {whose} and c.`access_token` <> '' order by {RANK}"
+	order = f"{THAT_COUNT} where {_whose_all(key)} and c.`access_token` <> '' order by {RANK}"
 	return frappe.db.sql(f"{what} {order}", (key.app, key.user), as_dict=True)  # nosemgrep
 
 
@@ -185,6 +189,17 @@ def name_of(key: ConnectionKey) -> str | None:
 	"""The name of the row that counts, as this transaction sees it."""
 	found = find("select c.`name` from `tabToken Cache` c", key)
 	return found[0][0] if found else None
+
+
+def names_of(key: ConnectionKey) -> list[str]:
+	"""The names of all rows of one connection: that which counts, and those that renaming has left."""
+	whose, values = _whose(key)
+	found: list[str] = frappe.db.sql(
+		f"select c.`name` from `tabToken Cache` c {THAT_COUNT} where {whose}",  # noqa: S608
+		values,
+		pluck=True,
+	)  # nosemgrep
+	return found
 
 
 def is_ended(name: str) -> bool:
@@ -248,9 +263,15 @@ def with_details(key: ConnectionKey, grant: Grant) -> Grant:
 	:raises ReconnectRequired: `secret_unreadable`
 	"""
 	found = find(READ_DETAILS, key)
+	if found and found[0][4] != grant.revision and key.user:
+		# Another account may be the default one by now.
+		values = (key.app, key.user, grant.revision)
+		found = (
+			frappe.db.sql(f"{READ_DETAILS} {THAT_COUNT} where {OF_OWNER} and c.`revision` = %s", values) or found
+		)  # nosemgrep
 	if not found:
 		return grant
-	name, account_id, account_name, ends = found[0]
+	name, account_id, account_name, ends, _revision = found[0]
 	details = frappe._dict(account_id=account_id, account_name=account_name, refresh_expires_at=ends)
 	return _detailed(grant, name, details, _secret(name, "extra"))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import frappe
@@ -13,7 +16,7 @@ from connected_app.oauth import ConfigurationError, ReconnectRequired
 from connected_app.oauth.clock import utc_now
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site import accounts, connections, offboarding, schedule
+from connected_app.site import accounts, connections, flow, offboarding, revocation, rows, schedule, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey, slot
 from connected_app.site.rows import naive
@@ -162,6 +165,22 @@ class TestUse(Several):
 			self.assertRaisesCode(
 				"account_not_connected", self.fresh().get_oauth2_session, MALLORY, account=account
 			)
+
+	def test_what_is_no_name(self) -> None:
+		"""Neither is taken for the default account; a number is an ID."""
+		for account in (0, False, [], {}, b"", 0.0):
+			for use in (self.fresh().get_oauth2_session, self.fresh().get_access_token):
+				self.assertRaisesCode("account_not_connected", use, ALICE, account=account)
+			self.assertIsNone(self.fresh().get_token_cache(ALICE, account))
+			self.assertIsNone(self.fresh().get_active_token(ALICE, account))
+			self.assertRaisesCode(
+				"account_not_connected", self.fresh().require_scopes, "read", user=ALICE, account=account
+			)
+		self.store(ALICE, "Number 0", id="0")
+		token = self.fresh().get_oauth2_session(ALICE, account=0).token["access_token"]
+		self.assertEqual(token, f"token-of-{ALICE}-0")
+		for account in (None, ""):
+			self.assertEqual(self.hello(account=account), {"hello": "Alice"})
 
 	def test_two_of_one_name(self) -> None:
 		for number in ("41", "42"):
@@ -322,6 +341,25 @@ class TestConnecting(Several):
 		self.assertEqual(self.authlib.stats()["revocations"], revoked + 1)
 		self.assertEqual(frappe.get_all(PENDING, {"connected_app": self.app.name}), [])
 
+	def test_nor_without_wanting_another(self) -> None:
+		"""*Reconnect*, a link for more consent, or no default one: of whom is not known overwrites nobody that is."""
+		self.unknowable(userinfo_uri=f"{self.authlib.issuer}/nowhere", optional_scopes="write")
+		before = [(each.name, each.revision) for each in self.rows()]
+		for account in (None, FIRST, SECOND):
+			args = {"account": account} if account else {}
+			url = self.alice.ask("authorize", connected_app=self.app.name, **args)
+			landed = self.alice.visit(self.authlib.consent(url, account="bob"))
+			self.assertRefused(landed, "account_unknown")
+			self.assertEqual([(each.name, each.revision) for each in self.rows()], before)
+		self.assertEqual(frappe.get_all(PENDING, {"connected_app": self.app.name}), [])
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		self.assertRefused(self.connect(self.app, account="bob"), "account_unknown")
+		self.assertEqual(self.names(), [(SECOND, False)])
+		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
+		for _ in range(2):
+			self.assertEqual(self.connect(self.app).headers["Location"], "/me")
+			self.assertEqual(self.names(), [("", True)])
+
 	def test_a_default_one_that_is_not_known(self) -> None:
 		"""It may be the same account: it is not connected twice."""
 		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
@@ -356,6 +394,29 @@ class TestConnecting(Several):
 		self.assertRaisesCode(
 			"account_not_connected", self.fresh().require_scopes, "write", user=ALICE, account="carol"
 		)
+
+	def test_more_consent_of_the_default_one(self) -> None:
+		"""It is proposed at the provider, where the user may be logged in as another one; by its ID, since another may be
+		the default one when the link is opened."""
+		app = self.fresh()
+		app.optional_scopes = "write"
+		app.save()
+		frappe.db.commit()
+		api = requests.Response()
+		api.status_code = 403
+		api.headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope", scope="write"'
+		app = self.fresh()
+		errors = [
+			self.assertRaisesCode("scope_missing", app.require_scopes, "write", user=ALICE),
+			self.assertRaisesCode("scope_missing", app.require_consent, api, user=ALICE),
+		]
+		self.alice.ask("make_default", connected_app=self.app.name, account=SECOND)
+		for error in errors:
+			self.assertIn(f"Account: {FIRST}", self.alice.get(error.connect_url).text)
+			query = error.connect_url.partition("?")[2]
+			began = self.alice.visit(f"{self.alice.base}/api/method/connected_app.api.begin?{query}")
+			asked = parse_qs(urlsplit(began.headers["Location"]).query)
+			self.assertEqual(asked.get("login_hint"), [FIRST])
 
 	def test_two_at_once(self) -> None:
 		"""Both consents are for one new account: it has one row."""
@@ -436,6 +497,50 @@ class TestDefault(Several):
 		self.assertEqual(app.get_oauth2_session(ALICE, account=SECOND).token["access_token"], token)
 		self.assertEqual(app.get_token_cache(ALICE, SECOND).get_password("access_token"), token)
 
+	def test_a_session_says_whose_token_it_has(self) -> None:
+		"""One that has the token of the account that was the default one goes on with it, and does not name the new one."""
+		session = self.fresh().get_oauth2_session(ALICE)
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.swap()
+		frappe.db.commit()
+		self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+		self.assertEqual((session.connection.account_name, session.connection.account_id), (FIRST, "alice"))
+		self.assertEqual(self.fresh().get_oauth2_session(ALICE).connection.account_name, SECOND)
+
+	def test_a_document_that_was_read_before(self) -> None:
+		"""Its name is another account's by now: it reads, stores and deletes its own account's all the same."""
+		tokens = {each: self.token_of(each) for each in (FIRST, SECOND)}
+		documents = {each: self.fresh().get_token_cache(ALICE, each) for each in (FIRST, SECOND)}
+		self.swap()
+		for account, document in documents.items():
+			frappe.db.rollback()
+			forget()
+			self.assertEqual(document.get_password("access_token"), tokens[account])
+			document.update_data({"access_token": f"new of {account}", "scope": "openid"})
+			self.assertEqual(self.token_of(account), f"new of {account}")
+		self.assertEqual((self.names(), len(self.rows())), ([(SECOND, True), (FIRST, False)], 2))
+		documents = {each: self.fresh().get_token_cache(ALICE, each) for each in (FIRST, SECOND)}
+		self.swap_back()
+		frappe.db.rollback()
+		documents[SECOND].delete()
+		frappe.db.commit()
+		self.assertEqual(self.names(), [(FIRST, True)])
+
+	def test_a_document_whose_account_is_gone(self) -> None:
+		"""It does not read the tokens of the account that has its name."""
+		document = self.fresh().get_token_cache(ALICE)
+		self.alice.ask("disconnect", connected_app=self.app.name, account=FIRST)
+		self.swap()
+		frappe.db.rollback()
+		forget()
+		self.assertIsNone(document.get_password("access_token", False))
+		with self.assertRaises(frappe.AuthenticationError):
+			document.get_password("access_token")
+		self.assertRaisesCode("account_not_connected", document.update_data, {"access_token": "of alice"})
+		document.delete()
+		frappe.db.commit()
+		self.assertEqual(self.names(), [(SECOND, True)])
+
 	def test_it_is_said(self) -> None:
 		self.swap()
 		frappe.db.rollback()
@@ -482,6 +587,83 @@ class TestDefault(Several):
 		self.assertEqual(self.names()[0], (FIRST, True))
 
 
+class TestMeanwhile(Several):
+	"""Another account is made the default one after a row was found, and before it is locked."""
+
+	@contextmanager
+	def chosen(self, account: str) -> Iterator[None]:
+		find, chosen = rows.name_of, []
+
+		def name_of(key: ConnectionKey) -> str | None:
+			name = find(key)
+			if not chosen:
+				chosen.append(account)
+				self.alice.ask("make_default", connected_app=self.app.name, account=account)
+			return name
+
+		with patch.object(rows, "name_of", name_of):
+			yield
+		self.assertEqual(chosen, [account])
+
+	def test_who_asked_for_an_account_gets_it(self) -> None:
+		"""The rows exchange their names, and the lock is had by name."""
+		for account, hello in ((FIRST, "Alice"), (SECOND, "Bob"), (FIRST, "Alice")):
+			session = self.fresh().get_oauth2_session(ALICE, account=account)
+			self.authlib.command("expire")
+			other = next(each.id for each in self.fresh().get_accounts(ALICE) if not each.is_default)
+			with self.chosen(other):
+				answer = session.get(f"{self.authlib.issuer}/api/hello").json()
+			self.assertEqual(answer, {"hello": hello})
+
+	def test_who_asked_for_the_default_one_gets_that(self) -> None:
+		store = TokenCacheStore(ConnectionKey.of_user(self.app.name, ALICE))
+		with self.chosen(SECOND), store.exclusive() as locked:
+			self.assertEqual((locked.grant.account.id, locked.state.account), ("bob", ""))
+		self.assertEqual(store.key.account, "")
+
+	def test_one_that_has_no_default_one_beside_it(self) -> None:
+		"""Its row gets the usual name while a job waits for it: it is not gone."""
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		session = self.fresh().get_oauth2_session(ALICE, account=SECOND)
+		self.authlib.command("expire")
+		with self.chosen(SECOND):
+			self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Bob"})
+		self.assertEqual(len(self.rows()), 1)
+
+	def test_after_the_lock_was_given_up(self) -> None:
+		"""As by the first of two writes: what is read and written then is the same account's."""
+		self.not_on_sqlite("there the lock is kept")
+		before = {each.account_id: each.revision for each in self.rows()}
+		tokens = {
+			each: self.fresh().get_token_cache(ALICE, each).get_password("access_token")
+			for each in (FIRST, SECOND)
+		}
+		key = accounts.choose(ConnectionKey.of_user(self.app.name, ALICE), SECOND)
+		with TokenCacheStore(key).exclusive() as locked:
+			locked.mark_rejected(utc_now())
+			self.alice.ask("make_default", connected_app=self.app.name, account=SECOND)
+			self.assertEqual(locked.reread().access_token, tokens[SECOND])
+			self.assertEqual(locked.save(locked.grant).access_token, tokens[SECOND])
+		self.assertEqual({each.account_id: each.revision for each in self.rows()}, before)
+
+	def test_only_the_named_one_is_disconnected(self) -> None:
+		key = accounts.choose(ConnectionKey.of_user(self.app.name, ALICE), SECOND)
+		with self.chosen(SECOND):
+			self.assertTrue(revocation.disconnect(key))
+		self.assertEqual(self.names(), [(FIRST, False)])
+
+	def test_what_is_consented_to_is_its_own(self) -> None:
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		grant = Grant(access_token=Secret("new"), account=Account(id="alice", name=FIRST))
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		with self.chosen(SECOND):
+			flow.store(settings.read(key.app), grant, "/me", ())
+		self.assertEqual(self.names(), [(SECOND, True), (FIRST, False)])
+		self.assertEqual(self.fresh().get_oauth2_session(ALICE, account=FIRST).token["access_token"], "new")
+		self.assertEqual(self.hello(account=SECOND), {"hello": "Bob"})
+
+
 class TestDisconnecting(Several):
 	def test_a_further_one(self) -> None:
 		answer = self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
@@ -526,6 +708,35 @@ class TestDisconnecting(Several):
 		self.assertEqual(self.names(), [(FIRST, True), (SECOND, False)])
 		self.assertEqual(self.admin.ask("disconnect", **args, user=ALICE), {"revoked": True})
 		self.assertEqual(self.names(), [(FIRST, True)])
+
+	def test_another_becomes_the_default_one_meanwhile(self) -> None:
+		"""One account was to be disconnected: not whichever is the default one next, nor one that is connected again."""
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		for again in (
+			lambda: self.alice.ask("make_default", connected_app=key.app, account=SECOND),
+			self.again,
+		):
+			attempt = revocation.attempt
+
+			def attempted(*args: Any, again: Any = again, attempt: Any = attempt) -> Any:
+				again()
+				return attempt(*args)
+
+			with patch.object(revocation, "attempt", attempted):
+				self.assertTrue(revocation.disconnect(key))
+			self.assertEqual(self.names()[0], (SECOND if again != self.again else FIRST, True))
+
+	def again(self) -> None:
+		self.assertEqual(self.connect(self.app).headers["Location"], "/me")
+
+	def test_rows_that_merging_left(self) -> None:
+		"""All of them go: none takes the place of the one that counted."""
+		left = frappe.get_doc("Token Cache", f"{self.app.name}-{ALICE}")
+		copied(left, f"left-{self.app.name}", account_id="carol")
+		frappe.db.commit()
+		revocation.disconnect(ConnectionKey.of_user(self.app.name, ALICE))
+		self.assertEqual(self.names(), [(SECOND, False)])
+		self.assertEqual(len(self.rows()), 1)
 
 	def test_the_audit_trail_says_which(self) -> None:
 		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
@@ -692,6 +903,22 @@ class TestSetting(Several):
 		app.update(values)
 		app.save()
 		frappe.db.commit()
+
+	def test_turned_off_while_somebody_consents(self) -> None:
+		"""Nothing is stored that nobody could use or end, and what was granted is given back."""
+		self.alice.ask("disconnect", connected_app=self.app.name, account=SECOND)
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name=SECOND))
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		frappe.db.rollback()
+		app = settings.read(key.app)
+		frappe.db.set_value("Connected App", key.app, "several_accounts", 0)
+		frappe.db.commit()
+		frappe.clear_document_cache("Connected App", key.app)
+		with patch.object(revocation, "attempt", side_effect=revocation.attempt) as revoked:
+			self.assertRaisesCode("one_account_only", flow.store, app, grant, "/me", ())
+		self.assertEqual((len(self.rows()), revoked.call_args[0][1]), (1, grant))
 
 	def test_it_cannot_be_turned_off_while_somebody_has_several(self) -> None:
 		with self.assertRaises(frappe.ValidationError) as caught:

@@ -58,8 +58,9 @@ class TestAnotherAccount(Connected):
 		kept = row(self.app, ALICE)
 		return [kept.get_password(field) for field in ("access_token", "refresh_token")]
 
-	def choose(self, replace: int, browser: Browser | None = None) -> requests.Response:
-		return (browser or self.alice).call("choose_account", connected_app=self.app.name, replace=replace)
+	def choose(self, replace: int, browser: Browser | None = None, **account: str) -> requests.Response:
+		browser = browser or self.alice
+		return browser.call("choose_account", connected_app=self.app.name, replace=replace, **account)
 
 	def works(self, token: str) -> bool:
 		headers = {"Authorization": f"Bearer {token}"}
@@ -134,6 +135,84 @@ class TestAnotherAccount(Connected):
 			self.assertEqual(answer.status_code, 417)
 			self.assertIn("has expired, or was finished already", answer.text)
 		self.assertEqual(self.tokens_of_row(), self.tokens)
+
+	def test_an_answer_to_another_question(self) -> None:
+		"""A tab that shows what was asked before: *Keep alice* would keep bob now."""
+		self.assertEqual(self.choose(1).status_code, 200)
+		landed = self.connect(self.app)
+		self.assertEqual(landed.headers["Location"], self.page)
+		tokens = self.tokens_of_row()
+		for answer in (0, 1):
+			answer = self.choose(answer, account="bob")
+			self.assertEqual(answer.status_code, 417)
+		self.assertEqual((self.tokens_of_row(), len(self.waiting())), (tokens, 1))
+		self.assertIn('data-account="alice"', self.alice.open(self.page).text)
+		self.assertEqual(self.choose(1, account="alice").status_code, 200)
+		self.assertEqual(self.hello(), {"hello": "Alice"})
+
+	def test_tokens_that_cannot_be_read(self) -> None:
+		"""As with another encryption key: whose they are is known, and asked about."""
+		self.choose(0)
+		name = row(self.app, ALICE).name
+		auth = passwords.AUTH
+		of_row = (auth.doctype == "Token Cache") & (auth.name == name)
+		frappe.qb.update(auth).set(auth.password, "unreadable").where(of_row).run()
+		frappe.db.commit()
+		self.begin_with_bob()
+		self.assertEqual(row(self.app, ALICE).account_id, "alice")
+		self.assertEqual(self.choose(1).status_code, 200)
+		self.assertEqual(self.hello(), {"hello": "Bob"})
+		self.assertEqual(len([line for line in self.audit() if "changed" in line]), 1)
+
+	def test_a_busy_row(self) -> None:
+		"""The answer can be given again."""
+		key = row(self.app, ALICE).key()
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name="bob@example.com"))
+		replacing.hold(key, grant, Account(id="alice"), "a browser", "/me")
+		with patch.object(TokenCacheStore, "lock", side_effect=frappe.QueryTimeoutError):
+			with self.assertRaises(TemporaryFailure):
+				replacing.decide(key, "a browser", True)
+		self.assertEqual(replacing.decide(key, "a browser", True)[1].account.id, "bob")
+
+	def test_a_refresh_token_that_is_given_once(self) -> None:
+		"""Some providers give one at the first consent only (Google): the account keeps it while its user has not answered,
+		and where another browser has connected it meanwhile."""
+		key = row(self.app, ALICE).key()
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		bob, alice = Account(id="bob", name="bob@example.com"), Account(id="alice", name="alice@example.com")
+		first = Grant(access_token=Secret("first"), refresh_token=Secret("once"), account=bob)
+		replacing.hold(key, first, alice, "a browser", "/me")
+		for browser in ("a browser", "another browser"):
+			replacing.hold(key, Grant(access_token=Secret("next"), account=bob), alice, browser, "/me")
+		for browser in ("a browser", "another browser"):
+			_replacement, stored = replacing.decide(key, browser, True)
+			self.assertEqual((stored.access_token, stored.refresh_token), ("next", "once"), browser)
+
+	def test_connected_elsewhere_meanwhile(self) -> None:
+		"""At some providers the end of one of an account's grants is the end of all: none is revoked that waited for an
+		answer in a browser that is closed, or that says no, once the account is connected."""
+		other = Browser(ALICE)
+		self.assertEqual(self.connect(self.app, other, account="bob").headers["Location"], self.page)
+		revoked = self.authlib.stats()["revocations"]
+		self.alice.ask("disconnect", connected_app=self.app.name)
+		self.assertEqual(self.connect(self.app, Browser(ALICE), account="bob").headers["Location"], "/me")
+		self.assertEqual(self.waiting(), [])
+		for browser in (self.alice, other):
+			self.choose(0, browser)
+		self.assertEqual(self.authlib.stats()["revocations"], revoked + 2)
+		self.assertEqual(self.hello(), {"hello": "Bob"})
+
+	def test_replaced_elsewhere_meanwhile(self) -> None:
+		other = Browser(ALICE)
+		self.assertEqual(self.connect(self.app, other, account="bob").headers["Location"], self.page)
+		self.assertEqual(self.choose(1).status_code, 200)
+		self.assertEqual(self.waiting(), [])
+		self.assertEqual(self.choose(0, other).status_code, 200)
+		# Alice's two tokens.
+		self.assertEqual(self.authlib.stats()["revocations"], 2)
 
 	def test_nobody_else_answers(self) -> None:
 		"""Neither another user, nor the same one in another browser, nor Guest."""

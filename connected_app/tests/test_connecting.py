@@ -891,7 +891,7 @@ class TestGrants(Case):
 			while not self.authlib.stats()["token_requests"] > 1:
 				time.sleep(0.05)
 			time.sleep(1)  # from the provider's answer to the lock
-			locked.delete(lambda: None)
+			locked.delete(lambda _name: None)
 		callback.join(60)
 		self.assertEqual(landed[0].status_code, 302, landed[0].text[:500])
 		self.assertEqual(row(self.app, ALICE).account_id, "alice")

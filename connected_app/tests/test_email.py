@@ -422,6 +422,32 @@ class TestEmail(Case):
 			self.assertIn("Received", self.pull("Alice"))
 		self.assertIn("Subject: Set up", self.mailbox("Administrator"))
 
+	def test_of_several_accounts(self) -> None:
+		"""Each mailbox logs in as the account that has its address, whichever is the default one."""
+		self.app.reload()
+		self.app.update({"several_accounts": 1})
+		self.app.save()
+		frappe.db.commit()
+		self.connect(self.app, self.admin)
+		url = self.admin.ask("authorize", connected_app=self.app.name, another=1)
+		self.assertEqual(self.admin.visit(self.authlib.consent(url, account="bob")).status_code, 302)
+		frappe.db.rollback()
+		with self.as_provider():
+			self.assertEqual(api.email_account_offer(self.app.name, account="bob")["email_id"], BOBS_MAIL)
+			made = {each: api.set_up_email(self.app.name, account=each)["name"] for each in ("alice", "bob")}
+			alias = api.set_up_email(self.app.name, email_id="sales@example.com", account="bob")["name"]
+		frappe.db.commit()
+		for default in (ALICES_MAIL, BOBS_MAIL):
+			self.admin.ask("make_default", connected_app=self.app.name, account=default)
+			frappe.db.rollback()
+			forget()
+			for name, whose in ((made["alice"], "alice"), (made["bob"], "bob"), (alias, "bob")):
+				token = frappe.get_doc("Email Account", name).get_oauth_token()
+				self.assertEqual(token.account_id, whose, (default, name))
+			other = frappe.get_doc("Email Account", made["alice"])
+			other.email_id = "somebody@example.com"
+			self.assertEqual(other.get_oauth_token().account_name, default)
+
 	def test_of_a_shared_connection(self) -> None:
 		"""The user that Frappe wants is the one who never leaves."""
 		self.app.reload()

@@ -151,7 +151,7 @@ class TestStore(Connected):
 				of_nobody = {"connected_app": key.app, "user": ("is", "not set")}
 				self.assertEqual(frappe.get_all("Token Cache", of_nobody, pluck="name"), first.made)
 				with TokenCacheStore(key).exclusive() as locked:
-					locked.delete(lambda: None)
+					locked.delete(lambda _name: None)
 
 	def test_saving_late(self) -> None:
 		"""The lock is lost while the provider answers, and somebody else has refreshed: theirs is kept and used."""

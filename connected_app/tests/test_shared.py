@@ -122,6 +122,19 @@ class TestUse(Shared):
 		app.require_scopes("read", user=ALICE)
 		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": self.app.name}), 1)
 
+	def test_its_account_by_name(self) -> None:
+		"""As where each user has one: also when it has to be refreshed, tried or disconnected."""
+		app = frappe.get_doc("Connected App", self.app.name)
+		for account in ("alice@example.com", "alice"):
+			session = app.get_oauth2_session(ALICE, account=account)
+			self.authlib.command("expire")
+			self.assertEqual(session.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
+			self.assertIsNotNone(app.get_token_cache(ALICE, account))
+		self.assertTrue(self.alice.ask("test_connection", connected_app=app.name, account="alice")["ok"])
+		self.manager.ask("disconnect", connected_app=app.name, account="alice")
+		frappe.db.rollback()
+		self.assertEqual(frappe.db.count("Token Cache", {"connected_app": app.name}), 0)
+
 	def test_without_a_role(self) -> None:
 		for user in (MALLORY, VISITOR, "Guest", "nobody@site.example"):
 			self.assertRefusedTo(user)

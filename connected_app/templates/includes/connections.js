@@ -113,9 +113,9 @@
 	}
 
 	// The account that was just connected, or the one before.
-	function choose(app, replace) {
+	function choose(app, replace, account) {
 		return attempt(async () => {
-			const { location } = await post("choose_account", { connected_app: app, replace });
+			const { location } = await post("choose_account", { connected_app: app, replace, account });
 			changes?.postMessage("connected");
 			window.location.assign(location);
 		});
@@ -151,8 +151,8 @@
 			default: () => makeDefault(app, account, button),
 			disconnect: () => disconnect(app, which, button),
 			code: () => connectWithCode(app, button),
-			keep: () => choose(app, 0),
-			replace: () => choose(app, 1),
+			keep: () => choose(app, 0, account),
+			replace: () => choose(app, 1, account),
 		};
 		actions[button.dataset.action]();
 	});

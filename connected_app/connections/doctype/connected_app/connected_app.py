@@ -371,7 +371,7 @@ class ConnectedApp(SecretKeeper):
 
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
 		"""
-		if not user or not (account or settings.is_shared(self)):
+		if not user or not (accounts.is_named(account) or settings.is_shared(self)):
 			return self._token_cache(ConnectionKey.from_columns(self.name, user))
 		try:
 			key = access.connection_of(self._settings(), user, account)
@@ -393,6 +393,9 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		app, user = self._settings(), user or frappe.session.user
+		asker = mail.asker()
+		if asker and self.several_accounts and not accounts.is_named(account):
+			account = mail.account_of(asker, ConnectionKey.of_user(self.name, user))
 		try:
 			key = access.connection_of(app, user, account)
 		except ReconnectRequired as error:
@@ -403,7 +406,8 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self._token_cache(key)
 		if not token_cache or not token_cache.is_connected():
 			return None
-		mail.check_asker(self)
+		if asker:
+			mail.check_servers(self, asker)
 		sessions.current(app, key, user)
 		return self._token_cache(key)
 

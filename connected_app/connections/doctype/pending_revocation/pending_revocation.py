@@ -24,6 +24,7 @@ class PendingRevocation(SecretKeeper):
 		connected_app: DF.Data | None
 		error_code: DF.Data | None
 		error_values: DF.SmallText | None
+		held_account: DF.Data | None
 		refresh_token: DF.Password | None
 		requested_on: DF.Datetime | None
 		retry_at: DF.Datetime | None

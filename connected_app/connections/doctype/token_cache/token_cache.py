@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import frappe
@@ -89,6 +90,9 @@ class TokenCache(SecretKeeper):
 		self._forget()
 
 	def delete(self, *args: Any, **kwargs: Any) -> Any:
+		now = self._row_now()
+		if now is not self:
+			return now.delete(*args, **kwargs) if now else None
 		make_changeable({"name": self.name})
 		return super().delete(*args, **kwargs)
 
@@ -105,6 +109,20 @@ class TokenCache(SecretKeeper):
 	def key(self) -> ConnectionKey:
 		return ConnectionKey.from_row(self)
 
+	def _row_now(self) -> TokenCache | None:
+		"""The row of this account: since this document was read, another account may have got its name (see
+		`accounts.make_default`). None where the account is not connected any more."""
+		seen = self.account_id and frappe.db.get_value("Token Cache", self.name, "account_id")
+		if not seen or seen == self.account_id:
+			return self
+		name = rows.name_of(replace(self.key(), wanted=str(self.account_id)))
+		if name:
+			found: TokenCache = frappe.get_doc("Token Cache", name)
+			return found
+		several = frappe.db.get_value("Connected App", self.connected_app, "several_accounts")
+		# Else its user has chosen to replace it.
+		return None if several else self
+
 	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
 		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
@@ -118,6 +136,13 @@ class TokenCache(SecretKeeper):
 			app, user, shared = frappe.db.get_value("Token Cache", self.name, columns) or ("", None, False)
 			check_caller(app, user, shared and not may_use(settings.read(app)))
 		if fieldname in rows.SECRETS:
+			now = self._row_now()
+			if now and now is not self:
+				return now.get_password(fieldname, raise_exception)
+			if not now:
+				if raise_exception:
+					raise frappe.AuthenticationError(f"{self.account_id} is not connected")
+				return None
 			if grant := latest_known(self.name):
 				secret = rows.secrets(grant).get(fieldname)
 				return str(secret) if secret else None
@@ -149,12 +174,16 @@ class TokenCache(SecretKeeper):
 
 		:raises connected_app.oauth.TemporaryFailure: `response_invalid`, `busy`
 		:raises connected_app.oauth.ConfigurationError: `not_committed`, where the Connected App or the user is not
+		:raises connected_app.oauth.ReconnectRequired: `account_not_connected`, where another account has its row by now
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		key = self.key()
 		check_caller(key.app, key.user, key.is_shared)
-		store = TokenCacheStore(key, create=True)
+		now = self._row_now()
 		with raises_frappe_errors():
+			if not now:
+				raise catalogue.error("account_not_connected", self.account_id)
+			store = TokenCacheStore(now.key(), create=True)
 			if recent.has_changed(frappe.local.db, store.key) and frappe.db.exists("Token Cache", self.name):
 				return self._update_here(from_response(data, utc_now()))
 			with store.exclusive() as locked:

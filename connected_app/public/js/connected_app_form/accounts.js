@@ -64,7 +64,8 @@
 		return `<span class="indicator-pill no-indicator-dot gray connected-app-pill"><span>${words}</span></span>`;
 	}
 
-	function buttons(frm, { accounts, may_connect, may_use, may_disconnect }, account, title) {
+	function buttons(frm, connection, account, title) {
+		const { accounts, may_connect, may_use, may_disconnect, may_set_up_email } = connection;
 		const which = account.account_id ? { account: account.account_id } : {};
 		const is_broken = account.status === "Reconnect Required";
 		const about = (label) => ({ "aria-label": `${label}: ${title}` });
@@ -76,6 +77,7 @@
 			found.push(add(__("Reconnect"), () => form.connection.connect(frm, which), look));
 		}
 		if (may_use) found.push(add(__("Test Connection"), () => form.connection.test(frm, which)));
+		if (may_set_up_email) found.push(add(__("Set Up E-mail"), () => form.email.set_up(frm, which)));
 		if (!account.is_default) found.push(add(__("Make Default"), () => make_default(frm, account)));
 		if (may_disconnect) {
 			const is_needed = account.is_default && accounts.length > 1;

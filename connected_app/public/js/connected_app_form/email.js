@@ -4,16 +4,22 @@
 	const LABEL = () => __("Set Up E-mail");
 
 	form.email = {
-		view: (_frm, { connection }) => Boolean(connection?.may_set_up_email),
+		// Of several accounts, each has a button of its own.
+		view: (_frm, { connection }) =>
+			Boolean(connection?.may_set_up_email && !connection.accounts?.length),
 
 		draw(frm, is_offered) {
 			frm.remove_custom_button(LABEL());
-			if (is_offered) frm.add_custom_button(LABEL(), () => set_up(frm));
+			if (is_offered) frm.add_custom_button(LABEL(), () => form.email.set_up(frm));
 		},
+
+		set_up,
 	};
 
-	async function set_up(frm) {
-		const offer = await call("email_account_offer", { connected_app: frm.doc.name }, { type: "GET" });
+	// `which`: of several accounts, `account`.
+	async function set_up(frm, which = {}) {
+		const args = { connected_app: frm.doc.name, ...which };
+		const offer = await call("email_account_offer", args, { type: "GET" });
 		if (!offer) return;
 		const dialog = new frappe.ui.Dialog({
 			title: LABEL(),
@@ -30,7 +36,7 @@
 				{ fieldname: "servers", fieldtype: "HTML" },
 			],
 			primary_action_label: __("Create Email Account"),
-			primary_action: ({ email_id }) => make(frm, dialog, email_id),
+			primary_action: ({ email_id }) => make(args, dialog, email_id),
 		});
 		dialog.get_field("servers").$wrapper.append(...about(offer));
 		dialog.show();
@@ -57,14 +63,14 @@
 		return [$table, element("p", { text: __("{0} has this address already.", [email_account]) })];
 	}
 
-	async function make(frm, dialog, email_id, update = 0) {
+	async function make(args, dialog, email_id, update = 0) {
 		const made = await call(
 			"set_up_email",
-			{ connected_app: frm.doc.name, email_id, update },
+			{ ...args, email_id, update },
 			{ freeze: true, freeze_message: __("Logging in to the mail servers…") }
 		);
 		if (!made) return;
-		if (made.became === "exists") return offer_update(frm, dialog, email_id, made.name);
+		if (made.became === "exists") return offer_update(args, dialog, email_id, made.name);
 		dialog.hide();
 		frappe.set_route("Form", "Email Account", made.name);
 		frappe.show_alert({
@@ -76,13 +82,13 @@
 		});
 	}
 
-	function offer_update(frm, dialog, email_id, name) {
+	function offer_update(args, dialog, email_id, name) {
 		frappe.confirm(
 			__(
 				"The Email Account {0} has this address already. Let it log in with this connection? Its servers and all else stay as they are.",
 				[`<b>${safe(name)}</b>`]
 			),
-			() => make(frm, dialog, email_id, 1)
+			() => make(args, dialog, email_id, 1)
 		);
 	}
 })();
