@@ -267,7 +267,8 @@ def with_details(key: ConnectionKey, grant: Grant) -> Grant:
 		# Another account may be the default one by now.
 		values = (key.app, key.user, grant.revision)
 		found = (
-			frappe.db.sql(f"{READ_DETAILS} {THAT_COUNT} where {OF_OWNER} and c.`revision` = %s", values) or found
+			frappe.db.sql(f"{READ_DETAILS} {THAT_COUNT} where {OF_OWNER} and c.`revision` = %s", values)
+			or found
 		)  # nosemgrep
 	if not found:
 		return grant
