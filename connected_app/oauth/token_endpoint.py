@@ -327,7 +327,11 @@ def error_from(
 	if " " in name or key not in TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT}:
 		key = name.lower()
 	wait = retry_after(reply) if reply else None
-	if key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
+	excuse = ""
+	if key == dead_grants.GENERIC and grant_type == "refresh_token":
+		excuse = dead_grants.excuse(_without(answer, sent))
+		key = INVALID_CLIENT if excuse == "client" else key
+	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
 			"rate_limited/said" if "rate" in key or key == "slow_down" else "server_error/said",
 			words,
