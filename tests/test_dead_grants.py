@@ -475,3 +475,19 @@ def test_what_is_said_of_the_token_outweighs_the_rest(text: str, code: str) -> N
 		assert dead_grants.is_said(
 			{"error": code, "error_description": f"{text.rstrip('.!')}. {more}"}, code=code
 		)
+
+
+@pytest.mark.parametrize(
+	("status", "code"),
+	[
+		*((status, "grant_invalid") for status in (200, 400, 401, 403, 404, 410, 422, 498)),
+		*((status, "server_error") for status in (408, 409, 423, 425, 500, 502, 503)),
+		(429, "rate_limited"),
+	],
+)
+def test_the_status_of_the_code(
+	status: int, code: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""No page in between has this code (RFC 6749 5.2); a conflict, a lock or a server that fails will pass."""
+	server.script("/token", as_json({"error": "invalid_grant"}, status))
+	assert refused(config, http, clock)[0].code == code

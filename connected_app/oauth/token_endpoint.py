@@ -56,6 +56,8 @@ NOT_ALLOWED = {
 INVALID_CLIENT = "incorrect_client_credentials"
 # Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
 OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
+# A time-out, a conflict, a lock, too early: whatever the code beside it is.
+OF_THE_MOMENT = frozenset({408, 409, 423, 425})
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint", "resource"})
 
@@ -329,7 +331,8 @@ def error_from(
 	wait = retry_after(reply) if reply else None
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
-		excuse = dead_grants.excuse(_without(answer, sent))
+		is_passing = reply is not None and reply.status in OF_THE_MOMENT
+		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, sent))
 		key = INVALID_CLIENT if excuse == "client" else key
 	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
