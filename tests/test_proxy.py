@@ -108,14 +108,42 @@ def test_loopback_is_reached_directly(tls: TlsServer) -> None:
 	assert client(proxy="http://127.0.0.1:1").get(f"https://localhost:{tls.port}/").body == b"{}"
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "rebound.example"])
+@pytest.mark.parametrize(
+	"host",
+	[
+		"10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "rebound.example", "rebound.example.", "10.0.0.1.",
+		"169.254.169.254.", "localhost.", "167772161", "0xa000001", "0xA.0.0.1", "012.0.0.1", "10.1", "0", "0.0.0.0",
+		"[::ffff:a00:1]", "[64:ff9b::a00:1]", "[::10.0.0.1]", "[fd00::1]", "[::]", "[::1]", "[fe80::1]", "１０.0.0.1",
+		"10。0。0。1", "①⓪.0.0.1",
+	],
+)  # fmt: skip
 def test_internal_targets(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 	"""The address rule holds for the target as far as this machine can resolve it; the proxy is not even asked."""
 	answers(monkeypatch, ["10.0.0.7"])
 	connected = no_connections(monkeypatch)
 	with pytest.raises(ConfigurationError) as caught:
 		Http(proxy="http://127.0.0.1:1").get(f"https://{host}/")
-	assert caught.value.code == "address_refused" and connected == []
+	assert caught.value.code == ("address_refused" if host.isascii() else "uri_invalid") and connected == []
+
+
+@pytest.mark.parametrize(
+	"host",
+	[
+		# requests takes a backslash for the end of the host, and decodes what is percent-encoded in it.
+		"10.0.0.1\\.good.example", "10.0.0.1\\", "10.0.0.1\\@good.example", "good.example\\@10.0.0.1", "10.0.0.1:443\\x",
+		"%31%30.0.0.1", "10.0.0.1%2f.good.example", "10.0.0.1%00", "10.0.0.1\x00.good.example", "good.example@10.0.0.1",
+		"[fe80::1%25eth0]", "[::1%25lo]", "[::1%lo]", "10.0.0.1;x", "10.0.0.1 x.example", "a\x7f.example",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("proxy_url", ["http://127.0.0.1:1", ""])
+def test_hosts_that_are_none(host: str, proxy_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""What one library reads as one host and another as another is no address."""
+	connected = no_connections(monkeypatch)
+	with pytest.raises(ConfigurationError) as caught:
+		Http(proxy=proxy_url).get(f"https://{host}/")
+	assert caught.value.code == "uri_invalid" and connected == []
+	with pytest.raises(ConfigurationError):
+		Http().check(f"https://{host}/")
 
 
 def test_a_name_that_only_the_proxy_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,8 @@ _current = threading.local()
 GZIP = b"\x1f\x8b\x08"
 # Of `Http.proxy`: that of the environment.
 ENVIRONMENT = "environment"
+# What every library reads alike: not with a backslash, with what is percent-encoded, or with a zone (RFC 6874).
+_HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\U0010ffff]+")
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Not "private" to every supported Python's ipaddress, yet never a public provider.
@@ -203,7 +205,7 @@ def check_web_address(url: str) -> tuple[str, str]:
 		user = parts.username
 	except ValueError:
 		scheme, host, user = "", None, None
-	if not host or scheme not in ("http", "https") or user is not None:
+	if not host or not _HOST.fullmatch(host) or scheme not in ("http", "https") or user is not None:
 		raise catalogue.error("uri_invalid")
 	return scheme, host
 
@@ -401,7 +403,7 @@ class Http:
 		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `address_refused`
 		"""
 		self.policy.check_url(url)
-		host = urlsplit(url).hostname or ""
+		host = (urlsplit(url).hostname or "").rstrip(".")
 		try:
 			self.policy.check_address(host, host)
 		except AddressRefused:
@@ -470,7 +472,8 @@ class Http:
 			raise catalogue.error("timeout", host)
 		proxy = self.proxy_for(url)
 		if proxy:
-			self._check_target(host)
+			# As the library will name it to the proxy; a dot at the end hides a number from the resolver.
+			self._check_target((urlsplit(_as_sent(url)).hostname or "").rstrip("."))
 		# The connection that a proxied request opens is the proxy's.
 		_current.policy = None if proxy else self.policy
 		_current.watch = watch = Deadline(min(self.total_timeout, left))
@@ -539,7 +542,7 @@ class Http:
 		"""
 		try:
 			found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-		except (OSError, UnicodeError):
+		except (OSError, ValueError):
 			# Behind a proxy, names of the Internet are often not known.
 			return
 		try:
@@ -583,10 +586,24 @@ class Http:
 			return catalogue.error("timeout", host)
 		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
 			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
+		if isinstance(exc, requests.exceptions.InvalidURL | UnicodeError):
+			return catalogue.error("uri_invalid")
 		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
 		if tls or isinstance(exc, requests.exceptions.SSLError):
 			return _tls_error(tls, chain, host, self.certificate is not None)
 		return catalogue.error("network", host)
+
+
+def _as_sent(url: str) -> str:
+	"""`url` as requests sends it.
+
+	:raises ConfigurationError: `uri_invalid`
+	"""
+	try:
+		return requests.Request("GET", url).prepare().url or url
+	except (requests.RequestException, ValueError):
+		pass
+	raise catalogue.error("uri_invalid")
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:
