@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -137,9 +138,16 @@ def sent(
 	quirks = provider.quirks
 	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
 	secrets += [Secret(value.partition(" ")[2] or value) for value in headers.values()]
+	secrets += [_password(value) for value in headers.values() if value.startswith("Basic ")]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
 	reply = wire.send(shape, url, named, {**quirks.headers, **headers}, http)
 	return Exchange(reply=reply, sent=tuple(secrets))
+
+
+def _password(basic: str) -> Secret:
+	"""The secret in a header `Authorization` (RFC 7617 2); the user where that is all there is."""
+	user, _colon, password = base64.b64decode(basic.partition(" ")[2]).decode().partition(":")
+	return Secret(unquote_plus(password or user))
 
 
 def request(
@@ -194,6 +202,8 @@ def trade(
 	url = wire.filled(trade.url, values, encode=True) or trade.url
 	fields = {name: Secret(value) for name, value in wire.fields(trade.fields, values).items()}
 	exchange = sent(provider, url, fields, {}, http, trade.shape)
+	secrets = [value for name, value in values.items() if name != "client_id"]
+	exchange = replace(exchange, sent=(*exchange.sent, *secrets))
 	return _answer(provider, exchange, "refresh_token" if is_refresh else "authorization_code")
 
 
