@@ -39,7 +39,7 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from . import catalogue
 from .certificates import ClientCertificate
 from .errors import OAuthError
-from .redact import printable, strip_chain
+from .redact import Secret, printable, strip_chain
 from .shape import Fields
 
 _current = threading.local()
@@ -244,9 +244,11 @@ class Deadline:
 
 
 class _Guarded:
-	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits."""
+	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits, and the query of
+	the address, which nothing that logs has seen."""
 
 	_dns_host: str
+	debuglevel = 0
 
 	def _new_conn(self) -> socket.socket:
 		policy: Policy | None = _current.policy
@@ -271,6 +273,9 @@ class _Guarded:
 		finally:
 			self._dns_host = name
 
+	def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+		super().putrequest(method, _current.target, *args, **kwargs)  # type: ignore[misc]
+
 	def getresponse(self, *args: Any, **kwargs: Any) -> Any:
 		_current.watch.arm(self.sock)  # type: ignore[attr-defined]
 		return super().getresponse(*args, **kwargs)  # type: ignore[misc]
@@ -292,7 +297,24 @@ class _GuardedHTTPSPool(HTTPSConnectionPool):
 	ConnectionCls = _GuardedHTTPSConnection
 
 
-class _PresentingConnection(HTTPSConnection):
+class _HTTPConnection(HTTPConnection):
+	# What http.client prints where somebody has asked for it has the token in it.
+	debuglevel = 0
+
+
+class _HTTPSConnection(HTTPSConnection):
+	debuglevel = 0
+
+
+class _HTTPPool(HTTPConnectionPool):
+	ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+	ConnectionCls = _HTTPSConnection
+
+
+class _PresentingConnection(_HTTPSConnection):
 	"""Presents a client certificate. Each connection in a context of its own: urllib3 writes into one that it is given
 	whether certificates are checked, which would then hold for other connections, too."""
 
@@ -315,10 +337,11 @@ class _Adapter(HTTPAdapter):
 	:param certificate: presented on each of this adapter's connections, which no other adapter uses
 	"""
 
-	pools: Mapping[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+	pools: Mapping[str, type[HTTPConnectionPool]] = {"http": _HTTPPool, "https": _HTTPSPool}
 	presenting: type[_PresentingConnection] = _PresentingConnection
 
 	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
+		self._certificate = certificate
 		self._pools: dict[str, Any] = dict(self.pools)
 		if certificate:
 			self._pools["https"] = partial(self._presenting_pool, certificate)
@@ -335,6 +358,11 @@ class _Adapter(HTTPAdapter):
 
 	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
 		manager = super().proxy_manager_for(proxy, **kwargs)
+		if proxy.lower().startswith("socks"):
+			# Whose connections are of classes of their own.
+			if self._certificate:
+				raise requests.exceptions.InvalidSchema("No client certificate through a SOCKS proxy")
+			return manager
 		manager.pool_classes_by_scheme = self._pools
 		return manager
 
@@ -342,6 +370,11 @@ class _Adapter(HTTPAdapter):
 class _GuardedAdapter(_Adapter):
 	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
 	presenting = _GuardedPresentingConnection
+
+	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+		"""What urllib3 logs at DEBUG, and what its errors name: without the query, in which some providers want secrets."""
+		_current.target = super().request_url(request, proxies)
+		return str(_current.target).partition("?")[0]
 
 
 class Http:
@@ -377,7 +410,7 @@ class Http:
 		self.max_bytes = max_bytes
 		# As requests' own sessions: a bundle of the server's admin, who has an authority of their own. Never off.
 		self.verify: str | bool = next((path for name in CA_BUNDLES if (path := os.environ.get(name))), True)
-		self.proxy = proxy
+		self.proxy = Secret(proxy)
 		self.user_agent = user_agent
 		self.certificate: ClientCertificate | None = None
 		self._until = float("inf")
@@ -520,20 +553,28 @@ class Http:
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
 			error = self._translated(exc, host, proxy, watch.expired)
-			# What the libraries say has the address in it, and this one's query has secrets.
-			cause = None if params is not None else strip_chain(exc)
+			if isinstance(exc, requests.RequestException):
+				# Its headers and its body are secrets.
+				exc.request = exc.response = None
+			# What the libraries say has the address in it, and this one may have secrets.
+			cause = None if params is not None or isinstance(url, Secret) else strip_chain(exc)
 		finally:
 			watch.disarm()
 		raise error from cause
 
 	def proxy_for(self, url: str) -> str:
-		"""The address of the proxy through which `url` is reached; empty for none, as for loopback."""
+		"""The address of the proxy through which `url` is reached; empty for none, as for loopback.
+
+		:raises TemporaryFailure: `proxy_unreachable`, for what is no address of an HTTP proxy
+		"""
 		parts = urlsplit(url)
 		if not self.proxy or parts.scheme != "https" or is_loopback(parts.hostname or ""):
 			return ""
 		if self.proxy == ENVIRONMENT:
-			return select_proxy(url, get_environ_proxies(url)) or ""
-		return "" if should_bypass_proxies(url, no_proxy=None) else self.proxy
+			proxy = Secret(select_proxy(url, get_environ_proxies(url)) or "")
+		else:
+			proxy = Secret("") if should_bypass_proxies(url, no_proxy=None) else self.proxy
+		return _checked_proxy(proxy) if proxy else ""
 
 	def _check_target(self, host: str) -> None:
 		"""The address rule, for a host that the proxy resolves: by what this machine's resolver says, if it knows it.
@@ -585,7 +626,7 @@ class Http:
 		if cut or isinstance(exc, requests.Timeout):
 			return catalogue.error("timeout", host)
 		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
+			return _proxy_error(chain, host, _proxy_host(proxy))
 		if isinstance(exc, requests.exceptions.InvalidURL | UnicodeError):
 			return catalogue.error("uri_invalid")
 		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
@@ -639,6 +680,33 @@ def is_usable_bundle(path: str) -> bool:
 		return os.path.isdir(path) or bool(ssl.create_default_context(cafile=path))
 	except OSError:
 		return False
+
+
+def _checked_proxy(proxy: Secret) -> Secret:
+	"""`proxy` with a scheme.
+
+	:raises TemporaryFailure: `proxy_unreachable`
+	"""
+	if "://" not in proxy:
+		proxy = Secret("http://" + proxy.removeprefix("//"))
+	host = _proxy_host(proxy)
+	if not host or not proxy.isprintable() or "\\" in proxy or " " in proxy:
+		raise catalogue.error("proxy_unreachable", host or "connected_app_proxy")
+	return proxy
+
+
+def _proxy_host(proxy: str) -> str:
+	"""The host of an HTTP proxy; empty where there is none. In a frame of its own, which no traceback of an error has: the
+	rest is a password."""
+	try:
+		parts = urlsplit(proxy)
+		host = parts.hostname or ""
+		is_address = parts.scheme in ("http", "https") and parts.port != 0
+	except ValueError:
+		return ""
+	return (
+		host if is_address and _HOST.fullmatch(host) and not host.startswith(".") and ".." not in host else ""
+	)
 
 
 def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthError:

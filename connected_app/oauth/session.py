@@ -211,8 +211,7 @@ class Session(OAuth2Session):
 			headers = {**self._source.api_headers(), **(headers or {})}
 		if self._refresher.client.certificate_bound:
 			present(self, url, self._certificate)
-		proxy_for = getattr(self._refresher.http, "proxy_for", None)
-		if proxy_for and (proxy := proxy_for(url)):
+		if proxy := self._source.proxy_for(url):
 			kwargs.setdefault("proxies", {"https": proxy})
 		try:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)

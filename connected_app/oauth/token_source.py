@@ -185,6 +185,15 @@ class TokenSource:
 			return
 		self._raise(catalogue.error("uri_insecure/api"))
 
+	def proxy_for(self, url: str) -> str:
+		"""The proxy through which an API is reached; empty for none. Raises as `net.Http.proxy_for`."""
+		find = getattr(self._refresher.http, "proxy_for", None)
+		try:
+			return find(url) if find else ""
+		except OAuthError as error:
+			self._raise(error)
+		return ""
+
 	def certificate(self) -> ClientCertificate:
 		"""The certificate to which tokens are bound, as it is now.
 
