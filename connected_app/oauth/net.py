@@ -31,14 +31,14 @@ from urllib.request import getproxies, getproxies_environment
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import default_headers, get_environ_proxies, select_proxy, should_bypass_proxies
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import connection, connectionpool
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from . import catalogue
 from .certificates import ClientCertificate
 from .errors import OAuthError
+from .paths import split
 from .redact import Secret, printable, strip_chain
 from .shape import Fields
 
@@ -48,7 +48,7 @@ GZIP = b"\x1f\x8b\x08"
 # Of `Http.proxy`: that of the environment.
 ENVIRONMENT = "environment"
 # What every library reads alike: not with a backslash, with what is percent-encoded, or with a zone (RFC 6874).
-_HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\U0010ffff]+")
+_HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\ud7ff\ue000-\U0010ffff]+")
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Not "private" to every supported Python's ipaddress, yet never a public provider.
@@ -199,15 +199,23 @@ def check_web_address(url: str) -> tuple[str, str]:
 
 	:raises ConfigurationError: `uri_invalid`
 	"""
-	try:
-		parts = urlsplit(url)
-		scheme, host, _port = parts.scheme, parts.hostname, parts.port
-		user = parts.username
-	except ValueError:
-		scheme, host, user = "", None, None
-	if not host or not _HOST.fullmatch(host) or scheme not in ("http", "https") or user is not None:
+	parts = split(url)
+	if parts.scheme not in ("http", "https") or not is_host(parts.hostname) or parts.username is not None:
 		raise catalogue.error("uri_invalid")
-	return scheme, host
+	return parts.scheme, str(parts.hostname)
+
+
+def is_host(host: str | None) -> bool:
+	"""Whether `host` is a name or a number that every library reads alike."""
+	return bool(host and _HOST.fullmatch(host))
+
+
+def host_of(url: str) -> str:
+	"""The host of `url`; empty for what is no web address."""
+	try:
+		return check_web_address(url)[1]
+	except OAuthError:
+		return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -243,12 +251,32 @@ class Deadline:
 			self.timer.cancel()
 
 
+class HTTPConnection(connection.HTTPConnection):
+	"""As urllib3's own, by whose name errors call it; but http.client, where somebody has asked it to print what is sent, does
+	not: it has a token in it."""
+
+	debuglevel = 0
+
+
+class HTTPSConnection(connection.HTTPSConnection):
+	"""The same."""
+
+	debuglevel = 0
+
+
+class HTTPConnectionPool(connectionpool.HTTPConnectionPool):
+	ConnectionCls = HTTPConnection
+
+
+class HTTPSConnectionPool(connectionpool.HTTPSConnectionPool):
+	ConnectionCls = HTTPSConnection
+
+
 class _Guarded:
 	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits, and the query of
 	the address, which nothing that logs has seen."""
 
 	_dns_host: str
-	debuglevel = 0
 
 	def _new_conn(self) -> socket.socket:
 		policy: Policy | None = _current.policy
@@ -297,24 +325,7 @@ class _GuardedHTTPSPool(HTTPSConnectionPool):
 	ConnectionCls = _GuardedHTTPSConnection
 
 
-class _HTTPConnection(HTTPConnection):
-	# What http.client prints where somebody has asked for it has the token in it.
-	debuglevel = 0
-
-
-class _HTTPSConnection(HTTPSConnection):
-	debuglevel = 0
-
-
-class _HTTPPool(HTTPConnectionPool):
-	ConnectionCls = _HTTPConnection
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-	ConnectionCls = _HTTPSConnection
-
-
-class _PresentingConnection(_HTTPSConnection):
+class _PresentingConnection(HTTPSConnection):
 	"""Presents a client certificate. Each connection in a context of its own: urllib3 writes into one that it is given
 	whether certificates are checked, which would then hold for other connections, too."""
 
@@ -337,7 +348,10 @@ class _Adapter(HTTPAdapter):
 	:param certificate: presented on each of this adapter's connections, which no other adapter uses
 	"""
 
-	pools: Mapping[str, type[HTTPConnectionPool]] = {"http": _HTTPPool, "https": _HTTPSPool}
+	pools: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
+		"http": HTTPConnectionPool,
+		"https": HTTPSConnectionPool,
+	}
 	presenting: type[_PresentingConnection] = _PresentingConnection
 
 	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
@@ -567,7 +581,7 @@ class Http:
 
 		:raises TemporaryFailure: `proxy_unreachable`, for what is no address of an HTTP proxy
 		"""
-		parts = urlsplit(url)
+		parts = split(url)
 		if not self.proxy or parts.scheme != "https" or is_loopback(parts.hostname or ""):
 			return ""
 		if self.proxy == ENVIRONMENT:

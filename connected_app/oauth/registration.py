@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import catalogue
 from .discovery import Metadata
 from .errors import OAuthError
 from .net import Reply, Transport
+from .paths import split
 from .redact import Secret, printable, redact
 
 AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
@@ -65,7 +65,7 @@ def wanted(
 		"response_types": ["code"],
 		"token_endpoint_auth_method": _method(offered),
 		# Of a site on one's own machine (OIDC Registration 2; MCP 2026-07-28, Application Type).
-		"application_type": "native" if urlsplit(redirect_uri).scheme == "http" else "web",
+		"application_type": "native" if split(redirect_uri).scheme == "http" else "web",
 	}
 	if scopes:
 		values["scope"] = " ".join(scopes)
@@ -156,7 +156,7 @@ def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
 
 
 def _read(reply: Reply, endpoint: str, sent: Sequence[str] = ()) -> Registration:
-	host = urlsplit(endpoint).netloc
+	host = split(endpoint).netloc
 	reply.check_is_available()
 	if reply.status not in (200, 201):
 		raise _refusal(reply, host, sent)

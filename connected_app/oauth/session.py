@@ -14,8 +14,9 @@ from requests.cookies import RequestsCookieJar
 from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
+from urllib3.exceptions import HTTPError
 
-from . import dpop
+from . import catalogue, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
@@ -218,6 +219,14 @@ class Session(OAuth2Session):
 		except (requests.RequestException, OSError) as error:
 			strip_frames(error)
 			raise error
+		except UnicodeEncodeError as error:
+			failed = catalogue.error("uri_invalid/api") if error.encoding != "latin-1" else None
+		except (ValueError, HTTPError):
+			# Where an API redirects to what is no address, too.
+			failed = catalogue.error("uri_invalid/api")
+		if failed:
+			self._source.fail(failed)
+		raise requests.exceptions.InvalidHeader("A header that is not in Latin-1")
 
 	def _is_rejected(self, response: requests.Response) -> bool:
 		"""As `rejection.is_rejected`."""
