@@ -204,5 +204,5 @@ class OpenIDProvider:
 
 	def refresher(self, **changes: Any) -> tuple[Refresher, MemoryStore]:
 		"""Of a grant that was connected as alice and has expired."""
-		store = MemoryStore(a_grant(account=Account(id="alice"), expires_at=NOW, **changes))
+		store = MemoryStore(a_grant(**{"account": Account(id="alice"), "expires_at": NOW, **changes}))
 		return Refresher(*self.config, store, self.http, self.clock), store

@@ -24,7 +24,7 @@ from connected_app.oauth import (
 from connected_app.oauth.templates import tomllib
 
 from .helpers import NOW, REFRESH_TOKEN, Clock, a_grant
-from .hostile import Answer, Hostile
+from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
 ANSWERS = tomllib.loads((Path(__file__).parent / "real_answers.toml").read_text())["refresh"]
@@ -349,3 +349,145 @@ def test_a_template_cannot_speak_of_the_client() -> None:
 		code = str(answer.get("error", ""))
 		assert not dead_grants.is_said(answer, code=code, more=("invalid_client",))
 	assert dead_grants.is_said({"errors": [{"code": "e17"}]}, more=("e17",))
+
+
+PASSING = [
+	"token request is already being processed", "A refresh of this token is already in progress",
+	"Another request with the same token is being processed", "Concurrent refresh requests are not allowed",
+	"inactive organization", "Organization is locked", "org locked", "The organization has been suspended",
+	"The instance is under maintenance", "The tenant is inactive", "Workspace suspended", "user is locked",
+	"The account is locked, you have tried to sign in too many times", "ip restricted",
+	"ip restricted or invalid login hours", "invalid login hours", "IP address is not allowed",
+	"Your IP address has been blocked", "Sign-in was blocked because it came from an IP address with malicious activity",
+	"Login rate exceeded", "Rate limit exceeded", "rate_limit_exceeded", "Too many requests", "too many refresh attempts",
+	"Quota exceeded", "You have exceeded the number of login attempts", "Request was throttled",
+	"authentication failure", "Authentication failed", "Unable to refresh the token, try again later",
+	"Unable to process the request", "The request could not be processed", "We are unable to issue a token at this time",
+	"Please retry your request", "Please try again in 5 minutes", "unknown_error: retry your request",
+	"Internal server error", "An internal error occurred", "An unexpected error occurred", "Unexpected exception",
+	"Database unavailable", "Service temporarily unavailable", "The token service is unavailable", "upstream connect error",
+	"Connection refused", "Connection reset by peer", "The request timed out", "Gateway timeout", "Read timeout",
+	"A transient error has occurred", "Could not reach the user store", "Failed to connect to the database",
+	"The server is overloaded", "The server is too busy", "Deadlock found", "The token is not yet valid",
+	"Rate limit exceeded: access_token not expired", "The access token has not expired yet",
+	"The server terminated an operation because it encountered a client request loop",
+	"Could not check the refresh token: HTTP 503 from upstream",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PASSING)
+def test_a_passing_failure_under_the_code_of_a_dead_grant(
+	text: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""RFC 6749 5.2 has no code for them at the token endpoint, and some servers have this one for whatever fails."""
+	for body in (
+		{"error": "invalid_grant", "error_description": text},
+		{"error": "InvalidGrant", "message": text.upper()},
+		{"errors": [{"code": "invalid_grant", "detail": text}]},
+		[{"error": "invalid_grant", "hint": text}],
+	):
+		server.script("/token", Answer(json.dumps(body).encode(), 400))
+		error, store = refused(config, http, clock)
+		assert isinstance(error, TemporaryFailure), (error, body)
+		assert store.failure and store.failure.retry_at and not store.failure.reconnect
+
+
+def test_a_passing_failure_as_a_code_of_its_own(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	for more in (
+		"temporarily_unavailable",
+		"rate_limit_exceeded",
+		"server_error",
+		"too_many_requests",
+		"transient_error",
+	):
+		for name in ("suberror", "error_code", "reason", "error_description"):
+			server.script("/token", as_json({"error": "invalid_grant", name: more}, 400))
+			assert isinstance(refused(config, http, clock)[0], TemporaryFailure), (name, more)
+
+
+@pytest.mark.parametrize(
+	"text",
+	[
+		"Client authentication failed", "invalid client credentials", "Invalid client secret", "client secret has expired",
+		"The client secret is wrong", "Client assertion signature is invalid", "invalid_client", "Unknown client",
+		"client authentication failed: unknown key", "Bad client credentials", "Application credentials are invalid",
+	],
+)  # fmt: skip
+def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(
+	text: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	server.script("/token", as_json({"error": "invalid_grant", "error_description": text}, 400))
+	error, _store = refused(config, http, clock)
+	assert (type(error), error.code) == (ConfigurationError, "invalid_client")
+
+
+STILL_DEAD = [
+	"", "expired access/refresh token", "inactive user", "user hasn't approved this consumer", "password expired",
+	"Token has been expired or revoked.", "Bad Request", "Account has been deleted", "reauth related error (invalid_rapt)",
+	"Maximum allowed refresh token reuse exceeded", "Token is not active", "Session not active", "Stale token",
+	"Offline user session not found", "Session doesn't have required client", "Unmatching clients",
+	"Invalid refresh token. Token client and authorized client don't match", "User disabled",
+	"Token expired due to inactivity timeout", "Session timed out", "The session has timed out", "SSO session timeout",
+	"Incorrect Token type or clientID", "The provided authorization grant (e.g., authorization code, resource owner "
+	"credentials) or refresh token is invalid, expired, revoked, does not match the redirection URI used in the "
+	"authorization request, or was issued to another client.", "Unknown or invalid refresh token.",
+	"unknown, invalid, or expired refresh token", "Refresh token limit exceeded", "Refresh token usage limit reached",
+	"Too many refresh tokens: this one was revoked", "too many active sessions for this user",
+	"The refresh token was revoked, please try again", "Invalid refresh token. Please try again later.",
+	"The refresh token has already been used by a concurrent request", "refresh token already redeemed",
+	"Refresh token has already been used (concurrent request)", "Invalid refresh token, please log in and try again",
+	"AADSTS700082: The refresh token has expired due to inactivity. The token was issued on 2026-01-01 and was inactive for "
+	"90 days.", "AADSTS50173: The provided grant has expired due to it being revoked, a fresh auth token is needed. The user "
+	"might have changed or reset their password.", "AADSTS50076: you must use multi-factor authentication",
+	"AADSTS53003: Access has been blocked by Conditional Access policies.", "AADSTS65001: The user has not consented",
+	"AADSTS70043: The refresh token has expired or is invalid due to sign-in frequency checks by conditional access.",
+	"The request has an invalid grant parameter : refresh_token", "The refresh token is malformed",
+	"refresh token was issued to another client", "Authorization has been revoked by the user", "Consent revoked",
+	"Authorization code was already redeemed", "The user has not yet consented", "no such user",
+	"The grant expired because the user changed their password", "Token not found in database", "Unable to find token",
+	"Could not decode the refresh token", "Unable to verify the signature of the refresh token", "User account is disabled",
+	"The provided access grant is invalid, expired, or revoked (e.g. invalid assertion, expired authorization token, bad "
+	"end-user password credentials, or mismatching authorization code and redirection URI).",
+	"Session expired on Tuesday later than allowed", "The refresh token is invalid or was rotated by a later refresh",
+	"User authentication required", "The user must authenticate again", "login timeout exceeded, token revoked",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", STILL_DEAD)
+def test_a_dead_grant_is_not_taken_for_a_passing_failure(
+	text: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""It would be asked about for ever, and nobody be told."""
+	for body in (
+		{"error": "invalid_grant", "error_description": text},
+		{"errors": [{"code": "invalid_grant", "x": text}]},
+	):
+		server.script("/token", Answer(json.dumps(body).encode(), 400))
+		assert refused(config, http, clock)[0].code == "grant_invalid", body
+
+
+@given(dead(), st.sampled_from(["invalid_grant", "InvalidGrant", "invalid-grant"]))
+def test_what_is_said_of_the_token_outweighs_the_rest(text: str, code: str) -> None:
+	for more in ("Try again later.", "Internal server error", "Too many requests"):
+		assert dead_grants.is_said({"error": code, "error_description": text, "message": more}, code=code)
+		assert dead_grants.is_said(
+			{"error": code, "error_description": f"{text.rstrip('.!')}. {more}"}, code=code
+		)
+
+
+@pytest.mark.parametrize(
+	("status", "code"),
+	[
+		*((status, "grant_invalid") for status in (200, 400, 401, 403, 404, 410, 422, 498)),
+		*((status, "server_error") for status in (408, 409, 423, 425, 500, 502, 503)),
+		(429, "rate_limited"),
+	],
+)
+def test_the_status_of_the_code(
+	status: int, code: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""No page in between has this code (RFC 6749 5.2); a conflict, a lock or a server that fails will pass."""
+	server.script("/token", as_json({"error": "invalid_grant"}, status))
+	assert refused(config, http, clock)[0].code == code

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import http.client
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import requests
 
 from connected_app.oauth import Http, OAuthError, Refresher, Secret, Session, complete, revoke
 from connected_app.oauth.redact import printable
+from connected_app.oauth.shape import QUERY
 
 from .helpers import ACCESS_TOKEN, CLIENT_SECRET, NOW, REFRESH_TOKEN, OpenIDProvider, a_grant, changed
 from .hostile import Answer, Request, as_json
@@ -133,6 +136,36 @@ def test_nothing_secret_is_logged(op: OpenIDProvider, caplog: pytest.LogCaptureF
 		"ID token": id_token,
 	}
 	assert [name for name, secret in secrets.items() if secret in text] == []
+
+
+def test_debug_output_of_libraries(
+	op: OpenIDProvider,
+	caplog: pytest.LogCaptureFixture,
+	capsys: pytest.CaptureFixture[str],
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""http.client prints headers and bodies where somebody has asked it to; urllib3 logs queries, and errors name them."""
+	monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+	caplog.set_level(logging.DEBUG)
+	for name in list(logging.root.manager.loggerDict):
+		logging.getLogger(name).setLevel(logging.DEBUG)
+	texts: list[str] = []
+	config = changed(op.config, quirks=replace(op.config.provider.quirks, token_request=QUERY))
+	config = changed(config, authentication="client_secret_post")
+	for answer in (as_json({"access_token": "new-access-token"}), Answer(b"", cut=0), Answer(status=503)):
+		op.server.script("/token", answer)
+		store = MemoryStore(a_grant(expires_at=NOW))
+		try:
+			Refresher(*config, store, op.http, op.clock).current()
+		except OAuthError as error:
+			texts.append(shown(error))
+	target = op.server.to("/token")[0].target
+	assert REFRESH_TOKEN in target and CLIENT_SECRET in target
+	session = Session(Refresher(*op.config, MemoryStore(a_grant()), op.http, op.clock))
+	assert session.get(op.server.script("/api", as_json({}))).ok
+	text = "".join([caplog.text, capsys.readouterr().out, *texts])
+	for secret in (REFRESH_TOKEN, CLIENT_SECRET, ACCESS_TOKEN, "new-access-token"):
+		assert secret not in text
 
 
 def test_secret_shows_nothing() -> None:

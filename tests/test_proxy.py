@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from connected_app.oauth import ConfigurationError, Http, OAuthError
+from connected_app.oauth import ConfigurationError, Http, OAuthError, Refresher, Secret, Session, Settings
 
+from .helpers import Clock, a_grant
+from .stores import MemoryStore
+from .test_logs import shown
 from .test_net import TlsServer, answers, certificate, no_connections
 
 # As a proxied name has to be: this machine, and not known as such by its very name.
@@ -108,14 +112,42 @@ def test_loopback_is_reached_directly(tls: TlsServer) -> None:
 	assert client(proxy="http://127.0.0.1:1").get(f"https://localhost:{tls.port}/").body == b"{}"
 
 
-@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "rebound.example"])
+@pytest.mark.parametrize(
+	"host",
+	[
+		"10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "rebound.example", "rebound.example.", "10.0.0.1.",
+		"169.254.169.254.", "localhost.", "167772161", "0xa000001", "0xA.0.0.1", "012.0.0.1", "10.1", "0", "0.0.0.0",
+		"[::ffff:a00:1]", "[64:ff9b::a00:1]", "[::10.0.0.1]", "[fd00::1]", "[::]", "[::1]", "[fe80::1]", "１０.0.0.1",
+		"10。0。0。1", "①⓪.0.0.1",
+	],
+)  # fmt: skip
 def test_internal_targets(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
 	"""The address rule holds for the target as far as this machine can resolve it; the proxy is not even asked."""
 	answers(monkeypatch, ["10.0.0.7"])
 	connected = no_connections(monkeypatch)
 	with pytest.raises(ConfigurationError) as caught:
 		Http(proxy="http://127.0.0.1:1").get(f"https://{host}/")
-	assert caught.value.code == "address_refused" and connected == []
+	assert caught.value.code == ("address_refused" if host.isascii() else "uri_invalid") and connected == []
+
+
+@pytest.mark.parametrize(
+	"host",
+	[
+		# requests takes a backslash for the end of the host, and decodes what is percent-encoded in it.
+		"10.0.0.1\\.good.example", "10.0.0.1\\", "10.0.0.1\\@good.example", "good.example\\@10.0.0.1", "10.0.0.1:443\\x",
+		"%31%30.0.0.1", "10.0.0.1%2f.good.example", "10.0.0.1%00", "10.0.0.1\x00.good.example", "good.example@10.0.0.1",
+		"[fe80::1%25eth0]", "[::1%25lo]", "[::1%lo]", "10.0.0.1;x", "10.0.0.1 x.example", "a\x7f.example",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("proxy_url", ["http://127.0.0.1:1", ""])
+def test_hosts_that_are_none(host: str, proxy_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""What one library reads as one host and another as another is no address."""
+	connected = no_connections(monkeypatch)
+	with pytest.raises(ConfigurationError) as caught:
+		Http(proxy=proxy_url).get(f"https://{host}/")
+	assert caught.value.code == "uri_invalid" and connected == []
+	with pytest.raises(ConfigurationError):
+		Http().check(f"https://{host}/")
 
 
 def test_a_name_that_only_the_proxy_knows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +189,69 @@ def test_a_target_that_is_away(proxy: Proxy) -> None:
 	with pytest.raises(OAuthError) as caught:
 		client(proxy=proxy.url).get(f"https://{HOST}:1/")
 	assert caught.value.code in ("network", "tls_interrupted", "timeout")
+
+
+def everything(error: BaseException) -> str:
+	"""What an error log may show of it, and what is within reach of it."""
+	links, texts = [error], [shown(error)]
+	for link in links:
+		inner = [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+		links += [each for each in inner if isinstance(each, BaseException) and each not in links]
+		texts += [f"{link} {link!r} {link.args} {vars(link)}"]
+		request = getattr(link, "request", None)
+		texts.append(str(vars(request) if request else "") if link is error.__cause__ else "")
+	return "\n".join(texts)
+
+
+BAD_PROXIES = [
+	"http://admin:{}@127.0.0.1:99999999", "http://admin:{}@[", "http://admin:{}@", "http://admin:{}@127.0.0.1:x",
+	"http://admin:{}@127.0.0.1:1", "admin:{}@127.0.0.1:1", "//admin:{}@127.0.0.1:1", "http://admin:{}/@127.0.0.1:1",
+	"http://admin:{}#@127.0.0.1:1", "http://admin:{} @127.0.0.1:1", "http://admin:{}\n@127.0.0.1:1", "ftp://admin:{}@127.0.0.1:1",
+	"socks5://admin:{}@127.0.0.1:1", "socks5h://admin:{}@127.0.0.1:1", "http://admin:{}@[::1%25x]:1",
+	"http:admin:{}@127.0.0.1:1", "http://admin:{}@a..b:1", "http://admin:{}@127.0.0.1\\x:1", "http://admin:{}\x00@x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", BAD_PROXIES)
+@pytest.mark.parametrize("from_environment", [False, True])
+def test_a_proxy_that_cannot_be_used(
+	template: str,
+	from_environment: bool,
+	config: Settings,
+	clock: Clock,
+	monkeypatch: pytest.MonkeyPatch,
+) -> None:
+	"""Neither its password nor what is asked of the provider is told."""
+	url = template.format(PASSWORD)
+	if from_environment:
+		if "\0" in url:
+			return
+		monkeypatch.setenv("HTTPS_PROXY", url)
+		url = "environment"
+	http, secret = Http(proxy=url, connect_timeout=1), Secret("s3-secret")
+	with pytest.raises(OAuthError) as caught:
+		http.post("https://provider.example/token", {"secret": secret}, {"Authorization": secret})
+	assert caught.value.code == "proxy_unreachable"
+	text = everything(caught.value)
+	assert PASSWORD not in text and secret not in text
+	session = Session(Refresher(*config, MemoryStore(a_grant()), http, clock))
+	with pytest.raises((OAuthError, requests.RequestException)) as failed:
+		session.get("https://api.example/")
+	assert PASSWORD not in everything(failed.value)
+
+
+def test_a_password_in_the_locals_of_a_failed_request(config: Settings, clock: Clock) -> None:
+	http = Http(proxy=f"http://admin:{PASSWORD}@127.0.0.1:1", connect_timeout=1)
+	with pytest.raises(requests.RequestException) as caught:
+		Session(Refresher(*config, MemoryStore(a_grant()), http, clock)).get("https://api.example/")
+	assert PASSWORD not in shown(caught.value)
+
+
+def test_a_socks_proxy_of_the_environment(
+	config: Settings, clock: Clock, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""A developer's own requests follow the environment, as those of requests do."""
+	pytest.importorskip("socks")
+	monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+	with pytest.raises(requests.ConnectionError, match="SOCKS"):
+		Session(Refresher(*config, MemoryStore(a_grant()), http, clock)).get("https://api.example/")

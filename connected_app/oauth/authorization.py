@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from . import (
 	catalogue,
@@ -32,6 +32,7 @@ from .errors import OAuthError, Sentence
 from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode, GrantType
 from .net import check_web_address
+from .paths import split
 from .provider import Provider, Quirks, missing
 from .redact import Secret, as_secrets, constant_time_equal, printable, redact
 
@@ -162,7 +163,7 @@ def _with_query(uri: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
 	# A space as %20, which everybody reads, and not as +, which Apple does not.
 	query = urlencode(parameters, doseq=True, quote_via=quote)
 	before, hash_sign, fragment = uri.partition("#")
-	separator = "&" if urlsplit(before).query else "" if before.endswith("?") else "?"
+	separator = "&" if split(before).query else "" if before.endswith("?") else "?"
 	return f"{before}{separator}{query}{hash_sign}{fragment}"
 
 

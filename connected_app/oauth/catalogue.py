@@ -1017,6 +1017,11 @@ CATALOGUE = {
 		"This is not a web address.",
 		"Enter the address of an API, such as https://api.example.com/.",
 	),
+	"uri_invalid/api": Entry(
+		ConfigurationError,
+		"The address of the API is not a valid web address, or the API redirects to one that is not.",
+		"Ask the developer of this integration to correct it.",
+	),
 	"uri_insecure": Entry(
 		ConfigurationError,
 		"{0} must be reached over https.",

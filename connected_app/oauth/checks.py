@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from . import (
 	authorization,
@@ -30,6 +30,7 @@ from .client import Client
 from .clock import utc_now
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, Sentence, TemporaryFailure
 from .net import Reply, Transport
+from .paths import split
 from .provider import Provider
 from .redact import printable
 
@@ -128,7 +129,7 @@ class Subject:
 
 		:raises OAuthError: also where the same host could not be reached before
 		"""
-		host = urlsplit(uri).netloc
+		host = split(uri).netloc
 		if error := self.in_the_way or self.unreachable.get(host):
 			raise error
 		try:
@@ -473,7 +474,7 @@ def identity(subject: Subject) -> Iterator[Finding]:
 
 def offline(subject: Subject) -> Iterator[Finding]:
 	"""Whether there will be a refresh token: without one, a connection ends with its first access token."""
-	host = urlsplit(subject.provider.authorization_uri).hostname or ""
+	host = split(subject.provider.authorization_uri).hostname or ""
 	needed, sent = OFFLINE_PARAMETERS.get(host, {}), subject.client.authorization_parameters
 	missing = [f"{key} = {value}" for key, value in needed.items() if sent.get(key) != value]
 	if missing:
@@ -586,7 +587,7 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 		return
 	location = reply.headers.get("location", "")
 	if client.redirect_uri and location.startswith(client.redirect_uri):
-		claims = {key: values[0] for key, values in parse_qs(urlsplit(location).query).items()}
+		claims = {key: values[0] for key, values in parse_qs(split(location).query).items()}
 		if "error" in claims and claims["error"] not in ("login_required", "interaction_required"):
 			refusal = token_endpoint.error_from(claims)
 			about = FIELDS.get(refusal.code, "authorization_uri")

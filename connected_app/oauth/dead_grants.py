@@ -27,6 +27,8 @@ CODES = frozenset(
 		"interaction_required", "login_required", "consent_required", "account_selection_required",
 	}
 )  # fmt: skip
+# The one that some servers have for whatever fails: what is said beside it counts.
+GENERIC = "invalid_grant"
 # Codes that settle that it is about something else, whatever is said beside them.
 OTHERS = frozenset(
 	{
@@ -105,6 +107,52 @@ _ABROAD = re.compile(
 	re.IGNORECASE,
 )
 _SENTENCE_ABROAD = re.compile(r"[.;:!?。！；：？\n]+")
+# Beside `invalid_grant`: what passes, or is for the people there to end.
+_LATER = re.compile(
+	r"\b(?:being processed|in progress|(?:already|currently|still) processing|concurrent(?:ly)?|simultaneous(?:ly)?"
+	r"|another (?:request|refresh)|duplicate request|request loop|deadlock|upstream|outage|downtime|maintenance"
+	r"|overload(?:ed)?|busy|transient|temporarily|momentarily|unavailable|locked|throttl\w+|rate|ratelimit\w*|quota"
+	r"|temporary (?!password|code|token|credential)|(?:at this time|at the moment|for now)$"
+	r"|(?:try|retry|again|at a)(?: \w+){0,4} later|again (?:in|after|shortly|soon)\b|shortly$"
+	r"|retry(?! (?:\w+ ){0,3}(?:log|login|sign|authoriz\w+|authenticat\w+|consent))"
+	r"|too many (?!(?:\w+ ){0,3}(?:tokens|sessions|grants|devices|authorizations)\b)"
+	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
+	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
+	r"|(?:database|backend|gateway|network|socket|store|ldap) (?:\w+ ){0,2}(?:error|failure|exception|down)"
+	r"|connection (?:\w+ )?(?:refused|reset|closed|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
+	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|connect|reach|contact|handle)(?:e?d)?"
+	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable)|(?:not|hasn t) expired|login hours"
+	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
+	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
+	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
+	r"|ip (?:\w+ ){0,6}(?:restricted|blocked|allowed|permitted|denied|banned|malicious|whitelisted|allowlisted)"
+	r"|(?:restricted|blocked|denied|banned|from) (?:\w+ ){0,6}ip)\b"
+)
+# Which of the parties failed, it does not say.
+_UNCLEAR = re.compile(r"(?:the )?authentication (?:has )?(?:failure|failed)(?: \.)?")
+_TIMED_OUT = re.compile(r"\b(?:timeout|time out|timed out)\b")
+# Whose end has a time is the user's login.
+_OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login".split())
+_OF_THE_CLIENT = re.compile(
+	r"\b(?:client|application|app) (?:secret|credentials?|authentication|assertion|certificate)\b"
+)
+_BAD = re.compile(
+	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
+)
+_THE_CLIENT = re.compile(
+	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown))"
+)
+# What the grant is called, and what is said of one that is over.
+_GRANT = re.compile(
+	r"\b(?:refreshtoken|(?:token|tokens|grant|session|consent|authorization|code)"
+	r"(?! (?:request|refresh|service|endpoint|server|store|type)))\b"
+)
+_OVER = frozenset(
+	"expired revoked invalidated reused consumed redeemed rotated superseded deleted removed blacklisted denylisted "
+	"withdrawn terminated malformed".split()
+)
+_SPENT = re.compile(r"\b(?:already|was|been) (?:been )?used\b")
+_CLAUSE = re.compile(r"[.;:!?,()\n]+(?:\s|$)|\s\(|\)|\n")
 DEEPEST, MOST_TEXTS, LONGEST_TEXT = 5, 60, 1000
 
 _ARTICLES = frozenset("a an the this that your our its provided supplied given".split())
@@ -135,8 +183,10 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	# One that stands elsewhere settles it as well.
 	if own in OTHERS or (own not in CODES and OTHERS.intersection(codes)):
 		return False
-	if own in CODES or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
+	if (own in CODES and own != GENERIC) or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
 		return True
+	if GENERIC in (own, *codes):
+		return not excuse(answer)
 	if any(PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
@@ -148,6 +198,38 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	return any(_is_dead(_words(sentence), " " in sentence.strip()) for sentence in sentences) or any(
 		_ABROAD.fullmatch(part.strip()) for _key, value in pieces for part in _SENTENCE_ABROAD.split(value)
 	)
+
+
+def excuse(answer: object) -> str:
+	"""What an answer with the code `invalid_grant` says that is not the end of the grant; empty where it is the end.
+
+	:returns: "client": it is the client that was refused; "later": it will pass, or nobody can know
+	"""
+	said = [value for _key, value in _pieces(answer) if as_code(value) != GENERIC]
+	clauses = [_words(clause) for value in said for clause in _CLAUSE.split(value)]
+	sentences = [_words(sentence) for value in said for sentence in _SENTENCE.split(value)]
+	if any(_is_dead(words, True) or _is_over(words) for words in (*clauses, *sentences)):
+		return ""
+	texts = [" ".join(words) for words in clauses]
+	if any(
+		_THE_CLIENT.fullmatch(text) or (_OF_THE_CLIENT.search(text) and _BAD.search(text)) for text in texts
+	):
+		return "client"
+	is_later = any(
+		_LATER.search(text) or (_TIMED_OUT.search(text) and not _OF_A_LOGIN.intersection(text.split()))
+		for text in texts
+	)
+	return "later" if is_later or any(_UNCLEAR.fullmatch(" ".join(_words(value))) for value in said) else ""
+
+
+def _is_over(words: list[str]) -> bool:
+	"""Whether a clause says of the grant, by whatever name, that it is over."""
+	text = " ".join(words)
+	if not _GRANT.search(text) or _names_another(words) or _FOR_NOW.search(text) or "yet" in words:
+		return False
+	if NOT.intersection(words):
+		return bool(ALIVE.intersection(words))
+	return bool(_OVER.intersection(words) or _SPENT.search(text))
 
 
 def matches(answer: object, word: str) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from . import catalogue
 from .errors import OAuthError
+from .paths import split
 
 if TYPE_CHECKING:
 	from .net import Reply, Transport
@@ -50,7 +51,7 @@ def issuer_of(url: str) -> str:
 	Both placements are understood: appended to the issuer (Discovery 4), and put between host and path
 	(RFC 8414 3.1). An address without a well-known part is the issuer itself.
 	"""
-	parts = urlsplit(url.strip())
+	parts = split(url.strip())
 	path = parts.path
 	if found := _WELL_KNOWN.fullmatch(path):
 		behind = found["behind"] or ""
@@ -60,7 +61,7 @@ def issuer_of(url: str) -> str:
 
 def addresses(url: str) -> list[str]:
 	"""Where the metadata of an issuer may be: an address with a well-known part is taken as it is typed."""
-	parts = urlsplit(url.strip())
+	parts = split(url.strip())
 	if _WELL_KNOWN.fullmatch(parts.path):
 		return [url.strip()]
 	path = parts.path.rstrip("/")
@@ -133,7 +134,7 @@ def _oauth_document(issuer: str, document: Mapping[str, Any], http: Transport) -
 	"""The RFC 8414 document of `issuer`, where the OpenID one lacks what that may have; else, or in doubt, nothing."""
 	if all(document.get(name) for name in ("revocation_endpoint", "introspection_endpoint")):
 		return {}
-	parts = urlsplit(issuer)
+	parts = split(issuer)
 	address = urlunsplit((parts.scheme, parts.netloc, OAUTH + parts.path.rstrip("/"), "", ""))
 	try:
 		more = _read(http.get(address))

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import catalogue, challenges, keys
 from .clock import utc_now
+from .paths import split
 from .redact import Secret
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Prover:
 		:param url: of the request; its query and fragment are left out
 		:param access_token: the one that is shown along with it, at an API
 		"""
-		parts = urlsplit(url)
+		parts = split(url)
 		claims = {
 			"jti": secrets.token_urlsafe(16),
 			"htm": method.upper(),
@@ -138,5 +139,5 @@ def check_is_bound(grant: Grant) -> None:
 
 
 def _origin(url: str) -> str:
-	parts = urlsplit(url)
+	parts = split(url)
 	return f"{parts.scheme}://{parts.netloc}".lower()

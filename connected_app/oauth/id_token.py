@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from jwt.algorithms import OKPAlgorithm
 
-from . import catalogue
+from . import catalogue, paths
 from .client import Client
 from .errors import ConfigurationError, OAuthError, ReconnectRequired, TemporaryFailure
 from .grant import LONGEST_SUBJECT, Grant
@@ -162,7 +162,10 @@ def check_refreshed(provider: Provider, client: Client, token: object, account_i
 	be fetched while others wait, nor its times: clocks that differ are no reason to lose a grant. One that cannot be
 	read says nothing.
 
-	:param account_id: the `sub` that was connected
+	The account may be known by another claim than `sub`, or by what only the account request has said: then `sub` is not
+	known, and only the same claim is compared.
+
+	:param account_id: of the account that was connected, by the first of `Quirks.account_id` that was said
 	:raises ReconnectRequired: `id_token_subject`: these tokens are somebody else's
 	:raises ConfigurationError: `id_token_issuer`, `id_token_audience`: which a setting of ours can explain, too
 	"""
@@ -172,8 +175,9 @@ def check_refreshed(provider: Provider, client: Client, token: object, account_i
 		claims = _claims(token)
 	except _MALFORMED:
 		return
-	sub = subject_of(claims)
-	if sub and sub[:LONGEST_SUBJECT] != account_id[:LONGEST_SUBJECT]:
+	names = provider.quirks.account_id
+	said = {name: subject_of({"sub": paths.at(claims, name)})[:LONGEST_SUBJECT] for name in (*names, "sub")}
+	if said[names[0]] and account_id[:LONGEST_SUBJECT] not in said.values():
 		raise catalogue.error("id_token_subject")
 	try:
 		_check_parties(provider, client, claims)

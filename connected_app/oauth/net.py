@@ -31,15 +31,15 @@ from urllib.request import getproxies, getproxies_environment
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import default_headers, get_environ_proxies, select_proxy, should_bypass_proxies
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import connection, connectionpool
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
 from . import catalogue
 from .certificates import ClientCertificate
 from .errors import OAuthError
-from .redact import printable, strip_chain
+from .paths import split
+from .redact import Secret, printable, strip_chain
 from .shape import Fields
 
 _current = threading.local()
@@ -47,6 +47,8 @@ _current = threading.local()
 GZIP = b"\x1f\x8b\x08"
 # Of `Http.proxy`: that of the environment.
 ENVIRONMENT = "environment"
+# What every library reads alike: not with a backslash, with what is percent-encoded, or with a zone (RFC 6874).
+_HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\ud7ff\ue000-\U0010ffff]+")
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Not "private" to every supported Python's ipaddress, yet never a public provider.
@@ -197,15 +199,23 @@ def check_web_address(url: str) -> tuple[str, str]:
 
 	:raises ConfigurationError: `uri_invalid`
 	"""
-	try:
-		parts = urlsplit(url)
-		scheme, host, _port = parts.scheme, parts.hostname, parts.port
-		user = parts.username
-	except ValueError:
-		scheme, host, user = "", None, None
-	if not host or scheme not in ("http", "https") or user is not None:
+	parts = split(url)
+	if parts.scheme not in ("http", "https") or not is_host(parts.hostname) or parts.username is not None:
 		raise catalogue.error("uri_invalid")
-	return scheme, host
+	return parts.scheme, str(parts.hostname)
+
+
+def is_host(host: str | None) -> bool:
+	"""Whether `host` is a name or a number that every library reads alike."""
+	return bool(host and _HOST.fullmatch(host))
+
+
+def host_of(url: str) -> str:
+	"""The host of `url`; empty for what is no web address."""
+	try:
+		return check_web_address(url)[1]
+	except OAuthError:
+		return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -241,8 +251,30 @@ class Deadline:
 			self.timer.cancel()
 
 
+class HTTPConnection(connection.HTTPConnection):
+	"""As urllib3's own, by whose name errors call it; but http.client, where somebody has asked it to print what is sent, does
+	not: it has a token in it."""
+
+	debuglevel = 0
+
+
+class HTTPSConnection(connection.HTTPSConnection):
+	"""The same."""
+
+	debuglevel = 0
+
+
+class HTTPConnectionPool(connectionpool.HTTPConnectionPool):
+	ConnectionCls = HTTPConnection
+
+
+class HTTPSConnectionPool(connectionpool.HTTPSConnectionPool):
+	ConnectionCls = HTTPSConnection
+
+
 class _Guarded:
-	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits."""
+	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits, and the query of
+	the address, which nothing that logs has seen."""
 
 	_dns_host: str
 
@@ -268,6 +300,9 @@ class _Guarded:
 			raise failed
 		finally:
 			self._dns_host = name
+
+	def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+		super().putrequest(method, _current.target, *args, **kwargs)  # type: ignore[misc]
 
 	def getresponse(self, *args: Any, **kwargs: Any) -> Any:
 		_current.watch.arm(self.sock)  # type: ignore[attr-defined]
@@ -313,10 +348,14 @@ class _Adapter(HTTPAdapter):
 	:param certificate: presented on each of this adapter's connections, which no other adapter uses
 	"""
 
-	pools: Mapping[str, type[HTTPConnectionPool]] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+	pools: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
+		"http": HTTPConnectionPool,
+		"https": HTTPSConnectionPool,
+	}
 	presenting: type[_PresentingConnection] = _PresentingConnection
 
 	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
+		self._certificate = certificate
 		self._pools: dict[str, Any] = dict(self.pools)
 		if certificate:
 			self._pools["https"] = partial(self._presenting_pool, certificate)
@@ -333,6 +372,11 @@ class _Adapter(HTTPAdapter):
 
 	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
 		manager = super().proxy_manager_for(proxy, **kwargs)
+		if proxy.lower().startswith("socks"):
+			# Whose connections are of classes of their own.
+			if self._certificate:
+				raise requests.exceptions.InvalidSchema("No client certificate through a SOCKS proxy")
+			return manager
 		manager.pool_classes_by_scheme = self._pools
 		return manager
 
@@ -340,6 +384,11 @@ class _Adapter(HTTPAdapter):
 class _GuardedAdapter(_Adapter):
 	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
 	presenting = _GuardedPresentingConnection
+
+	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+		"""What urllib3 logs at DEBUG, and what its errors name: without the query, in which some providers want secrets."""
+		_current.target = super().request_url(request, proxies)
+		return str(_current.target).partition("?")[0]
 
 
 class Http:
@@ -375,7 +424,7 @@ class Http:
 		self.max_bytes = max_bytes
 		# As requests' own sessions: a bundle of the server's admin, who has an authority of their own. Never off.
 		self.verify: str | bool = next((path for name in CA_BUNDLES if (path := os.environ.get(name))), True)
-		self.proxy = proxy
+		self.proxy = Secret(proxy)
 		self.user_agent = user_agent
 		self.certificate: ClientCertificate | None = None
 		self._until = float("inf")
@@ -401,7 +450,7 @@ class Http:
 		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `address_refused`
 		"""
 		self.policy.check_url(url)
-		host = urlsplit(url).hostname or ""
+		host = (urlsplit(url).hostname or "").rstrip(".")
 		try:
 			self.policy.check_address(host, host)
 		except AddressRefused:
@@ -470,7 +519,8 @@ class Http:
 			raise catalogue.error("timeout", host)
 		proxy = self.proxy_for(url)
 		if proxy:
-			self._check_target(host)
+			# As the library will name it to the proxy; a dot at the end hides a number from the resolver.
+			self._check_target((urlsplit(_as_sent(url)).hostname or "").rstrip("."))
 		# The connection that a proxied request opens is the proxy's.
 		_current.policy = None if proxy else self.policy
 		_current.watch = watch = Deadline(min(self.total_timeout, left))
@@ -517,20 +567,28 @@ class Http:
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
 			error = self._translated(exc, host, proxy, watch.expired)
-			# What the libraries say has the address in it, and this one's query has secrets.
-			cause = None if params is not None else strip_chain(exc)
+			if isinstance(exc, requests.RequestException):
+				# Its headers and its body are secrets.
+				exc.request = exc.response = None
+			# What the libraries say has the address in it, and this one may have secrets.
+			cause = None if params is not None or isinstance(url, Secret) else strip_chain(exc)
 		finally:
 			watch.disarm()
 		raise error from cause
 
 	def proxy_for(self, url: str) -> str:
-		"""The address of the proxy through which `url` is reached; empty for none, as for loopback."""
-		parts = urlsplit(url)
+		"""The address of the proxy through which `url` is reached; empty for none, as for loopback.
+
+		:raises TemporaryFailure: `proxy_unreachable`, for what is no address of an HTTP proxy
+		"""
+		parts = split(url)
 		if not self.proxy or parts.scheme != "https" or is_loopback(parts.hostname or ""):
 			return ""
 		if self.proxy == ENVIRONMENT:
-			return select_proxy(url, get_environ_proxies(url)) or ""
-		return "" if should_bypass_proxies(url, no_proxy=None) else self.proxy
+			proxy = Secret(select_proxy(url, get_environ_proxies(url)) or "")
+		else:
+			proxy = Secret("") if should_bypass_proxies(url, no_proxy=None) else self.proxy
+		return _checked_proxy(proxy) if proxy else ""
 
 	def _check_target(self, host: str) -> None:
 		"""The address rule, for a host that the proxy resolves: by what this machine's resolver says, if it knows it.
@@ -539,7 +597,7 @@ class Http:
 		"""
 		try:
 			found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-		except (OSError, UnicodeError):
+		except (OSError, ValueError):
 			# Behind a proxy, names of the Internet are often not known.
 			return
 		try:
@@ -582,11 +640,25 @@ class Http:
 		if cut or isinstance(exc, requests.Timeout):
 			return catalogue.error("timeout", host)
 		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-			return _proxy_error(chain, host, urlsplit(proxy).hostname or proxy)
+			return _proxy_error(chain, host, _proxy_host(proxy))
+		if isinstance(exc, requests.exceptions.InvalidURL | UnicodeError):
+			return catalogue.error("uri_invalid")
 		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
 		if tls or isinstance(exc, requests.exceptions.SSLError):
 			return _tls_error(tls, chain, host, self.certificate is not None)
 		return catalogue.error("network", host)
+
+
+def _as_sent(url: str) -> str:
+	"""`url` as requests sends it.
+
+	:raises ConfigurationError: `uri_invalid`
+	"""
+	try:
+		return requests.Request("GET", url).prepare().url or url
+	except (requests.RequestException, ValueError):
+		pass
+	raise catalogue.error("uri_invalid")
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:
@@ -622,6 +694,33 @@ def is_usable_bundle(path: str) -> bool:
 		return os.path.isdir(path) or bool(ssl.create_default_context(cafile=path))
 	except OSError:
 		return False
+
+
+def _checked_proxy(proxy: Secret) -> Secret:
+	"""`proxy` with a scheme.
+
+	:raises TemporaryFailure: `proxy_unreachable`
+	"""
+	if "://" not in proxy:
+		proxy = Secret("http://" + proxy.removeprefix("//"))
+	host = _proxy_host(proxy)
+	if not host or not proxy.isprintable() or "\\" in proxy or " " in proxy:
+		raise catalogue.error("proxy_unreachable", host or "connected_app_proxy")
+	return proxy
+
+
+def _proxy_host(proxy: str) -> str:
+	"""The host of an HTTP proxy; empty where there is none. In a frame of its own, which no traceback of an error has: the
+	rest is a password."""
+	try:
+		parts = urlsplit(proxy)
+		host = parts.hostname or ""
+		is_address = parts.scheme in ("http", "https") and parts.port != 0
+	except ValueError:
+		return ""
+	return (
+		host if is_address and _HOST.fullmatch(host) and not host.startswith(".") and ".." not in host else ""
+	)
 
 
 def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthError:

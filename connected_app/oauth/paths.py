@@ -1,9 +1,20 @@
-"""Dotted paths into what a provider has sent."""
+"""Dotted paths into what a provider has sent, and the parts of addresses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+
+def split(url: str) -> SplitResult:
+	"""The parts of an address; all of them empty for what is none, such as `https://[`, or has no number for a port."""
+	try:
+		parts = urlsplit(url)
+		_ = parts.port
+	except ValueError:
+		return SplitResult("", "", "", "", "")
+	return parts
 
 
 def at(value: object, path: str) -> Any:

@@ -158,7 +158,7 @@ def _document(address: str, challenge: Mapping[str, str], http: Transport) -> di
 	:raises ConfigurationError: `resource_metadata_invalid`, `resource_mismatch`, `resource_unsupported`
 	"""
 	named = challenge.get("resource_metadata")
-	for url in [urljoin(address, named)] if named else well_known(address):
+	for url in [_joined(address, named)] if named else well_known(address):
 		_where, reply = _get(url, http)
 		# Some servers answer each unknown path alike: by a page, or by asking for a token.
 		document = reply.json_object() if reply.status == 200 else None
@@ -168,6 +168,13 @@ def _document(address: str, challenge: Mapping[str, str], http: Transport) -> di
 	if named:
 		raise catalogue.error("resource_metadata_invalid", urlsplit(address).netloc)
 	return None
+
+
+def _joined(address: str, named: str) -> str:
+	try:
+		return urljoin(address, named)
+	except ValueError:
+		return ""
 
 
 def _check(document: Mapping[str, Any], address: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\U0010ffff]+")
@@ -22,6 +23,18 @@ _BOUND = frozenset(
 	}
 )
 _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a\U000e0030-\U000e0039]{1,6}\U000e007f")
+
+
+# One letter as it may be encoded, also twice; what breaks or joins a text; and the rest in as large pieces as there are.
+_ENCODED = re.compile(
+	r"%(?:25){0,4}(?P<percent>[0-9a-f]{2})"
+	r"|\\{1,8}(?:u00|x)(?P<escaped>[0-9a-f]{2})|\\{1,8}(?:u[0-9a-f]{4}|[nrtbf])"
+	r"|&(?:amp;){0,4}(?:#(?P<entity>[0-9]{1,7})|#x(?P<hex_entity>[0-9a-f]{1,6})|[a-z]{2,8});"
+	r"|<br ?/?>|(?P<plain>[0-9a-z]+)|[^0-9a-z%\\&<]+|[%\\&<]",
+	re.IGNORECASE | re.ASCII,
+)
+# Letters and digits: fewer are found by chance.
+_SHORTEST = 8
 
 
 class Secret(str):
@@ -48,11 +61,79 @@ def as_secrets(value: Any) -> Any:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-	"""`text`, a provider's words, without the `secrets` that it was sent: some echo them."""
-	for secret in secrets:
-		if len(secret) > 5:
-			text = text.replace(secret, "…")
-	return text
+	"""`text`, a provider's words, without the `secrets` that it was sent: some echo them, as they are or in another encoding:
+	percent-encoded, with escapes of JSON or HTML, in base64 or hexadecimal, broken into lines.
+
+	What is compared are the letters and digits alone, so that neither case, quotes nor line ends matter.
+	"""
+	wanted = [secret for secret in secrets if len(secret) > 5]
+	for secret in wanted:
+		text = text.replace(secret, "…")
+	letters, places = _letters(text)
+	spans: list[tuple[int, int]] = []
+	for secret in wanted:
+		for form, is_base64 in _forms(secret):
+			at, done = letters.find(form), 0
+			while at >= 0:
+				start, end = places[at][0], places[at + len(form) - 1][1]
+				if end > done:
+					start, done = _word(text, start, end) if is_base64 else (start, end)
+					spans.append((start, done))
+				at = letters.find(form, at + len(form))
+	kept, done = "", 0
+	for start, end in sorted(spans):
+		if end > done:
+			kept += text[done:start] + "…"
+			done = end
+	return kept + text[done:]
+
+
+def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
+	"""The letters and digits of `text`, decoded and small, and where in it each of them is."""
+	letters: list[str] = []
+	places: list[tuple[int, int]] = []
+	for found in _ENCODED.finditer(text):
+		start, end = found.span()
+		if found["plain"]:
+			letters.append(found[0])
+			places.extend((index, index + 1) for index in range(start, end))
+		elif number := found["percent"] or found["escaped"] or found["hex_entity"]:
+			char = chr(min(int(number, 16), 0x10FFFF))
+		elif found["entity"]:
+			char = chr(min(int(found["entity"]), 0x10FFFF))
+		else:
+			continue
+		if not found["plain"] and char.isascii() and char.isalnum():
+			letters.append(char)
+			places.append((start, end))
+	return "".join(letters).lower(), places
+
+
+def _forms(secret: str) -> Iterator[tuple[str, bool]]:
+	"""What `secret` may look like by its letters and digits, and whether that is base64, at any place in what is encoded."""
+	given = secret.encode(errors="surrogatepass")
+	forms = {_letters(secret)[0], _plain(secret), given.hex()}
+	yield from ((form, False) for form in forms if len(form) >= _SHORTEST)
+	for before in range(3):
+		# The first and the last characters depend on what stands beside it.
+		encoded = base64.b64encode(b"\0" * before + given).decode().rstrip("=")
+		ending = (before + len(given)) % 3
+		form = _plain(encoded[(0, 2, 3)[before] : len(encoded) - (1 if ending else 0)])
+		if len(form) >= _SHORTEST:
+			yield form, True
+
+
+def _plain(text: str) -> str:
+	return "".join(char for char in text if char.isascii() and char.isalnum()).lower()
+
+
+def _word(text: str, start: int, end: int) -> tuple[int, int]:
+	"""The whole word in base64 of which a part is known."""
+	while start and (text[start - 1].isalnum() or text[start - 1] in "+/_-%"):
+		start -= 1
+	while end < len(text) and (text[end].isalnum() or text[end] in "+/_-=%"):
+		end += 1
+	return start, end
 
 
 def strip_frames(error: BaseException) -> None:

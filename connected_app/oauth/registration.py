@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import catalogue
 from .discovery import Metadata
+from .errors import OAuthError
 from .net import Reply, Transport
-from .redact import Secret, printable
+from .paths import split
+from .redact import Secret, printable, redact
 
 AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
 # Keys are made later, by an admin.
@@ -64,7 +65,7 @@ def wanted(
 		"response_types": ["code"],
 		"token_endpoint_auth_method": _method(offered),
 		# Of a site on one's own machine (OIDC Registration 2; MCP 2026-07-28, Application Type).
-		"application_type": "native" if urlsplit(redirect_uri).scheme == "http" else "web",
+		"application_type": "native" if split(redirect_uri).scheme == "http" else "web",
 	}
 	if scopes:
 		values["scope"] = " ".join(scopes)
@@ -101,7 +102,8 @@ def update(registration: Registration, wanted: Mapping[str, Any], http: Transpor
 	if registration.client_secret:
 		values["client_secret"] = registration.client_secret
 	reply = http.send("PUT", registration.management_uri, json=values, headers=_authorization(registration))
-	given = _read(reply, registration.management_uri)
+	secrets = [each for each in (registration.client_secret, registration.management_token) if each]
+	given = _read(reply, registration.management_uri, secrets)
 	# What the answer omits has not changed.
 	return Registration(
 		client_id=given.client_id,
@@ -153,19 +155,12 @@ def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
 		raise catalogue.error("registration_unusable")
 
 
-def _read(reply: Reply, endpoint: str) -> Registration:
-	host = urlsplit(endpoint).netloc
+def _read(reply: Reply, endpoint: str, sent: Sequence[str] = ()) -> Registration:
+	host = split(endpoint).netloc
 	reply.check_is_available()
-	answer = reply.json_object()
 	if reply.status not in (200, 201):
-		error = str((answer or {}).get("error") or "")
-		said = printable((answer or {}).get("error_description") or error or f"HTTP {reply.status}")
-		code = (
-			"registration_refused/redirect_uri" if error == "invalid_redirect_uri" else "registration_refused"
-		)
-		if reply.status in (401, 403):
-			code = "registration_refused/closed"
-		raise catalogue.error(code, host, said, provider_error=printable(error, 100))
+		raise _refusal(reply, host, sent)
+	answer = reply.json_object()
 	known = {name: value for name, value in (answer or {}).items() if value not in (None, "")}
 	client_id, (secret, token) = known.get("client_id"), (known.get(name) for name in SECRETS)
 	if not _can_be_kept(client_id, LONGEST_ID) or (isinstance(secret, str) and not _can_be_kept(secret)):
@@ -182,6 +177,19 @@ def _read(reply: Reply, endpoint: str) -> Registration:
 		management_token=Secret(token) if _can_be_kept(token) else None,
 		document={name: value for name, value in known.items() if name not in SECRETS},
 	)
+
+
+def _refusal(reply: Reply, host: str, sent: Sequence[str]) -> OAuthError:
+	"""In the server's words, without the secrets that it was `sent`."""
+	answer = reply.json_object() or {}
+	error = redact(str(answer.get("error") or ""), sent)
+	said = printable(
+		redact(str(answer.get("error_description") or ""), sent) or error or f"HTTP {reply.status}"
+	)
+	code = "registration_refused/redirect_uri" if error == "invalid_redirect_uri" else "registration_refused"
+	if reply.status in (401, 403):
+		code = "registration_refused/closed"
+	return catalogue.error(code, host, said, provider_error=printable(error, 100))
 
 
 def _can_be_kept(value: object, longest: int = LONGEST) -> bool:

@@ -14,8 +14,9 @@ from requests.cookies import RequestsCookieJar
 from requests.sessions import merge_setting
 from requests.structures import CaseInsensitiveDict
 from requests_oauthlib import OAuth2Session
+from urllib3.exceptions import HTTPError
 
-from . import dpop
+from . import catalogue, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
@@ -211,14 +212,21 @@ class Session(OAuth2Session):
 			headers = {**self._source.api_headers(), **(headers or {})}
 		if self._refresher.client.certificate_bound:
 			present(self, url, self._certificate)
-		proxy_for = getattr(self._refresher.http, "proxy_for", None)
-		if proxy_for and (proxy := proxy_for(url)):
+		if proxy := self._source.proxy_for(url):
 			kwargs.setdefault("proxies", {"https": proxy})
 		try:
 			return requests.Session.request(self, method, url, data=data, headers=headers, **kwargs)
 		except (requests.RequestException, OSError) as error:
 			strip_frames(error)
 			raise error
+		except UnicodeEncodeError as error:
+			failed = catalogue.error("uri_invalid/api") if error.encoding != "latin-1" else None
+		except (ValueError, HTTPError):
+			# Where an API redirects to what is no address, too.
+			failed = catalogue.error("uri_invalid/api")
+		if failed:
+			self._source.fail(failed)
+		raise requests.exceptions.InvalidHeader("A header that is not in Latin-1")
 
 	def _is_rejected(self, response: requests.Response) -> bool:
 		"""As `rejection.is_rejected`."""

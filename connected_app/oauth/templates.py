@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from . import catalogue
 from .errors import OAuthError
+from .paths import split
 from .provider import STANDARD, Provider, Quirks, Revocation, Trade
 from .shape import FORM, QUERY, Shape
 
@@ -61,7 +62,7 @@ def _one_of(*choices: str) -> Check:
 def _address(value: Any) -> str:
 	if not isinstance(value, str):
 		return "must be an address"
-	parts = urlsplit(_PLACEHOLDER.sub("x", value))
+	parts = split(_PLACEHOLDER.sub("x", value))
 	if parts.scheme != "https" or not parts.hostname or parts.username is not None:
 		return "must be an https address"
 	return ""

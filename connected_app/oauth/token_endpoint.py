@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,8 @@ NOT_ALLOWED = {
 INVALID_CLIENT = "incorrect_client_credentials"
 # Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
 OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
+# A time-out, a conflict, a lock, too early: whatever the code beside it is.
+OF_THE_MOMENT = frozenset({408, 409, 423, 425})
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint", "resource"})
 
@@ -135,9 +138,16 @@ def sent(
 	quirks = provider.quirks
 	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
 	secrets += [Secret(value.partition(" ")[2] or value) for value in headers.values()]
+	secrets += [_password(value) for value in headers.values() if value.startswith("Basic ")]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
 	reply = wire.send(shape, url, named, {**quirks.headers, **headers}, http)
 	return Exchange(reply=reply, sent=tuple(secrets))
+
+
+def _password(basic: str) -> Secret:
+	"""The secret in a header `Authorization` (RFC 7617 2); the user where that is all there is."""
+	user, _colon, password = base64.b64decode(basic.partition(" ")[2]).decode().partition(":")
+	return Secret(unquote_plus(password or user))
 
 
 def request(
@@ -192,6 +202,8 @@ def trade(
 	url = wire.filled(trade.url, values, encode=True) or trade.url
 	fields = {name: Secret(value) for name, value in wire.fields(trade.fields, values).items()}
 	exchange = sent(provider, url, fields, {}, http, trade.shape)
+	secrets = [value for name, value in values.items() if name != "client_id"]
+	exchange = replace(exchange, sent=(*exchange.sent, *secrets))
 	return _answer(provider, exchange, "refresh_token" if is_refresh else "authorization_code")
 
 
@@ -327,7 +339,12 @@ def error_from(
 	if " " in name or key not in TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT}:
 		key = name.lower()
 	wait = retry_after(reply) if reply else None
-	if key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
+	excuse = ""
+	if key == dead_grants.GENERIC and grant_type == "refresh_token":
+		is_passing = reply is not None and reply.status in OF_THE_MOMENT
+		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, sent))
+		key = INVALID_CLIENT if excuse == "client" else key
+	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
 			"rate_limited/said" if "rate" in key or key == "slow_down" else "server_error/said",
 			words,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from . import catalogue, wire
 from .access_token import AccessToken, check_is_bearer
@@ -13,7 +12,8 @@ from .client import origin
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
-from .net import is_loopback
+from .net import is_host, is_loopback
+from .paths import split
 
 if TYPE_CHECKING:
 	from .certificates import ClientCertificate
@@ -166,24 +166,31 @@ class TokenSource:
 	def check(self, url: str) -> None:
 		"""Whether a token may be shown at `url` (RFC 6750 5.3, RFC 8707 3).
 
-		:raises ConfigurationError: `uri_insecure`, `resource_origin`
+		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `resource_origin`
 		"""
 		try:
 			self._refresher.client.check_destination(url)
 		except OAuthError as error:
-			self._raise(error)
-		parts = urlsplit(url)
+			self.fail(error)
+		parts = split(url)
+		named = split(origin(url)).hostname
+		if parts.scheme == "https" and not is_host(named):
+			self.fail(catalogue.error("uri_invalid/api"))
 		if parts.scheme == "https":
 			return
 		policy = getattr(self._refresher.http, "policy", None)
-		if (
-			parts.scheme == "http"
-			and policy
-			and policy.allow_http_loopback
-			and is_loopback(urlsplit(origin(url)).hostname or "")
-		):
+		if parts.scheme == "http" and policy and policy.allow_http_loopback and is_loopback(named or ""):
 			return
-		self._raise(catalogue.error("uri_insecure/api"))
+		self.fail(catalogue.error("uri_insecure/api"))
+
+	def proxy_for(self, url: str) -> str:
+		"""The proxy through which an API is reached; empty for none. Raises as `net.Http.proxy_for`."""
+		find = getattr(self._refresher.http, "proxy_for", None)
+		try:
+			return find(url) if find else ""
+		except OAuthError as error:
+			self.fail(error)
+		return ""
 
 	def certificate(self) -> ClientCertificate:
 		"""The certificate to which tokens are bound, as it is now.
@@ -198,7 +205,7 @@ class TokenSource:
 		:raises ConfigurationError: `certificate_needs_session`
 		"""
 		if self._refresher.client.certificate_bound:
-			self._raise(catalogue.error("certificate_needs_session"))
+			self.fail(catalogue.error("certificate_needs_session"))
 
 	def check_is_bearer(self) -> None:
 		"""Raises as `access_token.check_is_bearer` and `check_needs_no_certificate`."""
@@ -206,9 +213,11 @@ class TokenSource:
 		try:
 			check_is_bearer(self.grant)
 		except OAuthError as error:
-			self._raise(error)
+			self.fail(error)
 
-	def _raise(self, error: OAuthError) -> None:
+	def fail(self, error: OAuthError) -> None:
+		"""Raise `error` as the caller's own kind."""
+
 		def work() -> None:
 			raise error
 

@@ -75,15 +75,20 @@ def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str
 	"""An address with what the provider said filled in; None where it has not said it.
 
 	:param hosts: patterns of the hosts that it may then lead to
-	:raises ConfigurationError: `host_not_allowed`
+	:raises ConfigurationError: `host_not_allowed`, `uri_invalid`
 	"""
 	if not _PLACEHOLDER.search(text):
 		return text
 	done = filled(text, values, encode=True)
 	if done is None:
 		return None
-	if _PLACEHOLDER.search(urlsplit(text).netloc):
-		netloc = urlsplit(done).netloc.lower()
+	try:
+		template, netloc = urlsplit(text).netloc, urlsplit(done).netloc.lower()
+	except ValueError:
+		template = netloc = ""
+	if not netloc:
+		raise catalogue.error("uri_invalid")
+	if _PLACEHOLDER.search(template):
 		if not _HOST.fullmatch(netloc) or not any(fnmatchcase(netloc, pattern.lower()) for pattern in hosts):
 			raise catalogue.error("host_not_allowed", printable(netloc, 100))
 	return done

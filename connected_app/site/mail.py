@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from connected_app.oauth.net import is_loopback
+from connected_app.oauth.net import host_of, is_loopback
 from connected_app.oauth.templates import Template
 from connected_app.site import accounts, settings, templates
 from connected_app.site.callers import EMAIL_ACCOUNT
@@ -132,7 +131,7 @@ def is_allowed(app: Any, host: str) -> bool:
 
 	A domain that two hosts share says nothing: without a list of public suffixes, `a.co.uk` and `b.co.uk` share one.
 	"""
-	endpoints = {urlsplit(app.get(field) or "").hostname or "" for field in ENDPOINTS} - {""}
+	endpoints = {host_of(app.get(field) or "") for field in ENDPOINTS} - {""}
 	listed = {line.strip().lower() for line in (app.mail_servers or "").splitlines()}
 	if host in endpoints or host in listed:
 		return True
@@ -155,7 +154,7 @@ def template_of(app: Any) -> Template | None:
 	own = known.get(app.provider or "")
 	if own and own["mail.imap"]:
 		return own
-	endpoints = {urlsplit(app.get(field) or "").hostname or "" for field in ENDPOINTS}
+	endpoints = {host_of(app.get(field) or "") for field in ENDPOINTS} - {""}
 	asked = {row.scope for row in app.scopes}
 	return next(
 		(
@@ -168,7 +167,5 @@ def template_of(app: Any) -> Template | None:
 
 
 def _is_of(template: Template, endpoints: set[str]) -> bool:
-	hosts = {
-		urlsplit(template[path] or "").hostname for path in ("authorize", "token", "discovery", "issuer")
-	}
+	hosts = {host_of(template[path] or "") for path in ("authorize", "token", "discovery", "issuer")}
 	return bool(endpoints.intersection(hosts))
