@@ -103,6 +103,8 @@ class TestRotation(Case):
 			self.authlib.issuer, client_authentication="private_key_jwt", provider_name="Rotated"
 		)
 		keys.make(self.app.name, "ES256")
+		# Its locks would be waited for by the connection of its own that stores the token.
+		frappe.db.commit()
 		self.connection = ConnectionKey.of_user(self.app.name, ALICE)
 		with TokenCacheStore(self.connection, create=True).exclusive() as locked:
 			locked.save(GRANT, consented=True)
