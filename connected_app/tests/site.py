@@ -15,12 +15,14 @@ import pathlib
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import types
 import unittest
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -241,6 +243,46 @@ def library(name: str) -> Iterator[Any]:
 		sys.path.remove(path)
 
 
+@functools.cache
+def processes() -> socket.socket:
+	"""To the process of `processes.py`; it ends when this one does."""
+	ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+	with theirs:
+		process = subprocess.Popen(
+			[sys.executable, pathlib.Path(__file__).with_name("processes.py"), str(theirs.fileno())],
+			cwd=os.path.abspath(frappe.local.sites_path),
+			pass_fds=[theirs.fileno()],
+		)
+
+	@atexit.register
+	def end() -> None:
+		ours.close()
+		process.wait()
+
+	return ours
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+	"""What Python does with these arguments, `-c` or `-m` and so on, in a new process of the bench. After three minutes it is
+	killed."""
+	with ExitStack() as stack:
+		streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+		streams[0].write(stdin)
+		streams[0].seek(0)
+		message = json.dumps(arguments).encode()
+		socket.send_fds(processes(), [message], [stream.fileno() for stream in streams])
+		status = int(processes().recv(100))
+		for stream in streams[1:]:
+			stream.seek(0)
+		return subprocess.CompletedProcess(arguments, status, *(stream.read() for stream in streams[1:]))
+
+
+def bench(*arguments: str, stdin: str = "", site: str = "") -> subprocess.CompletedProcess[str]:
+	"""Run a command of `bench` on this site, or another."""
+	where = ("frappe", "--site", site or frappe.local.site)
+	return run("-m", "frappe.utils.bench_helper", *where, *arguments, stdin=stdin)
+
+
 # One process of the bench, as a background worker is: it says when it is ready, and goes on when it is told to.
 WORKERS = """
 import json
@@ -286,13 +328,7 @@ def in_processes(number: int, expression: str, app: Any, *users: str) -> list[st
 	"""
 	users = users or (ALICE,)
 	whose = json.dumps([users[index % len(users)] for index in range(number)])
-	done = subprocess.run(
-		[sys.executable, "-c", WORKERS, frappe.local.site, app.name, expression, whose],
-		cwd=os.path.abspath(frappe.local.sites_path),
-		capture_output=True,
-		text=True,
-		timeout=180,
-	)
+	done = run("-c", WORKERS, frappe.local.site, app.name, expression, whose)
 	assert not done.returncode, done.stderr
 	# On PostgreSQL Frappe prints statements that fail, also those that may.
 	return json.loads(done.stdout.splitlines()[-1])
@@ -309,8 +345,8 @@ from frappe.utils import background_jobs
 {before}
 background_jobs.start_worker(queue="short", burst=True, quiet=True)
 """
-	where = os.path.abspath(frappe.local.sites_path)
-	subprocess.run([sys.executable, "-c", code], cwd=where, check=True, capture_output=True, timeout=120)
+	done = run("-c", code)
+	assert not done.returncode, done.stderr
 
 
 def make_user(email: str, *roles: str, user_type: str = "System User") -> str:

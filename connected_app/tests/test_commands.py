@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from typing import Any
 
 import frappe
 
+from connected_app.tests import site
 from connected_app.tests.site import ALICE, Browser, Case, forget, make_app, make_user, needs_providers, row
 
 BETTY = "betty@site.example"
@@ -18,17 +17,7 @@ DEFAULTS = {"alice@example.com": True, "bob@example.com": False}
 
 
 def bench(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-	return subprocess.run(
-		[
-			*(sys.executable, "-m", "frappe.utils.bench_helper", "frappe", "--site", frappe.local.site),
-			*("connected-app", *arguments),
-		],
-		cwd=os.path.abspath(frappe.local.sites_path),
-		input=stdin,
-		capture_output=True,
-		text=True,
-		timeout=120,
-	)
+	return site.bench("connected-app", *arguments, stdin=stdin)
 
 
 class Commands(Case):

@@ -39,6 +39,7 @@ from connected_app.tests.site import (
 	make_app,
 	needs_providers,
 	other_app,
+	run,
 	server,
 )
 from connected_app.tests.test_checks import hostile
@@ -179,19 +180,14 @@ class TestDocs(Case):
 
 	def run_shell(self, block: Block) -> None:
 		"""Each line by itself; `bench` is the bench of this site."""
-		bench = [sys.executable, "-m", "frappe.utils.bench_helper", "frappe"]
 		for line in self.printed(block).splitlines():
 			words = shlex.split(line.replace("your.site", frappe.local.site), comments=True)
 			if not words:
 				continue
-			inside = words[0] == "bench"
-			ended = subprocess.run(
-				[*bench, *words[1:]] if inside else words,
-				cwd=os.path.abspath(frappe.local.sites_path) if inside else REPO,
-				capture_output=True,
-				text=True,
-				timeout=120,
-			)
+			if words[0] == "bench":
+				ended = run("-m", "frappe.utils.bench_helper", "frappe", *words[1:])
+			else:
+				ended = subprocess.run(words, cwd=REPO, capture_output=True, text=True, timeout=120)
 			self.assertEqual(ended.returncode, 0, f"{line}: {ended.stdout[-500:]}{ended.stderr[-500:]}")
 
 	def test_what_the_first_block_says_of_errors(self) -> None:
@@ -260,13 +256,8 @@ class TestDocs(Case):
 			exec(compile(text, "job", "exec"), names)
 			names["start"](self.app.name, ALICE)
 			frappe.db.commit()
-			subprocess.run(
-				[sys.executable, "-c", WORKER, folder],
-				cwd=os.path.abspath(frappe.local.sites_path),
-				check=True,
-				capture_output=True,
-				timeout=120,
-			)
+			done = run("-c", WORKER, folder)
+			self.assertEqual(done.returncode, 0, done.stderr)
 		frappe.db.rollback()
 		self.assertEqual(frappe.db.count("ToDo", todo), before + 1)
 

@@ -10,8 +10,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +31,8 @@ from connected_app.site.database import own_connection
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import NEXT, PREVIOUS
-from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, needs_providers, row
+from connected_app.tests import site
+from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, needs_providers, row, run
 
 GRANT = Grant(
 	access_token=Secret("access-1"),
@@ -103,6 +102,8 @@ class TestRotation(Case):
 			self.authlib.issuer, client_authentication="private_key_jwt", provider_name="Rotated"
 		)
 		keys.make(self.app.name, "ES256")
+		# Its locks would be waited for by the connection of its own that stores the token.
+		frappe.db.commit()
 		self.connection = ConnectionKey.of_user(self.app.name, ALICE)
 		with TokenCacheStore(self.connection, create=True).exclusive() as locked:
 			locked.save(GRANT, consented=True)
@@ -252,15 +253,8 @@ class TestRotation(Case):
 
 	def test_a_process_that_is_killed(self) -> None:
 		self.not_on_sqlite("its file is in the site's folder")
-		command = [sys.executable, "-c", KILLED, frappe.local.site, str(self.folder)]
 		for number in (4, 17):
-			ended = subprocess.run(
-				[*command, str(number)],
-				cwd=frappe.local.sites_path,
-				capture_output=True,
-				text=True,
-				timeout=60,
-			)
+			ended = run("-c", KILLED, frappe.local.site, str(self.folder), str(number))
 			self.assertEqual(ended.returncode, -signal.SIGKILL, ended.stderr)
 			frappe.local.conf = frappe._dict(frappe.get_site_config())
 			self.assertReadable()
@@ -371,25 +365,8 @@ class TestRotation(Case):
 	def test_the_command(self) -> None:
 		self.not_on_sqlite("its file is in the site's folder")
 
-		def bench(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-			return subprocess.run(
-				[
-					*(
-						sys.executable,
-						"-m",
-						"frappe.utils.bench_helper",
-						"frappe",
-						"--site",
-						self.folder.name,
-					),
-					*("connected-app", "rotate-key", *arguments),
-				],
-				cwd=os.path.abspath(frappe.local.sites_path),
-				input=stdin,
-				capture_output=True,
-				text=True,
-				timeout=120,
-			)
+		def bench(*arguments: str, stdin: str = "") -> Any:
+			return site.bench("connected-app", "rotate-key", *arguments, stdin=stdin, site=self.folder.name)
 
 		self.assertEqual(bench(stdin="n\n").returncode, 1)
 		self.assertEqual(bench("--finish", "--yes").returncode, 1)
