@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 LONGEST = 8192
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# A parameter, or the name of a scheme that parameters may follow.
+# What separates; a parameter; the name of a scheme that parameters may follow; or what is neither. Each place is read once.
 _PART = re.compile(
-	rf"""\s*,*\s*(?:
-		(?P<name>{_WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"=][^\s,"]*))
+	rf"""[\s,]+
+		|(?P<name>{_WORD})\s*=\s*(?:"(?P<quoted>[^"\\]*(?:\\.[^"\\]*)*)"|(?P<plain>[^\s,"=][^\s,"]*))
 		|(?P<scheme>{_WORD})(?=\s|,|$)
 		|(?P<other>[^,]+)
-	)""",
+	""",
 	re.VERBOSE | re.DOTALL,
 )
 

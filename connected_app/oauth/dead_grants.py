@@ -152,7 +152,7 @@ _OVER = frozenset(
 	"withdrawn terminated malformed".split()
 )
 _SPENT = re.compile(r"\b(?:already|was|been) (?:been )?used\b")
-_CLAUSE = re.compile(r"[.;:!?,()\n]+(?:\s|$)|\s\(|\)|\n")
+_CLAUSE = re.compile(r"[.;:!?,()](?:\s|$)|\s\(|\)|\n")
 DEEPEST, MOST_TEXTS, LONGEST_TEXT = 5, 60, 1000
 
 _ARTICLES = frozenset("a an the this that your our its provided supplied given".split())
@@ -166,7 +166,7 @@ _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the |your |this |a )?token\b")
 _FOR_NOW = re.compile(r"\b(?:at this time|at the moment|for now|is being)\b")
-_SENTENCE = re.compile(r"[.;!?\n]+(?:\s|$)|\n")
+_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
 
 
 def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[str] = ()) -> bool:
@@ -261,7 +261,7 @@ def _pieces(value: object, key: str = "", depth: int = 0) -> Iterator[tuple[str,
 			yield key, value[:LONGEST_TEXT]
 	elif depth < DEEPEST and isinstance(value, Mapping):
 		for inner, each in value.items():
-			for piece in _pieces(each, str(inner), depth + 1):
+			for piece in _pieces(each, str(inner)[:LONGEST_TEXT], depth + 1):
 				found += 1
 				if found > MOST_TEXTS:
 					return

@@ -165,7 +165,7 @@ def constant_time_equal(given: str, expected: str) -> bool:
 
 def printable(text: object, limit: int = 200) -> str:
 	"""A provider's words, cut to `limit` characters, on one line, without characters that control or reorder text."""
-	given = _UNPRINTABLE.sub(" ", str(text))
+	given = _UNPRINTABLE.sub(" ", str(text)[: 50 * limit])
 	kept = ""
 	end = 0
 	for flag in _FLAG.finditer(given):
