@@ -400,6 +400,7 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"rate_limit_exceeded",
 		"server_error",
 		"too_many_requests",
+		"slow_down",
 		"transient_error",
 	):
 		for name in ("suberror", "error_code", "reason", "error_description"):

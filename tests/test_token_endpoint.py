@@ -12,14 +12,16 @@ from connected_app.oauth import (
 	Http,
 	OAuthError,
 	ReconnectRequired,
+	Refresher,
 	Secret,
 	Settings,
 	TemporaryFailure,
 	token_endpoint,
 )
 
-from .helpers import changed
+from .helpers import NOW, Clock, a_grant, changed
 from .hostile import Answer, Hostile, as_json
+from .stores import MemoryStore
 
 FORM = {"grant_type": "refresh_token", "refresh_token": "r"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
@@ -306,3 +308,18 @@ def test_codes_in_other_spellings(
 	with pytest.raises(OAuthError) as caught:
 		token_endpoint.request(*config, form, http)
 	assert caught.value.code == code
+
+
+@pytest.mark.parametrize("depth", [90, 110, 600, 990, 100_000])
+@pytest.mark.parametrize("ends", ['{"error":', '{"a":', "["])
+def test_nested_without_end(
+	depth: int, ends: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""What is read by functions that call themselves is no exception of Python's, and the failure is stored."""
+	body = ends * depth + '"x"' + ("}" if ends.startswith("{") else "]") * depth
+	for status in (200, 400):
+		server.script("/token", Answer(body.encode(), status, {"Content-Type": "application/json"}))
+		store = MemoryStore(a_grant(expires_at=NOW))
+		with pytest.raises(TemporaryFailure):
+			Refresher(*config, store, http, clock).current()
+		assert store.failure and not store.failure.reconnect

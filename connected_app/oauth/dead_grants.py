@@ -109,7 +109,7 @@ _ABROAD = re.compile(
 _SENTENCE_ABROAD = re.compile(r"[.;:!?。！；：？\n]+")
 # Beside `invalid_grant`: what passes, or is for the people there to end.
 _LATER = re.compile(
-	r"\b(?:being processed|in progress|(?:already|currently|still) processing|concurrent(?:ly)?|simultaneous(?:ly)?"
+	r"\b(?:being processed|in progress|slow down|(?:already|currently|still) processing|concurrent(?:ly)?|simultaneous(?:ly)?"
 	r"|another (?:request|refresh)|duplicate request|request loop|deadlock|upstream|outage|downtime|maintenance"
 	r"|overload(?:ed)?|busy|transient|temporarily|momentarily|unavailable|locked|throttl\w+|rate|ratelimit\w*|quota"
 	r"|temporary (?!password|code|token|credential)|(?:at this time|at the moment|for now)$"

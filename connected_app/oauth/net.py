@@ -71,6 +71,8 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
+# Levels of JSON: what reads it further calls itself for each.
+DEEPEST = 100
 # Client certificates that a process keeps connections with.
 CERTIFICATES = 64
 # What OpenSSL calls the alerts about them (RFC 8446 6.2).
@@ -122,12 +124,21 @@ class Reply:
 		return value if isinstance(value, dict) else None
 
 	def json_value(self) -> Any:
-		"""The body as JSON of any kind; None where it is none."""
+		"""The body as JSON of any kind; None where it is none, or is nested deeper than `DEEPEST`."""
 		try:
 			# A line end within a text is no JSON, and harms nothing.
-			return json.loads(self.text, strict=False)
+			value = json.loads(self.text, strict=False)
 		except (ValueError, RecursionError):
 			return None
+		level = [value]
+		for _ in range(DEEPEST):
+			if not (level := [inner for each in level for inner in _inner(each)]):
+				return value
+		return None
+
+
+def _inner(value: Any) -> Collection[Any]:
+	return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 class Transport(Protocol):

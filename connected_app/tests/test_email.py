@@ -119,6 +119,8 @@ class TestEmail(Case):
 			({**app, "token_uri": "https://a.co.uk/t"}, "evil.co.uk", False),
 			({**app, "token_uri": "https://auth.a.co.uk/t"}, "evil.co.uk", False),
 			({**app, "token_uri": "https://10.0.0.1/t"}, "9.0.0.1", False),
+			# What is no address has no host, and is no reason to fail.
+			({**app, "token_uri": "https://[", "issuer": "https://a:b:c/"}, "mail.example.com", False),
 		)
 		for settings, host, allowed in cases:
 			self.assertEqual(mail.is_allowed(frappe._dict(settings), host), allowed, (settings, host))
