@@ -378,11 +378,11 @@ def _delete(name: str) -> None:
 		return
 	with own_transaction(name, LOCK_WAIT), writing():
 		_drop(name)
-	if not is_deleted:
-		frappe.log_error(
-			title=NOT_DELETED,
-			message=f"{row.endpoint} still knows this site as the client {row.client_id}: it did not delete that.",
-		)
+		if not is_deleted:
+			frappe.log_error(
+				title=NOT_DELETED,
+				message=f"{row.endpoint} still knows this site as the client {row.client_id}: it did not delete that.",
+			)
 
 
 def _try_to_delete(given: Registration) -> bool:

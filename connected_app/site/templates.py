@@ -25,7 +25,7 @@ def all_templates() -> dict[str, Template]:
 
 	`connected_app_providers = ["my_app/oauth_providers"]`, a folder within the app's package.
 
-	:raises ConfigurationError: `template_invalid`
+	:raises ConfigurationError: `template_invalid`, for one of this app's own
 	"""
 	return _loaded(folders())
 
@@ -41,7 +41,22 @@ def folders() -> tuple[Path, ...]:
 
 @lru_cache(maxsize=8)
 def _loaded(folders: tuple[Path, ...]) -> dict[str, Template]:
-	return templates.load(folders)
+	try:
+		return templates.load(folders)
+	except ConfigurationError:
+		pass
+	# What another app has wrong costs its own templates, not everybody's connections.
+	own, *others = folders
+	good = [own]
+	for folder in others:
+		try:
+			templates.load((*good, folder))
+		except ConfigurationError as error:
+			title = "Connected App: provider templates of another app"
+			frappe.log_error(title=title, message=f"{folder} is left out: {error}", defer_insert=True)
+		else:
+			good.append(folder)
+	return templates.load(good)
 
 
 def find(key: str) -> Template:

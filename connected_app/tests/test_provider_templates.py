@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from unittest.mock import patch
 
 import frappe
@@ -254,6 +256,22 @@ class TestProviderTemplates(Case):
 	def test_the_folder_of_another_app(self) -> None:
 		with patch.object(frappe, "get_hooks", lambda hook: ["frappe/nothing_here"]):
 			self.assertIn("google", templates.all_templates())
+
+	def test_a_file_of_another_app_that_is_wrong(self) -> None:
+		"""It costs that app's templates, and is named in the Error Log: nobody's connection fails for it."""
+		with tempfile.TemporaryDirectory() as good, tempfile.TemporaryDirectory() as wrong:
+			text = 'name = "Theirs"\ncategory = "crm"\nauthorize = "https://x.example/a"\ntoken = "https://x.example/t"\n'
+			Path(good, "theirs-good.toml").write_text(text)
+			Path(wrong, "theirs-wrong.toml").write_text("[")
+			folders = (templates.OWN, Path(wrong), Path(good), Path(good, "nowhere"))
+			with (
+				patch.object(templates, "_folders", lambda: folders),
+				patch.object(frappe, "log_error") as log,
+			):
+				found = templates.all_templates()
+		self.assertLessEqual({"google", "theirs-good"}, found.keys())
+		self.assertNotIn("theirs-wrong", found)
+		self.assertIn("theirs-wrong", str(log.call_args))
 
 
 @needs_providers
