@@ -265,7 +265,7 @@ class TestProviderTemplates(Case):
 			Path(wrong, "theirs-wrong.toml").write_text("[")
 			folders = (templates.OWN, Path(wrong), Path(good), Path(good, "nowhere"))
 			with (
-				patch.object(templates, "_folders", lambda: folders),
+				patch.object(templates, "folders", lambda: folders),
 				patch.object(frappe, "log_error") as log,
 			):
 				found = templates.all_templates()
