@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-# Seconds in which one has to be ready.
-READY = 60
+# Seconds in which one has to be ready, at the first attempt and at further ones.
+READY = (15, 30, 60)
 
 
 def is_available(folder: Path, package: str) -> bool:
@@ -53,11 +53,11 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 
 
 def _begun(folder: Path, settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
-	"""The process, and what it says when it is ready. Node has been seen to wait for itself for ever while it starts: it is
-	then started again."""
-	for _attempt in range(3):
+	"""The process, and what it says when it is ready. Once in a hundred starts Node's threads wait for each other for ever:
+	with one thread that has not been seen in 200, and it is started again."""
+	for seconds in READY:
 		process = subprocess.Popen(
-			["node", "server.mjs"],
+			["node", "--single-threaded", "server.mjs"],
 			cwd=folder,
 			env={**os.environ, **settings},
 			stdin=subprocess.DEVNULL,
@@ -66,10 +66,11 @@ def _begun(folder: Path, settings: dict[str, str], complaints: IO[str]) -> tuple
 			text=True,
 		)
 		assert process.stdout
-		watch = threading.Timer(READY, process.kill)
+		watch = threading.Timer(seconds, process.kill)
 		watch.start()
 		line = process.stdout.readline()
 		watch.cancel()
 		if line or process.wait() != -signal.SIGKILL:
 			break
+		process.stdout.close()
 	return process, line

@@ -251,7 +251,6 @@ def test_a_socks_proxy_of_the_environment(
 	config: Settings, clock: Clock, http: Http, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 	"""A developer's own requests follow the environment, as those of requests do."""
-	pytest.importorskip("socks")
 	monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
 	with pytest.raises(requests.ConnectionError, match="SOCKS"):
 		Session(Refresher(*config, MemoryStore(a_grant()), http, clock)).get("https://api.example/")
