@@ -1,6 +1,6 @@
 """`bench --site SITE connected-app list | check | connect | refresh | revoke | providers | new-app | status | rotate-key | export | import`.
 
-Exit code 0: all is well; 1: something is wrong, as the output says; 2: wrong usage, unknown names included.
+The exit codes are those of `connected_app`'s help.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 @click.group("connected-app")
 def connected_app() -> None:
-	"""Connections of this site to OAuth providers."""
+	"""Connections of this site to OAuth providers.
+
+	Exit code 0: all is well; 1: something is wrong, as the help of each command says; 2: wrong usage, which includes
+	the name of an app, a user, an account or a provider that does not exist.
+	"""
 
 
 @connected_app.command("list")
@@ -74,7 +78,7 @@ def check_command(context: Any, name: str, as_json: bool) -> None:
 def connect_command(context: Any, name: str, user: str, as_json: bool) -> None:
 	"""Connect a user to the Connected App NAME with a code, which somebody enters at the provider in any browser.
 
-	The app has to offer it. The command waits until the code was entered, or has expired.
+	The app has to offer it. The command waits until the code was entered, or has expired. Exit code 1: not connected.
 	"""
 	from connected_app.oauth.device import DeviceAttempt
 	from connected_app.oauth.errors import OAuthError
@@ -130,7 +134,7 @@ def refresh_command(context: Any, name: str, user: str | None, account: str | No
 def make_default_command(context: Any, name: str, user: str, account: str, as_json: bool) -> None:
 	"""Of several accounts of a user at the Connected App NAME, make this one the one that is used where none is named.
 
-	Exit code 1: it could not be done; the message says why.
+	Exit code 1: the account exists, but this could not be done; the message says why.
 	"""
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import accounts
@@ -160,7 +164,7 @@ def revoke_command(
 ) -> None:
 	"""Disconnect from the Connected App NAME: delete the tokens here, and revoke them at the provider.
 
-	Exit code 1: the provider did not confirm all, although it has a Revocation URI.
+	Exit code 1: the provider did not confirm all, although it has a Revocation URI; or the question was answered with no.
 	"""
 	from connected_app.site.revocation import disconnect
 
@@ -185,7 +189,10 @@ def revoke_command(
 @as_json
 @pass_context
 def providers_command(context: Any, search: tuple[str, ...], as_json: bool) -> None:
-	"""List the provider templates, or those whose name, key or category has the words SEARCH."""
+	"""List the provider templates, or those whose name, key or category has the words SEARCH.
+
+	Exit code 1: there is none.
+	"""
 	from connected_app.site import templates
 
 	with _site(context):
@@ -224,6 +231,7 @@ def new_app_command(
 	"""Create a Connected App from the provider template PROVIDER, or from an address.
 
 	The client secret is read from the variable CLIENT_SECRET of the environment, so that it is in no shell history.
+	Exit code 1: no app was created; the message says why.
 	"""
 	import os
 
@@ -247,6 +255,10 @@ def new_app_command(
 		try:
 			providers.apply(app, key, inputs)
 		except OAuthError as error:
+			if error.code == "template_unknown":
+				raise click.UsageError(
+					f"There is no provider named {key!r}: see `connected-app providers`."
+				) from None
 			click.echo(str(error), err=True)
 			return _end(False)
 		app.provider_name = title or app.provider_name

@@ -8,6 +8,7 @@ from typing import Any
 
 import frappe
 
+from connected_app import commands
 from connected_app.tests import site
 from connected_app.tests.site import ALICE, Browser, Case, forget, make_app, make_user, needs_providers, row
 
@@ -197,6 +198,13 @@ class TestCommands(Commands):
 		ended = {"reference_name": self.app.name, "subject": ("like", "Disconnected%")}
 		self.assertEqual(frappe.get_all("Activity Log", ended, pluck="user"), ["Administrator"] * 2)
 
+	def test_help_says_when_the_exit_code_is_1(self) -> None:
+		"""That of each as the table in the guide has it; what is the same for all at the group."""
+		self.assertIn("2: wrong usage", " ".join(commands.connected_app.help.split()))
+		never = {"list", "export"}
+		for name, command in commands.connected_app.commands.items():
+			self.assertEqual("Exit code 1: " in command.help, name not in never, name)
+
 	def test_wrong_usage(self) -> None:
 		for arguments in (
 			("check", "nothing"),
@@ -211,6 +219,7 @@ class TestCommands(Commands):
 			# Of a variable that is not set: not all of them.
 			("revoke", self.app.name, "--user", ALICE, "--account", "", "--yes"),
 			("make-default", self.app.name, "--user", ALICE, "--account", ""),
+			("new-app", "nothing"),
 			("frobnicate",),
 		):
 			ended = bench(*arguments)
