@@ -8,6 +8,7 @@ from typing import Any
 import frappe
 
 from connected_app import __version__
+from connected_app.site import passwords
 
 DOCTYPE = "Connected App"
 # What belongs to a site: made from its address, or from a key that does not leave it.
@@ -98,10 +99,14 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 	known = {*values, "name", "secrets"}
 	notes = [f"left out: {field}" for field in app if field not in known]
 	notes += _without_unknown_roles(values)
-	notes += [f"to be entered: {field}" for field in app.get("secrets") or ()]
 	frappe.db.savepoint("connected_app_import")
 	try:
 		row = frappe.get_doc(DOCTYPE, name) if there else frappe.new_doc(DOCTYPE)
+		# Secrets of another client are no good for this one.
+		has_secrets = there and not _changed(row, values, ("client_id",))
+		for field in app.get("secrets") or ():
+			if not (has_secrets and passwords.has_password(DOCTYPE, name, field)):
+				notes.append(f"to be entered: {field}")
 		if there:
 			_check_connections(row, values)
 		row.update(values)
@@ -153,11 +158,7 @@ def _check_connections(row: Any, values: dict[str, Any]) -> None:
 	"""
 	:raises ValueError: where `row` has connections of users, which would not go on under `values`
 	"""
-	changed = [
-		field
-		for field in OF_CONNECTIONS
-		if field in values and (values[field] or "") != (row.get(field) or "")
-	]
+	changed = _changed(row, values, OF_CONNECTIONS)
 	connections = {
 		"connected_app": row.name,
 		"generation": row.generation,
@@ -169,6 +170,11 @@ def _check_connections(row: Any, values: dict[str, Any]) -> None:
 			f"It has connections, which would not go on with another {', '.join(changed)}. End them first, or change"
 			" this in Desk."
 		)
+
+
+def _changed(row: Any, values: dict[str, Any], fields: tuple[str, ...]) -> list[str]:
+	"""Which of `fields` have another value in `values` than in `row`."""
+	return [field for field in fields if field in values and (values[field] or "") != (row.get(field) or "")]
 
 
 def _without_unknown_roles(values: dict[str, Any]) -> list[str]:

@@ -94,12 +94,26 @@ class TestMoving(Case):
 		kept = {field: self.app.get(field) for field in ("redirect_uri", "key_set_uri", "published_keys")}
 		self.app.db_set({"token_uri": "https://other.example/token", "enabled": 0, "leeway": 60})
 		(told,) = moving.import_apps(text, update=True)
-		self.assertEqual(told["result"], "updated")
+		self.assertEqual((told["result"], told["notes"]), ("updated", ""))
 		self.app.reload()
 		self.assertEqual((self.app.token_uri, self.app.leeway), ("https://provider.example/token", 0))
 		self.assertEqual({field: self.app.get(field) for field in kept}, kept)
 		self.assertEqual(self.app.get_password("client_secret"), "the-client-secret")
 		self.assertEqual(len(self.app.scopes), 2)
+
+	def test_update_asks_for_the_secrets_that_are_lacking(self) -> None:
+		"""Those of another client are not this one's."""
+		exported = json.loads(moving.export([self.app.name]))
+		exported["connected_apps"][0]["client_id"] = "another"
+		(told,) = moving.import_apps(json.dumps(exported), update=True)
+		self.assertEqual(told["notes"], "to be entered: client_secret; to be entered: next_signing_key")
+		(told,) = moving.import_apps(json.dumps(exported), update=True)
+		self.assertEqual(told["notes"], "")
+		self.app.reload()
+		self.app.client_secret = ""
+		self.app.save()
+		(told,) = moving.import_apps(json.dumps(exported), update=True)
+		self.assertEqual((told["result"], told["notes"]), ("updated", "to be entered: client_secret"))
 
 	def test_what_the_other_site_lacks(self) -> None:
 		exported = json.loads(moving.export([self.app.name]))
