@@ -169,9 +169,9 @@ class TestAudit(Events):
 		self.assertIn("not_allowed", entry.subject)
 
 	def test_where_it_is_seen_and_how_long(self) -> None:
-		"""The form's dashboard links to it; Log Settings clear it; website users do not read it."""
+		"""The form's dashboard links to it, and to nothing else; Log Settings clear it; website users do not read it."""
 		links = {link.link_doctype: link.link_fieldname for link in frappe.get_meta("Connected App").links}
-		self.assertEqual(links["Activity Log"], "reference_name")
+		self.assertEqual(links, {"Activity Log": "reference_name"})
 		counted = self.admin.ask(
 			"frappe.desk.notifications.get_open_count", doctype="Connected App", name=self.app.name
 		)
