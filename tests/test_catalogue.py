@@ -15,7 +15,7 @@ def test_raised_by_code_with_values() -> None:
 	raised = error("endpoint_missing", Sentence("Token URI"), retry_after=3, provider_error="x")
 	assert isinstance(raised, ConfigurationError)
 	assert (raised.code, raised.message) == ("endpoint_missing", "Token URI is not set.")
-	assert raised.action == "Fill in Token URI, or use Get OpenID Configuration."
+	assert raised.action == "Fill in Token URI, or use Get OpenID Configuration in the form's menu (⋯)."
 	assert (raised.retry_after, raised.provider_error) == (3, "x")
 	variant = error("network/broken_off")
 	assert isinstance(variant, TemporaryFailure) and variant.code == "network"

@@ -602,7 +602,7 @@ CATALOGUE = {
 	"endpoint_missing": Entry(
 		ConfigurationError,
 		"{0} is not set.",
-		"Fill in {0}, or use Get OpenID Configuration.",
+		"Fill in {0}, or use Get OpenID Configuration in the form's menu (⋯).",
 		"An endpoint, or Client ID, is not set.",
 		"An administrator",
 		"Fill it in, or use *Get OpenID Configuration*.",
@@ -782,7 +782,7 @@ CATALOGUE = {
 	"profile_unmet": Entry(
 		ConfigurationError,
 		"The security profile FAPI 2.0 needs what this provider does not offer: {0}.",
-		"Use Get OpenID Configuration, or set Security Profile to Standard.",
+		"Use Get OpenID Configuration in the form's menu (⋯), or set Security Profile to Standard.",
 		"*Security Profile* is FAPI 2.0, and the provider does not offer all that it needs.",
 		"An administrator",
 		"Use *Get OpenID Configuration*, ask the provider, or set *Security Profile* to Standard.",

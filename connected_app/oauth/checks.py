@@ -188,7 +188,7 @@ def published(subject: Subject) -> Iterator[Finding]:
 			Sentence("{0} is not the one that the provider publishes: {1}.", _label(name), shown)
 			if ours
 			else Sentence("{0} is empty, and the provider publishes one: {1}.", _label(name), shown),
-			Sentence("Use Get OpenID Configuration, and save."),
+			Sentence("Use Get OpenID Configuration in the form's menu (⋯), and save."),
 		)
 	subject.provider = replace(subject.provider, metadata=metadata.document)
 
@@ -226,7 +226,9 @@ def pushed_requests(subject: Subject) -> Iterator[Finding]:
 			"pushed_requests",
 			"pushed_requests",
 			Sentence("The provider publishes no endpoint for pushed authorization requests."),
-			Sentence("Use Get OpenID Configuration, or set Pushed Requests to Automatic."),
+			Sentence(
+				"Use Get OpenID Configuration in the form's menu (⋯), or set Pushed Requests to Automatic."
+			),
 		)
 
 
@@ -446,7 +448,7 @@ def identity(subject: Subject) -> Iterator[Finding]:
 			"issuer",
 			"issuer",
 			Sentence("Without Issuer, the provider's statement about who was connected is not checked."),
-			Sentence("Use Get OpenID Configuration, or enter the Issuer."),
+			Sentence("Use Get OpenID Configuration in the form's menu (⋯), or enter the Issuer."),
 		)
 		return
 	if not subject.provider.jwks_uri:
@@ -455,7 +457,7 @@ def identity(subject: Subject) -> Iterator[Finding]:
 			"jwks_uri",
 			"jwks_uri",
 			Sentence("Without JWKS URI, the signature of ID tokens is not checked."),
-			Sentence("Use Get OpenID Configuration, or enter the JWKS URI."),
+			Sentence("Use Get OpenID Configuration in the form's menu (⋯), or enter the JWKS URI."),
 		)
 	supported = subject.supported("id_token_signing_alg_values_supported")
 	allowed = id_token.ASYMMETRIC + (id_token.SYMMETRIC if subject.client.client_secret else ())
@@ -564,7 +566,9 @@ def endpoints(subject: Subject, *names: str) -> Iterator[Finding]:
 				"endpoint_missing",
 				name,
 				Sentence("{0} is missing.", _label(name)),
-				Sentence("Use Get OpenID Configuration, or take it from the provider's documentation."),
+				Sentence(
+					"Use Get OpenID Configuration in the form's menu (⋯), or take it from the provider's documentation."
+				),
 			)
 
 
@@ -767,5 +771,7 @@ def _of_another_kind(name: str, reply: Reply, level: Level = "error") -> Finding
 		"endpoint",
 		name,
 		Sentence("{0} did not respond like this kind of endpoint (HTTP {1}).", _label(name), reply.status),
-		Sentence("Compare it with the provider's documentation, or use Get OpenID Configuration."),
+		Sentence(
+			"Compare it with the provider's documentation, or use Get OpenID Configuration in the form's menu (⋯)."
+		),
 	)

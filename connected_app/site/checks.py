@@ -132,7 +132,9 @@ def codes(app: AppSettings) -> Iterator[Finding]:
 			"device_authorization_uri",
 			"device_authorization_uri",
 			Sentence("Connect with a Code is not offered without the Device Authorization URI."),
-			Sentence("Use Get OpenID Configuration, or take it from the provider's documentation."),
+			Sentence(
+				"Use Get OpenID Configuration in the form's menu (⋯), or take it from the provider's documentation."
+			),
 		)
 	elif isinstance(grants, list) and DEVICE_CODE not in grants:
 		yield Finding(

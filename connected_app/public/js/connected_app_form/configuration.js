@@ -7,8 +7,9 @@
 		add_buttons(frm) {
 			if (!form.may_write(frm)) return;
 			const discover = () => form.configuration.discover(frm);
-			if (frm.doc.token_uri) frm.page.add_menu_item(__("Get OpenID Configuration"), discover);
-			else frm.add_custom_button(__("Get OpenID Configuration"), discover);
+			// Always in the menu, where the advice says it is.
+			frm.page.add_menu_item(__("Get OpenID Configuration"), discover);
+			if (!frm.doc.token_uri) frm.add_custom_button(__("Get OpenID Configuration"), discover);
 			if (!frm.is_new()) frm.add_custom_button(__("Check Configuration"), () => check(frm));
 		},
 
