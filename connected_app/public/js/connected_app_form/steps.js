@@ -42,10 +42,10 @@
 					  ),
 			},
 			{
-				title: __("Save and check"),
+				title: __("Save"),
 				field: "provider_name",
 				done: !frm.is_new() && !frm.is_dirty(),
-				text: __("Save. Check Configuration then tells, without connecting, whether anything is wrong."),
+				text: __("Save. Check Configuration then finds mistakes without connecting."),
 			},
 			needs_consent(frm) || doc.acts_for_users ? connect(frm, state) : tried(frm, state),
 		];
@@ -77,7 +77,7 @@
 			title: __("Connect"),
 			field: "connection_html",
 			done: form.is_in_use(state),
-			text: __("Connect your own account to try it. Every user connects an account of their own."),
+			text: __("Check Configuration finds mistakes without connecting. Then connect your own account to try it. Every user connects an account of their own."),
 			button: state.connection?.may_connect && ["connect", __("Connect to {0}", [doc.provider_name])],
 		};
 	}
