@@ -54,7 +54,7 @@ export async function pickProvider(page) {
 		"it searches names and categories, and says how sure a template is",
 		found.length > 1 &&
 			found.some((text) => text.startsWith("Shopify")) &&
-			found.every((text) => /confidence: |Cannot be connected: /.test(text)),
+			found.every((text) => /confirmed|Cannot be connected: /.test(text)),
 		found.join(" | ")
 	);
 	await settle(page);
@@ -89,7 +89,7 @@ export async function pickProvider(page) {
 	);
 	await looks(page, "provider input", {
 		selectors: [".connected-app-input", ".connected-app-steps"],
-		words: ["has not the form that the provider uses", "confidence: high"],
+		words: ["has not the form that the provider uses", "well confirmed"],
 		pictures: { "light wide": "provider-input" },
 	});
 	await field(page, "client_id").locator("input").fill("mine");

@@ -44,6 +44,18 @@ Object.assign(connected_app, {
 		return time.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 	},
 
+	// When a provider template was last checked, and whether its sources agree.
+	when_checked({ checked_on, confidence }) {
+		if (!checked_on) return __("Never checked");
+		const day = frappe.datetime.str_to_user(checked_on);
+		const sentences = {
+			high: __("Checked on {0}, well confirmed", [day]),
+			medium: __("Checked on {0}, partly confirmed", [day]),
+			low: __("Checked on {0}, unconfirmed", [day]),
+		};
+		return sentences[confidence] || __("Checked on {0}", [day]);
+	},
+
 	status_words(status) {
 		const words = {
 			Connected: __("Connected"),

@@ -1,6 +1,6 @@
 // The gallery: the Connected Apps of this site and how they are doing, and all providers that can be connected by name.
 (() => {
-	const { element, call } = connected_app;
+	const { element, call, when_checked } = connected_app;
 
 	// In the order in which they are shown.
 	const CATEGORIES = () => ({
@@ -31,12 +31,6 @@
 		signing: __("Signatures"),
 		education: __("Education"),
 		other: __("Others"),
-	});
-
-	const CONFIDENCE = () => ({
-		high: __("well confirmed"),
-		medium: __("partly confirmed"),
-		low: __("unconfirmed"),
 	});
 
 	frappe.pages["connections-gallery"].on_page_load = (wrapper) => {
@@ -252,14 +246,15 @@
 		);
 	}
 
-	function provider_card({ key, name, checked_on, checked_by, confidence, unsupported }, of_site) {
+	function provider_card(template, of_site) {
+		const { key, name, checked_on, checked_by, unsupported } = template;
 		const parts = [element("span", { class: "gallery-name", text: name })];
 		if (of_site[key]) {
 			parts.push(element("span", { class: "small", text: __("Apps on this site: {0}", [of_site[key]]) }));
 		}
 		if (checked_on) {
-			const text = __("Checked {0}, {1}", [day(checked_on), CONFIDENCE()[confidence] || confidence]);
-			parts.push(element("span", { class: "small text-muted", text, title: checked_by.join(", ") }));
+			const [text, title] = [when_checked(template), checked_by.join(", ")];
+			parts.push(element("span", { class: "small text-muted", text, title }));
 		}
 		if (unsupported) {
 			parts.push(element("span", { class: "small", text: __("Cannot be connected: {0}", [unsupported]) }));

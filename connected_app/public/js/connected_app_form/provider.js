@@ -1,6 +1,6 @@
 // Which provider it is: a picker over the templates, what the provider has to know, and what a template fills in.
 (() => {
-	const { form, call, element } = connected_app;
+	const { form, call, element, when_checked } = connected_app;
 	// What may depend on an input. The rest of a template's values is filled in once, when the provider is picked.
 	const WITH_INPUTS = [
 		"openid_configuration",
@@ -55,7 +55,8 @@
 			for (const input of template.inputs) {
 				$wrapper.append(input_row(frm, template, input, inputs[input.name] || "", editable));
 			}
-			$wrapper.append(element("p", { class: "help-box small text-muted", text: checked(template) }));
+			const [text, title] = [when_checked(template), template.checked_by.join(", ")];
+			$wrapper.append(element("p", { class: "help-box small text-muted", text, title }));
 		},
 
 		// What an admin has entered, with the defaults.
@@ -232,21 +233,10 @@
 
 	function list_item(template) {
 		const { name, category_name, unsupported } = template;
-		const about = unsupported ? __("Cannot be connected: {0}", [unsupported]) : checked(template);
+		const about = unsupported ? __("Cannot be connected: {0}", [unsupported]) : when_checked(template);
 		const $about = element("span", { class: "small", text: `${category_name} · ${about}` });
 		const $text = element("p", {}, element("strong", { text: name }), element("br"), $about);
 		return element("li", {}, element("a", {}, $text));
-	}
-
-	// When a template was last checked, and how sure it is.
-	function checked({ checked_on, confidence }) {
-		if (!checked_on) return __("Never checked");
-		const sentences = {
-			high: __("Checked on {0}, confidence: high", [frappe.datetime.str_to_user(checked_on)]),
-			medium: __("Checked on {0}, confidence: medium", [frappe.datetime.str_to_user(checked_on)]),
-			low: __("Checked on {0}, confidence: low", [frappe.datetime.str_to_user(checked_on)]),
-		};
-		return sentences[confidence] || __("Checked on {0}", [frappe.datetime.str_to_user(checked_on)]);
 	}
 
 	function mistake_in({ label, example, pattern, choices }, value) {
