@@ -57,7 +57,7 @@ def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
 		"accept_missing_nonce": int(not template["identity.nonce"]),
 		"accept_other_audiences": int(template["identity.audiences"] == "azp"),
 		"accept_other_issuer": int(template["identity.issuer"] == "any"),
-		"provider_name": template.name,
+		"provider_name": templates.short_name(template),
 		"use_pkce": int(template["pkce"]),
 		"client_authentication": AUTHENTICATION.get(template["client_authentication"], "Automatic"),
 		"scope_separator": SEPARATORS.get(template["separator"], "Space"),

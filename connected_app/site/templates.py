@@ -96,6 +96,15 @@ def summary(template: Template) -> dict[str, Any]:
 	}
 
 
+def short_name(template: Template) -> str:
+	"""What people see who connect: the name without the brackets that it may end with, unless that names another, too."""
+	if not template.name.endswith(")"):
+		return template.name
+	short = template.name.partition(" (")[0]
+	others = (each.name for each in all_templates().values() if each.is_offered and each.key != template.key)
+	return template.name if any(name.partition(" (")[0] == short for name in others) else short
+
+
 def about(template: Template) -> dict[str, Any]:
 	"""What the picker, the steps and the command line say of a template, besides its `summary`. English words of the data
 	are translated."""
@@ -103,6 +112,7 @@ def about(template: Template) -> dict[str, Any]:
 	usual = {} if words.keys() >= set(template["scopes"]) else scope_words()
 	return {
 		**summary(template),
+		"short_name": short_name(template),
 		"category_name": category_name(template["category"]),
 		"register": template["register"] or "",
 		"guide": template["guide"] or "",

@@ -232,6 +232,24 @@ class TestProviderTemplates(Case):
 		words = templates.about(templates.find("google"))["scope_words"]
 		self.assertEqual(words["openid"], "Know who you are")
 
+	def test_short_names(self) -> None:
+		"""Without what the brackets say, as long as no two providers have the same."""
+		found = {each.key: templates.about(each)["short_name"] for each in templates.search()}
+		self.assertEqual(len(set(found.values())), len(found))
+		for key, name in (
+			("google", "Google"),
+			("google-mail", "Gmail"),
+			("shopify", "Shopify"),
+			("slack", "Slack (bot)"),
+			("slack-user", "Slack (user)"),
+			("box", "Box"),
+			("box-jwt", "Box (server to server)"),
+			("microsoft-graph", "Microsoft 365 (Graph)"),
+		):
+			self.assertEqual(found[key], name)
+			if key.startswith("google"):
+				self.assertEqual(providers.settings(templates.find(key), {})["provider_name"], name)
+
 	def test_over_http(self) -> None:
 		admin = Browser(make_user("template-admin@site.example", "System Manager"))
 		found = admin.ask("provider_templates", http="GET", search="google")

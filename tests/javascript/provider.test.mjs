@@ -34,6 +34,7 @@ const TEMPLATES = [
 		...NOTHING,
 		key: "shops",
 		name: "Shops",
+		short_name: "Shops",
 		inputs: [SHOP, REGION],
 		register: "https://{shop}.shops.example/apps",
 		guide: "https://shops.example/guide",
@@ -41,9 +42,9 @@ const TEMPLATES = [
 		scopes: ["read"],
 		scope_words: { read: "Read products", write: "Change products", "{shop}/all": "All" },
 	},
-	{ ...NOTHING, key: "plain", name: "Plain", scopes: ["openid", "mail"] },
-	{ ...NOTHING, key: "bare", name: "Bare" },
-	{ ...NOTHING, key: "signed", name: "Signed", unsupported: "Each request has to be signed." },
+	{ ...NOTHING, key: "plain", name: "Plain (mail)", short_name: "Plain", scopes: ["openid", "mail"] },
+	{ ...NOTHING, key: "bare", name: "Bare", short_name: "Bare" },
+	{ ...NOTHING, key: "signed", name: "Signed", short_name: "Signed", unsupported: "Each request has to be signed." },
 ];
 const VALUES = {
 	provider: "shops",
@@ -131,7 +132,7 @@ test("templates that could not be loaded are asked for again", async () => {
 	assert.equal(form.provider.template(frm), undefined);
 	await form.provider.load(frm);
 	await form.provider.load(frm);
-	assert.deepEqual([form.provider.template(frm).name, asked], ["Plain", 2]);
+	assert.deepEqual([form.provider.template(frm).name, asked], ["Plain (mail)", 2]);
 });
 
 test("one that needs nothing is filled in at once", async () => {

@@ -120,8 +120,8 @@
 			await frm.set_value("provider_inputs", template ? JSON.stringify(inputs) : "");
 			state.differences = [];
 			const { provider_name } = frm.doc;
-			if (template && (!provider_name || provider_name === previous?.name)) {
-				await frm.set_value("provider_name", template.name);
+			if (template && (!provider_name || provider_name === previous?.short_name)) {
+				await frm.set_value("provider_name", template.short_name);
 			}
 			form.render(frm);
 			if (form.provider.is_complete(frm)) await form.provider.fill(frm);
