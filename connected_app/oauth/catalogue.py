@@ -375,10 +375,10 @@ CATALOGUE = {
 	"id_token_login_too_old": Entry(
 		ReconnectRequired,
 		"You have logged in at the provider too long ago for this.",
-		"Please connect again, and log in there anew.",
+		"Please connect again, and log in at the provider again.",
 		"A newer login at the provider was asked for than the one it tells of (`auth_time`).",
 		"The person",
-		"Connect again, and log in at the provider anew.",
+		"Connect again, and log in at the provider again.",
 	),
 	"id_token_at_hash": Entry(
 		ReconnectRequired,

@@ -248,7 +248,7 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 		message = _("The connection works.")
 	elif status:
 		message = _(
-			"The connection can be used, but the provider did not tell the account's name (HTTP {0})."
+			"The connection can be used, but the provider did not return the account's name (HTTP {0})."
 		)
 		message = message.format(status)
 	else:

@@ -210,7 +210,7 @@
 			shared: __("The client that is registered there already, for {0}, is used here too.", [shared_with]),
 			published: __("This site introduces itself by a document that it publishes. The server reads it."),
 			registered: __("This site registers itself at {0}", [endpoint]),
-			by_hand: __("The server registers nobody by itself. The form says what to register there by hand."),
+			by_hand: __("This server does not register clients by itself. The form shows what to register there by hand."),
 		};
 		rows.push(
 			exists ? [__("Connected App"), __("There is one for it already.")] : [__("Client"), ways[credentials]]
