@@ -131,6 +131,27 @@ def test_a_long_answer_takes_no_time(piece: str) -> None:
 	assert time.perf_counter() - began < 5
 
 
+@pytest.mark.parametrize(
+	"said",
+	[
+		{"error": "x", **{f"k{number}": "v" for number in range(60_000)}},
+		{"error": "x", "all": ["v"] * 150_000},
+		{"error": "x", "all": ["The refresh token."] * 40_000},
+	],
+)
+def test_many_texts_take_no_time(
+	said: object, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""Whoever waits for the refresh waits for it, too."""
+	config = changed(config, client_secret=Secret("a" * 900), authentication="client_secret_post")
+	server.script("/token", as_json(said, 400))
+	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="b" * 1500))
+	began = time.perf_counter()
+	with pytest.raises(OAuthError):
+		Refresher(*config, store, http, clock).current()
+	assert time.perf_counter() - began < 10
+
+
 @pytest.mark.parametrize("number", range(len(ENCODINGS)))
 @pytest.mark.parametrize("authentication", ["client_secret_basic", "client_secret_post"])
 def test_an_echo_at_a_refresh(

@@ -19,7 +19,7 @@ from .grant import refresh_token_of
 from .grant_types import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
-from .redact import Secret, as_secrets, printable, redact
+from .redact import Redactor, Secret, as_secrets, printable, redact
 from .shape import Fields, Shape
 
 if TYPE_CHECKING:
@@ -252,20 +252,20 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
-	code, said = code if isinstance(code, str) else "", _without(said, sent)
+	code, said = code if isinstance(code, str) else "", _without(said, Redactor(sent))
 	if not dead_grants.is_said(said, text, code=code, more=quirks.reconnect_errors):
 		return None
 	name, words = _words(answer, sent)
 	return catalogue.error("grant_invalid", words or printable(text), provider_error=name)
 
 
-def _without(said: Any, secrets: Iterable[str]) -> Any:
-	"""`said`, of JSON, without the `secrets` that were sent."""
+def _without(said: Any, redacted: Redactor) -> Any:
+	"""`said`, of JSON, without the secrets that were sent."""
 	if isinstance(said, str):
-		return redact(said, secrets)
+		return redacted(said)
 	if isinstance(said, dict):
-		return {redact(key, secrets): _without(each, secrets) for key, each in said.items()}
-	return [_without(each, secrets) for each in said] if isinstance(said, list) else said
+		return {redacted(key): _without(each, redacted) for key, each in said.items()}
+	return [_without(each, redacted) for each in said] if isinstance(said, list) else said
 
 
 def read(reply: Reply) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def error_from(
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
 		is_passing = reply is not None and reply.status in OF_THE_MOMENT
-		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, sent))
+		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, Redactor(sent)))
 		key = INVALID_CLIENT if excuse == "client" else key
 	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
