@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connected_app.oauth import Http, OAuthError, Refresher, Secret, Settings, registration
-from connected_app.oauth.provider import Trade
+from connected_app.oauth import Http, OAuthError, ReconnectRequired, Refresher, Secret, Settings, registration
+from connected_app.oauth.provider import Quirks, Trade
 from connected_app.oauth.redact import redact
 
 from .helpers import NOW, Clock, a_grant, changed
@@ -168,6 +168,20 @@ def test_an_echo_at_a_refresh(
 				Refresher(*config, store, http, clock).current()
 			text = f"{shown(caught.value)} {store.failure} {caught.value.provider_error}"
 			assert len(left_of(encode(SECRET), text)) < 6 and len(left_of(encode(TOKEN), text)) < 6, text
+
+
+@pytest.mark.parametrize("word", ["refresh", "invalid", "refreshtoken"])
+def test_words_of_a_template_are_no_secrets(
+	word: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""Without them, the answer would not be understood: a dead refresh token would be sent again and again."""
+	config = changed(config, quirks=Quirks(renewal_fields={"type": word, "x": "{client_secret}"}))
+	config = changed(config, client_secret=Secret(SECRET))
+	server.script("/token", as_json({"code": "invalid_refresh_token", "message": f"{SECRET} x"}, 400))
+	store = MemoryStore(a_grant(expires_at=NOW, refresh_token=Secret(TOKEN)))
+	with pytest.raises(ReconnectRequired) as caught:
+		Refresher(*config, store, http, clock).current()
+	assert SECRET not in shown(caught.value)
 
 
 def test_an_echo_at_a_registration(server: Hostile, http: Http) -> None:

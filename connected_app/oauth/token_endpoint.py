@@ -136,7 +136,13 @@ def sent(
 ) -> Exchange:
 	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
 	quirks = provider.quirks
-	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
+	# What the template says itself is a word of the protocol, such as `refresh`.
+	own = {*quirks.exchange_fields.values(), *quirks.renewal_fields.values(), *quirks.client_fields.values()}
+	secrets = [
+		value
+		for key, value in fields.items()
+		if key not in PUBLIC and isinstance(value, str) and value not in own
+	]
 	secrets += [Secret(value.partition(" ")[2] or value) for value in headers.values()]
 	secrets += [_password(value) for value in headers.values() if value.startswith("Basic ")]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
