@@ -184,6 +184,15 @@ def test_words_of_a_template_are_no_secrets(
 	assert SECRET not in shown(caught.value)
 
 
+def test_a_success_is_not_searched(
+	config: Settings, server: Hostile, http: Http, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""It would take some milliseconds of each refresh, under the lock."""
+	monkeypatch.setattr("connected_app.oauth.redact.Redactor.__init__", None)
+	server.script("/token", as_json({"access_token": "a", "token_type": "Bearer"}))
+	Refresher(*config, MemoryStore(a_grant(expires_at=NOW)), http, clock).current()
+
+
 def test_an_echo_at_a_registration(server: Hostile, http: Http) -> None:
 	known = registration.Registration(
 		client_id="id-1",

@@ -246,7 +246,7 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	reply, sent = exchange.reply, exchange.sent
 	if not (reply.status < 300 or reply.status in OF_THE_GRANT):
 		return None
-	text = redact(reply.text[: dead_grants.LONGEST_TEXT], sent)
+	text = reply.text[: dead_grants.LONGEST_TEXT]
 	said = reply.json_value()
 	if said is None:
 		form = _form(reply)
@@ -258,7 +258,9 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
-	code, said = code if isinstance(code, str) else "", _without(said, Redactor(sent))
+	redacted = Redactor(sent)
+	text = redacted(text)
+	code, said = code if isinstance(code, str) else "", _without(said, redacted)
 	if not dead_grants.is_said(said, text, code=code, more=quirks.reconnect_errors):
 		return None
 	name, words = _words(answer, sent)
