@@ -375,6 +375,7 @@ PASSING = [
 	"Too many concurrent requests", "Concurrent refresh detected", "The access token is not expired",
 	"The token has not expired yet", "Please retry with the same refresh token", "The server is busy, sign in again later",
 	"Getting the token timed out", "The token request timed out", "We cannot complete the request. Sign in again.",
+	"Concurrent token refresh", "Do not retry before 30 seconds have passed", "Please try again later or reconnect",
 ]  # fmt: skip
 
 

@@ -110,13 +110,13 @@ _SENTENCE_ABROAD = re.compile(r"[.;:!?。！；：？\n]+")
 # Beside `invalid_grant`: what passes, or is for the people there to end.
 _LATER = re.compile(
 	r"\b(?:being processed|in progress|slow down|(?:already|currently|still) processing"
-	r"|(?:concurrent|simultaneous)(?:ly)?(?! (?:\w+ )?(?:session|login|device|token)s?\b)"
+	r"|(?:concurrent|simultaneous)(?:ly)?(?! (?:\w+ )?(?:sessions?|logins?|devices|tokens)\b)"
 	r"|another (?:request|refresh)|duplicate request|request loop|deadlock|upstream|outage|downtime|maintenance"
 	r"|overload(?:ed)?|busy|transient|temporarily|momentarily|unavailable|locked|throttl\w+|rate|ratelimit\w*|quota"
 	r"|temporary (?!password|code|token|credential)|(?:at this time|at the moment|for now)$"
 	r"|(?:try|retry|again|at a)(?: \w+){0,4} later|again (?:in|after|shortly|soon)\b|shortly$"
 	r"|(?<!not )(?<!no )retry(?! (?:\w+ ){0,3}(?:log|login|sign|authoriz\w+|authenticat\w+|consent|flow)"
-	r"| with (?:a |another )?(?:new|valid|fresh|different)\b)"
+	r"| with (?:a |another )?(?:new|valid|fresh|different)\b)|retry (?:before|until|within|for)"
 	r"|too many (?!(?:\w+ ){0,3}(?:tokens|sessions|grants|devices|authorizations)\b)"
 	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
 	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
@@ -139,7 +139,7 @@ _GRANT_TIMED_OUT = re.compile(
 )
 # What the user is to do, and has done.
 _FOR_THE_USER = re.compile(
-	r"\b(?:(?:log|sign) ?(?:in|on) and|re ?(?:authenticat|authori[sz]|consent)\w*|reconnect(?! to)"
+	r"\b(?<!or )(?:(?:log|sign) ?(?:in|on) and|re ?(?:authenticat|authori[sz]|consent)\w*|reconnect(?! to)"
 	r"|(?:(?:log|sign) ?(?:in|on)|authenticate|authori[sz]e|consent|grant access) (?:\w+ ){0,2}again)\b"
 )
 _BY_THE_USER = re.compile(
