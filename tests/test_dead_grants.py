@@ -371,7 +371,11 @@ PASSING = [
 	"The server is overloaded", "The server is too busy", "Deadlock found", "The token is not yet valid",
 	"Rate limit exceeded: access_token not expired", "The access token has not expired yet",
 	"The server terminated an operation because it encountered a client request loop",
-	"Could not check the refresh token: HTTP 503 from upstream",
+	"Could not check the refresh token: HTTP 503 from upstream", "Failed to reconnect to the database",
+	"Too many concurrent requests", "Concurrent refresh detected", "The access token is not expired",
+	"The token has not expired yet", "Please retry with the same refresh token", "The server is busy, sign in again later",
+	"Getting the token timed out", "The token request timed out", "We cannot complete the request. Sign in again.",
+	"Concurrent token refresh", "Do not retry before 30 seconds have passed", "Please try again later or reconnect",
 ]  # fmt: skip
 
 
@@ -453,6 +457,15 @@ STILL_DEAD = [
 	"end-user password credentials, or mismatching authorization code and redirection URI).",
 	"Session expired on Tuesday later than allowed", "The refresh token is invalid or was rotated by a later refresh",
 	"User authentication required", "The user must authenticate again", "login timeout exceeded, token revoked",
+	"Make sure that the refresh token is not expired", "Verify that the refresh token has not expired or been revoked",
+	"Please log in again in the app", "The user must sign in again after the password change", "Log in and try again later",
+	"Please authenticate again after resetting your password", "Please retry the OAuth flow", "Do not retry",
+	"Please retry with a new refresh token", "Too many concurrent sessions", "Maximum number of simultaneous logins reached",
+	"Session ended by a concurrent login", "The refresh token has timed out", "Cannot complete: the user revoked access",
+	"Could not complete the request because the user has removed the app", "Access was revoked, retry is of no use",
+	"Invalid refresh token or client credentials", "Refresh token or client secret is invalid",
+	"Invalid client secret, client id or refresh token", "The app authentication has expired",
+	"The client certificate is not the one that the refresh token is bound to: invalid client certificate",
 ]  # fmt: skip
 
 

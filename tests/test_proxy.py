@@ -184,6 +184,13 @@ def test_a_proxy_that_wants_a_password(proxy: Proxy, tls: TlsServer) -> None:
 	assert client(proxy=proxy.url.replace("//", f"//admin:{PASSWORD}@")).get(address).body == b"{}"
 
 
+@pytest.mark.parametrize("proxy", [("--basic-auth", "admin:p@s s5")], indirect=True)
+@pytest.mark.parametrize("written", ["p%40s%20s5", "p@s s5"])
+def test_a_password_as_people_write_it(written: str, proxy: Proxy, tls: TlsServer) -> None:
+	url = proxy.url.replace("//", f"//admin:{written}@")
+	assert client(proxy=url).get(f"https://{HOST}:{tls.port}/").body == b"{}"
+
+
 def test_a_target_that_is_away(proxy: Proxy) -> None:
 	"""It is not the proxy's fault, nor the admin's."""
 	with pytest.raises(OAuthError) as caught:
@@ -208,7 +215,7 @@ BAD_PROXIES = [
 	"http://admin:{}@127.0.0.1:1", "admin:{}@127.0.0.1:1", "//admin:{}@127.0.0.1:1", "http://admin:{}/@127.0.0.1:1",
 	"http://admin:{}#@127.0.0.1:1", "http://admin:{} @127.0.0.1:1", "http://admin:{}\n@127.0.0.1:1", "ftp://admin:{}@127.0.0.1:1",
 	"socks5://admin:{}@127.0.0.1:1", "socks5h://admin:{}@127.0.0.1:1", "http://admin:{}@[::1%25x]:1",
-	"http:admin:{}@127.0.0.1:1", "http://admin:{}@a..b:1", "http://admin:{}@127.0.0.1\\x:1", "http://admin:{}\x00@x",
+	"http:admin:{}@127.0.0.1:1", " http://admin:{}@127.0.0.1:1", "http://admin:{}@127.0.0.1:1 ", "http://admin:{}@a..b:1", "http://admin:{}@127.0.0.1\\x:1", "http://admin:{}\x00@x",
 ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connected_app.oauth import Http, OAuthError, Refresher, Secret, Settings, registration
-from connected_app.oauth.provider import Trade
+from connected_app.oauth import Http, OAuthError, ReconnectRequired, Refresher, Secret, Settings, registration
+from connected_app.oauth.provider import Quirks, Trade
 from connected_app.oauth.redact import redact
 
 from .helpers import NOW, Clock, a_grant, changed
@@ -131,6 +131,27 @@ def test_a_long_answer_takes_no_time(piece: str) -> None:
 	assert time.perf_counter() - began < 5
 
 
+@pytest.mark.parametrize(
+	"said",
+	[
+		{"error": "x", **{f"k{number}": "v" for number in range(60_000)}},
+		{"error": "x", "all": ["v"] * 150_000},
+		{"error": "x", "all": ["The refresh token."] * 40_000},
+	],
+)
+def test_many_texts_take_no_time(
+	said: object, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""Whoever waits for the refresh waits for it, too."""
+	config = changed(config, client_secret=Secret("a" * 900), authentication="client_secret_post")
+	server.script("/token", as_json(said, 400))
+	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="b" * 1500))
+	began = time.perf_counter()
+	with pytest.raises(OAuthError):
+		Refresher(*config, store, http, clock).current()
+	assert time.perf_counter() - began < 10
+
+
 @pytest.mark.parametrize("number", range(len(ENCODINGS)))
 @pytest.mark.parametrize("authentication", ["client_secret_basic", "client_secret_post"])
 def test_an_echo_at_a_refresh(
@@ -147,6 +168,29 @@ def test_an_echo_at_a_refresh(
 				Refresher(*config, store, http, clock).current()
 			text = f"{shown(caught.value)} {store.failure} {caught.value.provider_error}"
 			assert len(left_of(encode(SECRET), text)) < 6 and len(left_of(encode(TOKEN), text)) < 6, text
+
+
+@pytest.mark.parametrize("word", ["refresh", "invalid", "refreshtoken"])
+def test_words_of_a_template_are_no_secrets(
+	word: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""Without them, the answer would not be understood: a dead refresh token would be sent again and again."""
+	config = changed(config, quirks=Quirks(renewal_fields={"type": word, "x": "{client_secret}"}))
+	config = changed(config, client_secret=Secret(SECRET))
+	server.script("/token", as_json({"code": "invalid_refresh_token", "message": f"{SECRET} x"}, 400))
+	store = MemoryStore(a_grant(expires_at=NOW, refresh_token=Secret(TOKEN)))
+	with pytest.raises(ReconnectRequired) as caught:
+		Refresher(*config, store, http, clock).current()
+	assert SECRET not in shown(caught.value)
+
+
+def test_a_success_is_not_searched(
+	config: Settings, server: Hostile, http: Http, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+	"""It would take some milliseconds of each refresh, under the lock."""
+	monkeypatch.setattr("connected_app.oauth.redact.Redactor.__init__", None)
+	server.script("/token", as_json({"access_token": "a", "token_type": "Bearer"}))
+	Refresher(*config, MemoryStore(a_grant(expires_at=NOW)), http, clock).current()
 
 
 def test_an_echo_at_a_registration(server: Hostile, http: Http) -> None:

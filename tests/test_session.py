@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
@@ -28,6 +29,7 @@ from connected_app.oauth.provider import Quirks
 from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant, changed
 from .hostile import Answer, Hostile, Request, as_json
 from .stores import MemoryStore
+from .test_logs import shown
 
 EXTRA = {"realm_id": Secret("4620816365")}
 SECRET_BODY = {"secret": "of-the-request"}
@@ -157,6 +159,39 @@ def test_other_failures_are_the_callers(status: int, session: Session, server: H
 	url = server.script("/api", Answer(status=status))
 	assert session.get(url).status_code == status
 	assert server.paths() == {"/api": 1}
+
+
+def of_ones_own(*_args: Any, **_kwargs: Any) -> None:
+	int("x")
+
+
+def of_ones_own_text(*_args: Any, **_kwargs: Any) -> None:
+	b"\xff".decode()
+
+
+def interrupted() -> Iterator[bytes]:
+	yield b"a"
+	raise ValueError("mine")
+
+
+@pytest.mark.parametrize(
+	("arguments", "said"),
+	[
+		({"hooks": {"response": of_ones_own}}, "invalid literal"),
+		({"hooks": {"response": of_ones_own_text}}, "codec can't decode"),
+		({"hooks": {"response": lambda answer, **_: json.loads("{")}}, "Expecting property name"),
+		({"data": interrupted()}, "mine"),
+		({"data": ["abc"]}, "unpack"),
+		({"timeout": (1, 2, 3)}, "Invalid timeout"),
+	],
+)
+def test_an_error_of_the_callers_own_stays_what_it_is(
+	arguments: dict[str, Any], said: str, session: Session, server: Hostile
+) -> None:
+	"""It is no wrong address; that tokens are in none of its frames is as with those of requests."""
+	with pytest.raises(ValueError, match=said) as caught:
+		session.post(server.script("/api", as_json({})), **arguments)
+	assert ACCESS_TOKEN not in shown(caught.value)
 
 
 def test_401_without_refresh_token(

@@ -109,19 +109,22 @@ _ABROAD = re.compile(
 _SENTENCE_ABROAD = re.compile(r"[.;:!?。！；：？\n]+")
 # Beside `invalid_grant`: what passes, or is for the people there to end.
 _LATER = re.compile(
-	r"\b(?:being processed|in progress|slow down|(?:already|currently|still) processing|concurrent(?:ly)?|simultaneous(?:ly)?"
+	r"\b(?:being processed|in progress|slow down|(?:already|currently|still) processing"
+	r"|(?:concurrent|simultaneous)(?:ly)?(?! (?:\w+ )?(?:sessions?|logins?|devices|tokens)\b)"
 	r"|another (?:request|refresh)|duplicate request|request loop|deadlock|upstream|outage|downtime|maintenance"
 	r"|overload(?:ed)?|busy|transient|temporarily|momentarily|unavailable|locked|throttl\w+|rate|ratelimit\w*|quota"
 	r"|temporary (?!password|code|token|credential)|(?:at this time|at the moment|for now)$"
 	r"|(?:try|retry|again|at a)(?: \w+){0,4} later|again (?:in|after|shortly|soon)\b|shortly$"
-	r"|retry(?! (?:\w+ ){0,3}(?:log|login|sign|authoriz\w+|authenticat\w+|consent))"
+	r"|(?<!not )(?<!no )retry(?! (?:\w+ ){0,3}(?:log|login|sign|authoriz\w+|authenticat\w+|consent|flow)"
+	r"| with (?:a |another )?(?:new|valid|fresh|different)\b)|retry (?:before|until|within|for)"
 	r"|too many (?!(?:\w+ ){0,3}(?:tokens|sessions|grants|devices|authorizations)\b)"
 	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
 	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
 	r"|(?:database|backend|gateway|network|socket|store|ldap) (?:\w+ ){0,2}(?:error|failure|exception|down)"
 	r"|connection (?:\w+ )?(?:refused|reset|closed|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
-	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|connect|reach|contact|handle)(?:e?d)?"
-	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable)|(?:not|hasn t) expired|login hours"
+	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
+	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
+	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
 	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
 	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
 	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
@@ -131,11 +134,26 @@ _LATER = re.compile(
 # Which of the parties failed, it does not say.
 _UNCLEAR = re.compile(r"(?:the )?authentication (?:has )?(?:failure|failed)(?: \.)?")
 _TIMED_OUT = re.compile(r"\b(?:timeout|time out|timed out)\b")
+_GRANT_TIMED_OUT = re.compile(
+	r"(?:(?:the|this|your) )?(?:refresh ?)?(?:token|grant|consent)(?: has| was)? timed out\b"
+)
+# What the user is to do, and has done.
+_FOR_THE_USER = re.compile(
+	r"\b(?<!or )(?:(?:log|sign) ?(?:in|on) and|re ?(?:authenticat|authori[sz]|consent)\w*|reconnect(?! to)"
+	r"|(?:(?:log|sign) ?(?:in|on)|authenticate|authori[sz]e|consent|grant access) (?:\w+ ){0,2}again)\b"
+)
+_BY_THE_USER = re.compile(
+	r"\b(?:(?:user|owner|customer|merchant|member|admin|administrator)(?: has)?|access(?: has been| was| is)?)"
+	r" (?:revoked|removed|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)\b"
+)
 # Whose end has a time is the user's login.
 _OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login".split())
 _OF_THE_CLIENT = re.compile(
-	r"\b(?:client|application|app) (?:secret|credentials?|authentication|assertion|certificate)\b"
+	r"\b(?:client (?:secret|credentials?|authentication|assertion|certificate)"
+	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*))\b"
 )
+# Of two that may be wrong, the code names the grant.
+_OR_THE_GRANT = re.compile(r"\brefresh ?token or\b|\bor (?:\w+ ){0,2}refresh ?token\b|\bbound\b")
 _BAD = re.compile(
 	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
 )
@@ -210,13 +228,19 @@ def excuse(answer: object) -> str:
 	sentences = [_words(sentence) for value in said for sentence in _SENTENCE.split(value)]
 	if any(_is_dead(words, True) or _is_over(words) for words in (*clauses, *sentences)):
 		return ""
-	texts = [" ".join(words) for words in clauses]
-	if any(
+	# What the user has to do will not pass by itself.
+	texts = [text for words in clauses if not _FOR_THE_USER.search(text := " ".join(words))]
+	if not any(_OR_THE_GRANT.search(" ".join(words)) for words in sentences) and any(
 		_THE_CLIENT.fullmatch(text) or (_OF_THE_CLIENT.search(text) and _BAD.search(text)) for text in texts
 	):
 		return "client"
 	is_later = any(
-		_LATER.search(text) or (_TIMED_OUT.search(text) and not _OF_A_LOGIN.intersection(text.split()))
+		_LATER.search(text)
+		or (
+			_TIMED_OUT.search(text)
+			and not _OF_A_LOGIN.intersection(text.split())
+			and not _GRANT_TIMED_OUT.match(text)
+		)
 		for text in texts
 	)
 	return "later" if is_later or any(_UNCLEAR.fullmatch(" ".join(_words(value))) for value in said) else ""
@@ -225,6 +249,8 @@ def excuse(answer: object) -> str:
 def _is_over(words: list[str]) -> bool:
 	"""Whether a clause says of the grant, by whatever name, that it is over."""
 	text = " ".join(words)
+	if _BY_THE_USER.search(text):
+		return True
 	if not _GRANT.search(text) or _names_another(words) or _FOR_NOW.search(text) or "yet" in words:
 		return False
 	if NOT.intersection(words):

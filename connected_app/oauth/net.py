@@ -715,7 +715,7 @@ def _checked_proxy(proxy: Secret) -> Secret:
 	if "://" not in proxy:
 		proxy = Secret("http://" + proxy.removeprefix("//"))
 	host = _proxy_host(proxy)
-	if not host or not proxy.isprintable() or "\\" in proxy or " " in proxy:
+	if not host or not proxy.isprintable() or "\\" in proxy or proxy.startswith(" "):
 		raise catalogue.error("proxy_unreachable", host or "connected_app_proxy")
 	return proxy
 

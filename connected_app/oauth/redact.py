@@ -6,6 +6,7 @@ import base64
 import hmac
 import re
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -66,37 +67,47 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 	What is compared are the letters and digits alone, so that neither case, quotes nor line ends matter.
 	"""
-	wanted = [secret for secret in secrets if len(secret) > 5]
-	for secret in wanted:
-		text = text.replace(secret, "…")
-	letters, places = _letters(text)
-	spans: list[tuple[int, int]] = []
-	for secret in wanted:
-		for form, is_base64 in _forms(secret):
+	return Redactor(secrets)(text)
+
+
+class Redactor:
+	"""`redact` for many texts: what the secrets may look like is made out once."""
+
+	def __init__(self, secrets: Iterable[str]) -> None:
+		self._secrets = [secret for secret in secrets if len(secret) > 5]
+		self._forms = sorted({form for secret in self._secrets for form in _forms(secret)})
+
+	def __call__(self, text: str) -> str:
+		for secret in self._secrets:
+			text = text.replace(secret, "…")
+		letters, starts, ends = _letters(text)
+		spans: list[tuple[int, int]] = []
+		for form, is_base64 in self._forms:
 			at, done = letters.find(form), 0
 			while at >= 0:
-				start, end = places[at][0], places[at + len(form) - 1][1]
+				start, end = starts[at], ends[at + len(form) - 1]
 				if end > done:
 					start, done = _word(text, start, end) if is_base64 else (start, end)
 					spans.append((start, done))
 				at = letters.find(form, at + len(form))
-	kept, done = "", 0
-	for start, end in sorted(spans):
-		if end > done:
-			kept += text[done:start] + "…"
-			done = end
-	return kept + text[done:]
+		kept, done = "", 0
+		for start, end in sorted(spans):
+			if end > done:
+				kept += text[done:start] + "…"
+				done = end
+		return kept + text[done:]
 
 
-def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
-	"""The letters and digits of `text`, decoded and small, and where in it each of them is."""
+def _letters(text: str) -> tuple[str, array[int], array[int]]:
+	"""The letters and digits of `text`, decoded and small, and where in it each of them begins and ends."""
 	letters: list[str] = []
-	places: list[tuple[int, int]] = []
+	starts, ends = array("L"), array("L")
 	for found in _ENCODED.finditer(text):
 		start, end = found.span()
 		if found["plain"]:
 			letters.append(found[0])
-			places.extend((index, index + 1) for index in range(start, end))
+			starts.extend(range(start, end))
+			ends.extend(range(start + 1, end + 1))
 		elif number := found["percent"] or found["escaped"] or found["hex_entity"]:
 			char = chr(min(int(number, 16), 0x10FFFF))
 		elif found["entity"]:
@@ -105,8 +116,9 @@ def _letters(text: str) -> tuple[str, list[tuple[int, int]]]:
 			continue
 		if not found["plain"] and char.isascii() and char.isalnum():
 			letters.append(char)
-			places.append((start, end))
-	return "".join(letters).lower(), places
+			starts.append(start)
+			ends.append(end)
+	return "".join(letters).lower(), starts, ends
 
 
 def _forms(secret: str) -> Iterator[tuple[str, bool]]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 	from .refresh import Refresher
 
 TIMEOUT = (10.0, 60.0)
+# What reads an address.
+_OF_ADDRESSES = frozenset({"encodings", "http", "idna", "ipaddress", "socket", "urllib", "urllib3"})
 
 
 class Session(OAuth2Session):
@@ -219,13 +221,14 @@ class Session(OAuth2Session):
 		except (requests.RequestException, OSError) as error:
 			strip_frames(error)
 			raise error
-		except UnicodeEncodeError as error:
-			failed = catalogue.error("uri_invalid/api") if error.encoding != "latin-1" else None
-		except (ValueError, HTTPError):
+		except (ValueError, HTTPError) as error:
 			# Where an API redirects to what is no address, too.
-			failed = catalogue.error("uri_invalid/api")
-		if failed:
-			self._source.fail(failed)
+			is_header = isinstance(error, UnicodeEncodeError) and error.encoding == "latin-1"
+			if not is_header and not _is_of_an_address(error):
+				strip_frames(error)
+				raise error
+		if not is_header:
+			self._source.fail(catalogue.error("uri_invalid/api"))
 		raise requests.exceptions.InvalidHeader("A header that is not in Latin-1")
 
 	def _is_rejected(self, response: requests.Response) -> bool:
@@ -290,6 +293,15 @@ def _answer(response: requests.Response) -> Any:
 def _is_repeatable(response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
 	"""Whether the request that got `response` can be made again; a redirect may have led to another server."""
 	return not response.history and not kwargs.get("files") and _lasts(data) and _lasts(kwargs.get("params"))
+
+
+def _is_of_an_address(error: Exception) -> bool:
+	"""Whether the libraries failed with an address, and not a hook, a body that is read, or an argument of the caller's."""
+	frame = error.__traceback__
+	while frame and frame.tb_next:
+		frame = frame.tb_next
+	raised_by = str(frame.tb_frame.f_globals.get("__name__")).partition(".")[0] if frame else ""
+	return raised_by in _OF_ADDRESSES or (raised_by == "requests" and isinstance(error, UnicodeError))
 
 
 def _lasts(value: Any) -> bool:

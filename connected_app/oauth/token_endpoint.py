@@ -19,7 +19,7 @@ from .grant import refresh_token_of
 from .grant_types import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE
 from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
-from .redact import Secret, as_secrets, printable, redact
+from .redact import Redactor, Secret, as_secrets, printable, redact
 from .shape import Fields, Shape
 
 if TYPE_CHECKING:
@@ -136,7 +136,13 @@ def sent(
 ) -> Exchange:
 	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
 	quirks = provider.quirks
-	secrets = [value for key, value in fields.items() if key not in PUBLIC and isinstance(value, str)]
+	# What the template says itself is a word of the protocol, such as `refresh`.
+	own = {*quirks.exchange_fields.values(), *quirks.renewal_fields.values(), *quirks.client_fields.values()}
+	secrets = [
+		value
+		for key, value in fields.items()
+		if key not in PUBLIC and isinstance(value, str) and value not in own
+	]
 	secrets += [Secret(value.partition(" ")[2] or value) for value in headers.values()]
 	secrets += [_password(value) for value in headers.values() if value.startswith("Basic ")]
 	named = {quirks.rename.get(key, key): value for key, value in fields.items()}
@@ -240,7 +246,7 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	reply, sent = exchange.reply, exchange.sent
 	if not (reply.status < 300 or reply.status in OF_THE_GRANT):
 		return None
-	text = redact(reply.text[: dead_grants.LONGEST_TEXT], sent)
+	text = reply.text[: dead_grants.LONGEST_TEXT]
 	said = reply.json_value()
 	if said is None:
 		form = _form(reply)
@@ -252,20 +258,22 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if wire.standard(answer, quirks).get("access_token"):
 		return None
 	code = answer.get("error")
-	code, said = code if isinstance(code, str) else "", _without(said, sent)
+	redacted = Redactor(sent)
+	text = redacted(text)
+	code, said = code if isinstance(code, str) else "", _without(said, redacted)
 	if not dead_grants.is_said(said, text, code=code, more=quirks.reconnect_errors):
 		return None
 	name, words = _words(answer, sent)
 	return catalogue.error("grant_invalid", words or printable(text), provider_error=name)
 
 
-def _without(said: Any, secrets: Iterable[str]) -> Any:
-	"""`said`, of JSON, without the `secrets` that were sent."""
+def _without(said: Any, redacted: Redactor) -> Any:
+	"""`said`, of JSON, without the secrets that were sent."""
 	if isinstance(said, str):
-		return redact(said, secrets)
+		return redacted(said)
 	if isinstance(said, dict):
-		return {redact(key, secrets): _without(each, secrets) for key, each in said.items()}
-	return [_without(each, secrets) for each in said] if isinstance(said, list) else said
+		return {redacted(key): _without(each, redacted) for key, each in said.items()}
+	return [_without(each, redacted) for each in said] if isinstance(said, list) else said
 
 
 def read(reply: Reply) -> dict[str, Any]:
@@ -342,7 +350,7 @@ def error_from(
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
 		is_passing = reply is not None and reply.status in OF_THE_MOMENT
-		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, sent))
+		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, Redactor(sent)))
 		key = INVALID_CLIENT if excuse == "client" else key
 	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
