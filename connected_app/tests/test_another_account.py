@@ -330,12 +330,13 @@ class TestAnotherAccount(Connected):
 		"""The question cannot be asked: nothing is replaced, and the new grant waits to be revoked."""
 		self.choose(0)
 		key, grant = row(self.app, ALICE).key(), self.stored()
-		with (
-			patch.object(frappe.cache, "set", side_effect=redis.exceptions.ConnectionError),
-			self.assertRaises(TemporaryFailure),
-		):
-			replacing.hold(key, grant, grant.account, "a browser", "/me")
-		self.assertEqual(len(self.waiting()), 1)
+		for number, asked in enumerate(("set", "get"), 1):
+			with (
+				patch.object(frappe.cache, asked, side_effect=redis.exceptions.ConnectionError),
+				self.assertRaises(TemporaryFailure),
+			):
+				replacing.hold(key, grant, grant.account, "a browser", "/me")
+			self.assertEqual(len(self.waiting()), number, asked)
 
 	def test_what_waits_is_encrypted(self) -> None:
 		"""Neither Redis nor a table nor a page has a token in the clear while it waits."""
