@@ -216,10 +216,11 @@ def store(
 			before = locked.account
 			if not before or not grant.account or grant.account.id == before.id:
 				return _save(locked, grant)
+			# Under the lock: else another browser connects that account in between, and what is put here revokes it.
+			return replacing.hold(key, grant, before, browser_session(), where, asked)
 	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
 		revocation.give_back(key, grant)
 		raise
-	return replacing.hold(key, grant, before, browser_session(), where, asked)
 
 
 def _store(key: ConnectionKey) -> TokenCacheStore:
