@@ -595,6 +595,7 @@ class TestMeanwhile(Several):
 
 	@contextmanager
 	def chosen(self, account: str) -> Iterator[None]:
+		self.not_on_sqlite("one lock for all accounts of a user")
 		find, chosen = rows.name_of, []
 
 		def name_of(key: ConnectionKey) -> str | None:
