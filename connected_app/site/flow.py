@@ -204,8 +204,8 @@ def store(
 
 	:param another: whether it has to be another account than those that are connected
 	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
-	:raises OAuthError: `app_disabled`, `account_unknown`, `one_account_only`, and `attempt_unknown`, where it was another kind
-		of connection: likewise; `busy`
+	:raises OAuthError: `app_disabled`, `one_account_only`, and `attempt_unknown`, where it was another kind of connection:
+		likewise; `account_unknown`: likewise, if `another` was wanted; `busy`
 	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
@@ -216,10 +216,13 @@ def store(
 			before = locked.account
 			if not before or not grant.account or grant.account.id == before.id:
 				return _save(locked, grant)
-	except (ConfigurationError, ReconnectRequired, frappe.PermissionError):
-		revocation.give_back(key, grant)
+			# Under the lock: else another browser connects that account in between, and what is put here revokes it.
+			return replacing.hold(key, grant, before, browser_session(), where, asked)
+	except (ConfigurationError, ReconnectRequired, frappe.PermissionError) as error:
+		# Unless it may be of an account that is connected: at some providers the end of one grant is the end of all.
+		if another or getattr(error, "code", "") != "account_unknown":
+			revocation.give_back(key, grant)
 		raise
-	return replacing.hold(key, grant, before, browser_session(), where, asked)
 
 
 def _store(key: ConnectionKey) -> TokenCacheStore:

@@ -124,6 +124,9 @@ def document(identifier: str) -> dict[str, Any] | None:
 	row = frappe.db.get_value(DOCTYPE, {"name": identifier, "kind": PUBLISHED}, ["*"], as_dict=True)
 	if not row:
 		return None
+	if row.ended and row.details:
+		kept: dict[str, Any] = json.loads(row.details)
+		return kept
 	columns = ["redirect_uri", "client_authentication", "key_set_uri"]
 	app = frappe.db.get_value(APP, row.connected_app, columns, as_dict=True) or frappe._dict()
 	signs = app.client_authentication == "private_key_jwt" and app.key_set_uri
@@ -220,11 +223,12 @@ def end_of_app(connected_app: str) -> None:
 		if heir and row.client_id == heir.client_id:
 			frappe.db.set_value(DOCTYPE, row.name, "connected_app", heir.name)
 		elif row.management_uri or row.kind == PUBLISHED:
-			# A document that is published is read when connections are revoked.
-			retry_at = naive(utc_now() + FIRST_PAUSE)
-			frappe.db.set_value(
-				DOCTYPE, row.name, {"ended": 1, "ended_on": naive(utc_now()), "retry_at": retry_at}
-			)
+			now = utc_now()
+			values = {"ended": 1, "ended_on": naive(now), "retry_at": naive(now + FIRST_PAUSE)}
+			if row.kind == PUBLISHED:
+				# It is read when connections are revoked, as the app makes it now.
+				values["details"] = json.dumps(document(row.name))
+			frappe.db.set_value(DOCTYPE, row.name, values)
 			frappe.db.after_commit.add(_deleting(row.name))
 		else:
 			_drop(row.name)

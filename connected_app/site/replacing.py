@@ -65,11 +65,11 @@ def hold(
 	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is then revoked by and by
 	"""
 	client = settings.for_revoking(key.app)
-	earlier = find(key, session)
-	grant = grant.consented_after(earlier.grant if earlier else None)
 	with own_transaction(key.app, LOCK_WAIT), writing():
 		put = revocation.put(key, grant, client, REVOKED_AFTER, held=True)
 	waiting: tuple[str, ...] = (put,) if put else ()
+	earlier = find(key, session)
+	grant = grant.consented_after(earlier.grant if earlier else None)
 	if earlier and not grant.is_of_another_account(earlier.grant):
 		# At some providers the end of one is the end of both.
 		waiting += earlier.waiting

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
 from connected_app.site import ending, passwords, settings
-from connected_app.site.database import own_connection, own_transaction, writing
+from connected_app.site.database import BUSY, own_connection, own_transaction, writing
 from connected_app.site.grants import LOCK_WAIT, TokenCacheStore
 from connected_app.site.http import http
 from connected_app.site.identity import ConnectionKey
@@ -159,8 +160,8 @@ def _retried(failures: Failures, pace: Pace, name: str) -> OAuthError | None:
 		title = "Connected App: revocation failed"
 		with writing():
 			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
-		# So that it, too, is given up in the end.
-		with own_transaction(name, LOCK_WAIT), writing():
+		# So that it, too, is given up in the end; one that somebody holds another time.
+		with suppress(*BUSY), own_transaction(name, LOCK_WAIT), writing():
 			_postpone(name, catalogue.error("internal_error"))
 		return None
 	finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -14,7 +15,7 @@ import requests
 from connected_app.oauth import TemporaryFailure
 from connected_app.oauth.grant import Account, Grant
 from connected_app.oauth.redact import Secret
-from connected_app.site import events, passwords, replacing, revocation
+from connected_app.site import events, flow, passwords, replacing, revocation, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import ALICE, MALLORY, Browser, code_of, needs_providers, row, work
@@ -214,6 +215,24 @@ class TestAnotherAccount(Connected):
 		# Alice's two tokens.
 		self.assertEqual(self.authlib.stats()["revocations"], 2)
 
+	def test_replaced_elsewhere_while_it_is_asked(self) -> None:
+		"""Between two looks at the row: what the account gave here does not wait to be revoked once it is connected there."""
+		frappe.set_user(ALICE)
+		self.addCleanup(frappe.set_user, "Administrator")
+		hold, answer = replacing.hold, threading.Thread(target=self.choose, args=(1,))
+
+		def asked(*args: Any) -> Any:
+			answer.start()
+			answer.join(2)
+			return hold(*args)
+
+		grant = Grant(access_token=Secret("next"), account=Account(id="bob", name="bob@example.com"))
+		with patch.object(replacing, "hold", asked):
+			flow.store(settings.read(self.app.name), grant, "/me", ())
+		answer.join()
+		self.assertEqual(row(self.app, ALICE).account_id, "bob")
+		self.assertEqual(self.waiting(), [])
+
 	def test_nobody_else_answers(self) -> None:
 		"""Neither another user, nor the same one in another browser, nor Guest."""
 		for browser, status in (
@@ -330,12 +349,13 @@ class TestAnotherAccount(Connected):
 		"""The question cannot be asked: nothing is replaced, and the new grant waits to be revoked."""
 		self.choose(0)
 		key, grant = row(self.app, ALICE).key(), self.stored()
-		with (
-			patch.object(frappe.cache, "set", side_effect=redis.exceptions.ConnectionError),
-			self.assertRaises(TemporaryFailure),
-		):
-			replacing.hold(key, grant, grant.account, "a browser", "/me")
-		self.assertEqual(len(self.waiting()), 1)
+		for number, asked in enumerate(("set", "get"), 1):
+			with (
+				patch.object(frappe.cache, asked, side_effect=redis.exceptions.ConnectionError),
+				self.assertRaises(TemporaryFailure),
+			):
+				replacing.hold(key, grant, grant.account, "a browser", "/me")
+			self.assertEqual(len(self.waiting()), number, asked)
 
 	def test_what_waits_is_encrypted(self) -> None:
 		"""Neither Redis nor a table nor a page has a token in the clear while it waits."""

@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from connected_app.oauth import ConfigurationError, Secret, TemporaryFailure, keys
+from connected_app.oauth import ConfigurationError, Grant, Secret, TemporaryFailure, keys
 from connected_app.oauth.clock import utc_now
 from connected_app.site import http as site_http
 from connected_app.site import keys as signing_keys
-from connected_app.site import passwords, sessions, settings
+from connected_app.site import passwords, registrations, revocation, sessions, settings
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.certificates import certificate, pem_of
 from connected_app.tests.site import (
@@ -163,6 +163,37 @@ class TestKeys(Case):
 			frappe.db.rollback()
 			kept = {"parent": signing_keys.DELETED, "defkey": identifier}
 			self.assertEqual(frappe.db.count("DefaultValue", kept), left)
+
+	def test_the_document_while_connections_are_revoked(self) -> None:
+		"""The provider reads there that the client signs, and with which keys; also once another app has its name."""
+		self.ask("make_key")
+		self.ask("use_new_key")
+		name = frappe.generate_hash(length=20)
+		client_id = self.admin.base + registrations.PATH + name
+		values = {"connected_app": self.app.name, "kind": registrations.PUBLISHED, "client_id": client_id}
+		frappe.get_doc({"doctype": registrations.DOCTYPE, "name": name, **values}).db_insert()
+		self.app.update({"client_id": client_id, "revocation_uri": "http://127.0.0.1:1/revoke"})
+		self.app.save()
+		key = ConnectionKey.of_user(self.app.name, ALICE)
+		waits = revocation.put(
+			key, Grant(access_token=Secret("x")), settings.for_revoking(key.app), timedelta()
+		)
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		for doctype, filters in (
+			("DefaultValue", {"parent": signing_keys.DELETED}),
+			(registrations.DOCTYPE, {"name": name}),
+			(revocation.DOCTYPE, {"name": waits}),
+		):
+			self.addCleanup(frappe.db.delete, doctype, filters)
+		document = requests.get(client_id, timeout=30).json()
+		self.assertEqual(document["jwks_uri"], self.app.key_set_uri)
+		self.app.delete()
+		frappe.db.commit()
+		self.assertEqual(requests.get(client_id, timeout=30).json(), document)
+		frappe.get_doc({"doctype": "Connected App", "provider_name": "Other"}).insert(set_name=key.app)
+		frappe.db.commit()
+		self.assertEqual(requests.get(client_id, timeout=30).json(), document)
 
 	def test_a_key_that_is_brought(self) -> None:
 		key = ec.generate_private_key(ec.SECP256R1())

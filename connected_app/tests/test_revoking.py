@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -184,6 +185,28 @@ class TestRevoking(Connected):
 		self.assertEqual((pending(), secrets()), ([], 0))
 		log = frappe.get_last_doc("Error Log", {"method": "Connected App: revocation given up"})
 		self.assertIn("secret_unreadable", log.error)
+
+	def test_a_busy_row(self) -> None:
+		"""One that another process goes on holding keeps none of the others waiting."""
+		self.change(revocation_uri=self.down(), refresh_at_once=1)
+		for _ in range(2):
+			self.disconnect()
+			self.connect(self.app)
+		self.mend()
+		busy, other = (kept.name for kept in pending())
+		self.due()
+		frappe.db.set_value(PENDING, other, "retry_at", "2020-01-02")
+		frappe.db.commit()
+
+		def locked(original: Any, name: str, *arguments: Any) -> Any:
+			if name == busy:
+				raise frappe.QueryTimeoutError
+			return original(name, *arguments)
+
+		retry, postpone = (partial(locked, each) for each in (revocation._retry, revocation._postpone))
+		with patch.object(revocation, "_retry", retry), patch.object(revocation, "_postpone", postpone):
+			self.retry()
+		self.assertEqual([kept.name for kept in pending()], [busy])
 
 	def two_disconnect(self, app: Any) -> None:
 		self.addCleanup(frappe.db.commit)
