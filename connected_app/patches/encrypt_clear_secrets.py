@@ -12,11 +12,11 @@ def execute() -> None:
 		for field in frappe.get_meta(doctype).get("fields", {"fieldtype": "Password"}):
 			table = frappe.qb.DocType(doctype)
 			column = table[field.fieldname]
-			rows = frappe.qb.from_(table).select(table.name, column).where(column != "").run()
+			kept = ("", passwords.PLACEHOLDER)
+			rows = frappe.qb.from_(table).select(table.name, column).where(column.notin(kept)).run()
 			for name, value in rows:
 				if value.strip("*"):
 					passwords.store(doctype, name, field.fieldname, value)
-				if value != passwords.PLACEHOLDER:
-					frappe.db.set_value(
-						doctype, name, field.fieldname, passwords.PLACEHOLDER, update_modified=False
-					)
+				frappe.db.set_value(
+					doctype, name, field.fieldname, passwords.PLACEHOLDER, update_modified=False
+				)
