@@ -49,7 +49,8 @@ export async function pickProvider(page) {
 	await page.keyboard.press("Tab");
 	check("who only passes through picks nothing", !(await doc(page, "provider"))[0]);
 	await picker.fill("shops");
-	const found = await suggestions(page).allInnerTexts();
+	// Not what is rendered: those out of sight are not, nor are any at the very first moment (content-visibility).
+	const found = (await suggestions(page).allTextContents()).map((text) => text.trim());
 	check(
 		"it searches names and categories, and says how sure a template is",
 		found.length > 1 &&
