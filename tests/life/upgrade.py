@@ -53,6 +53,14 @@ def from_last_version(life: Life, folder: pathlib.Path) -> None:
 	life.inside("expire", name=f"{spare}-{DAVE}")
 	life.inside("move_token_endpoint", app=spare, uri="http://127.0.0.1:1/token")
 	dave = life.hello(spare, DAVE)
+	# Longer than this takes: a first pause is of seconds.
+	life.inside(
+		"write",
+		doctype="Token Cache",
+		name=f"{spare}-{DAVE}",
+		field="retry_at",
+		value="2099-01-01 00:00:00",
+	)
 	life.inside("leave_to_be_revoked", name=f"{spare}-{ERIN}")
 	backend = life.inside("backend_token", app=mail)
 	alices, moment = f"{mail}-{ALICE}", "2026-01-02 03:04:05"
@@ -77,7 +85,8 @@ def from_last_version(life: Life, folder: pathlib.Path) -> None:
 	check("Alice's token is used as it is", life.hello(mail, ALICE) == ["Alice", 0])
 	check("Bob's expired one is refreshed", life.hello(mail, BOB) == ["Alice", 1])
 	check("the service principal's token is used as it is", life.inside("backend_token", app=mail) == backend)
-	check("Carol's connection is broken as it was", life.hello(mail, CAROL) == carol, carol)
+	broken = life.hello(mail, CAROL)
+	check("Carol's connection is broken as it was", broken == carol, (broken, carol))
 	state = life.browser(CAROL).call("connected_app.api.connection", "GET", connected_app=mail)
 	check(
 		"and she is shown why",
@@ -86,7 +95,8 @@ def from_last_version(life: Life, folder: pathlib.Path) -> None:
 	)
 	landed = life.connect(CAROL, mail)
 	check("she connects again", landed == "/me" and life.hello(mail, CAROL) == ["Alice", 0], landed)
-	check("Dave's is failing as it was, and its pause goes on", life.hello(spare, DAVE) == dave, dave)
+	failing = life.hello(spare, DAVE)
+	check("Dave's pause goes on", failing == "TemporaryFailure cooling_down", failing)
 	life.inside("move_token_endpoint", app=spare, uri=f"{life.provider.issuer}/token")
 	life.inside("end_pause", name=f"{spare}-{DAVE}")
 	check("once that is over, it works again", life.hello(spare, DAVE) == ["Alice", 1])
