@@ -131,7 +131,7 @@ def is_allowed(app: Any, host: str) -> bool:
 
 	A domain that two hosts share says nothing: without a list of public suffixes, `a.co.uk` and `b.co.uk` share one.
 	"""
-	endpoints = {host_of(app.get(field) or "") for field in ENDPOINTS} - {""}
+	endpoints = _endpoint_hosts(app)
 	listed = {line.strip().lower() for line in (app.mail_servers or "").splitlines()}
 	if host in endpoints or host in listed:
 		return True
@@ -154,7 +154,7 @@ def template_of(app: Any) -> Template | None:
 	own = known.get(app.provider or "")
 	if own and own["mail.imap"]:
 		return own
-	endpoints = {host_of(app.get(field) or "") for field in ENDPOINTS} - {""}
+	endpoints = _endpoint_hosts(app)
 	asked = {row.scope for row in app.scopes}
 	return next(
 		(
@@ -164,6 +164,10 @@ def template_of(app: Any) -> Template | None:
 		),
 		None,
 	)
+
+
+def _endpoint_hosts(app: Any) -> set[str]:
+	return {host_of(app.get(field) or "") for field in ENDPOINTS} - {""}
 
 
 def _is_of(template: Template, endpoints: set[str]) -> bool:
