@@ -53,8 +53,8 @@ def import_apps(text: str, update: bool) -> list[dict[str, str]]:
 		raise ValueError("This was exported by a newer version of the app.")
 	# Those that exchange the tokens of another after these.
 	order = sorted(range(len(apps)), key=lambda number: bool(apps[number].get("exchange_from")))
-	told = {number: _imported(apps[number], update) for number in order}
-	return [told[number] for number in range(len(apps))]
+	outcomes = {number: _imported(apps[number], update) for number in order}
+	return [outcomes[number] for number in range(len(apps))]
 
 
 def _exported(row: Any) -> dict[str, Any]:
@@ -87,15 +87,15 @@ def _fields(doctype: str) -> list[Any]:
 
 
 def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
-	told = {"name": str(app["name"])[:140], "result": "failed", "redirect_uri": "", "notes": ""}
+	outcome = {"name": str(app["name"])[:140], "result": "failed", "redirect_uri": "", "notes": ""}
 	try:
 		values = _read(app)
 	except ValueError as error:
-		return {**told, "notes": str(error)}
+		return {**outcome, "notes": str(error)}
 	name = app["name"]
 	there = bool(frappe.db.exists(DOCTYPE, name))
 	if there and not update:
-		return {**told, "result": "exists"}
+		return {**outcome, "result": "exists"}
 	known = {*values, "name", "secrets"}
 	notes = [f"left out: {field}" for field in app if field not in known]
 	notes += _without_unknown_roles(values)
@@ -118,9 +118,9 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 		# Whatever it is, about a value that the database does not take for instance, it is about this app alone.
 		frappe.db.rollback(save_point="connected_app_import")
 		frappe.clear_messages()
-		return {**told, "notes": (str(error) or type(error).__name__)[:300]}
+		return {**outcome, "notes": (str(error) or type(error).__name__)[:300]}
 	result = "updated" if there else "created"
-	return {**told, "result": result, "redirect_uri": row.redirect_uri, "notes": "; ".join(notes)}
+	return {**outcome, "result": result, "redirect_uri": row.redirect_uri, "notes": "; ".join(notes)}
 
 
 def _read(app: dict[str, Any]) -> dict[str, Any]:
