@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connected_app.oauth import OAuthError, begin, complete
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 
 from .helpers import settings_of
 

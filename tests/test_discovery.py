@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from connected_app.oauth import ConfigurationError, Http, OAuthError, TemporaryFailure
 from connected_app.oauth.discovery import ENDPOINTS, fetch, issuer_of
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 
 from .hostile import Answer, Hostile, as_json
 from .test_grant import JSON

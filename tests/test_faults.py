@@ -25,7 +25,7 @@ from connected_app.oauth import (
 	Settings,
 	TemporaryFailure,
 )
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 from connected_app.oauth.token_endpoint import GRANT_IS_DEAD
 
 from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, settings_of

@@ -24,7 +24,7 @@ from connected_app.oauth import (
 	complete,
 )
 from connected_app.oauth.grant import from_response
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 from connected_app.oauth.token_endpoint import salvaged
 
 from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, as_jwk, changed, settings_of

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from connected_app.oauth import Http, OAuthError
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 
 from .hostile import Answer, Hostile
 

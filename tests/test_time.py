@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from connected_app.oauth import OAuthError, challenges, dead_grants, discovery, token_endpoint, wire
-from connected_app.oauth.net import Reply
 from connected_app.oauth.redact import printable
+from connected_app.oauth.reply import Reply
 
 PIECES = [
 	",", ", ", '"', " ", "\\", '\\"', "=", "a", "a ", "a,", "a=", 'a="', "a=,", '="', "\t", "\n", "(", "<", "{", "[", "&", "%",

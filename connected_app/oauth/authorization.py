@@ -31,8 +31,8 @@ from .clock import utc_now
 from .errors import OAuthError, Sentence
 from .grant import Grant, parse_scopes
 from .grant_types import AuthorizationCode, GrantType
-from .net import check_web_address
 from .paths import split
+from .policy import check_web_address
 from .provider import Provider, Quirks, missing
 from .redact import Secret, as_secrets, constant_time_equal, printable, redact
 

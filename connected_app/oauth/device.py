@@ -14,7 +14,7 @@ from .clock import utc_now
 from .errors import OAuthError, Sentence
 from .grant import Grant
 from .grant_types import DEVICE_CODE, DeviceCode
-from .net import check_web_address
+from .policy import check_web_address
 from .provider import Provider, missing
 from .redact import Secret
 

@@ -13,7 +13,8 @@ from .errors import OAuthError
 from .paths import split
 
 if TYPE_CHECKING:
-	from .net import Reply, Transport
+	from .net import Transport
+	from .reply import Reply
 
 OPENID, OAUTH = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
 # What comes before and behind it is the issuer's path. Some providers have names of their own (Intuit's

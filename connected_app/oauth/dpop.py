@@ -23,7 +23,7 @@ from .redact import Secret
 
 if TYPE_CHECKING:
 	from .grant import Grant
-	from .net import Reply
+	from .reply import Reply
 
 ALGORITHM = "ES256"
 TOKEN_TYPE = "DPoP"  # noqa: S105

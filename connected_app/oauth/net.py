@@ -1,144 +1,37 @@
-"""Outbound HTTP policy for every address that an admin can type.
+"""Outbound HTTP for every address that an admin can type.
 
 https only (http for loopback where the site allows it), certificates always checked, no redirects unless
 asked for, no private, loopback, link-local or otherwise special address unless listed, limits of size and time.
 The address rule is applied to the address that is connected to, so DNS rebinding does not help.
-
-Why not a library: those that filter addresses either resolve once and pin (and rewrite Host and SNI), or demand a
-newer requests than Frappe pins; urllib3's own connection class has the one seam that is needed.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import os
-import re
 import socket
-import ssl
-import threading
 import time
 import zlib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping
 from copy import copy
-from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, getproxies_environment
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import default_headers, get_environ_proxies, select_proxy, should_bypass_proxies
-from urllib3 import connection, connectionpool
+from requests.utils import default_headers
 from urllib3.exceptions import HTTPError
-from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 
-from . import catalogue
+from . import catalogue, http_errors, pools, proxies
 from .certificates import ClientCertificate
-from .errors import OAuthError
-from .paths import split
+from .policy import AddressRefused, Policy
 from .redact import Secret, printable, strip_chain
+from .reply import Reply
 from .shape import Fields
 
-_current = threading.local()
 # The first bytes of gzip with its one method (RFC 1952 2.3).
 GZIP = b"\x1f\x8b\x08"
-# Of `Http.proxy`: that of the environment.
-ENVIRONMENT = "environment"
-# What every library reads alike: not with a backslash, with what is percent-encoded, or with a zone (RFC 6874).
-_HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\ud7ff\ue000-\U0010ffff]+")
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
-
-# Not "private" to every supported Python's ipaddress, yet never a public provider.
-_SPECIAL = tuple(
-	ipaddress.ip_network(net)
-	for net in (
-		"100.64.0.0/10",
-		"192.0.0.0/24",
-		"192.88.99.0/24",
-		"2002::/16",
-	)
-)
-
-# All that the Internet uses of IPv6; the rest is reserved, local, or an IPv4 address in disguise.
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-# Networks with IPv6 only reach IPv4 through it; the last 32 bits are the IPv4 address (RFC 6052 2.1).
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
 # What a server's administrator sets for requests, and for curl.
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-
-# Levels of JSON: what reads it further calls itself for each.
-DEEPEST = 100
-# Client certificates that a process keeps connections with.
-CERTIFICATES = 64
-# What OpenSSL calls the alerts about them (RFC 8446 6.2).
-_OF_CERTIFICATES = re.compile(r"ALERT_(\w*CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|DECRYPT_ERROR)")
-_WESTERN = ("iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252")
-
-
-class AddressRefused(OSError):
-	"""The host resolves to an address that the policy refuses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-	"""An HTTP answer.
-
-	:param complete: whether the whole body arrived; only what says itself where it ends may be read from a part
-	"""
-
-	status: int
-	headers: Mapping[str, str]
-	body: bytes = field(repr=False)
-	url: str = ""
-	complete: bool = True
-
-	@property
-	def content_type(self) -> str:
-		return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-	@property
-	def text(self) -> str:
-		"""The body as text. A byte that is not of its encoding becomes U+FFFD, which no token may contain."""
-		try:
-			# JSON in UTF-16 and a byte order mark are known by their first bytes.
-			return self.body.decode(json.detect_encoding(self.body))
-		except UnicodeDecodeError:
-			declared = self.headers.get("content-type", "").lower().partition("charset=")[2].strip(' ";')
-			return self.body.decode(declared if declared in _WESTERN else "utf-8", "replace")
-
-	def check_is_available(self) -> None:
-		"""
-		:raises TemporaryFailure: `rate_limited`, `server_error`
-		"""
-		if self.status == 429 or self.status >= 500:
-			raise catalogue.error("rate_limited" if self.status == 429 else "server_error", self.status)
-
-	def json_object(self) -> dict[str, Any] | None:
-		"""The body as a JSON object, or None."""
-		value = self.json_value()
-		return value if isinstance(value, dict) else None
-
-	def json_value(self) -> Any:
-		"""The body as JSON of any kind; None where it is none, or is nested deeper than `DEEPEST`."""
-		try:
-			# A line end within a text is no JSON, and harms nothing.
-			value = json.loads(self.text, strict=False)
-		except (ValueError, RecursionError):
-			return None
-		level = [value]
-		for _ in range(DEEPEST):
-			if not (level := [inner for each in level for inner in _inner(each)]):
-				return value
-		return None
-
-
-def _inner(value: Any) -> Collection[Any]:
-	return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 class Transport(Protocol):
@@ -164,253 +57,15 @@ class Transport(Protocol):
 	def presenting(self, certificate: ClientCertificate) -> Transport: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-	"""Where requests may go.
-
-	:param allow_http_loopback: http to 127.0.0.0/8 and ::1, and these addresses at all (development)
-	:param allowed_hosts: host names and addresses that are exempt from the address rule
-	"""
-
-	allow_http_loopback: bool = False
-	allowed_hosts: frozenset[str] = frozenset()
-
-	def check_url(self, url: str) -> None:
-		"""
-		:raises ConfigurationError: `uri_invalid`, `uri_insecure`
-		"""
-		scheme, host = check_web_address(url)
-		if scheme == "http" and not (self.allow_http_loopback and is_loopback(host)):
-			raise catalogue.error("uri_insecure", host)
-
-	def check_address(self, host: str, address: str) -> None:
-		"""
-		:raises AddressRefused: when `address`, which `host` resolved to, must not be connected to
-		"""
-		if host.lower() in self.allowed_hosts or address in self.allowed_hosts:
-			return
-		ip = ipaddress.ip_address(address.partition("%")[0])
-		if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-			ip = ip.ipv4_mapped
-		if ip.is_loopback and self.allow_http_loopback:
-			return
-		if ip in _NAT64:
-			ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-		if (
-			not ip.is_global
-			or ip.is_multicast
-			or (ip.version == 6 and ip not in _GLOBAL_UNICAST)
-			or any(ip in net for net in _SPECIAL if net.version == ip.version)
-		):
-			raise AddressRefused(host)
-
-
-def check_web_address(url: str) -> tuple[str, str]:
-	"""The scheme and host of `url`.
-
-	:raises ConfigurationError: `uri_invalid`
-	"""
-	parts = split(url)
-	if parts.scheme not in ("http", "https") or not is_host(parts.hostname) or parts.username is not None:
-		raise catalogue.error("uri_invalid")
-	return parts.scheme, str(parts.hostname)
-
-
-def is_host(host: str | None) -> bool:
-	"""Whether `host` is a name or a number that every library reads alike."""
-	return bool(host and _HOST.fullmatch(host))
-
-
-def host_of(url: str) -> str:
-	"""The host of `url`; empty for what is no web address."""
-	try:
-		return check_web_address(url)[1]
-	except OAuthError:
-		return ""
-
-
-def is_loopback(host: str) -> bool:
-	"""Whether `host` is this machine by its very name or number."""
-	if host == "localhost":
-		return True
-	try:
-		return ipaddress.ip_address(host).is_loopback
-	except ValueError:
-		return False
-
-
-class Deadline:
-	"""Cuts the connection when the time is up, however slowly bytes still trickle in."""
-
-	def __init__(self, seconds: float) -> None:
-		self.deadline = time.monotonic() + seconds
-		self.timer: threading.Timer | None = None
-		self.expired = False
-
-	def arm(self, sock: socket.socket) -> None:
-		self.timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self._cut, [sock])
-		self.timer.daemon = True
-		self.timer.start()
-
-	def _cut(self, sock: socket.socket) -> None:
-		self.expired = True
-		with suppress(OSError):
-			socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-	def disarm(self) -> None:
-		if self.timer:
-			self.timer.cancel()
-
-
-class HTTPConnection(connection.HTTPConnection):
-	"""As urllib3's own, by whose name errors call it; but http.client, where somebody has asked it to print what is sent, does
-	not: it has a token in it."""
-
-	debuglevel = 0
-
-
-class HTTPSConnection(connection.HTTPSConnection):
-	"""The same."""
-
-	debuglevel = 0
-
-
-class HTTPConnectionPool(connectionpool.HTTPConnectionPool):
-	ConnectionCls = HTTPConnection
-
-
-class HTTPSConnectionPool(connectionpool.HTTPSConnectionPool):
-	ConnectionCls = HTTPSConnection
-
-
-class _Guarded:
-	"""Mixed into urllib3's connections: the policy where the address is chosen, the watch where one waits, and the query of
-	the address, which nothing that logs has seen."""
-
-	_dns_host: str
-
-	def _new_conn(self) -> socket.socket:
-		policy: Policy | None = _current.policy
-		name = self._dns_host
-		found = socket.getaddrinfo(name, self.port, type=socket.SOCK_STREAM)  # type: ignore[attr-defined]
-		for *_family, address in found:
-			if policy:
-				policy.check_address(name, str(address[0]))
-		# Connect to what was checked; the certificate is still checked against the name. No further address is tried
-		# when the time is up: somebody may be waiting for a lock that we hold.
-		failed: Exception = TimeoutError()
-		try:
-			for *_family, address in found:
-				self._dns_host = str(address[0])
-				try:
-					return super()._new_conn()  # type: ignore[misc,no-any-return]
-				except (HTTPError, OSError) as error:
-					failed = error
-				if time.monotonic() >= _current.watch.deadline:
-					break
-			raise failed
-		finally:
-			self._dns_host = name
-
-	def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-		super().putrequest(method, _current.target, *args, **kwargs)  # type: ignore[misc]
-
-	def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-		_current.watch.arm(self.sock)  # type: ignore[attr-defined]
-		return super().getresponse(*args, **kwargs)  # type: ignore[misc]
-
-
-class _GuardedHTTPConnection(_Guarded, HTTPConnection):
-	pass
-
-
-class _GuardedHTTPSConnection(_Guarded, HTTPSConnection):
-	pass
-
-
-class _GuardedHTTPPool(HTTPConnectionPool):
-	ConnectionCls = _GuardedHTTPConnection
-
-
-class _GuardedHTTPSPool(HTTPSConnectionPool):
-	ConnectionCls = _GuardedHTTPSConnection
-
-
-class _PresentingConnection(HTTPSConnection):
-	"""Presents a client certificate. Each connection in a context of its own: urllib3 writes into one that it is given
-	whether certificates are checked, which would then hold for other connections, too."""
-
-	def __init__(self, *args: Any, certificate: ClientCertificate, **kwargs: Any) -> None:
-		super().__init__(*args, **kwargs)
-		self._certificate = certificate
-
-	def connect(self) -> None:
-		self.ssl_context = create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
-		self._certificate.load_into(self.ssl_context)
-		super().connect()
-
-
-class _GuardedPresentingConnection(_PresentingConnection, _GuardedHTTPSConnection):
-	pass
-
-
-class _Adapter(HTTPAdapter):
-	"""
-	:param certificate: presented on each of this adapter's connections, which no other adapter uses
-	"""
-
-	pools: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
-		"http": HTTPConnectionPool,
-		"https": HTTPSConnectionPool,
-	}
-	presenting: type[_PresentingConnection] = _PresentingConnection
-
-	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
-		self._certificate = certificate
-		self._pools: dict[str, Any] = dict(self.pools)
-		if certificate:
-			self._pools["https"] = partial(self._presenting_pool, certificate)
-		super().__init__(**kwargs)
-
-	def _presenting_pool(self, certificate: ClientCertificate, *args: Any, **kwargs: Any) -> Any:
-		pool: Any = self.pools["https"](*args, **kwargs)
-		pool.ConnectionCls = partial(self.presenting, certificate=certificate)
-		return pool
-
-	def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-		super().init_poolmanager(*args, **kwargs)
-		self.poolmanager.pool_classes_by_scheme = self._pools
-
-	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-		manager = super().proxy_manager_for(proxy, **kwargs)
-		if proxy.lower().startswith("socks"):
-			# Whose connections are of classes of their own.
-			if self._certificate:
-				raise requests.exceptions.InvalidSchema("No client certificate through a SOCKS proxy")
-			return manager
-		manager.pool_classes_by_scheme = self._pools
-		return manager
-
-
-class _GuardedAdapter(_Adapter):
-	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
-	presenting = _GuardedPresentingConnection
-
-	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-		"""What urllib3 logs at DEBUG, and what its errors name: without the query, in which some providers want secrets."""
-		_current.target = super().request_url(request, proxies)
-		return str(_current.target).partition("?")[0]
-
-
 class Http:
 	"""HTTP under the policy. One per process is enough; connections are pooled, nothing else is shared.
 
-	:param total_timeout: seconds for the whole exchange, trickling included; what was begun in time may take
-		`connect_timeout` more to connect, and as long again for TLS to agree; the resolver takes its own time
+	:param total_timeout: seconds for the whole exchange, including slow bodies. A connect that began before the deadline
+		may add `connect_timeout`, and TLS as long again; DNS is not bounded
 	:param max_bytes: the longest body that is read
-	:param proxy: the address of an HTTP proxy through which https addresses are reached by CONNECT (RFC 9110 9.3.6);
-		"environment" for that of `HTTPS_PROXY`; empty for none. `NO_PROXY` of the environment counts with both. The
-		proxy's own address is the server's administrator's choice, and not under the address rule.
+	:param proxy: the address of the egress proxy; "environment" for that of `HTTPS_PROXY`; empty for none. `NO_PROXY` of
+		the environment counts with both. The proxy's own address is the choice of the server's administrator, and not
+		under the address rule.
 	:param user_agent: sent along with each request (RFC 9110 10.1.5)
 	"""
 
@@ -439,7 +94,9 @@ class Http:
 		self.user_agent = user_agent
 		self.certificate: ClientCertificate | None = None
 		self._until = float("inf")
-		self._adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_GuardedAdapter, pool_maxsize=20))
+		self._adapter_for = lru_cache(maxsize=pools.CERTIFICATES)(
+			partial(pools.GuardedAdapter, pool_maxsize=20)
+		)
 
 	def presenting(self, certificate: ClientCertificate) -> Http:
 		"""The same policy, with a client certificate on each https connection. Only requests with the same certificate share
@@ -465,7 +122,7 @@ class Http:
 		try:
 			self.policy.check_address(host, host)
 		except AddressRefused:
-			refused = _address_refused(host)
+			refused = http_errors.address_refused(host)
 		except ValueError:
 			return
 		else:
@@ -478,7 +135,7 @@ class Http:
 		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `address_refused`, `certificate_invalid`
 		:raises TemporaryFailure: `network`, `timeout`, `response_too_large`
 		"""
-		reply = self._send("GET", url, None, headers)
+		reply = self.send("GET", url, headers=headers)
 		for _ in range(redirects):
 			location = reply.headers.get("location")
 			if reply.status not in (301, 302, 303, 307, 308) or not location:
@@ -487,7 +144,7 @@ class Http:
 				url = urljoin(url, location)
 			except ValueError:
 				url = ""
-			reply = self._send("GET", url, None, headers)
+			reply = self.send("GET", url, headers=headers)
 		return reply
 
 	def post(self, url: str, data: Fields, headers: Mapping[str, str] | None = None) -> Reply:
@@ -510,20 +167,8 @@ class Http:
 		:param data: a form, as the body
 		:param json: JSON, as the body
 		"""
-		return self._send(method, url, data, headers, params=params, json=json)
-
-	def _send(
-		self,
-		method: str,
-		url: str,
-		data: Fields | None,
-		headers: Mapping[str, str] | None,
-		*,
-		params: Fields | None = None,
-		json: Any = None,
-	) -> Reply:
 		self.policy.check_url(url)
-		# The longest that there is (RFC 1035 2.3.4).
+		# No host name is longer (RFC 1035 2.3.4).
 		host = printable(urlsplit(url).hostname or "", 253)
 		left = self._until - time.monotonic()
 		if left <= 0:
@@ -533,73 +178,81 @@ class Http:
 			# As the library will name it to the proxy; a dot at the end hides a number from the resolver.
 			self._check_target((urlsplit(_as_sent(url)).hostname or "").rstrip("."))
 		# The connection that a proxied request opens is the proxy's.
-		_current.policy = None if proxy else self.policy
-		_current.watch = watch = Deadline(min(self.total_timeout, left))
+		pools.current.policy = None if proxy else self.policy
+		pools.current.deadline = deadline = pools.Deadline(min(self.total_timeout, left))
 		try:
-			# Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a
-			# redirect, however long it is.
-			fixed = {
-				"Accept": "application/json",
-				"Accept-Encoding": "identity",
-				"User-Agent": self.user_agent,
-			}
-			prepared = requests.Request(
-				method,
-				url,
-				headers={**default_headers(), **fixed, **(headers or {})},
-				params=params,
-				data=data,
-				json=json,
-			).prepare()
-			response = self._adapter_for(self.certificate).send(
-				prepared,
-				stream=True,
-				timeout=self.timeouts,
-				verify=self.verify,
-				proxies={"https": proxy} if proxy else None,
-			)
-			try:
-				body, complete = self._read(response)
-			finally:
-				watch.disarm()
-				response.close() if watch.expired else response.raw.release_conn()
-			if watch.expired:
-				# A body without a length would look complete where it was cut.
-				raise requests.Timeout
-			if body is not None:
-				return Reply(
-					status=response.status_code,
-					headers={key.lower(): value for key, value in response.headers.items()},
-					body=body,
-					url=url,
-					complete=complete,
-				)
+			request = self._prepared(method, url, params=params, data=data, json=json, headers=headers)
+			reply = self._exchange(request, url, proxy, deadline)
+			if reply is not None:
+				return reply
 			error: Exception = catalogue.error("response_too_large", host)
 			cause: BaseException | None = None
 		except (requests.RequestException, HTTPError, OSError, ValueError, zlib.error) as exc:
-			error = self._translated(exc, host, proxy, watch.expired)
+			error = http_errors.error_of(
+				exc,
+				host,
+				proxy=proxies.host_of(proxy),
+				cut=deadline.expired,
+				ca_bundle=self.verify if isinstance(self.verify, str) else "",
+				presented=self.certificate is not None,
+			)
 			if isinstance(exc, requests.RequestException):
 				# Its headers and its body are secrets.
 				exc.request = exc.response = None
 			# What the libraries say has the address in it, and this one may have secrets.
 			cause = None if params is not None or isinstance(url, Secret) else strip_chain(exc)
 		finally:
-			watch.disarm()
+			deadline.disarm()
 		raise error from cause
+
+	def _prepared(
+		self, method: str, url: str, *, headers: Mapping[str, str] | None, **content: Any
+	) -> requests.PreparedRequest:
+		"""Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a redirect,
+		however long it is."""
+		fixed = {
+			"Accept": "application/json",
+			"Accept-Encoding": "identity",
+			"User-Agent": self.user_agent,
+		}
+		headers = {**default_headers(), **fixed, **(headers or {})}
+		return requests.Request(method, url, headers=headers, **content).prepare()
+
+	def _exchange(
+		self, request: requests.PreparedRequest, url: str, proxy: str, deadline: pools.Deadline
+	) -> Reply | None:
+		"""The answer to `request`; None where its body is too large."""
+		response = self._adapter_for(self.certificate).send(
+			request,
+			stream=True,
+			timeout=self.timeouts,
+			verify=self.verify,
+			proxies={"https": proxy} if proxy else None,
+		)
+		try:
+			body, complete = self._read(response)
+		finally:
+			deadline.disarm()
+			response.close() if deadline.expired else response.raw.release_conn()
+		if deadline.expired:
+			# A body without a length would look complete where it was cut.
+			raise requests.Timeout
+		if body is None:
+			return None
+		return Reply(
+			status=response.status_code,
+			headers={key.lower(): value for key, value in response.headers.items()},
+			body=body,
+			url=url,
+			complete=complete,
+		)
 
 	def proxy_for(self, url: str) -> str:
 		"""The address of the proxy through which `url` is reached; empty for none, as for loopback.
 
 		:raises TemporaryFailure: `proxy_unreachable`, for what is no address of an HTTP proxy
 		"""
-		parts = split(url)
-		if not self.proxy or parts.scheme != "https" or is_loopback(parts.hostname or ""):
-			return ""
-		if self.proxy == ENVIRONMENT:
-			proxy = Secret(select_proxy(url, get_environ_proxies(url)) or "")
-		else:
-			proxy = Secret("") if should_bypass_proxies(url, no_proxy=None) else self.proxy
-		return _checked_proxy(proxy) if proxy else ""
+		return proxies.address_for(url, self.proxy)
 
 	def _check_target(self, host: str) -> None:
 		"""The address rule, for a host that the proxy resolves: by what this machine's resolver says, if it knows it.
@@ -615,7 +268,7 @@ class Http:
 			for *_family, address in found:
 				self.policy.check_address(host, str(address[0]))
 		except AddressRefused:
-			refused = _address_refused(host)
+			refused = http_errors.address_refused(host)
 		else:
 			return
 		raise refused
@@ -641,24 +294,6 @@ class Http:
 			body = _decompressed(body, self.max_bytes + 1)
 		return (body if len(body) <= self.max_bytes else None), complete
 
-	def _translated(self, exc: BaseException, host: str, proxy: str, cut: bool) -> OAuthError:
-		"""What went wrong, in our words."""
-		chain = list(_chain(exc))
-		if any(isinstance(link, AddressRefused) for link in chain):
-			return _address_refused(host)
-		if isinstance(self.verify, str) and not is_usable_bundle(self.verify):
-			return catalogue.error("ca_bundle_unusable", self.verify)
-		if cut or isinstance(exc, requests.Timeout):
-			return catalogue.error("timeout", host)
-		if isinstance(exc, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-			return _proxy_error(chain, host, _proxy_host(proxy))
-		if isinstance(exc, requests.exceptions.InvalidURL | UnicodeError):
-			return catalogue.error("uri_invalid")
-		tls = next((link for link in chain if isinstance(link, ssl.SSLError)), None)
-		if tls or isinstance(exc, requests.exceptions.SSLError):
-			return _tls_error(tls, chain, host, self.certificate is not None)
-		return catalogue.error("network", host)
-
 
 def _as_sent(url: str) -> str:
 	"""`url` as requests sends it.
@@ -680,109 +315,3 @@ def _decompressed(body: bytes, limit: int) -> bytes:
 		except zlib.error:
 			continue
 	return body
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-	"""`error` and what it came from."""
-	link: BaseException | None = error
-	for _ in range(10):
-		if link is None:
-			return
-		yield link
-		# urllib3's `reason` is an exception, that of an SSLError a text; requests hands it on as the argument.
-		inner = [getattr(link, "reason", None), *link.args]
-		reason = next((each for each in inner if isinstance(each, BaseException)), None)
-		link = link.__cause__ or link.__context__ or reason
-
-
-def _address_refused(host: str) -> OAuthError:
-	return catalogue.error("address_refused", host)
-
-
-def is_usable_bundle(path: str) -> bool:
-	"""Whether `path` is a folder, or a file with a certificate in it."""
-	try:
-		return os.path.isdir(path) or bool(ssl.create_default_context(cafile=path))
-	except OSError:
-		return False
-
-
-def _checked_proxy(proxy: Secret) -> Secret:
-	"""`proxy` with a scheme.
-
-	:raises TemporaryFailure: `proxy_unreachable`
-	"""
-	if "://" not in proxy:
-		proxy = Secret("http://" + proxy.removeprefix("//"))
-	host = _proxy_host(proxy)
-	if not host or not proxy.isprintable() or "\\" in proxy or proxy.startswith(" "):
-		raise catalogue.error("proxy_unreachable", host or "connected_app_proxy")
-	return proxy
-
-
-def _proxy_host(proxy: str) -> str:
-	"""The host of an HTTP proxy; empty where there is none. In a frame of its own, which no traceback of an error has: the
-	rest is a password."""
-	try:
-		parts = urlsplit(proxy)
-		host = parts.hostname or ""
-		is_address = parts.scheme in ("http", "https") and parts.port != 0
-	except ValueError:
-		return ""
-	return (
-		host if is_address and _HOST.fullmatch(host) and not host.startswith(".") and ".." not in host else ""
-	)
-
-
-def _proxy_error(chain: list[BaseException], host: str, proxy: str) -> OAuthError:
-	# The status is in the text only: `Tunnel connection failed: 403 Forbidden`.
-	status = next((found[1] for link in chain if (found := _TUNNEL.search(str(link)))), "")
-	if status and status[0] == "4":
-		return catalogue.error("proxy_refused", host, status)
-	if status:
-		return catalogue.error("network", host)
-	return catalogue.error("proxy_unreachable", proxy)
-
-
-def _tls_error(
-	error: ssl.SSLError | None, chain: list[BaseException], host: str, presented: bool
-) -> OAuthError:
-	"""Why no secure connection was established: certificates are only one of the causes.
-
-	:param presented: whether this client has a certificate that the server may not like
-	"""
-	if isinstance(error, ssl.SSLCertVerificationError) or error is None:
-		why = printable(getattr(error, "verify_message", "") or "")
-		return catalogue.error("certificate_invalid/why" if why else "certificate_invalid", host, why)
-	reason = error.reason or ""
-	if presented and _OF_CERTIFICATES.search(reason):
-		return catalogue.error("client_certificate_refused", host, printable(reason))
-	if "CERTIFICATE_REQUIRED" in reason or "ALERT_BAD_CERTIFICATE" in reason:
-		return catalogue.error("client_certificate_required", host)
-	if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError) or "EOF" in reason:
-		return catalogue.error("tls_interrupted", host)
-	return catalogue.error("tls_unsupported", host, printable(reason))
-
-
-_api_adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
-
-
-def pooled(session: requests.Session) -> None:
-	"""Let `session` share this process's connections; cookies, headers and tokens stay its own."""
-	for scheme in ("https://", "http://"):
-		session.mount(scheme, _api_adapter_for(None))
-
-
-def names_proxies() -> bool:
-	"""Whether the environment may name proxies, or hosts that need none. On macOS and Windows, the system may."""
-	return getproxies is not getproxies_environment or any(
-		name.lower().endswith("_proxy") for name in os.environ
-	)
-
-
-def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
-	"""Let `session` present `certificate` to the server of `url`, and to no other that this one redirects to."""
-	if not url.isascii():
-		url = requests.Request("GET", url).prepare().url or url
-	parts = urlsplit(url.strip())
-	session.mount(f"{parts.scheme}://{parts.netloc}/", _api_adapter_for(certificate))

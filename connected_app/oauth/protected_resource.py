@@ -11,8 +11,10 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from . import catalogue, challenges, discovery
 from .discovery import Metadata
 from .errors import OAuthError
-from .net import Reply, Transport, check_web_address
+from .net import Transport
+from .policy import check_web_address
 from .redact import printable
+from .reply import Reply
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 REDIRECTS = (301, 302, 303, 307, 308)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from . import catalogue, token_endpoint
 from .client import Client
 from .errors import OAuthError, Sentence
-from .net import check_web_address
+from .policy import check_web_address
 from .provider import Provider, missing
 from .shape import Fields
 

@@ -9,9 +9,10 @@ from typing import Any
 from . import catalogue
 from .discovery import Metadata
 from .errors import OAuthError
-from .net import Reply, Transport
+from .net import Transport
 from .paths import split
 from .redact import Secret, printable, redact
+from .reply import Reply
 
 AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
 # Keys are made later, by an admin.

@@ -20,8 +20,9 @@ from . import catalogue, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
-from .net import names_proxies, pooled, present
+from .pools import pooled, present
 from .presenting import BoundPresenter, Presenter, header
+from .proxies import names_proxies
 from .redact import strip_frames
 from .rejection import LONGEST_ERROR, is_rejected
 from .token_source import Errors, TokenSource

@@ -17,9 +17,9 @@ from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
 from .grant import refresh_token_of
 from .grant_types import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE
-from .net import Reply
 from .provider import STANDARD, Provider, Quirks, Trade, missing
 from .redact import Redactor, Secret, as_secrets, printable, redact
+from .reply import Reply
 from .shape import Fields, Shape
 
 if TYPE_CHECKING:

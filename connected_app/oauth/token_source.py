@@ -12,8 +12,8 @@ from .client import origin
 from .connection import Connection
 from .errors import OAuthError
 from .grant import Grant
-from .net import is_host, is_loopback
 from .paths import split
+from .policy import is_host, is_loopback
 
 if TYPE_CHECKING:
 	from .certificates import ClientCertificate

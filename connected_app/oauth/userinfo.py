@@ -16,7 +16,8 @@ from .provider import Provider, missing
 from .redact import printable
 
 if TYPE_CHECKING:
-	from .net import Reply, Transport
+	from .net import Transport
+	from .reply import Reply
 
 # By these an ID token names its subject well enough (OIDC Core 5.1).
 _STANDARD_NAMES = ("email", "preferred_username", "name")

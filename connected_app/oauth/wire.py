@@ -15,7 +15,8 @@ from .redact import Secret, printable
 from .shape import Fields, Shape
 
 if TYPE_CHECKING:
-	from .net import Reply, Transport
+	from .net import Transport
+	from .reply import Reply
 
 LONGEST_KEPT = 2000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")

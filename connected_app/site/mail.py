@@ -14,7 +14,7 @@ import frappe
 from frappe import _
 from frappe.model.document import Document
 
-from connected_app.oauth.net import host_of, is_loopback
+from connected_app.oauth.policy import host_of, is_loopback
 from connected_app.oauth.templates import Template
 from connected_app.site import accounts, settings, templates
 from connected_app.site.callers import EMAIL_ACCOUNT

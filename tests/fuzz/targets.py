@@ -33,7 +33,7 @@ from connected_app.oauth import (
 )
 from connected_app.oauth.discovery import ENDPOINTS, fetch
 from connected_app.oauth.grant import from_response
-from connected_app.oauth.net import Reply
+from connected_app.oauth.reply import Reply
 
 from ..helpers import changed, part, settings_of
 

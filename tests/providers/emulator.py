@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from connected_app.oauth.net import Http, Reply
+from connected_app.oauth.net import Http
+from connected_app.oauth.reply import Reply
 
 from ..hostile import Answer, Hostile, Request
 
@@ -27,8 +28,8 @@ class EmulatedHttp(Http):
 		super().__init__(allow_http_loopback=True)
 		self.emulator = emulator
 
-	def _send(self, method: str, url: str, *args: Any, **kwargs: Any) -> Reply:
-		return super()._send(method, elsewhere(self.emulator, url), *args, **kwargs)
+	def send(self, method: str, url: str, **kwargs: Any) -> Reply:
+		return super().send(method, elsewhere(self.emulator, url), **kwargs)
 
 
 class EmulatedAdapter(HTTPAdapter):
