@@ -13,9 +13,9 @@ from frappe.utils import cint, get_absolute_url
 from werkzeug.wrappers import Response
 
 from connected_app.oauth import catalogue, scopes
-from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
+from connected_app.oauth.metadata_checks import ENDPOINTS
 from connected_app.oauth.redact import Secret, as_secrets
 from connected_app.site import (
 	access,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from connected_app.oauth.templates import DEFAULTS, Template, load
+from connected_app.oauth.template_schema import DEFAULTS
+from connected_app.oauth.templates import Template, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "providers.md"
@@ -13,7 +14,7 @@ HEAD = """# Providers
 What the *Provider* field of a Connected App offers. The page is made from `connected_app/providers/`; \
 `python -m tests.provider_page` writes it.
 
-A template is a file of facts, in TOML. Its keys are those of `SCHEMA` in `connected_app/oauth/templates.py`. \
+A template is a file of facts, in TOML. Its keys are those of `SCHEMA` in `connected_app/oauth/template_schema.py`. \
 Everything that is left out is what OAuth 2.0 says. A product of a family says `like`. Other apps add templates by \
 `connected_app_providers = ["my_app/oauth_providers"]` in their `hooks.py`.
 
@@ -25,7 +26,7 @@ that makes us. *Special*: where the provider differs from the standards, by the 
 PLAIN = {
 	"name", "category", "like", "hidden", "register", "guide", "notes", "checked", "ask", "scopes", "scope_words",
 	"discovery", "issuer", "authorize", "token", "jwks", "device", "account", "unsupported", "mail", "idle_days", "lasts_days",
-	"single_use", "hosts",
+	"single_use", "hosts", "offline",
 }  # fmt: skip
 
 

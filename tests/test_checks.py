@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
-from connected_app.oauth import Http, checks, keys
-from connected_app.oauth.checks import CHECKS, LABELS, Finding, Subject
+from connected_app.oauth import Http, checks, client_checks, endpoint_checks, keys, metadata_checks
+from connected_app.oauth.checks import CHECKS
 from connected_app.oauth.client import Client
 from connected_app.oauth.errors import Sentence
+from connected_app.oauth.findings import FIELDS, LABELS, Finding, Subject
 from connected_app.oauth.provider import Provider
 from connected_app.oauth.redact import Secret
+from connected_app.oauth.templates import load
 
 from .helpers import as_jwk
 from .hostile import Answer, Hostile, as_json
@@ -25,6 +27,8 @@ DOCTYPE = "connected_app/connections/doctype/connected_app/connected_app.json"
 CLIENT = Client(
 	client_id="c", client_secret=Secret("s"), redirect_uri="https://site.example/cb", scopes=("mail",)
 )
+
+TEMPLATES = load([Path("connected_app/providers")])
 
 
 def subject(
@@ -44,125 +48,150 @@ def test_fields_and_labels() -> None:
 		each["fieldname"]: each.get("label") for each in json.loads(Path(DOCTYPE).read_text())["fields"]
 	}
 	assert all(fields[name] == label for name, label in LABELS.items())
-	assert set(checks.FIELDS.values()) <= set(fields)
-	assert set(checks.ENDPOINTS) == set(LABELS)
+	assert set(FIELDS.values()) <= set(fields)
+	assert set(metadata_checks.ENDPOINTS) == set(LABELS)
 
 
 @pytest.mark.parametrize(
 	("check", "metadata", "changes", "expected"),
 	[
 		(
-			checks.pushed_requests,
+			metadata_checks.pushed_requests,
 			{"require_pushed_authorization_requests": True},
 			{"pushed_requests": "never"},
 			"error pushed_requests",
 		),
-		(checks.pushed_requests, {"require_pushed_authorization_requests": True}, {}, ""),
-		(checks.pushed_requests, {}, {"pushed_requests": "always"}, "error pushed_requests"),
-		(checks.bound_tokens, {"issuer": "https://p.example"}, {"dpop": True}, "error dpop"),
-		(checks.bound_tokens, {"dpop_signing_alg_values_supported": ["ES256"]}, {"dpop": True}, ""),
-		(checks.bound_tokens, {"issuer": "https://p.example"}, {}, ""),
-		(checks.bound_tokens, {}, {"dpop": True}, ""),
+		(metadata_checks.pushed_requests, {"require_pushed_authorization_requests": True}, {}, ""),
+		(metadata_checks.pushed_requests, {}, {"pushed_requests": "always"}, "error pushed_requests"),
+		(metadata_checks.bound_tokens, {"issuer": "https://p.example"}, {"dpop": True}, "error dpop"),
+		(metadata_checks.bound_tokens, {"dpop_signing_alg_values_supported": ["ES256"]}, {"dpop": True}, ""),
+		(metadata_checks.bound_tokens, {"issuer": "https://p.example"}, {}, ""),
+		(metadata_checks.bound_tokens, {}, {"dpop": True}, ""),
 		(
-			checks.pushed_requests,
+			metadata_checks.pushed_requests,
 			{"pushed_authorization_request_endpoint": "https://p.example/par"},
 			{"pushed_requests": "always"},
 			"",
 		),
-		(checks.pushed_requests, {"require_pushed_authorization_requests": False}, {}, ""),
-		(checks.pushed_requests, {"require_pushed_authorization_requests": "true"}, {}, ""),
+		(metadata_checks.pushed_requests, {"require_pushed_authorization_requests": False}, {}, ""),
+		(metadata_checks.pushed_requests, {"require_pushed_authorization_requests": "true"}, {}, ""),
 		(
-			checks.response_mode,
+			metadata_checks.response_mode,
 			{},
 			{"authorization_parameters": {"response_mode": "form_post"}},
 			"",
 		),
 		(
-			checks.response_mode,
+			metadata_checks.response_mode,
 			{"response_modes_supported": ["query", "fragment"]},
 			{"authorization_parameters": {"response_mode": "form_post"}},
 			"error query_parameters",
 		),
 		(
-			checks.response_mode,
+			metadata_checks.response_mode,
 			{"response_modes_supported": ["form_post"]},
 			{"authorization_parameters": {"response_mode": "form_post"}},
 			"",
 		),
-		(checks.response_mode, {"response_modes_supported": ["fragment"]}, {}, "error authorization_uri"),
 		(
-			checks.response_mode,
+			metadata_checks.response_mode,
+			{"response_modes_supported": ["fragment"]},
+			{},
+			"error authorization_uri",
+		),
+		(
+			metadata_checks.response_mode,
 			{},
 			{"authorization_parameters": {"response_mode": "fragment"}},
 			"error query_parameters",
 		),
 		(
-			checks.response_mode,
+			metadata_checks.response_mode,
 			{},
 			{"authorization_parameters": {"response_mode": "jwt"}},
 			"error query_parameters",
 		),
-		(checks.response_mode, {}, {"authorization_parameters": {"response_mode": "query"}}, ""),
-		(checks.response_mode, {}, {}, ""),
-		(checks.bound_tokens, {"issuer": "x"}, {"certificate_bound": True}, "error certificate_bound"),
+		(metadata_checks.response_mode, {}, {"authorization_parameters": {"response_mode": "query"}}, ""),
+		(metadata_checks.response_mode, {}, {}, ""),
 		(
-			checks.bound_tokens,
+			metadata_checks.bound_tokens,
+			{"issuer": "x"},
+			{"certificate_bound": True},
+			"error certificate_bound",
+		),
+		(
+			metadata_checks.bound_tokens,
 			{"tls_client_certificate_bound_access_tokens": True},
 			{"certificate_bound": True},
 			"",
 		),
-		(checks.bound_tokens, {}, {"certificate_bound": True}, ""),
-		(checks.response_mode, {"response_modes_supported": ["form_post"]}, {}, "error query_parameters"),
-		(checks.response_mode, {"response_modes_supported": ["fragment", "query"]}, {}, ""),
-		(checks.offline_consent, {"prompt_values_supported": ["none", "consent"]}, {}, ""),
+		(metadata_checks.bound_tokens, {}, {"certificate_bound": True}, ""),
 		(
-			checks.offline_consent,
+			metadata_checks.response_mode,
+			{"response_modes_supported": ["form_post"]},
+			{},
+			"error query_parameters",
+		),
+		(metadata_checks.response_mode, {"response_modes_supported": ["fragment", "query"]}, {}, ""),
+		(client_checks.offline_consent, {"prompt_values_supported": ["none", "consent"]}, {}, ""),
+		(
+			client_checks.offline_consent,
 			{"prompt_values_supported": ["none", "consent"]},
 			{"scopes": ("openid", "offline_access")},
 			"warning query_parameters",
 		),
 		(
-			checks.offline_consent,
+			client_checks.offline_consent,
 			{"prompt_values_supported": ["none", "consent"]},
 			{"scopes": ("offline_access",), "authorization_parameters": {"prompt": "login consent"}},
 			"",
 		),
-		(checks.offline_consent, {}, {"scopes": ("offline_access",)}, ""),
-		(checks.code_flow, {"response_types_supported": ["id_token"]}, {}, "error authorization_uri"),
-		(checks.code_flow, {"grant_types_supported": ["authorization_code"]}, {}, ""),
-		(checks.pkce, {"code_challenge_methods_supported": ["plain"]}, {}, "error use_pkce"),
+		(client_checks.offline_consent, {}, {"scopes": ("offline_access",)}, ""),
 		(
-			checks.pkce,
+			metadata_checks.code_flow,
+			{"response_types_supported": ["id_token"]},
+			{},
+			"error authorization_uri",
+		),
+		(metadata_checks.code_flow, {"grant_types_supported": ["authorization_code"]}, {}, ""),
+		(metadata_checks.pkce, {"code_challenge_methods_supported": ["plain"]}, {}, "error use_pkce"),
+		(
+			metadata_checks.pkce,
 			{"code_challenge_methods_supported": ["S256"]},
 			{"use_pkce": False},
 			"warning use_pkce",
 		),
-		(checks.pkce, {"code_challenge_methods_supported": "S256"}, {}, ""),
-		(checks.pkce, {"code_challenge_methods_supported": ["S256", "plain"]}, {}, ""),
-		(checks.client_id, {}, {"client_id": ""}, "error client_id"),
+		(metadata_checks.pkce, {"code_challenge_methods_supported": "S256"}, {}, ""),
+		(metadata_checks.pkce, {"code_challenge_methods_supported": ["S256", "plain"]}, {}, ""),
+		(client_checks.client_id, {}, {"client_id": ""}, "error client_id"),
 		(
-			checks.authentication,
+			client_checks.authentication,
 			{},
 			{"client_secret": None, "authentication": "client_secret_post"},
 			"error client_secret",
 		),
 		(
-			checks.authentication,
+			client_checks.authentication,
 			{"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
 			{"authentication": "client_secret_post"},
 			"error client_authentication",
 		),
-		(checks.authentication, {"token_endpoint_auth_methods_supported": ["client_secret_post"]}, {}, ""),
 		(
-			checks.authentication,
+			client_checks.authentication,
+			{"token_endpoint_auth_methods_supported": ["client_secret_post"]},
+			{},
+			"",
+		),
+		(
+			client_checks.authentication,
 			{"token_endpoint_auth_methods_supported": ["client_secret_basic"]},
 			{"client_secret": None},
 			"error client_secret",
 		),
-		(checks.scopes, {"scopes_supported": ["openid"]}, {}, "warning scopes"),
-		(checks.scopes, {"scopes_supported": ["openid", "mail"]}, {}, ""),
-		(checks.identity, {}, {"scopes": ("openid",)}, "warning issuer"),
-		(checks.offline, {"scopes_supported": ["offline_access"]}, {}, "warning scopes"),
+		(client_checks.scopes, {"scopes_supported": ["openid"]}, {}, "warning scopes"),
+		(client_checks.scopes, {"scopes_supported": ["openid", "mail"]}, {}, ""),
+		(client_checks.identity, {}, {"scopes": ("openid",)}, "warning issuer"),
+		(client_checks.offline, {"scopes_supported": ["offline_access"]}, {}, "warning scopes"),
 	],
 )
 def test_without_asking(check: Any, metadata: Any, changes: Any, expected: str, http: Http) -> None:
@@ -190,22 +219,38 @@ def test_whether_id_tokens_can_be_checked(
 	client = replace(CLIENT, scopes=("openid",), client_secret=secret and Secret(secret))
 	provider = Provider(issuer="https://p.example", jwks_uri=jwks_uri)
 	about = subject(http, provider, client, id_token_signing_alg_values_supported=algorithms)
-	assert shown(checks.identity(about)) == expected
+	assert shown(client_checks.identity(about)) == expected
 
 
 def test_endpoints_that_are_missing(http: Http) -> None:
 	"""Said once for each, and nobody is asked."""
 	about = subject(http, Provider(issuer="https://p.example"))
-	assert shown(checks.endpoints(about)) == [
+	assert shown(endpoint_checks.endpoints(about)) == [
 		("error", "endpoint_missing", "authorization_uri"),
 		("error", "endpoint_missing", "token_uri"),
 	]
-	assert not [*checks.consent_page(about), *checks.tokens(about), *checks.keys(about)]
+	assert not [
+		*endpoint_checks.consent_page(about),
+		*endpoint_checks.tokens(about),
+		*endpoint_checks.keys(about),
+	]
 
 
-def test_a_provider_of_one_host_needs_parameters(http: Http) -> None:
-	google = Provider(authorization_uri="https://accounts.google.com/o/oauth2/v2/auth")
-	assert shown(checks.offline(subject(http, google))) == [("warning", "offline", "query_parameters")]
+@pytest.mark.parametrize("key", [key for key, each in TEMPLATES.items() if each["offline"]])
+def test_without_a_refresh_token(key: str, http: Http) -> None:
+	"""An app that somebody set up by hand is known by the host of its consent page."""
+	template = TEMPLATES[key]
+	provider = Provider(authorization_uri=template["authorize"].replace("{tenant}", "contoso"))
+	parameters, needed = template["parameters"] or {}, template["offline"]
+	expected = {
+		("warning", "offline", "query_parameters" if each in parameters else "scopes") for each in needed
+	}
+	about = replace(subject(http, provider), templates=TEMPLATES.values())
+	assert set(shown(client_checks.offline(about))) == expected
+	complete = replace(CLIENT, authorization_parameters=parameters, scopes=("offline_access",))
+	assert not shown(client_checks.offline(replace(about, client=complete)))
+	unknown = replace(about, provider=Provider(authorization_uri="https://p.example/a"))
+	assert not shown(client_checks.offline(unknown))
 
 
 def test_a_host_that_cannot_be_reached_is_asked_once(http: Http) -> None:
@@ -264,7 +309,7 @@ def test_the_endpoints_of_a_provider(http: Http, server: Hostile) -> None:
 def test_an_address_with_a_placeholder_is_not_tried(http: Http, server: Hostile) -> None:
 	"""GitHub's names the client, HubSpot's the token: without those it answers 404, which says nothing."""
 	provider = Provider(revocation_uri=f"{server.url}/applications/{{client_id}}/token")
-	assert shown(checks.other_endpoints(subject(http, provider))) == []
+	assert shown(endpoint_checks.other_endpoints(subject(http, provider))) == []
 	assert server.requests == []
 
 
@@ -282,7 +327,7 @@ def test_what_the_consent_page_says(http: Http, server: Hostile) -> None:
 		token_uri="https://p.example/t",
 	)
 	for _answer, expected in answers:
-		assert shown(checks.consent_page(subject(http, provider))) == [expected]
+		assert shown(endpoint_checks.consent_page(subject(http, provider))) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -299,15 +344,15 @@ def test_what_the_token_endpoint_says_of_the_client(
 	second: Answer, expected: Any, http: Http, server: Hostile
 ) -> None:
 	uri = server.script("/t", as_json({"error": "invalid_request"}, 400), second)
-	found = shown(checks.tokens(subject(http, Provider(token_uri=uri))))
+	found = shown(endpoint_checks.tokens(subject(http, Provider(token_uri=uri))))
 	assert found == [("ok", "token", "token_uri"), *expected]
-	assert server.requests[-1].form["code"] == checks.NOBODYS
+	assert server.requests[-1].form["code"] == endpoint_checks.NOBODYS
 
 
 def test_a_client_that_cannot_prove_itself_is_not_sent(http: Http, server: Hostile) -> None:
 	uri = server.script("/t", as_json({"error": "invalid_request"}, 400))
 	client = replace(CLIENT, client_secret=None, authentication="client_secret_basic")
-	assert shown(checks.tokens(subject(http, Provider(token_uri=uri), client))) == [
+	assert shown(endpoint_checks.tokens(subject(http, Provider(token_uri=uri), client))) == [
 		("ok", "token", "token_uri")
 	]
 	assert len(server.requests) == 1
@@ -315,20 +360,20 @@ def test_a_client_that_cannot_prove_itself_is_not_sent(http: Http, server: Hosti
 
 def test_a_page_at_the_token_endpoint(http: Http, server: Hostile) -> None:
 	uri = server.script("/t", Answer(b"<html>", headers={"Content-Type": "text/html"}))
-	assert shown(checks.tokens(subject(http, Provider(token_uri=uri)))) == [
+	assert shown(endpoint_checks.tokens(subject(http, Provider(token_uri=uri)))) == [
 		("error", "endpoint", "token_uri")
 	]
 
 
 def test_keys_that_can_be_read(http: Http, server: Hostile) -> None:
 	uri = server.script("/j", as_json({"keys": [as_jwk("a", "kid-a")]}))
-	assert shown(checks.keys(subject(http, Provider(jwks_uri=uri)))) == [("ok", "jwks", "jwks_uri")]
+	assert shown(endpoint_checks.keys(subject(http, Provider(jwks_uri=uri)))) == [("ok", "jwks", "jwks_uri")]
 
 
 def test_a_document_that_cannot_be_read(http: Http, server: Hostile) -> None:
 	about = subject(http)
 	about.openid_configuration = server.script("/.well-known/openid-configuration", Answer(b"no", 404))
-	assert shown(checks.published(about)) == [("error", "discovery", "openid_configuration")]
+	assert shown(metadata_checks.published(about)) == [("error", "discovery", "openid_configuration")]
 
 
 def test_the_document_against_the_settings(http: Http, server: Hostile) -> None:
@@ -341,7 +386,7 @@ def test_the_document_against_the_settings(http: Http, server: Hostile) -> None:
 	uri = server.script("/.well-known/openid-configuration", *[as_json(document)] * 2)
 	asked = subject(http, Provider(issuer=server.url, authorization_uri=f"{server.url}/a"))
 	asked.openid_configuration = uri
-	assert shown(checks.published(asked)) == [
+	assert shown(metadata_checks.published(asked)) == [
 		("ok", "discovery", "openid_configuration"),
 		("warning", "discovery_differs", "token_uri"),
 	]
@@ -354,12 +399,13 @@ def test_every_check_is_in_the_list() -> None:
 	"""What yields findings is run."""
 	public = {
 		value
-		for name, value in vars(checks).items()
+		for module in (metadata_checks, client_checks, endpoint_checks)
+		for name, value in vars(module).items()
 		if not name.startswith("_")
-		and getattr(value, "__module__", "") == checks.__name__
+		and getattr(value, "__module__", "") == module.__name__
 		and getattr(value, "__annotations__", {}).get("return") == "Iterator[Finding]"
 	}
-	assert public - {checks.run} - {checks.credentials} == {*CHECKS, *checks.WITHOUT_CONSENT}
+	assert public - {endpoint_checks.credentials} == {*CHECKS, *checks.WITHOUT_CONSENT}
 	assert Finding("ok", "c", "f", "m").action == ""
 
 
@@ -393,7 +439,7 @@ def test_signing_keys(http: Http) -> None:
 	about = {"token_endpoint_auth_signing_alg_values_supported": ["ES256"]}
 
 	def found(client: Client, **metadata: Any) -> list[str]:
-		return [each.level for each in checks.signing_key(subject(http, client=client, **metadata))]
+		return [each.level for each in client_checks.signing_key(subject(http, client=client, **metadata))]
 
 	assert found(CLIENT) == []
 	assert found(client) == ["error"]
@@ -404,7 +450,8 @@ def test_signing_keys(http: Http) -> None:
 	old = keys.generate("ES256", "test", now - keys.CERTIFICATE_LIFETIME + timedelta(days=20))
 	assert found(replace(client, signing_key=old), **about) == ["warning"]
 	assert [
-		each.level for each in checks.authentication(subject(http, client=replace(client, signing_key=key)))
+		each.level
+		for each in client_checks.authentication(subject(http, client=replace(client, signing_key=key)))
 	] == []
 	# What is presented has to be valid now, and to be there; by which algorithm it would sign does not matter.
 	for presenting in (

@@ -12,13 +12,13 @@ from connected_app.oauth import (
 	Http,
 	Settings,
 	begin,
-	checks,
 	client_auth,
 	fapi,
 	keys,
+	metadata_checks,
 	mtls,
 )
-from connected_app.oauth.checks import Subject
+from connected_app.oauth.findings import Subject
 from connected_app.oauth.provider import Quirks, Trade
 from connected_app.oauth.shape import QUERY
 
@@ -132,7 +132,7 @@ def test_lacking(name: str, value: Any, field: str, op: OpenIDProvider, http: Ht
 	)
 	assert [each for each, _what in fapi.lacking(*settings)] == [field]
 	held = fapi.held(*settings)
-	found = list(checks.profile(Subject(settings.provider, held.client, http)))
+	found = list(metadata_checks.profile(Subject(settings.provider, held.client, http)))
 	assert [(each.level, each.field) for each in found] == [("error", field)]
 	if name != "authorization_response_iss_parameter_supported":
 		with pytest.raises(ConfigurationError) as caught:
@@ -143,8 +143,10 @@ def test_lacking(name: str, value: Any, field: str, op: OpenIDProvider, http: Ht
 
 def test_nothing_lacks(op: OpenIDProvider, http: Http) -> None:
 	held = fapi.held(*offering(op.config))
-	assert [each.level for each in checks.profile(Subject(held.provider, held.client, http))] == ["ok"]
-	assert list(checks.profile(Subject(*op.config, http))) == []
+	assert [each.level for each in metadata_checks.profile(Subject(held.provider, held.client, http))] == [
+		"ok"
+	]
+	assert list(metadata_checks.profile(Subject(*op.config, http))) == []
 
 
 def test_answers(op: OpenIDProvider) -> None:

@@ -27,13 +27,14 @@ from connected_app.oauth import (
 	Secret,
 	Session,
 	Settings,
-	checks,
+	endpoint_checks,
 	keys,
 	mtls,
 	token_endpoint,
 	userinfo,
 )
 from connected_app.oauth.certificates import ClientCertificate
+from connected_app.oauth.findings import Subject
 
 from .helpers import a_grant, changed, settings_of
 from .stores import MemoryStore
@@ -312,7 +313,7 @@ def test_check_configuration(tls: Path, http: Http) -> None:
 	server = Server(tls, KEYS["ours"].certificate, demands=True)
 	for authentication, expected in (("self_signed_tls_client_auth", "ok"), ("none", "error")):
 		settings = config(server, authentication=authentication)
-		found = list(checks.tokens(checks.Subject(*settings, http)))
+		found = list(endpoint_checks.tokens(Subject(*settings, http)))
 		assert [each.level for each in found] == [expected], found
 	server.close()
 

@@ -33,7 +33,9 @@ from connected_app.oauth import (
 	wire,
 )
 from connected_app.oauth.client import origin
-from connected_app.oauth.net import Reply, host_of
+from connected_app.oauth.findings import Subject
+from connected_app.oauth.policy import host_of
+from connected_app.oauth.reply import Reply
 
 from .helpers import ACCESS_TOKEN, Clock, a_grant, changed, settings_of
 from .hostile import Answer, Hostile, as_json
@@ -116,7 +118,7 @@ def test_functions(address: str, http: Http, monkeypatch: pytest.MonkeyPatch) ->
 		lambda: userinfo.ask(filled, client, grant, http),
 		lambda: device.begin(provider, client, http),
 		lambda: wire.address(address, {"tenant": "x", "x": "y"}, ("*",)),
-		lambda: list(checks.run(checks.Subject(provider, client, http=http, openid_configuration=address))),
+		lambda: list(checks.run(Subject(provider, client, http=http, openid_configuration=address))),
 	]
 	for number, call in enumerate(calls):
 		try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from connected_app.oauth import ConfigurationError
-from connected_app.oauth.templates import DEFAULTS, Template, check, load
+from connected_app.oauth.template_schema import ADDRESSES, DEFAULTS, check
+from connected_app.oauth.templates import Template, load
 
 PROVIDERS = Path(__file__).resolve().parents[1] / "connected_app" / "providers"
 GOOD = 'name = "Acme"\ncategory = "crm"\nauthorize = "https://acme.example/a"\ntoken = "https://acme.example/t"\n'
@@ -244,3 +247,18 @@ def test_check_is_of_one_file() -> None:
 	check("acme", {"name": "Acme", "category": "crm"})
 	with pytest.raises(ConfigurationError):
 		check("acme", {"nom": "Acme"})
+
+
+def test_no_provider_is_in_code() -> None:
+	"""What is true of one provider is in its template; `Quirks` has what several have in common, as its defaults."""
+	templates = load([PROVIDERS])
+	addresses = [str(each[path]) for each in templates.values() for path in ADDRESSES if each[path]]
+	hosts = {urlsplit(address).hostname for address in addresses if "{" not in address.split("/")[2]}
+	assert len(hosts) > 200
+	for path in sorted((PROVIDERS.parent / "oauth").glob("*.py")):
+		constants = {
+			node.value
+			for node in ast.walk(ast.parse(path.read_text()))
+			if isinstance(node, ast.Constant) and isinstance(node.value, str)
+		}
+		assert path.name == "provider.py" or not hosts & constants, path.name

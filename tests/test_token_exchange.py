@@ -26,6 +26,7 @@ from connected_app.oauth import (
 	device,
 	discovery,
 )
+from connected_app.oauth.findings import Subject
 from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, TokenExchange
 from demo.provider import Provider as Running
 from demo.provider import start
@@ -178,8 +179,7 @@ def test_client_credentials_with_own_parameters(config: Settings, server: Hostil
 def test_check_configuration(authlib: Running, http: Http) -> None:
 	provider, client = settings(authlib, "back", "other-secret")
 	found = {
-		each.check: each.level
-		for each in checks.run(checks.Subject(provider, client, http, grant="token_exchange"))
+		each.check: each.level for each in checks.run(Subject(provider, client, http, grant="token_exchange"))
 	}
 	assert found["credentials"] == "ok" and "error" not in found.values()
 	assert "authorization" not in found and NOW

@@ -1,7 +1,7 @@
-"""Provider templates: what is known of a provider, as data. Reads and checks them; knows no provider itself.
+"""Provider templates: what is known of a provider, as data. Reads them; knows no provider itself.
 
-One TOML file a provider, in `connected_app/providers/` or in another app. Its keys are `SCHEMA`, and nothing else; docs/
-providers.md explains them. A product of a family says `like` and takes over what the other template says. `{x}` in an
+One TOML file a provider, in `connected_app/providers/` or in another app. Its keys are those of `template_schema.SCHEMA`,
+and nothing else. A product of a family says `like` and takes over what the other template says. `{x}` in an
 address stands for an input that `[ask.x]` describes.
 """
 
@@ -9,254 +9,27 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from . import catalogue
+from . import catalogue, template_schema
 from .errors import OAuthError
-from .paths import split
 from .provider import STANDARD, Provider, Quirks, Revocation, Trade
 from .shape import FORM, QUERY, Shape
+from .template_schema import ADDRESSES, DEFAULTS, PLACEHOLDER
 
 if sys.version_info >= (3, 11):
 	import tomllib
 else:
 	import tomli as tomllib
 
-CATEGORIES = (
-	"mail", "files", "calendar", "office", "crm", "accounting", "payments", "commerce", "marketplace", "marketing",
-	"advertising", "social", "messaging", "meetings", "project", "developer", "identity", "hr", "support", "logistics",
-	"health", "banking", "analytics", "cms", "signing", "education", "other",
-)  # fmt: skip
-AUTHENTICATION = (
-	"automatic", "client_secret_basic", "client_secret_post", "client_secret_basic_raw", "secret_as_user", "none",
-	"client_secret_jwt", "private_key_jwt", "signed_client_secret", "tls_client_auth", "self_signed_tls_client_auth",
-	"omitted",
-)  # fmt: skip
-# How the first grant is had.
-GRANTS = ("consent", "service_account", "token_exchange")
-UNITS = ("seconds", "milliseconds", "epoch", "epoch_milliseconds", "iso")
-
-_PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_.]*)\}", re.IGNORECASE)
 _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # An input within a host name, and one that is a whole host name, with or without a port.
 _LABELS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
-
-# A check gives what is wrong with a value, in a few words, or an empty text.
-Check = Callable[[Any], str]
-
-
-def _a(kind: type, words: str) -> Check:
-	return lambda value: "" if type(value) is kind and value not in ("", []) else f"must be {words}"
-
-
-def _one_of(*choices: str) -> Check:
-	return lambda value: "" if value in choices else f"must be one of {', '.join(choices)}"
-
-
-def _address(value: Any) -> str:
-	if not isinstance(value, str):
-		return "must be an address"
-	parts = split(_PLACEHOLDER.sub("x", value))
-	if parts.scheme != "https" or not parts.hostname or parts.username is not None:
-		return "must be an https address"
-	return ""
-
-
-def _texts(value: Any) -> str:
-	right = isinstance(value, list) and value and all(isinstance(each, str) and each for each in value)
-	return "" if right else "must be a list of texts"
-
-
-def _texts_or_numbers(value: Any) -> str:
-	right = isinstance(value, list) and value and all(type(each) in (str, int) for each in value)
-	return "" if right else "must be a list of texts and numbers"
-
-
-def _table(value: Any) -> str:
-	right = isinstance(value, dict) and value and all(isinstance(each, str) for each in value.values())
-	return "" if right else "must be a table of texts"
-
-
-def _number(value: Any) -> str:
-	return "" if type(value) is int and value >= 0 else "must be a whole number"
-
-
-def _source(*kinds: str) -> Check:
-	def check(value: Any) -> str:
-		if not isinstance(value, dict) or not value:
-			return "must be a table"
-		wrong = [
-			name
-			for name, where in value.items()
-			if not isinstance(where, str)
-			or where.partition(":")[0] not in kinds
-			or not where.partition(":")[2]
-		]
-		return f"{wrong[0]} must be {' or '.join(kind + ':…' for kind in kinds)}" if wrong else ""
-
-	return check
-
-
-_text, _flag = _a(str, "a text"), _a(bool, "true or false")
-_REQUEST: dict[str, Check] = {"url": _address, "method": _one_of("GET", "POST"), "fields": _table}
-
-SCHEMA: dict[str, Check | dict[str, Check]] = {
-	# Itself
-	"name": _text,
-	"category": _one_of(*CATEGORIES),
-	"like": _text,
-	"hidden": _flag,
-	"register": _address,
-	"guide": _address,
-	"notes": _texts,
-	"unsupported": _text,
-	"checked": {"on": _a(date, "a date"), "by": _texts, "confidence": _one_of("high", "medium", "low")},
-	# Addresses
-	"discovery": _address,
-	"issuer": _address,
-	"authorize": _address,
-	"token": _address,
-	"refresh": _address,
-	"jwks": _address,
-	"device": _address,
-	"hosts": _texts,
-	# Consent
-	"scopes": _texts,
-	"scope_words": _table,
-	"separator": _a(str, "a text"),
-	"scope_parameter": _text,
-	"parameters": _table,
-	"more_consent": _table,
-	"another_account": _table,
-	"pkce": _flag,
-	"rename": _table,
-	"code_parameter": _text,
-	"redirect_uri": _text,
-	# Token request
-	"client_authentication": _one_of(*AUTHENTICATION),
-	"renewal_authentication": _one_of(*AUTHENTICATION),
-	"assertion_audience": _one_of("issuer", "token", "endpoint"),
-	"secret_claims": _table,
-	"grant": _one_of(*GRANTS),
-	"assertion": _table,
-	"body": _one_of("form", "json"),
-	"method": _one_of("POST", "GET"),
-	"exchange": _table,
-	"renew": _table,
-	"client": _table,
-	"scope_on_refresh": _one_of("omit", "granted"),
-	"headers": _table,
-	"user_agent": _text,
-	# Answer
-	"answer": {
-		"access_token": _text,
-		"refresh_token": _text,
-		"token_type": _text,
-		"expires": _text,
-		"scope": _text,
-		"unit": _one_of(*UNITS),
-		"default_life": _number,
-	},
-	"keep": _source("callback", "answer", "userinfo"),
-	"granted_scopes": _text,
-	# Life
-	"renewal": _one_of("refresh", "exchange", "none"),
-	"trade": _REQUEST,
-	"retrade": _REQUEST,
-	"idle_days": _number,
-	"lasts_days": _number,
-	"single_use": _flag,
-	"leeway": _number,
-	"requests_per_minute": _number,
-	"errors": dict.fromkeys(("reconnect", "later", "admin", "declined"), _texts),
-	# API, account, revocation, identity, mail
-	"api": {"base": _address, "header": _text, "headers": _table, "expired": _texts_or_numbers},
-	"account": {
-		"url": _address,
-		"method": _one_of("GET", "POST"),
-		"body": _text,
-		"headers": _table,
-		"id": _text,
-		"name": _text,
-	},
-	"revoke": {
-		"url": _address,
-		"method": _one_of("POST", "GET", "DELETE"),
-		"body": _one_of("form", "json", "none"),
-		"token": _text,
-		"auth": _one_of("client", "basic", "bearer", "none"),
-		"tokens": _texts,
-		"success": _text,
-		"hint": _flag,
-	},
-	"identity": {
-		"nonce": _flag,
-		"audiences": _one_of("one", "azp"),
-		"issuer": _one_of("discovered", "any"),
-	},
-	"mail": {
-		"imap": _text,
-		"imap_port": _number,
-		"smtp": _text,
-		"smtp_port": _number,
-		"smtp_tls": _one_of("starttls", "ssl"),
-		"scopes": _texts,
-	},
-}
-ASK: dict[str, Check] = {
-	"label": _text,
-	"example": _text,
-	"pattern": _text,
-	"choices": _table,
-	"default": _text,
-}
-# What a key has where it is left out. A template that says it all the same says nothing.
-DEFAULTS: dict[str, Any] = {
-	"hidden": False,
-	"scopes": [],
-	"separator": " ",
-	"scope_parameter": "scope",
-	"pkce": True,
-	"code_parameter": "code",
-	"client_authentication": "automatic",
-	"assertion_audience": "issuer",
-	"grant": "consent",
-	"body": "form",
-	"method": "POST",
-	"scope_on_refresh": "omit",
-	"renewal": "refresh",
-	"single_use": False,
-	"leeway": 30,
-	"requests_per_minute": 0,
-	"answer.unit": "seconds",
-	"trade.method": "GET",
-	"retrade.method": "GET",
-	"api.header": "Authorization: Bearer {token}",
-	"account.method": "GET",
-	"revoke.method": "POST",
-	"revoke.body": "form",
-	"revoke.token": "token",
-	"revoke.auth": "client",
-	"revoke.tokens": ["refresh", "access"],
-	"revoke.hint": False,
-	"identity.nonce": True,
-	"identity.audiences": "one",
-	"identity.issuer": "discovered",
-	"mail.imap_port": 993,
-	"mail.smtp_port": 587,
-	"mail.smtp_tls": "starttls",
-}
-# Keys with an address in which inputs may stand.
-ADDRESSES = (
-	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "device", "register", "guide",
-	"trade.url", "retrade.url", "api.base", "account.url", "revoke.url",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,16 +178,19 @@ class Template:
 			api_expired=tuple(str(each) for each in self["api.expired"] or ()),
 			api_base=self.address("api.base", inputs),
 			hosts=tuple(self["hosts"] or ()),
-			revocation=Revocation(
-				shape=Shape(method=self["revoke.method"], body=self["revoke.body"]),
-				token=self["revoke.token"],
-				authentication=self["revoke.auth"],
-				tokens=tuple(self["revoke.tokens"]),
-				success=self["revoke.success"] or "",
-				hint=self["revoke.hint"],
-			),
+			revocation=self._revocation(),
 			nonce_is_required=self["identity.nonce"],
 			other_audiences=self["identity.audiences"] == "azp",
+		)
+
+	def _revocation(self) -> Revocation:
+		return Revocation(
+			shape=Shape(method=self["revoke.method"], body=self["revoke.body"]),
+			token=self["revoke.token"],
+			authentication=self["revoke.auth"],
+			tokens=tuple(self["revoke.tokens"]),
+			success=self["revoke.success"] or "",
+			hint=self["revoke.hint"],
 		)
 
 	def parameters(self, inputs: Mapping[str, str]) -> dict[str, str]:
@@ -466,7 +242,7 @@ class Template:
 				raise known[name].invalid()
 			return quote(inputs[name], safe="")
 
-		return f"{scheme}://{_PLACEHOLDER.sub(in_host, host)}{slash}{_PLACEHOLDER.sub(behind, path)}"
+		return f"{scheme}://{PLACEHOLDER.sub(in_host, host)}{slash}{PLACEHOLDER.sub(behind, path)}"
 
 
 def _paths(own: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
@@ -474,7 +250,7 @@ def _paths(own: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _with(text: str, inputs: Mapping[str, str]) -> str:
-	return _PLACEHOLDER.sub(lambda found: inputs.get(found[1], found[0]), text)
+	return PLACEHOLDER.sub(lambda found: inputs.get(found[1], found[0]), text)
 
 
 def load(folders: Iterable[Path]) -> dict[str, Template]:
@@ -492,59 +268,17 @@ def load(folders: Iterable[Path]) -> dict[str, Template]:
 
 def _read(path: Path) -> dict[str, Any]:
 	if not _KEY.fullmatch(path.stem):
-		raise invalid(path.stem, "its file name may have small letters, digits and hyphens only")
+		raise template_schema.invalid(
+			path.stem, "its file name may have small letters, digits and hyphens only"
+		)
 	try:
 		said = tomllib.loads(path.read_text(encoding="utf-8"))
 	except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
 		fault = str(error)
 	else:
-		check(path.stem, said)
+		template_schema.check(path.stem, said)
 		return said
-	raise invalid(path.stem, fault)
-
-
-def check(key: str, said: Mapping[str, Any]) -> None:
-	"""Check what one file says, by itself.
-
-	:raises ConfigurationError: `template_invalid`
-	"""
-	for name, value in said.items():
-		if name == "ask":
-			_check_ask(key, value)
-			continue
-		expected = SCHEMA.get(name)
-		if expected is None:
-			raise invalid(key, f"the key {name} is not known")
-		if callable(expected):
-			_check_value(key, name, value, expected)
-			continue
-		if not isinstance(value, dict) or not value:
-			raise invalid(key, f"{name} must be a table")
-		for inner, each in value.items():
-			if inner not in expected:
-				raise invalid(key, f"the key {name}.{inner} is not known")
-			_check_value(key, f"{name}.{inner}", each, expected[inner])
-
-
-def _check_ask(key: str, asks: Any) -> None:
-	if not isinstance(asks, dict):
-		raise invalid(key, "ask must be a table")
-	for name, about in asks.items():
-		if not isinstance(about, dict) or "label" not in about:
-			raise invalid(key, f"ask.{name} needs a label")
-		for inner, value in about.items():
-			if inner not in ASK:
-				raise invalid(key, f"the key ask.{name}.{inner} is not known")
-			_check_value(key, f"ask.{name}.{inner}", value, ASK[inner])
-		try:
-			re.compile(about.get("pattern", ""))
-		except re.error:
-			raise invalid(key, f"ask.{name}.pattern is not a regular expression") from None
-
-
-def _check_value(key: str, path: str, value: Any, right: Check) -> None:
-	if fault := right(value):
-		raise invalid(key, f"{path} {fault}")
+	raise template_schema.invalid(path.stem, fault)
 
 
 def _resolved(key: str, said: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -554,7 +288,7 @@ def _resolved(key: str, said: Mapping[str, Mapping[str, Any]], seen: tuple[str, 
 	values: dict[str, Any] = {}
 	if other is not None:
 		if other not in said or other in (*seen, key):
-			raise invalid(key, f"like = {other} leads to no template")
+			raise template_schema.invalid(key, f"like = {other} leads to no template")
 		values = {
 			name: value for name, value in _resolved(other, said, (*seen, key)).items() if name not in _OWN
 		}
@@ -575,14 +309,14 @@ _OWN = frozenset({"hidden", "like", "notes", "unsupported"})
 def _check_whole(key: str, values: Mapping[str, Any]) -> None:
 	template = Template(key=key, values=values)
 	if "name" not in values or "category" not in values:
-		raise invalid(key, "name and category are needed")
+		raise template_schema.invalid(key, "name and category are needed")
 	if "unsupported" not in values and not values.get("hidden"):
 		if not (template["discovery"] or template["token"]):
-			raise invalid(key, "token or discovery is needed")
+			raise template_schema.invalid(key, "token or discovery is needed")
 	asked = set(values.get("ask", {}))
 	kept = set(values.get("keep", {}))
 	for path in ADDRESSES:
-		for name in _PLACEHOLDER.findall(template[path] or ""):
+		for name in PLACEHOLDER.findall(template[path] or ""):
 			if name in asked or (
 				name == "access_token" and path in ("trade.url", "retrade.url", "revoke.url")
 			):
@@ -590,8 +324,6 @@ def _check_whole(key: str, values: Mapping[str, Any]) -> None:
 			if name in ("token", "client_id") and path in ("revoke.url", "account.url"):
 				continue
 			if name.rpartition(".")[2] not in kept or not values.get("hosts"):
-				raise invalid(key, f"{path} has the placeholder {{{name}}}, for which nothing is asked")
-
-
-def invalid(key: str, why: str) -> OAuthError:
-	return catalogue.error("template_invalid", key, why)
+				raise template_schema.invalid(
+					key, f"{path} has the placeholder {{{name}}}, for which nothing is asked"
+				)

@@ -14,8 +14,8 @@ from frappe.utils.file_lock import LockTimeoutError
 from frappe.utils.synchronization import filelock
 
 from connected_app.oauth import catalogue, protected_resource
-from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import OAuthError
+from connected_app.oauth.metadata_checks import ENDPOINTS
 from connected_app.oauth.protected_resource import ProtectedResource
 from connected_app.oauth.redact import Secret, printable
 from connected_app.site import passwords, registrations, settings

@@ -13,11 +13,12 @@ import frappe
 from frappe.utils import get_url
 
 from connected_app.oauth import catalogue, checks, userinfo
-from connected_app.oauth.checks import Finding, Subject
 from connected_app.oauth.errors import ConfigurationError, Sentence
+from connected_app.oauth.findings import Finding, Subject
 from connected_app.oauth.grant_types import DEVICE_CODE
-from connected_app.oauth.net import is_loopback
-from connected_app.site import settings
+from connected_app.oauth.metadata_checks import published
+from connected_app.oauth.policy import is_loopback
+from connected_app.site import settings, templates
 from connected_app.site.errors import localized
 from connected_app.site.http import http
 from connected_app.site.settings import AppSettings
@@ -167,7 +168,7 @@ def provider_and_client(app: AppSettings) -> Iterator[Finding]:
 	except ConfigurationError as error:
 		field = "query_parameters" if error.code == "parameter_reserved" else "client_secret"
 		yield Finding("error", error.code, field, error.message, error.action)
-		yield from checks.published(_subject(app))
+		yield from published(_subject(app))
 		return
 	yield from checks.run(_subject(app))
 
@@ -181,6 +182,7 @@ def _subject(app: AppSettings) -> Subject:
 		app.any_issuer,
 		app.grant,
 		app.subject,
+		templates.all_templates().values(),
 	)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from frappe import _
 
 from connected_app.oauth import catalogue, discovery
-from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.errors import ConfigurationError
+from connected_app.oauth.metadata_checks import ENDPOINTS
 from connected_app.oauth.templates import Template
 from connected_app.site import settings as app_settings
 from connected_app.site import templates

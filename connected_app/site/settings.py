@@ -34,7 +34,7 @@ SHARED = "Shared"
 # What revoking a token later needs of the client (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
-# The form's choices, as `oauth.templates` names them.
+# The form's choices, as `oauth.template_schema` names them.
 GRANTS = {"User Consent": "consent", "Service Account": "service_account", "Token Exchange": "token_exchange"}
 # The form's choices, in small letters, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}

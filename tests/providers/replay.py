@@ -27,10 +27,10 @@ from connected_app.oauth import (
 	keys,
 	revoke,
 )
-from connected_app.oauth.checks import ENDPOINTS
 from connected_app.oauth.client_auth import BY_KEY
 from connected_app.oauth.consent import MoreConsent, choosing_account
 from connected_app.oauth.grant_types import CLIENT_CREDENTIALS, GrantType, JwtBearer
+from connected_app.oauth.metadata_checks import ENDPOINTS
 from connected_app.oauth.templates import Template, tomllib
 
 from ..helpers import Clock

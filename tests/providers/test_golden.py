@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from connected_app.oauth.provider import STANDARD
-from connected_app.oauth.templates import DEFAULTS, Template, load
+from connected_app.oauth.template_schema import DEFAULTS
+from connected_app.oauth.templates import Template, load
 
 from ..hostile import Hostile
 from .replay import COUNTED, Replay, golden
