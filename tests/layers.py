@@ -15,6 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # From the bottom up. What is in none of them stands above: controllers, endpoints, commands, pages, hooks.
 LAYERS = ("oauth", "site")
+# Methods of controllers that are Frappe's, which all documents have.
+OF_FRAPPE = {"delete", "get_password"}
 
 
 @dataclass
@@ -25,6 +27,9 @@ class Module:
 	:param used: private names that are used of something that is not the module's own → the line
 	:param defined: private names that the module defines
 	:param overridden: for each class with a base from another module: its private methods → the line
+	:param attributes: what is read of anything → the line
+	:param names: all functions, methods, attributes and variables that the module defines
+	:param methods: the public methods of its classes
 	"""
 
 	name: str
@@ -32,6 +37,9 @@ class Module:
 	used: dict[str, int] = field(default_factory=dict)
 	defined: set[str] = field(default_factory=set)
 	overridden: dict[str, int] = field(default_factory=dict)
+	attributes: dict[str, int] = field(default_factory=dict)
+	names: set[str] = field(default_factory=set)
+	methods: set[str] = field(default_factory=set)
 
 
 def read(package: Path) -> dict[str, Module]:
@@ -100,12 +108,27 @@ def private(modules: dict[str, Module]) -> list[str]:
 	return found
 
 
+def called_back(modules: dict[str, Module]) -> list[str]:
+	"""Methods that only controllers have, called by what is below them, which may be given a document as `Any`."""
+	below = {name: module for name, module in modules.items() if _layer(name) < len(LAYERS)}
+	controllers = [module for name, module in modules.items() if ".doctype." in name]
+	own = set().union(*(module.names for module in below.values()))
+	methods = set().union(*(module.methods for module in controllers)) - own - OF_FRAPPE
+	return [
+		f"{name}:{line} uses {what}, which is a controller's"
+		for name, module in below.items()
+		for what, line in module.attributes.items()
+		if what in methods
+	]
+
+
 def problems(package: Path) -> list[str]:
 	modules = read(package)
 	return [
 		*(f"circle: {' → '.join([*circle, circle[0]])}" for circle in circles(modules)),
 		*upward(modules),
 		*private(modules),
+		*called_back(modules),
 	]
 
 
@@ -132,6 +155,7 @@ def _module(name: str, path: Path, known: set[str]) -> Module:
 	package = name if path.name == "__init__.py" else name.rpartition(".")[0]
 	foreign: set[str] = set()
 	for node in ast.walk(tree):
+		_note_names(module, node)
 		if isinstance(node, ast.Import):
 			for alias in node.names:
 				_add(module, alias.name, node.lineno, known)
@@ -166,6 +190,21 @@ def _module(name: str, path: Path, known: set[str]) -> Module:
 	return module
 
 
+def _note_names(module: Module, node: ast.AST) -> None:
+	if isinstance(node, ast.Attribute):
+		if isinstance(node.ctx, ast.Load):
+			module.attributes.setdefault(node.attr, node.lineno)
+		else:
+			module.names.add(node.attr)
+	elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+		module.names.add(node.name)
+	elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+		module.names.add(node.id)
+	elif isinstance(node, ast.ClassDef):
+		methods = (each.name for each in node.body if isinstance(each, ast.FunctionDef))
+		module.methods.update(name for name in methods if not name.startswith("_"))
+
+
 def _add(module: Module, target: str, line: int, known: set[str]) -> bool:
 	if target in known and target != module.name:
 		module.imports.setdefault(target, line)
@@ -192,5 +231,12 @@ if __name__ == "__main__":
 	count = sum(len(module.imports) for module in read_modules.values())
 	print(f"{len(read_modules)} modules, {count} imports among them")
 	wrong = problems(app)
-	print("\n".join(wrong or ["no circle, no import of a higher layer, no private name used elsewhere"]))
+	print(
+		"\n".join(
+			wrong
+			or [
+				"no circle, no import of a higher layer, no private name used elsewhere, no controller called back"
+			]
+		)
+	)
 	sys.exit(bool(wrong))

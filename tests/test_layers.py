@@ -49,6 +49,13 @@ LOW = "class Base:\n\tdef _step(self): ...\n\ndef _hidden(): ...\n"
 			},
 			"app.site.a:3 overrides _step of app.oauth.low",
 		),
+		(
+			{
+				"connections/doctype/a/a.py": "class A:\n\tdef renew(self): ...",
+				"site/a.py": "def f(document):\n\tdocument.renew()",
+			},
+			"app.site.a:2 uses renew, which is a controller's",
+		),
 	],
 )
 def test_what_is_found(tmp_path: Path, files: dict[str, str], expected: str) -> None:

@@ -12,7 +12,7 @@ from frappe.utils import validate_email_address
 from connected_app.oauth import catalogue, scopes
 from connected_app.oauth.refresh import not_connected
 from connected_app.oauth.templates import Template
-from connected_app.site import access, accounts, mail, settings, templates
+from connected_app.site import access, accounts, mail, settings, templates, token_caches
 from connected_app.site.rows import name_of
 
 # Of IMAP without TLS from the start (RFC 8314 3.2).
@@ -114,11 +114,11 @@ def _check(connected_app: str, account: str | None) -> tuple[Template, str]:
 	if not template:
 		raise catalogue.error("mail_unsupported", app.provider_name)
 	wanted, quirks = template["mail.scopes"] or [], templates.quirks_of(app)
-	if unasked := scopes.missing(wanted, app.get_scopes(), quirks):
+	if unasked := scopes.missing(wanted, settings.scopes(app), quirks):
 		raise catalogue.error("scope_not_asked", ", ".join(unasked))
 	name = name_of(access.connection_of(settings.for_session(app), frappe.session.user, account))
 	connection = frappe.get_doc("Token Cache", name) if name else None
-	if not connection or not connection.is_connected():
+	if not connection or not token_caches.is_connected(connection):
 		raise not_connected()
 	if lacking := scopes.missing(wanted, [row.scope for row in connection.scopes], quirks):
 		raise catalogue.error("scope_missing", ", ".join(lacking))

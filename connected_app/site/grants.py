@@ -25,7 +25,6 @@ from connected_app.site.database import (
 	BUSY,
 	begin,
 	is_lost,
-	own_connection,
 	own_transaction,
 	see_latest,
 	writing,
@@ -48,42 +47,6 @@ SAVE_PAUSES = (0, 1, 2, 4, 8)
 PATIENCE = timedelta(days=1)
 # For the list of scopes, which is not worth a long wait.
 SCOPES_WAIT = 3
-
-
-def latest_known(name: str) -> Grant | None:
-	"""The newest grant of a row that this request has stored, or read under the lock, unless its transaction sees a
-	newer one by now.
-
-	:param name: of the row, which is what permission is asked for: a script can make a document up
-	"""
-	grants = recent.of_row(name)
-	if not grants:
-		return None
-	seen = frappe.db.get_value(DOCTYPE, name, ["revision", "account_id"], as_dict=True)
-	if seen and seen.account_id:
-		# Another account may be the default one by now.
-		grants = [grant for grant in grants if not grant.account or grant.account.id == seen.account_id]
-	grant = max(grants, key=lambda grant: grant.revision, default=None)
-	return None if seen and grant and (seen.revision or 0) > grant.revision else grant
-
-
-def stored_since(key: ConnectionKey) -> Any:
-	"""The Token Cache that others have stored since the caller's transaction began, which does not see it; or None.
-
-	Its tokens are remembered, so that `TokenCache.get_password` gives them.
-	"""
-	# One that the caller itself has deleted is gone.
-	if recent.has_changed(frappe.local.db, key):
-		return None
-	with own_connection():
-		name = rows.name_of(key)
-		if not name:
-			return None
-		found = frappe.get_doc(DOCTYPE, name)
-		with suppress(ReconnectRequired):
-			if grant := rows.read_whole(name, found):
-				recent.note(key, grant, name)
-	return found
 
 
 class TokenCacheStore:

@@ -146,7 +146,7 @@ def apply(app: Any, key: str, inputs: Mapping[str, str]) -> None:
 	:raises OAuthError: as `settings_with_endpoints`
 	"""
 	values = settings_with_endpoints(key, inputs)
-	if app.get_scopes():
+	if any(row.scope for row in app.scopes):
 		values.pop("scopes")
 	for field, value in values.items():
 		app.set(field, value)

@@ -29,14 +29,13 @@ from connected_app.site import (
 	sessions,
 	settings,
 	templates,
+	token_caches,
 )
 from connected_app.site.accounts import ConnectedAccount
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.errors import raises_frappe_errors
-from connected_app.site.grants import stored_since
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
-from connected_app.site.rows import name_of
 from connected_app.site.settings import AppSettings
 
 # What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
@@ -347,7 +346,7 @@ class ConnectedApp(SecretKeeper):
 		"""
 		user = user or frappe.session.user
 		token_cache = self.get_token_cache(user)
-		if token_cache and token_cache.is_connected():
+		if token_cache and token_caches.is_connected(token_cache):
 			return token_cache
 		if not frappe.request or user != frappe.session.user:
 			self.get_oauth2_session(user)
@@ -357,32 +356,29 @@ class ConnectedApp(SecretKeeper):
 		return location
 
 	def _settings(self) -> AppSettings:
-		"""What a session needs. A script, or an expression, can make a document up, and change one that it has: then what
-		is saved counts."""
-		return settings.for_session(
-			self if caller() is Caller.CODE else frappe.get_doc("Connected App", self.name)
-		)
+		"""What a session needs."""
+		return settings.for_session(self._as_trusted())
+
+	def _all_settings(self) -> AppSettings:
+		return settings.of(self._as_trusted())
+
+	def _as_trusted(self) -> ConnectedApp:
+		"""This document, as code has it. A script, or an expression, can make a document up, and change one that it has:
+		then what is saved counts."""
+		if caller() is Caller.CODE:
+			return self
+		saved: ConnectedApp = frappe.get_doc("Connected App", self.name)
+		return saved
 
 	def get_token_cache(self, user: str, account: str | None = None) -> Any:
 		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
 		may use it.
 
-		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
-
 		One that was stored since the caller's transaction began is found, too, though that does not see it.
-		"""
-		if not user or not (accounts.is_named(account) or settings.is_shared(self)):
-			return self._token_cache(ConnectionKey.from_columns(self.name, user))
-		try:
-			key = access.connection_of(self._settings(), user, account)
-		except (frappe.PermissionError, ReconnectRequired):
-			frappe.clear_last_message()
-			return None
-		return self._token_cache(key)
 
-	def _token_cache(self, key: ConnectionKey) -> Any:
-		name = name_of(key)
-		return frappe.get_doc("Token Cache", name) if name else stored_since(key)
+		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
+		"""
+		return token_caches.of_user(self._settings(), user, account)
 
 	@for_code
 	def get_active_token(self, user: str | None = None, account: str | None = None) -> Any:
@@ -403,13 +399,13 @@ class ConnectedApp(SecretKeeper):
 				raise
 			frappe.clear_last_message()
 			return None
-		token_cache = self._token_cache(key)
-		if not token_cache or not token_cache.is_connected():
+		token_cache = token_caches.of_key(key)
+		if not token_cache or not token_caches.is_connected(token_cache):
 			return None
 		if asker:
 			mail.check_servers(self, asker)
 		sessions.current(app, key, user)
-		return self._token_cache(key)
+		return token_caches.of_key(key)
 
 	@for_code
 	def get_backend_app_token(self, include_client_id: bool | None = None) -> Any:
@@ -443,9 +439,8 @@ class ConnectedApp(SecretKeeper):
 			nobody else, is asked for what is lacking, for a week
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
-		consent.require_scopes(
-			self, wanted, consent.Asked(user or frappe.session.user, reason, success_uri, account)
-		)
+		asked = consent.Asked(user or frappe.session.user, reason, success_uri, account)
+		consent.require_scopes(self._all_settings(), wanted, asked)
 
 	@for_code
 	def require_consent(
@@ -465,9 +460,8 @@ class ConnectedApp(SecretKeeper):
 			see `require_scopes`
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
-		consent.require_consent(
-			self, response, consent.Asked(user or frappe.session.user, reason, success_uri, account)
-		)
+		asked = consent.Asked(user or frappe.session.user, reason, success_uri, account)
+		consent.require_consent(self._all_settings(), response, asked)
 
 	def get_scopes(self) -> list[str]:
 		return list(settings.scopes(self))

@@ -15,13 +15,13 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
-from connected_app.site import errors, recent, rows, settings
+from connected_app.site import errors, recent, rows, settings, token_caches
 from connected_app.site.access import check_caller, may_use
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import add_indexes_of_users, add_search_indexes, own_connection
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.events import announce
-from connected_app.site.grants import TokenCacheStore, latest_known
+from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.offboarding import make_changeable
 from connected_app.site.passwords import SecretKeeper
@@ -143,7 +143,7 @@ class TokenCache(SecretKeeper):
 				if raise_exception:
 					raise frappe.AuthenticationError(f"{self.account_id} is not connected")
 				return None
-			if grant := latest_known(self.name):
+			if grant := token_caches.latest_known(self.name):
 				secret = rows.secrets(grant).get(fieldname)
 				return str(secret) if secret else None
 			if self.name and rows.is_ended(self.name):
@@ -212,7 +212,7 @@ class TokenCache(SecretKeeper):
 
 	def is_connected(self) -> bool:
 		"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
-		return bool(self.access_token or latest_known(self.name))
+		return token_caches.is_connected(self)
 
 	def get_expires_in(self) -> int:
 		"""Seconds until the access token expires, negative afterwards. A token that never expires has a year."""
@@ -226,7 +226,7 @@ class TokenCache(SecretKeeper):
 		return expires_at is not None and utc_now() >= expires_at
 
 	def _expires_at(self) -> Any:
-		grant = latest_known(self.name)
+		grant = token_caches.latest_known(self.name)
 		return grant.expires_at if grant else rows.aware(self.expires_at)
 
 	@for_code
