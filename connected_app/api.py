@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import frappe
-from frappe import _
-from frappe.auth import CookieManager
-from frappe.utils import cint, get_absolute_url
+from frappe.utils import cint
 from werkzeug.wrappers import Response
 
-from connected_app.oauth import catalogue, scopes
+from connected_app.oauth import catalogue
 from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
-from connected_app.oauth.metadata_checks import ENDPOINTS
-from connected_app.oauth.redact import Secret, as_secrets
+from connected_app.oauth.redact import Secret
 from connected_app.site import (
 	access,
 	accounts,
 	addresses,
+	callbacks,
 	checks,
 	codes,
 	discovery,
@@ -41,7 +39,6 @@ from connected_app.site import health as operations
 from connected_app.site import keys as signing_keys
 from connected_app.site import metrics as prometheus
 from connected_app.site.errors import in_words, raises_frappe_errors
-from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import name_of
 from connected_app.site.settings import AppSettings
@@ -83,7 +80,7 @@ def authorize(
 		if app.grant != "consent":
 			grant = service_accounts.connect(app)
 			pages.leave_connected(app, grant, app.client.scopes)
-			return access.return_address(success_uri) or _home(app)
+			return access.return_address(success_uri) or pages.home(app)
 		return flow.begin(app, success_uri, another=bool(cint(another)), account=account or None)
 
 
@@ -124,59 +121,9 @@ def callback() -> Response | None:
 	"""
 	name = frappe.request.path.partition(flow.CALLBACK)[2]
 	if frappe.request.method == "POST":
-		return _posted(name)
-	_called_back(name)
+		return callbacks.keep_posted(name)
+	callbacks.finish(name)
 	return None
-
-
-def _posted(name: str) -> Response:
-	parameters = as_secrets(frappe.request.form.to_dict(flat=False))
-	# What was sent is for nobody else to see; and without a session, Frappe's cookies would log the browser out.
-	frappe.form_dict.clear()
-	frappe.local.cookie_manager = CookieManager()
-	state = flow.keep_posted(name, parameters)
-	location = quote(frappe.request.path) + (f"?state={quote(state[:200], safe='')}" if state else "")
-	headers = {"Location": location, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-	return Response(status=303, headers=headers)
-
-
-def _called_back(name: str) -> None:
-	again = "/connect?app=" + quote(name, safe="")
-	if frappe.session.user == "Guest":
-		# Nothing of this request goes into a login redirect: it holds a code and a state.
-		error: OAuthError = catalogue.error("not_logged_in")
-		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
-	known = False
-	try:
-		parameters = as_secrets(frappe.request.args.to_dict(flat=False))
-		known = bool(frappe.db.exists("Connected App", name))
-		attempt = flow.claim_attempt(name, parameters)
-		parameters = attempt.posted or parameters
-		name = attempt.context["connected_app"]
-		again = attempt.context["return_address"] or "/connect?app=" + quote(name, safe="")
-		known = bool(frappe.db.exists("Connected App", name))
-		if not known:
-			raise catalogue.error("app_unknown")
-		app = settings.read(name)
-		where = attempt.context["return_address"] or _home(app)
-		finished = flow.finish(app, attempt, parameters, where)
-		if not isinstance(finished, Grant):
-			# Another account than before: that page asks.
-			return pages.redirect("/connect?app=" + quote(app.name, safe=""))
-		pages.leave_connected(app, finished, flow.asked_scopes(app, attempt))
-		return pages.redirect(where)
-	except OAuthError as exc:
-		error = exc
-	except frappe.PermissionError:
-		error = catalogue.error("not_allowed")
-	except Exception as exc:
-		# A traceback with locals would hold the code.
-		frappe.log_error(title="Connected App: callback failed", message=f"{type(exc).__name__} for {name!r}")
-		error = catalogue.error("internal_error")
-	# Not for Guests (above), nor for made-up addresses: anybody could fill the log with those.
-	if known:
-		announce("connect_failed", ConnectionKey.of_user(name, frappe.session.user), error.code)
-	return pages.refuse(error, again)
 
 
 @frappe.whitelist(methods=["POST"])
@@ -194,12 +141,6 @@ def choose_account(connected_app: str, replace: bool = False, account: str | Non
 	else:
 		pages.tell_kept(app, decided.before.name or decided.before.id)
 	return {"location": decided.where}
-
-
-def _home(app: AppSettings) -> str:
-	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
-	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
-	return get_absolute_url("Connected App", app.name) if desk else "/connect?app=" + quote(app.name, safe="")
 
 
 @frappe.whitelist(methods=["POST"])
@@ -314,18 +255,7 @@ def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	access.check_is_admin()
 	app = _app(connected_app)
 	with raises_frappe_errors():
-		metadata = discovery.fetch(app.openid_configuration, app.provider.issuer, any_issuer=app.any_issuer)
-	values = {field: getattr(metadata, name) for field, name in ENDPOINTS.items()}
-	labels = {field: _(frappe.get_meta("Connected App").get_label(field)) for field in values}
-	found = {field: value for field, value in values.items() if value}
-	return {
-		"values": {**found, "provider_metadata": json.dumps(metadata.document, indent=1, sort_keys=True)},
-		"filled": [labels[field] for field in found],
-		# Few providers give codes, and few sites need them.
-		"missing": [
-			labels[field] for field in values if field not in found and field != "device_authorization_uri"
-		],
-	}
+		return discovery.for_form(app)
 
 
 @frappe.whitelist()
@@ -418,33 +348,7 @@ def connection(connected_app: str) -> dict[str, Any]:
 	:returns: of several accounts, the default one's; `accounts` has all that are connected, as in `my_connections`
 	"""
 	app = _app(connected_app)
-	token_cache = _token_cache(app, frappe.session.user)
-	connected = bool(token_cache and token_cache.access_token)
-	granted = [row.scope for row in token_cache.scopes] if connected else []
-	suggested = registrations.suggested_redirect_uri(app)
-	several = overview.accounts_of(app.name, frappe.session.user) if app.several_accounts else []
-	return {
-		"provider_name": app.provider_name,
-		"status": (token_cache.status or "Connected") if connected else "Not Connected",
-		"account_id": token_cache.account_id if connected else None,
-		"account_name": token_cache.account_name if connected else None,
-		"scopes": granted,
-		"missing_scopes": scopes.missing(app.client.scopes, granted) if connected else [],
-		"connected_on": token_cache.connected_on if connected else None,
-		"expires_at": token_cache.expires_at if connected else None,
-		"failing_since": token_cache.failing_since if connected else None,
-		**overview.reason(token_cache if connected else {}),
-		"shared": app.is_shared,
-		"several_accounts": app.several_accounts,
-		"accounts": several,
-		"may_use": access.may_use(app),
-		"may_connect": app.is_for_users and access.may_connect(app),
-		"may_disconnect": not app.is_shared or access.is_admin(),
-		"offers_codes": app.offers_codes,
-		"may_set_up_email": (connected or bool(several)) and email_accounts.is_offered(app.name),
-		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
-		"suggested_redirect_uri": suggested,
-	}
+	return overview.own(app, _token_cache(app, frappe.session.user))
 
 
 @frappe.whitelist()

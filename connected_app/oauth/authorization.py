@@ -48,10 +48,10 @@ STANDARD_NAMES = ("state", "code", "iss", "error", "error_description")
 class Attempt:
 	"""One authorization attempt, kept on the server until its callback.
 
-	:param state: 256 bits, once (RFC 6749 10.12)
+	:param state: 256 random bits, used once (RFC 6749 10.12)
 	:param expires_at: UTC instant after which the callback is refused
 	:param scopes: that the grant will have
-	:param max_age: seconds that the user's login at the provider may be old
+	:param max_age: how old the user's login at the provider may be, in seconds
 	:param dpop_key: the key that the tokens will be bound to
 	:param posted: the parameters of a callback that came by POST (OAuth 2.0 Form Post Response Mode)
 	:param context: what the caller binds the attempt to: user, browser session, where to land
@@ -98,9 +98,9 @@ def begin(
 ) -> tuple[str, Attempt]:
 	"""Begin an attempt.
 
-	:param http: for a request that is pushed to the provider; the client proves itself then
+	:param http: to push the request to the provider, which authenticates the client then
 	:param lifetime: seconds until the attempt expires
-	:param max_age: seconds that the user's login may be old (OIDC Core 3.1.2.1): `auth_time` is held to it
+	:param max_age: how old the user's login may be, in seconds (OIDC Core 3.1.2.1); `auth_time` is checked against it
 	:returns: the consent URL at the provider, and the attempt to keep
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`,
 		`profile_unmet`
@@ -127,14 +127,14 @@ def begin(
 	parameters = _parameters(provider, client, attempt)
 	if http and pushed.is_wanted(provider, client):
 		if request_uri := pushed.push(provider, client, parameters, http):
-			# RFC 9126 4: nothing else is read.
+			# RFC 9126 4: the provider ignores everything else.
 			parameters = {"client_id": client.client_id, "request_uri": request_uri}
 	named = {provider.quirks.rename.get(name, name): value for name, value in parameters.items()}
 	return _with_query(uri, named), attempt
 
 
 def _parameters(provider: Provider, client: Client, attempt: Attempt) -> dict[str, str | Sequence[str]]:
-	"""What is asked of the authorization endpoint (RFC 6749 4.1.1), by the names of the standards."""
+	"""The parameters of the authorization request (RFC 6749 4.1.1), under their standard names."""
 	quirks = provider.quirks
 	parameters: dict[str, str | Sequence[str]] = {
 		**client.authorization_parameters,
@@ -160,7 +160,7 @@ def _parameters(provider: Provider, client: Client, attempt: Attempt) -> dict[st
 
 
 def _with_query(uri: str, parameters: Mapping[str, str | Sequence[str]]) -> str:
-	# A space as %20, which everybody reads, and not as +, which Apple does not.
+	# A space as %20: all servers decode it, while Apple does not decode +.
 	query = urlencode(parameters, doseq=True, quote_via=quote)
 	before, hash_sign, fragment = uri.partition("#")
 	separator = "&" if split(before).query else "" if before.endswith("?") else "?"
@@ -181,7 +181,7 @@ def complete(
 	*,
 	clock: Clock = utc_now,
 ) -> Grant:
-	"""Turn the callback's parameters into a grant. The attempt must have been taken from its store: it is spent.
+	"""Turn the callback's parameters into a grant. The caller has taken the attempt from its store: it can be used once.
 
 	:param parameters: of the callback's query; a repeated one is a list
 	:raises ReconnectRequired: `state_mismatch`, `attempt_expired`, `issuer_mismatch`, `consent_declined`,
@@ -237,11 +237,11 @@ def consented(
 	max_age: int | None = None,
 	dpop_key: Secret | None = None,
 ) -> Grant:
-	"""The grant in the first token response after a user's consent, with the account that it is for.
+	"""The grant in the first token response after a user's consent, with its account.
 
-	:param answer: the token response, which is emptied
-	:param values: of the callback, if there was one
-	:param nonce, max_age: of the attempt, which an ID token must have, and keep to
+	:param answer: the token response; it is emptied
+	:param values: the callback's parameters, if there was a callback
+	:param nonce, max_age: of the attempt; an ID token is checked against them
 	:param dpop_key: the key that the tokens must be bound to
 	:raises ReconnectRequired: `id_token_*`, `userinfo_subject_mismatch`
 	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`
@@ -251,11 +251,7 @@ def consented(
 	if dpop_key:
 		dpop.check_is_bound(grant)
 		grant = replace(grant, dpop_key=dpop_key)
-	if quirks.trade:
-		longer = token_endpoint.trade(
-			provider, client, quirks.trade, grant.access_token, http, is_refresh=False
-		)
-		grant = grant.renewed(grant_types.read(provider, longer, clock(), grant.scopes))
+	grant = _traded(provider, client, grant, http, clock)
 	grant = introspection.with_expiry(provider, client, grant, http, clock())
 	grant = replace(
 		grant,
@@ -279,8 +275,17 @@ def consented(
 	return replace(grant, account=account, extra={**grant.extra, **wire.kept(quirks, "userinfo", about)})
 
 
+def _traded(provider: Provider, client: Client, grant: Grant, http: Transport, clock: Clock) -> Grant:
+	"""`grant`, or the longer-lived one for which the provider exchanges its token at once."""
+	trade = provider.quirks.trade
+	if not trade:
+		return grant
+	answer = token_endpoint.trade(provider, client, trade, grant.access_token, http, is_refresh=False)
+	return grant.renewed(grant_types.read(provider, answer, clock(), grant.scopes))
+
+
 def callback_names(quirks: Quirks) -> set[str]:
-	"""The parameters of a callback that are read."""
+	"""The callback parameters that we read."""
 	sources = [*quirks.keep.values(), quirks.granted_scopes]
 	found = {path for kind, _colon, path in (each.partition(":") for each in sources) if kind == "callback"}
 	fields = " ".join(quirks.exchange_fields.values())
@@ -290,7 +295,7 @@ def callback_names(quirks: Quirks) -> set[str]:
 def granted_scopes(
 	provider: Provider, values: Mapping[str, str], answer: Mapping[str, Any]
 ) -> tuple[str, ...]:
-	"""What was granted, where the provider does not say it in `scope`."""
+	"""The granted scopes, if the provider names them somewhere else than in `scope`."""
 	kind, _colon, path = provider.quirks.granted_scopes.partition(":")
 	said = values.get(path) if kind == "callback" else paths.at(answer, path) if kind == "answer" else None
 	return parse_scopes(said, provider.scope_separator)
@@ -307,14 +312,14 @@ def single(parameters: Mapping[str, Any], names: Collection[str] = STANDARD_NAME
 		if len(given) > 1:
 			del parameters, value, given
 			raise catalogue.error("parameter_repeated")
-		# 3.1: without a value it is as if omitted.
+		# 3.1: a parameter without a value counts as omitted.
 		if given and isinstance(given[0], str):
 			values[name] = Secret(given[0])
 	return values
 
 
 def check_issuer(provider: Provider, values: Mapping[str, str]) -> None:
-	"""RFC 9207 2.4: `iss` is compared exactly, and required where the metadata promise it.
+	"""RFC 9207 2.4: `iss` is compared exactly, and required if the metadata promise it.
 
 	:raises ReconnectRequired: `issuer_mismatch`
 	"""

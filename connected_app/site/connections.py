@@ -15,7 +15,7 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.oauth.grant import Grant
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.scopes import missing
-from connected_app.site import access, sessions, settings
+from connected_app.site import access, email_accounts, registrations, sessions, settings
 from connected_app.site.errors import localized
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import by_account, name_of
@@ -36,18 +36,7 @@ def of_user(user: str) -> list[dict[str, Any]]:
 		],
 		order_by="provider_name, name",
 	)
-	fields = [
-		*("name", "connected_app", "shared", "account", "status", "account_id", "account_name"),
-		*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
-	]
-	connected = {"access_token": ("is", "set")}
-	caches = frappe.get_all("Token Cache", {"user": user, **connected}, fields)
-	if shared := [app.name for app in apps if settings.is_shared(app)]:
-		caches = [cache for cache in caches if cache.connected_app not in shared]
-		of_all = {"connected_app": ("in", shared), "user": ("is", "not set"), "shared": 1}
-		caches += frappe.get_all("Token Cache", {**of_all, **connected}, fields)
-	generations = {app.name: app.generation for app in apps}
-	caches = [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
+	caches = _connected(apps, user)
 	mine: dict[str, list[Any]] = defaultdict(list)
 	for (app_name, _account), cache in sorted(by_account(caches, user).items(), key=_default_first):
 		mine[app_name].append(cache)
@@ -78,11 +67,60 @@ def of_user(user: str) -> list[dict[str, Any]]:
 	return shown
 
 
+def _connected(apps: list[Any], user: str) -> list[Any]:
+	"""The rows of Token Cache that `user` can use."""
+	fields = [
+		*("name", "connected_app", "shared", "account", "status", "account_id", "account_name"),
+		*("connected_on", "failing_since", "error_code", "error_values", "modified", "generation"),
+	]
+	connected = {"access_token": ("is", "set")}
+	caches = frappe.get_all("Token Cache", {"user": user, **connected}, fields)
+	if shared := [app.name for app in apps if settings.is_shared(app)]:
+		caches = [cache for cache in caches if cache.connected_app not in shared]
+		of_all = {"connected_app": ("in", shared), "user": ("is", "not set"), "shared": 1}
+		caches += frappe.get_all("Token Cache", {**of_all, **connected}, fields)
+	generations = {app.name: app.generation for app in apps}
+	return [cache for cache in caches if cache.generation == generations.get(cache.connected_app)]
+
+
 def accounts_of(connected_app: str, user: str) -> list[dict[str, Any]]:
 	"""The accounts that the session's `user` has connected to one app, as `of_user` gives them."""
 	return [
 		each for each in of_user(user) if each["name"] == connected_app and each["status"] != "Not Connected"
 	]
+
+
+def own(app: AppSettings, token_cache: Any) -> dict[str, Any]:
+	"""The connection of the session's user to one app, as its form shows it, and what they may do with it.
+
+	:param token_cache: the one that they use; None without a connection
+	"""
+	connected = bool(token_cache and token_cache.access_token)
+	granted = [row.scope for row in token_cache.scopes] if connected else []
+	suggested = registrations.suggested_redirect_uri(app)
+	several = accounts_of(app.name, frappe.session.user) if app.several_accounts else []
+	return {
+		"provider_name": app.provider_name,
+		"status": (token_cache.status or "Connected") if connected else "Not Connected",
+		"account_id": token_cache.account_id if connected else None,
+		"account_name": token_cache.account_name if connected else None,
+		"scopes": granted,
+		"missing_scopes": missing(app.client.scopes, granted) if connected else [],
+		"connected_on": token_cache.connected_on if connected else None,
+		"expires_at": token_cache.expires_at if connected else None,
+		"failing_since": token_cache.failing_since if connected else None,
+		**reason(token_cache if connected else {}),
+		"shared": app.is_shared,
+		"several_accounts": app.several_accounts,
+		"accounts": several,
+		"may_use": access.may_use(app),
+		"may_connect": app.is_for_users and access.may_connect(app),
+		"may_disconnect": not app.is_shared or access.is_admin(),
+		"offers_codes": app.offers_codes,
+		"may_set_up_email": (connected or bool(several)) and email_accounts.is_offered(app.name),
+		"redirect_uri_outdated": bool(app.client.redirect_uri) and app.client.redirect_uri != suggested,
+		"suggested_redirect_uri": suggested,
+	}
 
 
 def _default_first(entry: tuple[tuple[str, str], Any]) -> tuple[str, bool, str]:

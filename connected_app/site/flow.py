@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import frappe
 
 from connected_app.oauth import authorization, catalogue, consent, pushed, scopes, userinfo
+from connected_app.oauth.client import Client
 from connected_app.oauth.consent import MoreConsent
 from connected_app.oauth.errors import ConfigurationError, OAuthError, ReconnectRequired
 from connected_app.oauth.grant import Grant
@@ -62,19 +63,10 @@ def begin(
 		raise
 	more = more or MoreConsent()
 	check_scopes(app, more.scopes)
-	key = connection_to_make(app)
-	if another:
-		check_takes_another(app)
-	elif account:
-		key = accounts.choose(key, account)
 	if pushed.is_wanted(app.provider, app.client):
 		# The client proves itself already here.
 		app = settings.read(app.name, with_secret=True)
-	client = more.client(app.client, app.provider.quirks, [] if another else _kept(app, key))
-	if another:
-		client = consent.choosing_account(client, app.provider.quirks)
-	elif account:
-		client = consent.for_account(client, accounts.title(key))
+	client = _client(app, more, another, account)
 	url, attempt = authorization.begin(
 		app.provider,
 		client,
@@ -92,6 +84,18 @@ def begin(
 	attempts.put(attempt)
 	hosts.note()
 	return url
+
+
+def _client(app: AppSettings, more: MoreConsent, another: bool, account: str | None) -> Client:
+	"""The client as it asks for this consent: with `more`, and for the account that is meant."""
+	key, quirks = connection_to_make(app), app.provider.quirks
+	if another:
+		check_takes_another(app)
+		return consent.choosing_account(more.client(app.client, quirks), quirks)
+	if account:
+		key = accounts.choose(key, account)
+	client = more.client(app.client, quirks, _kept(app, key))
+	return consent.for_account(client, accounts.title(key)) if account else client
 
 
 def check_takes_another(app: AppSettings) -> None:

@@ -284,57 +284,71 @@ def redis(health: dict[str, Any]) -> Iterator[Finding]:
 
 def failing(health: dict[str, Any]) -> Iterator[Finding]:
 	for app in health["apps"]:
-		if not app["enabled"]:
-			continue
-		numbers = app["connections"]
-		total, name = sum(numbers.values()), app["provider_name"]
-		if lost := app["failures"].get("secret_unreadable"):
-			yield Finding(
-				"error",
-				"secret_unreadable",
-				Sentence(
-					"Connections to {0} that this site's encryption key does not open: {1}.", name, lost
-				),
-				Sentence("Restore the encryption_key that this site had, in its site_config.json."),
-				app["name"],
-			)
-		if waiting := app["admin_must_act"]:
-			yield Finding(
-				"error",
-				"admin_must_act",
-				Sentence("Connections to {0} that wait for an administrator: {1}.", name, waiting),
-				Sentence("Open the Connected App, and use Check Configuration."),
-				app["name"],
-			)
-		broken = numbers.get("Reconnect Required", 0)
-		if broken >= MANY and broken > total * SHARE:
-			yield Finding(
-				"warning",
-				"broken",
-				Sentence("Of {0} connections to {1}, {2} no longer work.", total, name, broken),
-				Sentence("See why under Who Is Connected. Their owners have been notified."),
-				app["name"],
-			)
-		passing = numbers.get("Temporarily Failing", 0) - app["admin_must_act"]
-		if passing >= MANY and passing > total * SHARE:
-			yield Finding(
-				"warning",
-				"failing",
-				Sentence("Of {0} connections to {1}, {2} cannot be renewed for now.", total, name, passing),
-				Sentence("See why under Who Is Connected, and whether the provider reports a disturbance."),
-				app["name"],
-			)
-		if app["overdue"] > LATE.total_seconds():
-			yield Finding(
-				"warning",
-				"overdue",
-				Sentence("A connection to {0} has been due for {1} minutes.", name, app["overdue"] // 60),
-				Sentence("See that enough workers listen to the queue long, or allow more At Once."),
-				app["name"],
-			)
+		if app["enabled"]:
+			yield from _unusable(app)
+			yield from _many_failing(app)
+			yield from _overdue(app)
 
 
-def leaving(health: dict[str, Any]) -> Iterator[Finding]:
+def _unusable(app: dict[str, Any]) -> Iterator[Finding]:
+	name = app["provider_name"]
+	if lost := app["failures"].get("secret_unreadable"):
+		yield Finding(
+			"error",
+			"secret_unreadable",
+			Sentence("Connections to {0} that this site's encryption key does not open: {1}.", name, lost),
+			Sentence("Restore the encryption_key that this site had, in its site_config.json."),
+			app["name"],
+		)
+	if waiting := app["admin_must_act"]:
+		yield Finding(
+			"error",
+			"admin_must_act",
+			Sentence("Connections to {0} that wait for an administrator: {1}.", name, waiting),
+			Sentence("Open the Connected App, and use Check Configuration."),
+			app["name"],
+		)
+
+
+def _many_failing(app: dict[str, Any]) -> Iterator[Finding]:
+	numbers, name = app["connections"], app["provider_name"]
+	total = sum(numbers.values())
+	broken = numbers.get("Reconnect Required", 0)
+	if broken >= MANY and broken > total * SHARE:
+		yield Finding(
+			"warning",
+			"broken",
+			Sentence("Of {0} connections to {1}, {2} no longer work.", total, name, broken),
+			Sentence("See why under Who Is Connected. Their owners have been notified."),
+			app["name"],
+		)
+	passing = numbers.get("Temporarily Failing", 0) - app["admin_must_act"]
+	if passing >= MANY and passing > total * SHARE:
+		yield Finding(
+			"warning",
+			"failing",
+			Sentence("Of {0} connections to {1}, {2} cannot be renewed for now.", total, name, passing),
+			Sentence("See why under Who Is Connected, and whether the provider reports a disturbance."),
+			app["name"],
+		)
+
+
+def _overdue(app: dict[str, Any]) -> Iterator[Finding]:
+	if app["overdue"] > LATE.total_seconds():
+		yield Finding(
+			"warning",
+			"overdue",
+			Sentence(
+				"A connection to {0} has been due for {1} minutes.",
+				app["provider_name"],
+				app["overdue"] // 60,
+			),
+			Sentence("See that enough workers listen to the queue long, or allow more At Once."),
+			app["name"],
+		)
+
+
+def revocations(health: dict[str, Any]) -> Iterator[Finding]:
 	waiting = health["revocations"]
 	if waiting["oldest"] > REVOKED_WITHIN.total_seconds():
 		yield Finding(
@@ -395,7 +409,7 @@ CHECKS: tuple[Callable[[dict[str, Any]], Iterator[Finding]], ...] = (
 	scheduler,
 	redis,
 	failing,
-	leaving,
+	revocations,
 	several_hosts,
 	two_keys,
 )

@@ -36,7 +36,6 @@ def text(health: dict[str, Any]) -> str:
 
 
 def _lines(health: dict[str, Any]) -> Iterator[str]:
-	apps, revocations, ending = health["apps"], health["revocations"], health["ending"]
 	levels = ("ok", "warning", "error")
 	yield from _metric(
 		"level", "gauge", "0: all is well, 1: warnings, 2: errors", [({}, levels.index(health["level"]))]
@@ -50,6 +49,12 @@ def _lines(health: dict[str, Any]) -> Iterator[str]:
 			for each in health["findings"]
 		],
 	)
+	yield from _of_connections(health["apps"])
+	yield from _of_revocations(health["revocations"], health["ending"])
+	yield from _of_jobs(health)
+
+
+def _of_connections(apps: list[dict[str, Any]]) -> Iterator[str]:
 	yield from _metric(
 		"connections",
 		"gauge",
@@ -82,6 +87,9 @@ def _lines(health: dict[str, Any]) -> Iterator[str]:
 			for code, number in (app["refreshes"] or {}).items()
 		],
 	)
+
+
+def _of_revocations(revocations: dict[str, Any], ending: list[dict[str, Any]]) -> Iterator[str]:
 	for name, words in (("waiting", "Connections that wait to be revoked"), ("due", "… of these, now")):
 		yield from _metric(f"revocations_{name}", "gauge", words, [({}, revocations[name])])
 	yield from _metric(
@@ -96,6 +104,9 @@ def _lines(health: dict[str, Any]) -> Iterator[str]:
 		"Connections of apps that were disabled or deleted, still to be removed",
 		[({}, sum(max(each["total"] - each["ended"], 0) for each in ending))],
 	)
+
+
+def _of_jobs(health: dict[str, Any]) -> Iterator[str]:
 	yield from _metric(
 		"scheduler_up", "gauge", "Whether the scheduler is on", [({}, int(health["scheduler"]))]
 	)

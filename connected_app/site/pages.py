@@ -1,4 +1,4 @@
-"""What a person sees after the callback."""
+"""What a person sees after the callback, and where they land."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 import frappe
 import redis
 from frappe import _
-from frappe.utils import escape_html
+from frappe.utils import escape_html, get_absolute_url
 
 from connected_app.oauth import scopes
 from connected_app.oauth.errors import ConfigurationError, OAuthError, TemporaryFailure
@@ -26,6 +26,13 @@ IN_ADDRESSES = "%:/?#[]@!$&()*+,;="
 def redirect(where: str) -> None:
 	frappe.local.response["type"] = "redirect"
 	frappe.local.response["location"] = where
+
+
+def home(app: AppSettings) -> str:
+	"""Where somebody lands who has come from nowhere else: the app's form, or its page for users."""
+	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
+	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
+	return get_absolute_url("Connected App", app.name) if desk else "/connect?app=" + quote(app.name, safe="")
 
 
 def leave_connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> None:

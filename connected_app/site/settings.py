@@ -117,38 +117,7 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 	:param with_secret: also read the client secret, and the signing key if there is one: each costs a query and a decrypt
 	:raises ConfigurationError: `client_secret_unreadable`, `signing_key_unreadable`
 	"""
-	provider = Provider(
-		authorization_uri=(row.authorization_uri or "").strip(),
-		token_uri=row.token_uri or "",
-		revocation_uri=row.revocation_uri or "",
-		introspection_uri=row.introspection_uri or "",
-		device_authorization_uri=(row.device_authorization_uri or "").strip(),
-		userinfo_uri=row.userinfo_uri or "",
-		jwks_uri=row.jwks_uri or "",
-		issuer=row.issuer or "",
-		refresh_uri=_refresh_uri(row),
-		scope_separator="," if row.scope_separator == "Comma" else " ",
-		scope_on_refresh=(row.scope_on_refresh or "Omit").lower(),
-		metadata=_metadata(row),
-		quirks=templates.quirks_of(row),
-	)
-	client = Client(
-		client_id=row.client_id or "",
-		client_secret=_client_secret(row) if with_secret else None,
-		signing_key=_signing_key(row) if with_secret else None,
-		redirect_uri=row.redirect_uri or "",
-		scopes=scopes(row),
-		resources=lines(row.resources),
-		further_origins=lines(row.further_origins),
-		use_pkce=bool(row.use_pkce),
-		authentication=_authentication(row),
-		dpop=bool(row.dpop),
-		certificate_bound=bool(row.certificate_bound),
-		pushed_requests=(row.pushed_requests or "Automatic").lower(),
-		authorization_parameters=authorization_parameters(row),
-		token_parameters=token_parameters(row),
-		leeway=cint(row.leeway),
-	)
+	provider, client = _provider(row), _client(row, with_secret)
 	held = is_held(row)
 	if held:
 		provider, client = fapi.held(provider, client)
@@ -169,6 +138,44 @@ def of(row: Document, *, with_secret: bool = False) -> AppSettings:
 		offers_codes=offers_codes(row),
 		refresh_in_background=bool(row.refresh_in_background),
 		refresh_idle_after=cint(row.refresh_idle_after),
+	)
+
+
+def _provider(row: Document) -> Provider:
+	return Provider(
+		authorization_uri=(row.authorization_uri or "").strip(),
+		token_uri=row.token_uri or "",
+		revocation_uri=row.revocation_uri or "",
+		introspection_uri=row.introspection_uri or "",
+		device_authorization_uri=(row.device_authorization_uri or "").strip(),
+		userinfo_uri=row.userinfo_uri or "",
+		jwks_uri=row.jwks_uri or "",
+		issuer=row.issuer or "",
+		refresh_uri=_refresh_uri(row),
+		scope_separator="," if row.scope_separator == "Comma" else " ",
+		scope_on_refresh=(row.scope_on_refresh or "Omit").lower(),
+		metadata=_metadata(row),
+		quirks=templates.quirks_of(row),
+	)
+
+
+def _client(row: Document, with_secret: bool) -> Client:
+	return Client(
+		client_id=row.client_id or "",
+		client_secret=_client_secret(row) if with_secret else None,
+		signing_key=_signing_key(row) if with_secret else None,
+		redirect_uri=row.redirect_uri or "",
+		scopes=scopes(row),
+		resources=lines(row.resources),
+		further_origins=lines(row.further_origins),
+		use_pkce=bool(row.use_pkce),
+		authentication=_authentication(row),
+		dpop=bool(row.dpop),
+		certificate_bound=bool(row.certificate_bound),
+		pushed_requests=(row.pushed_requests or "Automatic").lower(),
+		authorization_parameters=authorization_parameters(row),
+		token_parameters=token_parameters(row),
+		leeway=cint(row.leeway),
 	)
 
 

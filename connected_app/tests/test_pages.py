@@ -7,10 +7,9 @@ from unittest.mock import patch
 import frappe
 from frappe import _
 
-from connected_app import api
 from connected_app.oauth import catalogue
 from connected_app.oauth.errors import Sentence
-from connected_app.site import cards
+from connected_app.site import cards, pages
 from connected_app.tests.site import ALICE, VISITOR, Browser, Case, make_app, needs_providers, row
 
 
@@ -103,11 +102,11 @@ class TestDesk(Case):
 	def test_where_a_connection_lands(self) -> None:
 		"""On the app's form, at the address that this Frappe gives it: /app, from released 16 on /desk."""
 		app = make_app()
-		self.assertEqual(api._home(app), frappe.utils.get_absolute_url("Connected App", app.name))
-		with patch.object(api, "get_absolute_url", side_effect=lambda *of: "/".join(("/desk", *of))):
-			self.assertEqual(api._home(app), f"/desk/Connected App/{app.name}")
+		self.assertEqual(pages.home(app), frappe.utils.get_absolute_url("Connected App", app.name))
+		with patch.object(pages, "get_absolute_url", side_effect=lambda *of: "/".join(("/desk", *of))):
+			self.assertEqual(pages.home(app), f"/desk/Connected App/{app.name}")
 			frappe.set_user(VISITOR)
-			self.assertEqual(api._home(app), f"/connect?app={app.name}")
+			self.assertEqual(pages.home(app), f"/connect?app={app.name}")
 
 
 @needs_providers

@@ -46,8 +46,6 @@ UNDER_FAPI = {
 	"accept_other_audiences": 0,
 	"accept_other_issuer": 0,
 }
-
-
 # Numbers that may not be negative.
 COUNTS = (
 	*("leeway", "refresh_ahead", "refresh_at_once", "refresh_idle_after"),
@@ -156,6 +154,19 @@ class ConnectedApp(SecretKeeper):
 			or settings.suggested_redirect_uri(self.name)
 		)
 		self.generation = before.generation if before else ending.next_generation(self.name)
+		self.check_parameters()
+		self.check_grant()
+		self.check_origins()
+		self.check_accounts(before)
+		if settings.is_held(self):
+			self.update(UNDER_FAPI)
+			self.client_authentication = fapi.authentication(self.client_authentication)
+			self.dpop = int(not self.certificate_bound)
+		for field in COUNTS:
+			self.set(field, max(cint(self.get(field)), 0))
+		self.check_provider(before)
+
+	def check_parameters(self) -> None:
 		for row in self.query_parameters:
 			if row.key in RESERVED_PARAMETERS:
 				frappe.throw(
@@ -167,6 +178,8 @@ class ConnectedApp(SecretKeeper):
 				_("The parameter {0} is set by the flow itself.").format(", ".join(sorted(wrong))),
 				title=_("Token Parameters"),
 			)
+
+	def check_grant(self) -> None:
 		if settings.grant_of(self) == "token_exchange":
 			source = frappe.db.get_value("Connected App", self.exchange_from, "grant_type")
 			if source is None or settings.GRANTS.get(source) == "token_exchange":
@@ -174,6 +187,8 @@ class ConnectedApp(SecretKeeper):
 					_("Choose a Connected App that does not exchange tokens itself."),
 					title=_("Exchange the Tokens Of"),
 				)
+
+	def check_origins(self) -> None:
 		for line in settings.lines(self.further_origins):
 			if line != ANYWHERE and not origin(line):
 				frappe.throw(
@@ -182,14 +197,6 @@ class ConnectedApp(SecretKeeper):
 					),
 					title=_("Further Origins"),
 				)
-		self.check_accounts(before)
-		if settings.is_held(self):
-			self.update(UNDER_FAPI)
-			self.client_authentication = fapi.authentication(self.client_authentication)
-			self.dpop = int(not self.certificate_bound)
-		for field in COUNTS:
-			self.set(field, max(cint(self.get(field)), 0))
-		self.check_provider(before)
 
 	def check_accounts(self, before: ConnectedApp | None) -> None:
 		"""Several accounts of a user are each consented to, and their own."""
