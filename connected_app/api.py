@@ -46,7 +46,7 @@ from connected_app.site.settings import AppSettings
 
 def _app(name: str) -> AppSettings:
 	"""
-	:raises frappe.PermissionError: for Guest, before anything else is told
+	:raises frappe.PermissionError: for Guest, before anything is disclosed
 	:raises frappe.DoesNotExistError:
 	"""
 	access.check_is_logged_in()
@@ -54,7 +54,7 @@ def _app(name: str) -> AppSettings:
 
 
 def _token_cache(app: AppSettings, user: str) -> Any:
-	"""That of `user`; or the shared one, for a session's user who may use it."""
+	"""The Token Cache of `user`; or the shared one, if the session's user may use it."""
 	if app.is_shared and not access.may_use(app):
 		return None
 	name = name_of(ConnectionKey.from_columns(app.name, user, app.is_shared))
@@ -71,9 +71,9 @@ def authorize(
 	"""Begin an attempt for the session's user.
 
 	:param success_uri: where to land afterwards: a path on this site
-	:param another: connect another account beside those that are connected; the provider lets the user choose
+	:param another: connect another account besides those that are connected; the provider lets the user choose
 	:param account: reconnect this one of the user's accounts, by its ID or name
-	:returns: the provider's consent URL; of an app that needs no consent, where to land, connected already
+	:returns: the provider's consent URL; for an app that needs no consent, the page to land on, connected already
 	"""
 	with raises_frappe_errors():
 		app = _app(connected_app)
@@ -86,11 +86,11 @@ def authorize(
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def begin() -> None:
-	"""Where a link leads that `ConnectedApp.initiate_web_application_flow` gave for this user: begin an attempt, and
-	redirect to the provider's consent URL. Guests log in first.
+	"""The target of a link from `ConnectedApp.initiate_web_application_flow`: begin an attempt, and redirect to the
+	provider's consent URL. Guests log in first.
 
-	By GET, though it begins something: code on the server has signed it, for one user, whom the provider still asks.
-	Takes no arguments: what was signed is the query as it stands.
+	By GET, although it begins an attempt: code on the server has signed the link for one user, who must still consent. Takes
+	no arguments: the signature covers the query as it stands.
 	"""
 	try:
 		parameters = links.opened()
@@ -112,10 +112,10 @@ def begin() -> None:
 
 @frappe.whitelist(methods=["GET", "POST"], allow_guest=True)
 def callback() -> Response | None:
-	"""Where the provider sends the browser back to (RFC 6749 4.1.2). The path ends with the Connected App as it was
-	called when its redirect URI was made.
+	"""The provider sends the browser back here (RFC 6749 4.1.2). The path ends with the name that the Connected App had when
+	its redirect URI was made.
 
-	By POST where the response mode is form_post: the browser then comes back by GET, with its session.
+	By POST if the response mode is form_post: the browser then comes back by GET, with its session.
 
 	Takes no arguments: a code among them would end up in tracebacks.
 	"""
@@ -128,9 +128,9 @@ def callback() -> Response | None:
 
 @frappe.whitelist(methods=["POST"])
 def choose_account(connected_app: str, replace: bool = False, account: str | None = None) -> dict[str, str]:
-	"""Decide whether the account that was just connected replaces the one before. The other one is revoked.
+	"""Decide whether the account that was just connected replaces the previous one. The other of the two is revoked.
 
-	:param account: the ID of the one that was just connected, as the page shows it: another tab may ask of another by now
+	:param account: the ID of the account that was just connected, as the page shows it: another tab may show another one
 	:returns: `location`: the page to go to
 	"""
 	app = _app(connected_app)
@@ -158,8 +158,8 @@ def connect_with_code(connected_app: str) -> dict[str, Any]:
 def look_at_code(attempt: str) -> dict[str, Any]:
 	"""How an attempt of this browser session stands.
 
-	:returns: `state` ("waiting", "connected" or "failed"); seconds to `wait` until the next look; what there is to say as
-		`message` and `action`; on failure also the error's `code`
+	:returns: `state` ("waiting", "connected" or "failed"); seconds to `wait` before asking again; `message` and `action` for
+		the user; on failure also the error's `code`
 	"""
 	access.check_is_logged_in()
 	failure: OAuthError | None = None
@@ -170,7 +170,7 @@ def look_at_code(attempt: str) -> dict[str, Any]:
 	except frappe.PermissionError:
 		failure = catalogue.error("not_allowed")
 	if failure:
-		# It is the answer, not a dialog beside it.
+		# The error is the answer; no dialog besides.
 		frappe.clear_messages()
 		return {"state": "failed", "wait": 0, "code": failure.code, **in_words(failure)}
 	if grant is None:
@@ -185,7 +185,7 @@ def look_at_code(attempt: str) -> dict[str, Any]:
 
 @frappe.whitelist(methods=["POST"])
 def cancel_code(attempt: str) -> None:
-	"""Forget an attempt of this browser session: nobody waits for it any more."""
+	"""Forget an attempt of this browser session that nobody waits for any more."""
 	access.check_is_logged_in()
 	codes.cancel(str(attempt))
 
@@ -202,9 +202,9 @@ def take_message() -> dict[str, str] | None:
 def disconnect(connected_app: str, user: str | None = None, account: str | None = None) -> dict[str, bool]:
 	"""Forget a connection and revoke it at the provider.
 
-	:param user: somebody else's, and a shared one, only as System Manager
-	:param account: of several accounts, which one, by its ID or name; by default the default one. No other takes its
-		place
+	:param user: another user's, or a shared connection, only as System Manager
+	:param account: of several accounts, which one, by its ID or name; by default the default one. No other account then
+		becomes the default
 	:returns: `revoked`: whether the provider confirmed
 	"""
 	user = user or frappe.session.user
@@ -221,10 +221,10 @@ def disconnect(connected_app: str, user: str | None = None, account: str | None 
 
 @frappe.whitelist(methods=["POST"])
 def make_default(connected_app: str, account: str = "", user: str | None = None) -> None:
-	"""Make one of several accounts the one that is used where none is named.
+	"""Make one of several accounts the default: it is used if no account is named.
 
 	:param account: by its ID or name
-	:param user: somebody else only as System Manager
+	:param user: another user only as System Manager
 	"""
 	user = user or frappe.session.user
 	access.check_is_me_or_admin(user)
@@ -235,8 +235,8 @@ def make_default(connected_app: str, account: str = "", user: str | None = None)
 
 @frappe.whitelist()
 def has_token(connected_app: str, connected_user: str | None = None) -> bool:
-	"""Whether there is a connection that can be used, or will be when the provider is back: one's own, that of an
-	Email Account one may read, whose form asks, or anybody's as System Manager."""
+	"""Whether there is a connection that works, or will work when the provider is back. For one's own connection, the one of
+	an Email Account that one may read (its form asks), and any as System Manager."""
 	user = connected_user or frappe.session.user
 	if not access.reads_mail_of(connected_app, user):
 		access.check_is_me_or_admin(user)
@@ -250,7 +250,7 @@ def has_token(connected_app: str, connected_user: str | None = None) -> bool:
 def get_openid_configuration(connected_app: str) -> dict[str, Any]:
 	"""Fetch the provider's metadata from the saved *OpenID Configuration*, for the form to fill in.
 
-	:returns: `values` by fieldname, the labels of what was `filled`, and of what is `missing`
+	:returns: `values` by fieldname; the labels of the fields that are `filled`, and of those that are `missing`
 	"""
 	access.check_is_admin()
 	app = _app(connected_app)
@@ -263,8 +263,8 @@ def provider_templates(search: str = "") -> list[dict[str, Any]]:
 	"""The provider templates of this site, by name.
 
 	:param search: words of the name, key or category
-	:returns: for each: `key`, `name`, `category`, `inputs` that are needed, `scopes` and `scope_words`, where to
-		`register`, the provider's `guide`, `notes`, why it is `unsupported`, and by whom and when it was `checked`
+	:returns: for each: `key`, `name`, `category`, the required `inputs`, `scopes` and `scope_words`, the address to
+		`register` at, the provider's `guide`, `notes`, why it is `unsupported`, and by whom and when it was `checked`
 	"""
 	access.check_is_admin()
 	return [templates.about(template) for template in templates.search(search)]
@@ -272,10 +272,10 @@ def provider_templates(search: str = "") -> list[dict[str, Any]]:
 
 @frappe.whitelist()
 def provider_gallery() -> dict[str, list[dict[str, Any]]]:
-	"""What the gallery in Desk shows, to those who may create Connected Apps.
+	"""The gallery in Desk, for users who may create Connected Apps.
 
-	:returns: `providers` that can be chosen, and the `apps` of this site with how many are connected, what is broken and
-		what ends soon; see `site/gallery.py`
+	:returns: the `providers` to choose from, and the `apps` of this site with their numbers of connections, of broken ones,
+		and the next expiry; see `site/gallery.py`
 	"""
 	frappe.has_permission("Connected App", "create", throw=True)
 	return gallery.gallery()
@@ -283,11 +283,11 @@ def provider_gallery() -> dict[str, list[dict[str, Any]]]:
 
 @frappe.whitelist(methods=["POST"])
 def provider_settings(provider: str, inputs: str | dict[str, str] | None = None) -> dict[str, Any]:
-	"""What a provider template puts into the fields of a Connected App, for the form to fill in. Saves nothing.
+	"""The values that a provider template puts into the fields of a Connected App, for the form to fill in. Saves nothing.
 
-	:param inputs: what the provider needs, by name, as a JSON object
-	:returns: values by fieldname, those of child tables as lists of rows; or only `wrong_inputs`: `message` and `action`
-		by the name of the input
+	:param inputs: the provider's inputs, by name, as a JSON object
+	:returns: values by fieldname, child tables as lists of rows; or only `wrong_inputs`: `message` and `action` by the name
+		of the input
 	"""
 	access.check_is_admin()
 	given = templates.inputs_in(inputs)
@@ -299,7 +299,7 @@ def provider_settings(provider: str, inputs: str | dict[str, str] | None = None)
 
 @frappe.whitelist(methods=["POST"])
 def address_offer(address: str) -> dict[str, Any]:
-	"""What *Connect by Address* would make of the address of an API or a server. Asks it, stores nothing, and registers
+	"""What *Connect by Address* would set up for the address of an API or a server. Asks the server, but stores and registers
 	nothing.
 
 	:returns: as `site.addresses.offer`
@@ -311,9 +311,9 @@ def address_offer(address: str) -> dict[str, Any]:
 
 @frappe.whitelist(methods=["POST"])
 def set_up_address(address: str, provider_name: str = "") -> dict[str, Any]:
-	"""Make a Connected App of the address of an API or a server, with a client where one can be had.
+	"""Make a Connected App from the address of an API or a server, with a client if one can be obtained.
 
-	:param provider_name: what people see; by default what the API calls itself
+	:param provider_name: the name that people see; by default the API's own
 	:returns: as `site.addresses.set_up`
 	"""
 	access.check_is_admin()
@@ -323,7 +323,7 @@ def set_up_address(address: str, provider_name: str = "") -> dict[str, Any]:
 
 @frappe.whitelist()
 def registration(connected_app: str) -> dict[str, Any]:
-	"""What was registered for a Connected App, where and with what.
+	"""The registration of a Connected App's client.
 
 	:returns: as `site.registrations.about`
 	"""
@@ -335,7 +335,7 @@ def registration(connected_app: str) -> dict[str, Any]:
 def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 	"""Where the saved fields differ from what the app's provider template would set today.
 
-	:returns: `field`, `label`, what it `is`, and what the template `offers`
+	:returns: `field`, `label`, its value (`is`), and the template's value (`offers`)
 	"""
 	access.check_is_admin()
 	return providers.differences(frappe.get_doc("Connected App", str(connected_app)))
@@ -343,9 +343,10 @@ def provider_differences(connected_app: str) -> list[dict[str, Any]]:
 
 @frappe.whitelist()
 def connection(connected_app: str) -> dict[str, Any]:
-	"""The connection of the session's user, without secrets, and what the form has to know beside it.
+	"""The connection of the session's user, without secrets, and what else the form needs.
 
-	:returns: of several accounts, the default one's; `accounts` has all that are connected, as in `my_connections`
+	:returns: as `site.connections.own`. Of several accounts it is the default one; `accounts` has all of them, as in
+		`my_connections`
 	"""
 	app = _app(connected_app)
 	return overview.own(app, _token_cache(app, frappe.session.user))
@@ -353,11 +354,11 @@ def connection(connected_app: str) -> dict[str, Any]:
 
 @frappe.whitelist()
 def email_account_offer(connected_app: str, account: str | None = None) -> dict[str, str]:
-	"""What *Set Up E-mail* would make of the connection of the session's user.
+	"""What *Set Up E-mail* would set up for the connection of the session's user.
 
 	:param account: of several accounts, which one, by its ID or name; by default the default one
-	:returns: `email_id` (empty: not known), the servers for `incoming` and `outgoing` mail, and the `email_account` that
-		has this address already
+	:returns: `email_id` (empty if unknown), the servers for `incoming` and `outgoing` mail, and the existing `email_account`
+		with this address
 	"""
 	frappe.has_permission("Email Account", "create", throw=True)
 	with raises_frappe_errors():
@@ -371,9 +372,9 @@ def set_up_email(
 	"""Make an Email Account that uses the connection of the session's user.
 
 	:param email_id: the account's own address by default
-	:param update: where an Email Account has this address already, change its OAuth settings
+	:param update: if an Email Account with this address exists, change its OAuth settings
 	:param account: of several accounts, which one, by its ID or name; by default the default one
-	:returns: its `name`, and what it `became`: "created", "updated", or "exists", where nothing was changed
+	:returns: its `name`, and what it `became`: "created", "updated", or "exists" if nothing was changed
 	"""
 	frappe.has_permission("Email Account", "create", throw=True)
 	with raises_frappe_errors():
@@ -382,7 +383,7 @@ def set_up_email(
 
 @frappe.whitelist(methods=["POST"])
 def renew_redirect_uri(connected_app: str) -> str:
-	"""Set the redirect URI anew from the site's present address. It must then be registered at the provider, unless this
+	"""Set the redirect URI again from the site's current address. It must then be registered at the provider, unless this
 	site may do so itself: see `registration`."""
 	access.check_is_admin()
 	with raises_frappe_errors():
@@ -391,10 +392,10 @@ def renew_redirect_uri(connected_app: str) -> str:
 
 @frappe.whitelist(methods=["POST"])
 def check_configuration(connected_app: str) -> list[dict[str, str]]:
-	"""What is wrong with the saved settings, found out without connecting.
+	"""Check the saved settings without connecting.
 
 	:returns: findings in the order of the form: `level` ("ok", "warning" or "error"), `check` (a stable name),
-		`field` (a fieldname of the form, or empty), `message`, and `action` (empty where nothing is to be done)
+		`field` (a fieldname of the form, or empty), `message`, and `action` (empty if nothing has to be done)
 	"""
 	access.check_is_admin()
 	return checks.check_configuration(_app(connected_app).name)
@@ -402,25 +403,25 @@ def check_configuration(connected_app: str) -> list[dict[str, str]]:
 
 @frappe.whitelist(methods=["POST"])
 def test_connection(connected_app: str, account: str | None = None) -> dict[str, Any]:
-	"""Use the connection of the session's user as a job would: refresh it if due, and ask whose it is.
+	"""Use the connection of the session's user as a job would: refresh it if due, and ask the provider for its account.
 
 	:param account: of several accounts, which one, by its ID or name
-	:returns: `ok`, `account` (its name, where known), `message`; on failure also the error's `code` and `action`
+	:returns: `ok`, `account` (its name, if known), `message`; on failure also the error's `code` and `action`
 	"""
 	return overview.try_out(access.connection_of(_app(connected_app), frappe.session.user, account))
 
 
 @frappe.whitelist()
 def my_connections() -> list[dict[str, Any]]:
-	"""The apps that the session's user may connect to, or is connected to, by provider name; each account by itself, the
-	default one of an app first.
+	"""The apps that the session's user may connect to, or is connected to, by provider name. Each account is an entry of its
+	own, the default one of an app first.
 
 	:returns: for each: `name`, `provider_name`, `status` ("Connected", "Not Connected", "Reconnect Required" or
 		"Temporarily Failing"), `account_name`, `scopes` (granted), `missing_scopes` (asked for, not granted),
 		`connected_on` and `failing_since` (UTC), `error_code` and `last_error` (a sentence), `may_connect`, `offers_codes`,
-		`shared` (one for all who may use the app) and `may_disconnect`; of several accounts: `several_accounts` (whether
-		others can be connected), `account` (the ID of a further one; empty for the default one), `account_id` (the ID of
-		any, empty where it is not known) and `is_default`
+		`shared` (one for all who may use the app) and `may_disconnect`; for several accounts: `several_accounts` (whether
+		others can be connected), `account` (the ID of a further account; empty for the default one), `account_id` (the ID of
+		any account, empty if it is unknown) and `is_default`
 	"""
 	access.check_is_logged_in()
 	return overview.of_user(frappe.session.user)
@@ -431,9 +432,10 @@ def connections(connected_app: str, start: int = 0, page_length: int = 20) -> di
 	"""Who is connected to an app, the broken ones first.
 
 	:param page_length: at most 100
-	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service
-		principal, or `shared`), `account`, `account_id` and `is_default` as in `my_connections`, `connected_by`, `full_name`, `status`, `account_name`, `connected_on`, `last_refreshed_on`, `expires_at`,
-		`failing_since` (UTC), `error_code` and `last_error`
+	:returns: `total`, `counts` by status, and `rows`: `name` (of the Token Cache), `user` (empty: the service principal, or
+		`shared`), `account`, `account_id` and `is_default` as in `my_connections`, `connected_by`, `full_name`, `status`,
+		`account_name`, `connected_on`, `last_refreshed_on`, `expires_at`, `failing_since` (UTC), `error_code` and
+		`last_error`
 	"""
 	access.check_is_admin()
 	return overview.of_app(_app(connected_app).name, int(start), int(page_length))
@@ -459,12 +461,12 @@ def bring_key(
 	passphrase: str = "",
 	is_file: bool = False,
 ) -> None:
-	"""Take a key that the admin has as the new signing key.
+	"""Import an existing key as the new signing key.
 
 	:param private_key: in PEM, with its certificate if there is one
-	:param algorithm: by which it signs; by default what fits it
-	:param key_id: what the provider calls it; by default its thumbprint
-	:param passphrase: with which the key is encrypted; it is not stored
+	:param algorithm: to sign with; by default the first that fits the key
+	:param key_id: the provider's name for the key; by default its thumbprint
+	:param passphrase: of an encrypted key; it is not stored
 	:param is_file: `private_key` is a file in base64: PKCS #12, or PEM
 	"""
 	access.check_is_admin()
@@ -480,9 +482,9 @@ def bring_key(
 
 @frappe.whitelist(methods=["POST"])
 def take_key_file(connected_app: str, key_file: str = "") -> None:
-	"""Take the key of a service account, which is used from now on.
+	"""Import the key of a service account, and use it from now on.
 
-	:param key_file: what the provider gave: JSON, or a private key in PEM
+	:param key_file: from the provider: JSON, or a private key in PEM
 	"""
 	access.check_is_admin()
 	# Of what was sent, nothing stays for a traceback or a log to show.
@@ -509,7 +511,7 @@ def use_new_key(connected_app: str) -> None:
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def keys() -> Response:
-	"""The public keys of a Connected App (RFC 7517 5), for its provider. The path ends with what they are found by."""
+	"""The public keys of a Connected App (RFC 7517 5), for its provider. The path ends with the identifier of the key set."""
 	found = signing_keys.key_set(frappe.request.path.partition(signing_keys.PATH)[2])
 	if found is None:
 		return Response('{"error": "not found"}', 404, mimetype="application/json")
@@ -519,14 +521,14 @@ def keys() -> Response:
 
 @frappe.whitelist()
 def health() -> dict[str, Any]:
-	"""How the connections of this site are doing: numbers, and what an admin should do. See `site/health.py`."""
+	"""The health of this site's connections: numbers, and what an admin should do. See `site/health.py`."""
 	access.check_is_admin()
 	return operations.read()
 
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def metrics() -> Response:
-	"""The same for Prometheus, where the site's configuration has a token for it, to those who send that."""
+	"""The same for Prometheus, if the site's configuration has a token for it, which the request must send."""
 	if not prometheus.is_on():
 		return Response("not found\n", 404, mimetype="text/plain")
 	if not prometheus.is_allowed(frappe.get_request_header(prometheus.HEADER) or ""):
@@ -536,8 +538,7 @@ def metrics() -> Response:
 
 @frappe.whitelist(methods=["GET"], allow_guest=True)
 def client_metadata() -> Response:
-	"""What this site says of itself to authorization servers (client ID metadata document). The path ends with what it is
-	found by."""
+	"""This site's client ID metadata document, for authorization servers. The path ends with the document's identifier."""
 	found = registrations.document(frappe.request.path.partition(registrations.PATH)[2])
 	if found is None:
 		return Response('{"error": "not found"}', 404, mimetype="application/json")

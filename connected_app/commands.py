@@ -17,11 +17,11 @@ import click
 import frappe
 from frappe.commands import get_site, pass_context
 
-# Bench imports this file for every command: what belongs to the app is imported in the functions.
+# Bench imports this file for every command, so the app's own modules are imported in the functions.
 
 STATUSES = ("Connected", "Reconnect Required", "Temporarily Failing")
 SHARED = "(shared)"
-# What `list NAME` says of a connection; the second only as JSON, or where users may have several accounts.
+# The columns of `list NAME`; those of OF_SEVERAL only as JSON, or if users may have several accounts.
 CONNECTION = (
 	*("user", "status", "account_name", "account_id", "is_default", "connected_on", "last_refreshed_on"),
 	*("failing_since", "error_code", "last_error"),
@@ -86,7 +86,7 @@ def connect_command(context: Any, name: str, user: str, as_json: bool) -> None:
 	from connected_app.site import codes
 
 	def show(attempt: DeviceAttempt) -> None:
-		# Beside what the command answers, which a script may read.
+		# On stderr: a script may read the command's output.
 		if qr_code := codes.in_terminal(attempt.verification_uri_complete) if sys.stderr.isatty() else "":
 			click.echo(qr_code, err=True)
 		click.echo(f"Open {printable(attempt.verification_uri, 1000)} in any browser", err=True)
@@ -411,12 +411,12 @@ def _app(name: str) -> Any:
 
 
 def _keys(app: Any, user: str | None, account: str | None = None) -> list[Any]:
-	"""The connections that there are: all, or only those of `user`, or of these only that of `account`."""
+	"""The existing connections: all, or only those of `user`, or only that user's `account`."""
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import accounts
 	from connected_app.site.identity import ConnectionKey
 
-	# Also an empty one, of a variable that is not set: without it, all accounts are meant.
+	# Also an empty one, from an unset shell variable: no account at all would mean all of them.
 	if account is not None:
 		if not user:
 			raise click.UsageError("Name the user whose --account it is, with --user.")
@@ -530,7 +530,7 @@ def _refresh(app: Any, key: Any) -> dict[str, Any]:
 			refresher.current()
 			return outcome
 		stale = refresher.store.load()
-		# As if the provider's API had refused the old token: no failure is passed over because it is still good.
+		# As if the provider's API had rejected the old token: a failure counts although the token is still good.
 		refresher.renew(stale, rejected=True) if stale else refresher.current()
 	except OAuthError as error:
 		outcome.update(refreshed=False, code=error.code, message=_words(error))
@@ -553,7 +553,7 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...] = 
 
 
 def _words(error: Any) -> str:
-	"""Also where what to do has changed since the error was made: `str(error)` has it as it was then."""
+	"""Message and action of an error; `str(error)` keeps the action that it was made with."""
 	return f"{error.message} {error.action}".strip()
 
 
@@ -567,7 +567,7 @@ def _cell(row: dict[str, Any], name: str) -> str:
 		value = value.replace(microsecond=0)
 	if name == "user" and not value:
 		value = "(service principal)"
-	# On one line, and without what a terminal would take for a command.
+	# On one line, and without characters that control a terminal.
 	return "\n".join(textwrap.wrap(printable("" if value is None else value, 300), 50))
 
 

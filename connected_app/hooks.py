@@ -9,7 +9,7 @@ app_description = (
 app_email = "connected_app@noreply.invalid"
 app_license = "mit"
 
-# Browsers keep these for long: a new version has a new address. The first shows the message of a callback where the user lands.
+# Browsers cache these for long, so a new version has a new address. The first shows a callback's message on the next page.
 app_include_js = [
 	f"/assets/connected_app/js/connected_app_message.js?v={_version}",
 	f"/assets/connected_app/js/connected_app_code.js?v={_version}",
@@ -35,8 +35,8 @@ web_include_js = [
 	f"/assets/connected_app/js/connected_app_portal.js?v={_version}",
 ]
 
-# For System Managers only: the apps that a user sees on this screen decide where Frappe takes the user after logging in.
-# /app on every version: released 16 redirects it to /desk, and looks for /app here to tell Desk's apps from others.
+# For System Managers only: Frappe chooses a user's page after login by the apps on this screen.
+# /app on every version: released 16 redirects it to /desk, and recognizes Desk's apps by /app here.
 add_to_apps_screen = [
 	{
 		"name": app_name,
@@ -47,16 +47,16 @@ add_to_apps_screen = [
 	}
 ]
 
-# Beside My Account, for users without Desk.
+# Next to My Account, for users without Desk.
 portal_menu_items = [{"title": "My Connections", "route": "/my-connections"}]
 update_website_context = "connected_app.site.cards.add_to_menu"
 
 after_install = "connected_app.site.install.after_install"
 after_migrate = "connected_app.site.install.after_migrate"
-# Neither keeps an app or a user from being deleted: `site/offboarding.py` sees to them.
+# These do not prevent deleting an app or a user: `site/offboarding.py` handles them.
 ignore_links_on_delete = ["Token Cache", "Offboarding", "Client Registration"]
 
-# What is not a cache, although it is in Redis: attempts of people who are at the provider just now, what was counted.
+# Data in Redis that is no cache: attempts of people who are at the provider now, and counters.
 persistent_cache_keys = ["connected_app_"]
 
 before_uninstall = "connected_app.site.install.before_uninstall"

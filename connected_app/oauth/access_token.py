@@ -1,4 +1,4 @@
-"""An access token by itself, for code that shows it in a way of its own."""
+"""An access token by itself, for code that sends it in its own way."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .redact import Secret
 
 @dataclass(frozen=True, kw_only=True)
 class AccessToken:
-	"""A token that can be used now, and does not renew itself. Code that has it acts as the user until it ends.
+	"""A token that can be used now, and does not renew itself. Code that has it acts as the user until it expires.
 
-	:param value: what is shown to the API; hidden where the object is printed
-	:param expires_at: UTC instant at which it ends at the latest; None: the provider has named none
+	:param value: the token; hidden when the object is printed
+	:param expires_at: UTC instant at which it expires at the latest; None: the provider has named none
 	"""
 
 	value: Secret
@@ -24,7 +24,7 @@ class AccessToken:
 
 def check_is_bearer(grant: Grant) -> None:
 	"""
-	:raises ConfigurationError: `dpop_needs_session`: a bound token is of no use without a proof for each request
+	:raises ConfigurationError: `dpop_needs_session`: a bound token is useless without a proof for each request
 		(RFC 9449 7.1)
 	"""
 	if grant.dpop_key or grant.token_type.lower() == dpop.TOKEN_TYPE.lower():

@@ -29,13 +29,13 @@ class ClientCertificate:
 	def load_into(self, context: ssl.SSLContext) -> None:
 		"""Present it on connections of `context`.
 
-		Python's `ssl` takes keys from files only. This one is in memory that no other process sees by a name, and is
-		encrypted with a passphrase that exists for this call alone, since where the system has no such memory it is a file.
+		Python's `ssl` takes keys from files only. Ours is a file in memory that other processes cannot see by name; systems
+		without such memory get a temporary file. It is encrypted with a passphrase that is used for this call alone.
 
-		:raises ssl.SSLError: for a key that is not the certificate's
+		:raises ssl.SSLError: if the key does not belong to the certificate
 		"""
 		passphrase = secrets.token_bytes(32)
-		# It was validated when it was made or brought; for RSA that takes much longer than all else.
+		# The key was validated when it was made or imported; for RSA, validation is by far the slowest step.
 		key = serialization.load_pem_private_key(
 			self.pem.encode(), password=None, unsafe_skip_rsa_key_validation=True
 		)
@@ -50,7 +50,7 @@ class ClientCertificate:
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-	"""A path under which this process, and nobody else, can read `content`."""
+	"""A path at which only this process can read `content`."""
 	if hasattr(os, "memfd_create"):
 		descriptor, path = os.memfd_create("certificate", os.MFD_CLOEXEC), ""
 	else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 LONGEST = 8192
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# What separates; a parameter; the name of a scheme that parameters may follow; or what is neither. Each place is read once.
+# Separators; a parameter; the name of a scheme, which parameters may follow; or anything else. Each character is read once.
 _PART = re.compile(
 	rf"""[\s,]+
 		|(?P<name>{_WORD})\s*=\s*(?:"(?P<quoted>[^"\\]*(?:\\.[^"\\]*)*)"|(?P<plain>[^\s,"=][^\s,"]*))
@@ -22,8 +22,8 @@ _PART = re.compile(
 @dataclass(frozen=True)
 class Challenge:
 	"""
-	:param scheme: in small letters
-	:param parameters: by name in small letters; of one that is repeated, the first
+	:param scheme: in lower case
+	:param parameters: by name in lower case; if one is repeated, the first counts
 	"""
 
 	scheme: str
@@ -31,7 +31,7 @@ class Challenge:
 
 
 def read(header: str | None) -> list[Challenge]:
-	"""The challenges in a header, whose lines are joined by commas. What is no challenge is left out."""
+	"""The challenges in a header, whose lines are joined by commas. Anything else in it is ignored."""
 	found: list[tuple[str, dict[str, str]]] = []
 	for part in _PART.finditer((header or "")[:LONGEST]):
 		if part["scheme"]:

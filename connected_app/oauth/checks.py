@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = (
 	client.offline,
 	client.offline_consent,
 )
-# For apps that nobody is sent to the provider for.
+# For apps whose connections need nobody's consent.
 WITHOUT_CONSENT: tuple[Check, ...] = (
 	metadata.published,
 	client.client_id,

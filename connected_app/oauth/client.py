@@ -50,18 +50,18 @@ class Client:
 	"""A client that is registered at a provider.
 
 	:param scopes: asked for at authorization
-	:param ask_for: those of them that the consent page names, where the provider adds them to the others; empty: all
+	:param ask_for: the part of `scopes` that the consent page names, if the provider adds it to the rest; empty: all
 	:param resources: the APIs that tokens are for (RFC 8707), absolute addresses without a fragment
 	:param further_origins: origins that tokens are sent to besides those of `resources`; `ANYWHERE` for all
 	:param use_pkce: RFC 7636, always S256
-	:param signing_key: that of this client at the provider, by which it signs assertions, and whose certificate it presents
+	:param signing_key: signs this client's assertions; its certificate is presented to the provider
 	:param authentication: a name in `client_auth.METHODS`, or "automatic"
 	:param pushed_requests: "automatic", "always" or "never": whether requests are pushed to the provider (RFC 9126)
 	:param dpop: whether tokens are bound to a key, one for each grant (RFC 9449)
 	:param certificate_bound: whether tokens are bound to the certificate of `signing_key` (RFC 8705 3)
-	:param profile: `fapi.PROFILE` where the settings are held to that
+	:param profile: `fapi.PROFILE` if the settings must keep to it
 	:param authorization_parameters: extra parameters of the authorization request, nowhere else
-	:param token_parameters: extra fields of token requests to which nobody consents: client credentials and the like
+	:param token_parameters: extra fields of token requests that need no consent, such as client credentials
 	:param leeway: seconds before expiry at which a token is refreshed
 	"""
 
@@ -96,7 +96,7 @@ class Client:
 			raise catalogue.error("parameter_reserved", ", ".join(reserved))
 
 	def check_destination(self, url: str) -> None:
-		"""Whether a token may be shown at `url`: at the origins that it is for, where they are known (RFC 8707 3,
+		"""Check that a token may be sent to `url`: if the origins that it is for are known, to these only (RFC 8707 3,
 		RFC 9728 7.4).
 
 		:raises ConfigurationError: `resource_origin`
@@ -106,7 +106,7 @@ class Client:
 
 	@cached_property
 	def _origins(self) -> frozenset[str]:
-		"""Where tokens may be sent; empty for anywhere. One resource that is no web address may be at any."""
+		"""Where tokens may be sent; empty for anywhere. A resource that is no web address may be anywhere."""
 		known = frozenset(origin(each) for each in self.resources)
 		if "" in known or ANYWHERE in self.further_origins:
 			return frozenset()
@@ -114,8 +114,8 @@ class Client:
 
 
 def origin(url: str) -> str:
-	"""Scheme, host and port (RFC 6454 4); empty for what is no web address. Nor is one with a backslash in its host: requests
-	takes it for the end of the host, `urlsplit` for a part of the user's name before an @."""
+	"""Scheme, host and port (RFC 6454 4); empty for what is no web address. A backslash in the host makes it none: requests
+	ends the host there, while `urlsplit` takes it for part of the user name before an @."""
 	try:
 		parts = urlsplit(url)
 		host, port = parts.hostname, parts.port

@@ -1,4 +1,4 @@
-"""How the client proves itself at the token endpoint (RFC 6749 2.3.1, OIDC Core 9, RFC 7523 2.2)."""
+"""Client authentication at the token endpoint (RFC 6749 2.3.1, OIDC Core 9, RFC 7523 2.2)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .redact import Secret
 # RFC 8414 2
 SIGNING_ALGORITHMS = "token_endpoint_auth_signing_alg_values_supported"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-# RFC 7518 3.1: with a secret that both sides know.
+# RFC 7518 3.1: with a shared secret.
 SYMMETRIC = ("HS256", "HS384", "HS512")
-# In the order in which Automatic chooses among those that a provider offers.
+# Automatic chooses the first of these that the provider offers.
 BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 # Those that sign with the client's key.
 BY_KEY = ("private_key_jwt", "signed_client_secret")
-# RFC 8705 2: by the certificate of that key, which TLS presents.
+# RFC 8705 2: TLS presents the certificate of that key.
 BY_CERTIFICATE = ("tls_client_auth", "self_signed_tls_client_auth")
 
 
@@ -32,8 +32,8 @@ def client_secret_basic(
 	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
 ) -> None:
 	"""RFC 6749 2.3.1"""
-	# Form-encoded before base64, or a colon or a non-ASCII character breaks it. A space as %20, not +: every form
-	# decoder reads that, and so do servers that only percent-decode.
+	# Form-encoded before base64, or a colon or a non-ASCII character breaks it. A space as %20, not +: form decoders
+	# read it, and so do servers that only percent-decode.
 	pair = f"{quote(client.client_id, safe='')}:{quote(secret_of(client), safe='')}"
 	headers["Authorization"] = Secret("Basic " + base64.b64encode(pair.encode()).decode())
 	del pair
@@ -75,7 +75,7 @@ def omitted(client: Client, provider: Provider, form: dict[str, str], headers: d
 def client_secret_jwt(
 	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
 ) -> None:
-	"""OIDC Core 9: the secret signs an assertion, and is not sent itself.
+	"""OIDC Core 9: the secret signs an assertion and is never sent.
 
 	:raises ConfigurationError: `client_secret_missing`, `client_secret_is_key`
 	"""
@@ -120,7 +120,7 @@ def signed_client_secret(
 def client_certificate(
 	client: Client, provider: Provider, form: dict[str, str], headers: dict[str, str]
 ) -> None:
-	"""RFC 8705 2: the connection proves the client (see `mtls`), and the request says which one it is."""
+	"""RFC 8705 2: the connection authenticates the client (see `mtls`); the request names it."""
 	form["client_id"] = client.client_id
 
 
@@ -130,7 +130,7 @@ def _assert(client: Client, form: dict[str, str], assertion: Secret) -> None:
 	form["client_assertion"] = assertion
 
 
-# By the name that IANA's registry of token endpoint authentication methods has (RFC 7591 2).
+# By the names in IANA's registry of token endpoint authentication methods (RFC 7591 2).
 METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], None]] = {
 	"client_secret_basic": client_secret_basic,
 	"client_secret_post": client_secret_post,
@@ -139,7 +139,7 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 	"tls_client_auth": client_certificate,
 	"self_signed_tls_client_auth": client_certificate,
 	"none": none,
-	# Not in the registry: what single providers want.
+	# Not in the registry: methods of single providers.
 	"client_secret_basic_raw": client_secret_basic_raw,
 	"secret_as_user": secret_as_user,
 	"signed_client_secret": signed_client_secret,
@@ -150,10 +150,10 @@ METHODS: dict[str, Callable[[Client, Provider, dict[str, str], dict[str, str]], 
 def method(provider: Provider, client: Client) -> str:
 	"""The name of the method to use.
 
-	Automatic follows the provider's metadata, strongest first: the client's key if there is one, by a signature or by its
-	certificate, then its secret by Basic. Metadata say what a provider can do, not what it expects of this client: a secret
-	signs nothing unless there is no other way to use it. Without metadata it is Post, which is what Frappe's own Connected
-	App always sent, so that existing registrations go on working.
+	Automatic takes the strongest method in the provider's metadata: the client's key if there is one, by a signature or by
+	its certificate; then its secret by Basic. Metadata say what a provider supports, not what it expects of this client, so
+	a secret signs assertions only if the provider supports nothing else. Without metadata it is Post, which Frappe's own
+	Connected App always sent: existing registrations go on working.
 	"""
 	if client.authentication != "automatic":
 		return client.authentication
@@ -176,32 +176,31 @@ def method(provider: Provider, client: Client) -> str:
 
 
 def _by_key(key: keys.SigningKey) -> list[str]:
-	"""The ways to prove `key`, strongest first. Whose signature its certificate has says which of RFC 8705's two is meant."""
+	"""The methods that use `key`, strongest first. Who signed its certificate decides which of RFC 8705's two it is."""
 	if not key.certificate:
 		return ["private_key_jwt"]
 	return ["private_key_jwt", BY_CERTIFICATE[1] if key.is_self_signed() else BY_CERTIFICATE[0]]
 
 
 def _changes_when_encoded(client: Client) -> bool:
-	"""Whether Basic, with the form encoding of RFC 6749 2.3.1, sends something else than the ID and the secret: not every
-	provider decodes it."""
+	"""Whether the form encoding of RFC 6749 2.3.1 changes the ID or the secret in Basic: not every provider decodes it."""
 	return any(quote(each, safe="") != each for each in (client.client_id, client.client_secret or ""))
 
 
 def may_need_key(authentication: str) -> bool:
-	"""Whether a client of this authentication may have to prove a key."""
+	"""Whether this method may need a key."""
 	return authentication in ("automatic", *BY_KEY, *BY_CERTIFICATE)
 
 
 def audience(provider: Provider) -> str:
-	"""Whom an assertion is for: the issuer (FAPI 2.0 5.3.2.1), or the token endpoint (RFC 7523 3)."""
+	"""The audience of an assertion: the issuer (FAPI 2.0 5.3.2.1), or the token endpoint (RFC 7523 3)."""
 	if provider.issuer and provider.quirks.assertion_audience == "issuer":
 		return provider.issuer
 	return provider.endpoint("token_uri")
 
 
 def signing_algorithms(provider: Provider) -> list[str]:
-	"""By which algorithms the provider takes assertions; empty where it does not say (RFC 8414 2)."""
+	"""The algorithms of assertions that the provider accepts; empty if it does not say (RFC 8414 2)."""
 	found = provider.metadata.get(SIGNING_ALGORITHMS)
 	return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
@@ -209,9 +208,9 @@ def signing_algorithms(provider: Provider) -> list[str]:
 def authenticate(
 	provider: Provider, client: Client, form: dict[str, str], headers: dict[str, str], url: str = ""
 ) -> None:
-	"""Add the client's authentication to a request, one method only.
+	"""Add the client's authentication to a request, by one method.
 
-	:param url: where the request goes, if not to the Token URI
+	:param url: the request's address, if it is not the Token URI
 	:raises ConfigurationError: `client_id_missing`, `client_secret_missing`, `client_authentication_unknown`,
 		`signing_key_missing`, `key_algorithm`
 	"""

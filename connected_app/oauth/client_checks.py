@@ -28,7 +28,7 @@ def client_id(subject: Subject) -> Iterator[Finding]:
 
 
 def authentication(subject: Subject) -> Iterator[Finding]:
-	"""Whether the client can prove itself, in a way that the provider supports."""
+	"""Whether the client can authenticate, by a method that the provider supports."""
 	how = client_auth.method(subject.provider, subject.client)
 	needs_no_secret = ("none", *client_auth.BY_KEY, *client_auth.BY_CERTIFICATE)
 	if how not in needs_no_secret and not subject.client.client_secret:
@@ -42,7 +42,7 @@ def authentication(subject: Subject) -> Iterator[Finding]:
 	supported = subject.supported("token_endpoint_auth_methods_supported")
 	if not supported:
 		return
-	# Such a secret is sent as any other.
+	# A secret that the client signs itself is sent like any other.
 	if how in supported or (how == "signed_client_secret" and "client_secret_post" in supported):
 		yield Finding(
 			"ok",
@@ -72,7 +72,7 @@ def authentication(subject: Subject) -> Iterator[Finding]:
 
 
 def signing_key(subject: Subject) -> Iterator[Finding]:
-	"""Whether there is a key by which the provider takes signatures, and a certificate to present."""
+	"""Whether there is a key that can sign for this provider, and a certificate to present."""
 	signs = client_auth.method(subject.provider, subject.client) in client_auth.BY_KEY
 	presents = mtls.is_presented(subject.provider, subject.client)
 	if not signs and not presents:
@@ -191,15 +191,15 @@ def offline(subject: Subject) -> Iterator[Finding]:
 
 
 def _with_offline(subject: Subject) -> Template | None:
-	"""The template that says what the provider at this consent page wants before it gives a refresh token."""
+	"""The template that says what the provider at this consent page needs before it gives a refresh token."""
 	host = split(subject.provider.authorization_uri).hostname
 	found = (each for each in subject.templates if each["offline"] and each["authorize"])
 	return next((each for each in found if host and split(each["authorize"]).hostname == host), None)
 
 
 def offline_consent(subject: Subject) -> Iterator[Finding]:
-	"""OIDC Core 11: offline_access may be ignored unless the person is asked. Providers that say which prompts they know
-	(Initiating User Registration 1.0, 5) follow the letter."""
+	"""OIDC Core 11: a provider may ignore offline_access unless the user is asked for consent. Providers that list their
+	prompts (Initiating User Registration 1.0, 5) take this literally."""
 	asked = subject.client.authorization_parameters.get("prompt", "").split()
 	if (
 		"offline_access" in subject.client.scopes

@@ -1,4 +1,4 @@
-"""The time of day, as something that is passed in: tests turn it."""
+"""The time of day, passed in so that tests can set it."""
 
 from __future__ import annotations
 

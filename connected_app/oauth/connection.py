@@ -15,11 +15,11 @@ class Connection(Mapping[str, str]):
 	"""A read-only mapping of what the provider said besides the tokens, by the names in `keep` of its template, such as
 	`connection["realm_id"]`.
 
-	:param account_id: the account's identifier at the provider; empty where it is not known
-	:param account_name: a name of the account that people recognize, or empty
+	:param account_id: the account's identifier at the provider; empty if it is not known
+	:param account_name: a name of the account that people recognize; may be empty
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
 	:param expires_at: UTC instant at which the access token expires; None: it does not
-	:param ends_at: UTC instant at which the refresh token ends, where the provider says so
+	:param ends_at: UTC instant at which the refresh token expires, if the provider says so
 	"""
 
 	said: Mapping[str, str]
@@ -41,7 +41,7 @@ class Connection(Mapping[str, str]):
 	@classmethod
 	def of(cls, grant: Grant) -> Connection:
 		"""
-		:param grant: with all that is stored of it
+		:param grant: as `GrantStore.load_all` gives it
 		"""
 		return cls(
 			said=MappingProxyType(dict(grant.extra)),

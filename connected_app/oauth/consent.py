@@ -1,4 +1,4 @@
-"""More consent than there is: what a user is asked for when more is needed."""
+"""Consent that is missing: what a user is asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .client import Client
 from .provider import Quirks
 from .redact import printable
 
-# Of each text that an API may ask for.
+# Characters of a text in an API's challenge.
 LONGEST = 1000
-# They say who consents: with them, it shows whether it is the same account.
+# Scopes that say who consents, so that another account is noticed.
 IDENTITY = ("openid", "email", "profile")
 CHOOSE = "select_account"
 STEP_UP = "insufficient_user_authentication"
@@ -21,9 +21,9 @@ STEP_UP = "insufficient_user_authentication"
 @dataclass(frozen=True, kw_only=True)
 class MoreConsent:
 	"""
-	:param scopes: that are lacking
-	:param acr_values: how the user has to log in at the provider, the best way first, separated by spaces (RFC 9470 4)
-	:param max_age: seconds that the login may be old; None: any age
+	:param scopes: that are missing
+	:param acr_values: how the user has to log in at the provider, the preferred way first, separated by spaces (RFC 9470 4)
+	:param max_age: how old the login may be, in seconds; None: any age
 	"""
 
 	scopes: tuple[str, ...] = ()
@@ -38,10 +38,10 @@ class MoreConsent:
 	def client(self, client: Client, quirks: Quirks, kept: Sequence[str] = ()) -> Client:
 		"""`client` as it asks for this.
 
-		Providers give a grant for what is asked for now. So all is asked for again, unless the provider adds to what was
-		granted before.
+		A new grant has the scopes of its own request only. So all scopes are asked for again, unless the provider adds new
+		ones to those granted before.
 
-		:param kept: scopes beyond the client's that were granted before
+		:param kept: further scopes that were granted before
 		"""
 		everything = tuple(dict.fromkeys((*client.scopes, *kept, *self.scopes)))
 		parameters = dict(client.authorization_parameters)
@@ -55,7 +55,7 @@ class MoreConsent:
 
 
 def choosing_account(client: Client, quirks: Quirks) -> Client:
-	"""`client` as it lets the user choose an account at the provider (OIDC Core 3.1.2.1), whatever else it asks for."""
+	"""`client` as it also lets the user choose an account at the provider (OIDC Core 3.1.2.1)."""
 	parameters = client.authorization_parameters
 	asked = [word for word in parameters.get("prompt", "").split() if word != "none"]
 	choose = quirks.another_account or {"prompt": " ".join(dict.fromkeys((*asked, CHOOSE)))}
@@ -63,9 +63,9 @@ def choosing_account(client: Client, quirks: Quirks) -> Client:
 
 
 def for_account(client: Client, hint: str) -> Client:
-	"""`client` as it proposes an account at the provider (OIDC Core 3.1.2.1).
+	"""`client` as it also proposes an account at the provider (OIDC Core 3.1.2.1).
 
-	:param hint: what the provider knows the account by
+	:param hint: a name of the account that the provider knows
 	"""
 	if not hint:
 		return client
@@ -74,10 +74,10 @@ def for_account(client: Client, hint: str) -> Client:
 
 
 def wanted_by(status: int, headers: Mapping[str, str]) -> MoreConsent | None:
-	"""What an API wants, that has refused a request for want of consent: 403 with `insufficient_scope` (RFC 6750 3.1), or
-	401 with `insufficient_user_authentication` (RFC 9470 3). None: it has not.
+	"""The consent that an API's refusal asks for: 403 with `insufficient_scope` (RFC 6750 3.1), or 401 with
+	`insufficient_user_authentication` (RFC 9470 3). None for any other answer.
 
-	:param headers: without regard to case, as those of a `requests.Response` are
+	:param headers: case-insensitive, as those of a `requests.Response`
 	"""
 	if status not in (401, 403):
 		return None

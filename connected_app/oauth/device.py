@@ -1,4 +1,5 @@
-"""The device grant (RFC 8628): a code is shown here, and entered at the provider in any browser. No redirect comes back."""
+"""The device grant (RFC 8628): this site shows a code, which the user enters at the provider in any browser. There is no
+redirect."""
 
 from __future__ import annotations
 
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
 	from .clock import Clock
 	from .net import Transport
 
-# RFC 8628 3.2: seconds between questions where the provider does not say.
+# RFC 8628 3.2: seconds between two requests, unless the provider says otherwise.
 INTERVAL = 5
-# 3.5: how much longer at `slow_down`.
+# 3.5: seconds that `slow_down` adds.
 SLOWER = 5
-# Between questions that fail; a provider may want more.
+# Seconds after a request that failed; a provider may want more.
 LONGEST_INTERVAL = 60
-# However long the provider would wait, a person has given up by then.
+# In seconds. The provider may wait longer, but people have given up by then.
 LONGEST_LIFE = 1800
 LONGEST_CODE = 60
 LONGEST_ADDRESS = 1000
-# The provider, or the way there, is not available: asked again later.
+# The provider cannot be reached for now: asked again later.
 PASSING = frozenset({"network", "timeout", "tls_interrupted", "server_error", "rate_limited"})
 
 
@@ -40,10 +41,10 @@ PASSING = frozenset({"network", "timeout", "tls_interrupted", "server_error", "r
 class DeviceAttempt:
 	"""One attempt, kept on the server until the user has answered at the provider.
 
-	:param user_code: what the user enters there
-	:param verification_uri: where; with the code in it already at `verification_uri_complete`, where the provider offers it
+	:param user_code: the code that the user enters at the provider
+	:param verification_uri: where to enter it; `verification_uri_complete` has the code in it, if the provider offers that
 	:param expires_at: UTC instant after which the provider is not asked any more
-	:param interval: seconds between two questions
+	:param interval: seconds between two requests
 	:param dpop_key: the key that the tokens will be bound to
 	:param context: what the caller binds the attempt to
 	"""
@@ -80,7 +81,7 @@ def begin(
 	clock: Clock = utc_now,
 	context: Mapping[str, str] | None = None,
 ) -> DeviceAttempt:
-	"""Ask for a code (RFC 8628 3.1, 3.2). The client proves itself.
+	"""Ask for a code (RFC 8628 3.1, 3.2). The client authenticates.
 
 	:raises ConfigurationError: `endpoint_missing`, `uri_invalid`, `parameter_reserved`, `resource_invalid`,
 		`device_not_offered` under a security profile, and the provider's error code
@@ -124,7 +125,7 @@ def ask(
 ) -> Grant | DeviceAttempt:
 	"""Ask whether the user has answered (RFC 8628 3.4, 3.5). Not before `attempt.interval` seconds after the last time.
 
-	:returns: the grant, or the attempt to go on with: its interval may have grown
+	:returns: the grant; or the attempt to continue with, whose interval may have grown
 	:raises ReconnectRequired: `device_code_expired`, `consent_declined`, and as `authorization.consented`
 	:raises TemporaryFailure, ConfigurationError: as `token_endpoint.request`; the attempt is over
 	"""
@@ -142,7 +143,7 @@ def ask(
 
 
 def _after(error: OAuthError, attempt: DeviceAttempt) -> DeviceAttempt:
-	"""The attempt that goes on after `error`, which is raised where it is the end (3.5)."""
+	"""The attempt to continue with after `error`; an error that ends the attempt is raised (3.5)."""
 	said = (error.provider_error or "").lower()
 	if said == "authorization_pending":
 		return attempt
@@ -168,7 +169,7 @@ def _text(answer: Mapping[str, Any], name: str, longest: int) -> str:
 
 
 def _address(answer: Mapping[str, Any], name: str, needed: bool = False) -> str:
-	"""An address that a person will follow: no other scheme than the web's."""
+	"""An address that a person will follow: http or https only."""
 	if answer.get(name) in (None, "") and not needed:
 		return ""
 	address = _text(answer, name, LONGEST_ADDRESS)
@@ -182,7 +183,7 @@ def _address(answer: Mapping[str, Any], name: str, needed: bool = False) -> str:
 
 
 def _seconds(answer: Mapping[str, Any], name: str, usual: int, longest: int) -> int:
-	"""A number of seconds, which some providers send as a text."""
+	"""A number of seconds; some providers send it as text."""
 	try:
 		value = int(float(answer.get(name) or usual))
 	except (TypeError, ValueError, OverflowError):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 	from .reply import Reply
 
 OPENID, OAUTH = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
-# What comes before and behind it is the issuer's path. Some providers have names of their own (Intuit's
-# openid_configuration and openid_sandbox_configuration), or a slash at the end (Django).
+# The issuer's path stands before or after it. Some providers use names of their own (Intuit's openid_configuration and
+# openid_sandbox_configuration), or a slash at the end (Django).
 _WELL_KNOWN = re.compile(r"(?P<before>.*)/\.well-known/[\w.-]+(?P<behind>/.*)?", re.DOTALL)
 ENDPOINTS = (
 	"authorization_endpoint",
@@ -33,7 +33,7 @@ ENDPOINTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-	"""A provider's metadata; an endpoint that it does not have is an empty string."""
+	"""A provider's metadata; an endpoint that is missing is an empty string."""
 
 	issuer: str
 	authorization_endpoint: str = ""
@@ -49,8 +49,8 @@ class Metadata:
 def issuer_of(url: str) -> str:
 	"""The issuer that a metadata address stands for.
 
-	Both placements are understood: appended to the issuer (Discovery 4), and put between host and path
-	(RFC 8414 3.1). An address without a well-known part is the issuer itself.
+	Both placements are understood: appended to the issuer (Discovery 4), and between host and path (RFC 8414 3.1). An
+	address without a well-known part is the issuer itself.
 	"""
 	parts = split(url.strip())
 	path = parts.path
@@ -61,7 +61,7 @@ def issuer_of(url: str) -> str:
 
 
 def addresses(url: str) -> list[str]:
-	"""Where the metadata of an issuer may be: an address with a well-known part is taken as it is typed."""
+	"""Where the metadata of an issuer may be. An address with a well-known part is used as it was typed."""
 	parts = split(url.strip())
 	if _WELL_KNOWN.fullmatch(parts.path):
 		return [url.strip()]
@@ -73,12 +73,12 @@ def addresses(url: str) -> list[str]:
 def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = False) -> Metadata:
 	"""Fetch and check the metadata document at `url`, or of the issuer `url`.
 
-	What an OpenID document lacks is taken from the same issuer's RFC 8414 document, if there is one.
+	Members that the OpenID document lacks are taken from the same issuer's RFC 8414 document, if there is one.
 
-	:param issuer: the issuer to expect; by default the one that `url` stands for. An issuer with a placeholder,
-		such as Microsoft's `{tenantid}`, is accepted only when it is given here, that is, by explicit choice.
-	:param any_issuer: accept the issuer that the document names, by explicit choice: whoever answers at `url` then
-		decides whose ID tokens are accepted
+	:param issuer: the issuer to expect; by default the one that `url` stands for. An issuer with a placeholder, such as
+		Microsoft's `{tenantid}`, is accepted only if it is given here, that is, by explicit choice.
+	:param any_issuer: accept the issuer that the document names, by explicit choice: the server at `url` then decides whose
+		ID tokens are accepted
 	:raises ConfigurationError: `discovery_not_found`, `discovery_invalid`, `discovery_issuer_mismatch`, and
 		what `net.Http.get` raises
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and what `net.Http.get` raises
@@ -92,7 +92,7 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 	document = _read(reply)
 	expected = issuer or issuer_of(url)
 	found = document.get("issuer")
-	# Compared exactly (RFC 8414 3.3), but for the slash that appending the well-known path loses.
+	# Compared exactly (RFC 8414 3.3), except for the slash that is lost when the well-known path is appended.
 	if not isinstance(found, str) or not (
 		any_issuer or found == expected or (not issuer and found.rstrip("/") == expected.rstrip("/"))
 	):
@@ -103,8 +103,8 @@ def fetch(url: str, http: Transport, issuer: str = "", *, any_issuer: bool = Fal
 
 
 def _is_elsewhere(reply: Reply) -> bool:
-	"""Whether the document may be at another address: some servers answer an unknown path by a page, or by asking for
-	a token."""
+	"""Whether the document may be at another address: for an unknown path, some servers answer with a page, or ask for a
+	token."""
 	if reply.status == 200:
 		return reply.json_object() is None
 	return 400 <= reply.status < 500 and reply.status != 429
@@ -132,7 +132,7 @@ def _endpoints(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _oauth_document(issuer: str, document: Mapping[str, Any], http: Transport) -> dict[str, Any]:
-	"""The RFC 8414 document of `issuer`, where the OpenID one lacks what that may have; else, or in doubt, nothing."""
+	"""The RFC 8414 document of `issuer`, if the OpenID one lacks members that it may have; otherwise, or in doubt, nothing."""
 	if all(document.get(name) for name in ("revocation_endpoint", "introspection_endpoint")):
 		return {}
 	parts = split(issuer)

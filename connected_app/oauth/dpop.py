@@ -1,4 +1,4 @@
-"""Tokens that are bound to a key (RFC 9449): without a proof by that key, for this very request, they are of no use."""
+"""Tokens that are bound to a key (RFC 9449): each request needs a proof that the key has signed for it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 ALGORITHM = "ES256"
 TOKEN_TYPE = "DPoP"  # noqa: S105
-# RFC 9449 8.1: what a nonce may be made of.
+# RFC 9449 8.1: the characters of a nonce.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1000}")
 
 
 class Nonces:
-	"""The last nonce that each server has given, by its origin (RFC 9449 8, 9). Forgetting one costs a request."""
+	"""The last nonce of each server, by its origin (RFC 9449 8, 9). Losing one costs a request."""
 
 	def __init__(self, size: int = 500) -> None:
 		self._size = size
@@ -40,12 +40,12 @@ class Nonces:
 		self._lock = threading.Lock()
 
 	def find(self, url: str) -> str:
-		"""Empty where the server has given none."""
+		"""The nonce for `url`; empty if the server has given none."""
 		with self._lock:
 			return self._known.get(_origin(url), "")
 
 	def learn(self, url: str, headers: Mapping[str, str]) -> None:
-		"""Remember what an answer from `url` says; of what cannot be a nonce, nothing."""
+		"""Remember the nonce in an answer from `url`, if it is a valid one."""
 		nonce = headers.get("dpop-nonce") or ""
 		if not _NONCE.fullmatch(nonce):
 			return
@@ -62,7 +62,7 @@ NONCES = Nonces()
 class Prover:
 	"""Makes proofs with one key.
 
-	:param key: as `new_key` gave it
+	:param key: from `new_key`
 	"""
 
 	def __init__(self, key: Secret) -> None:
@@ -71,14 +71,14 @@ class Prover:
 		self._jwk = keys.public_jwk(self._private)
 
 	def thumbprint(self) -> str:
-		"""What the authorization request names the key by (`dpop_jkt`, RFC 9449 10)."""
+		"""The name of the key in the authorization request (`dpop_jkt`, RFC 9449 10)."""
 		return keys.thumbprint(self._jwk)
 
 	def proof(self, method: str, url: str, access_token: str = "") -> Secret:
 		"""The header `DPoP` of one request (RFC 9449 4.2).
 
 		:param url: of the request; its query and fragment are left out
-		:param access_token: the one that is shown along with it, at an API
+		:param access_token: the token that the request shows to an API
 		"""
 		parts = split(url)
 		claims = {
@@ -96,7 +96,7 @@ class Prover:
 		return Secret(jwt.encode(claims, self._private, ALGORITHM, headers=headers))
 
 	def headers(self, method: str, url: str, access_token: str) -> dict[str, str]:
-		"""Those that show a token to an API (RFC 9449 7.1)."""
+		"""The headers that show a token to an API (RFC 9449 7.1)."""
 		return {
 			"Authorization": Secret(f"{TOKEN_TYPE} {access_token}"),
 			"DPoP": self.proof(method, url, access_token),
@@ -104,7 +104,7 @@ class Prover:
 
 
 def new_key() -> Secret:
-	"""A private key, in PEM. It is kept beside the tokens, and is as secret as they are."""
+	"""A private key, in PEM. It is stored with the tokens, and is as secret as they are."""
 	pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
 		serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 	)
@@ -112,7 +112,7 @@ def new_key() -> Secret:
 
 
 def is_asked_for_nonce(status: int, headers: Mapping[str, str]) -> bool:
-	"""Whether an API wants the request again with the nonce that it gives along (RFC 9449 9)."""
+	"""Whether an API wants the request again, with the nonce that its answer supplies (RFC 9449 9)."""
 	return (
 		status == 401
 		and "dpop-nonce" in headers
@@ -132,7 +132,7 @@ def endpoint_asks_for_nonce(reply: Reply) -> bool:
 
 def check_is_bound(grant: Grant) -> None:
 	"""
-	:raises ConfigurationError: `dpop_not_bound`: who asks for bound tokens must not use others (RFC 9449 5)
+	:raises ConfigurationError: `dpop_not_bound`: a client that asks for bound tokens must not use others (RFC 9449 5)
 	"""
 	if grant.token_type.lower() != TOKEN_TYPE.lower():
 		raise catalogue.error("dpop_not_bound")

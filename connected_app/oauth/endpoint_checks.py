@@ -1,4 +1,4 @@
-"""Checks of the endpoints, which are asked with nobody's code and token: nothing is granted, changed or revoked."""
+"""Checks that ask the endpoints, with a code and a token that belong to nobody: nothing is granted, changed or revoked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def token_uri(subject: Subject) -> Iterator[Finding]:
 
 
 def service_account(subject: Subject) -> Iterator[Finding]:
-	"""Whether the provider takes the service account's assertion: a token is had, and not kept."""
+	"""Whether the provider accepts the service account's assertion. The token that it gives is not kept."""
 	provider, client = subject.provider, subject.client
 	if subject.grant != "service_account" or not (provider.token_uri and client.client_id):
 		return
@@ -42,7 +42,7 @@ def service_account(subject: Subject) -> Iterator[Finding]:
 
 
 def exchange(subject: Subject) -> Iterator[Finding]:
-	"""What of the token endpoint can be said without a token to exchange."""
+	"""As much of a token exchange as can be checked without a token to exchange."""
 	if subject.grant == "token_exchange":
 		for check in (authentication, signing_key, tokens):
 			yield from check(subject)
@@ -67,7 +67,7 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 	if not (provider.authorization_uri and client.client_id and provider.token_uri):
 		return
 	if client.profile and any(fapi.lacking(provider, client)):
-		# Nothing is asked then.
+		# No attempt can begin.
 		return
 	try:
 		reply: Reply = subject.ask(
@@ -105,7 +105,7 @@ def consent_page(subject: Subject) -> Iterator[Finding]:
 
 
 def tokens(subject: Subject) -> Iterator[Finding]:
-	"""Whether Token URI answers a request without credentials with an OAuth error (RFC 6749 5.2), and takes ours."""
+	"""Whether Token URI answers a request without credentials with an OAuth error (RFC 6749 5.2), and accepts ours."""
 	uri = subject.provider.token_uri
 	if not uri:
 		return
@@ -122,7 +122,7 @@ def tokens(subject: Subject) -> Iterator[Finding]:
 
 
 def credentials(subject: Subject) -> Iterator[Finding]:
-	"""Offer nobody's code: a provider that knows the client says so by refusing the code (RFC 6749 5.2)."""
+	"""Send a code that belongs to nobody: a provider that accepts the client refuses only the code (RFC 6749 5.2)."""
 	provider, client = subject.provider, subject.client
 	try:
 		client_auth.authenticate(provider, client, {}, {})
@@ -141,7 +141,7 @@ def credentials(subject: Subject) -> Iterator[Finding]:
 			Sentence("The provider accepts Client ID and Client Secret."),
 		)
 	except ConfigurationError as error:
-		# What else there is may be about the code, which is nobody's.
+		# Other errors may be about the code.
 		if error.code in FIELDS:
 			yield from passed_on(subject, "credentials", FIELDS[error.code], error)
 	except TemporaryFailure:
@@ -177,10 +177,10 @@ def keys(subject: Subject) -> Iterator[Finding]:
 
 
 def other_endpoints(subject: Subject) -> Iterator[Finding]:
-	"""Whether an endpoint is there: it refuses a request without a usable token, but not as a page would."""
+	"""Whether an endpoint is there: it refuses a request without a usable token, but does not answer like a web page."""
 	for name in ("userinfo_uri", "revocation_uri", "introspection_uri"):
 		uri: str = getattr(subject.provider, name)
-		# Nobody's token, or no client ID, in the place of a placeholder would lead elsewhere.
+		# Without a real token or client ID in its placeholder, the address would lead elsewhere.
 		if not uri or wire.placeholders(uri):
 			continue
 		try:
@@ -197,11 +197,11 @@ def other_endpoints(subject: Subject) -> Iterator[Finding]:
 
 
 def _knock(subject: Subject, uri: str, form: dict[str, str] | None) -> Reply:
-	"""POST `form` to an endpoint, or ask it by GET. With the client's certificate, without which some let nobody in."""
+	"""POST `form` to an endpoint, or send a GET; with the client's certificate, which some servers require."""
 	try:
 		uri, http = mtls.at(subject.provider, subject.client, uri, subject.http)
 	except ConfigurationError:
-		# What is wrong with the certificate is said by another check.
+		# Another check reports what is wrong with the certificate.
 		http = subject.http
 	return http.get(uri) if form is None else http.post(uri, form)
 

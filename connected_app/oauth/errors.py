@@ -3,20 +3,20 @@
 	OAuthError
 	├── ReconnectRequired     the user must consent again
 	├── TemporaryFailure      try later; the grant is untouched
-	└── ConfigurationError    an admin must mend something
+	└── ConfigurationError    an admin must fix something
 
 Callers act on the branch. `code` is stable, for machines; `message` is one sentence for a person; `action`
-says what to do next. What went wrong underneath is `__cause__`. No text here ever holds a secret.
+says what to do next. The original error is `__cause__`. No text here ever holds a secret.
 """
 
 from __future__ import annotations
 
 
 class Sentence(str):
-	"""A sentence with what was filled in beside it, so that a site can say it in another language.
+	"""A sentence that keeps its template and values, so that a site can translate it.
 
 	:param template: a literal with `{0}` placeholders
-	:param values: what they stand for; one that is a Sentence itself is translated too
+	:param values: for the placeholders; a value that is itself a Sentence is translated too
 	"""
 
 	template: str
@@ -28,7 +28,7 @@ class Sentence(str):
 		return text
 
 	def __getnewargs__(self) -> tuple[object, ...]:  # type: ignore[override]
-		"""For pickle, which would take the filled-in text for a template."""
+		"""For pickle, which would otherwise take the filled-in text for the template."""
 		return (self.template, *self.values)
 
 
@@ -38,8 +38,8 @@ class OAuthError(Exception):
 	:param code: stable machine code, listed in docs/errors.md
 	:param message: one sentence for a person
 	:param action: what to do next, one sentence
-	:param retry_after: seconds after which a retry makes sense, where known
-	:param provider_error: the provider's own `error` value, cut and cleaned
+	:param retry_after: seconds after which a retry makes sense, if known
+	:param provider_error: the provider's own `error` value, shortened and cleaned
 	"""
 
 	default_action = ""
@@ -68,12 +68,12 @@ class ReconnectRequired(OAuthError):
 
 
 class TemporaryFailure(OAuthError):
-	"""The network or the provider failed for now. What is stored stays as it is."""
+	"""The network or the provider failed for now. The stored grant stays as it is."""
 
 	default_action = "Please try again later."
 
 
 class ConfigurationError(OAuthError):
-	"""The settings of the Connected App, or the client's registration at the provider, need mending."""
+	"""The settings of the Connected App, or the client's registration at the provider, must be corrected."""
 
 	default_action = "Please ask an administrator to check the Connected App."

@@ -1,7 +1,7 @@
-"""The FAPI 2.0 Security Profile (Final), 5.3.2 and 5.3.3: what a client under it does, and wants of its provider.
+"""The FAPI 2.0 Security Profile (Final), 5.3.2 and 5.3.3: what a client must do, and what its provider must support.
 
-In its four variants: the client proves itself by private_key_jwt or by a certificate, and tokens are bound to a key
-(DPoP) or to a certificate.
+In its four variants: the client authenticates by private_key_jwt or by a certificate, and tokens are bound to a key (DPoP)
+or to a certificate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROFILE = "fapi 2.0"
 # 5.4.1; EdDSA is Ed25519 there.
 ALGORITHMS = ("PS256", "ES256", "EdDSA", "Ed25519")
 ID_TOKENS = "id_token_signing_alg_values_supported"
-# 5.3.2.1; the first is what others become.
+# 5.3.2.1; any other method becomes the first of these.
 AUTHENTICATION = {
 	"private_key_jwt": Sentence("the client authentication private_key_jwt"),
 	"tls_client_auth": Sentence("the client authentication tls_client_auth"),
@@ -28,7 +28,7 @@ AUTHENTICATION = {
 
 
 def held(provider: Provider, client: Client) -> Settings:
-	"""The settings as the profile has them, whatever they were: none of them can be weaker."""
+	"""The settings made as strict as the profile requires."""
 	strict = {name: _allowed(provider, name) for name in (ID_TOKENS, client_auth.SIGNING_ALGORITHMS)}
 	metadata = {
 		**provider.metadata,
@@ -60,14 +60,14 @@ def held(provider: Provider, client: Client) -> Settings:
 
 
 def authentication(chosen: str) -> str:
-	"""The client authentication under the profile, where `chosen` is set."""
+	"""The client authentication under the profile, if `chosen` is set."""
 	return chosen if chosen in AUTHENTICATION else next(iter(AUTHENTICATION))
 
 
 def lacking(provider: Provider, client: Client) -> Iterator[tuple[str, str]]:
-	"""What the profile wants of a provider, in the variant of the client, and this one does not offer by its metadata.
+	"""What the profile requires of a provider, in the client's variant, and this provider's metadata do not offer.
 
-	:returns: for each: a field of the settings that it is about, and what is lacking
+	:returns: for each: the field of the settings that it is about, and what is missing
 	"""
 
 	def lists(name: str, *wanted: str) -> bool:
@@ -94,7 +94,7 @@ def lacking(provider: Provider, client: Client) -> Iterator[tuple[str, str]]:
 
 def check(provider: Provider, client: Client) -> None:
 	"""
-	:raises ConfigurationError: `profile_unmet`, under the profile, where the provider cannot keep it
+	:raises ConfigurationError: `profile_unmet`, under the profile, if the provider does not support it
 	"""
 	if client.profile != PROFILE:
 		return

@@ -24,14 +24,14 @@ LABELS = {
 	"device_authorization_uri": "Device Authorization URI",
 	"jwks_uri": "JWKS URI",
 }
-# The field that an error of the provider is about.
+# A provider's error code → the field of the settings that it is about.
 FIELDS = {
 	"invalid_client": "client_secret",
 	"unauthorized_client": "client_id",
 	"redirect_uri_mismatch": "redirect_uri",
 	"invalid_scope": "scopes",
 }
-# What stands between this site and every provider: said once, and nobody is asked any more.
+# Errors of this site's own network: reported once, and no further endpoint is asked.
 IN_THE_WAY = ("ca_bundle_unusable", "proxy_unreachable")
 
 
@@ -39,8 +39,8 @@ IN_THE_WAY = ("ca_bundle_unusable", "proxy_unreachable")
 class Finding:
 	"""
 	:param check: a stable name
-	:param field: the setting that it is about; empty for none of them
-	:param action: what to do; empty where nothing has to be done
+	:param field: the setting that it is about; empty for none in particular
+	:param action: what to do; empty if nothing has to be done
 	"""
 
 	level: Level
@@ -52,13 +52,13 @@ class Finding:
 
 @dataclass
 class Subject:
-	"""What is checked.
+	"""The settings that are checked.
 
 	:param provider: with the metadata that it publishes now, once `published` has run
 	:param client: with its secret
-	:param openid_configuration: where the metadata document is; empty for none
+	:param openid_configuration: the address of the metadata document; empty for none
 	:param any_issuer: whether the document may name another issuer than its address
-	:param grant: how the first grant is had: one of `template_schema.GRANTS`
+	:param grant: how a connection is made: one of `template_schema.GRANTS`
 	:param acts_as: on whose behalf the service account's own connection is
 	:param templates: of all providers that are known; they are recognized by the host of their consent page
 	"""
@@ -76,14 +76,14 @@ class Subject:
 	in_the_way: OAuthError | None = None
 
 	def supported(self, name: str) -> list[str]:
-		"""A list of the provider's metadata; empty where it says nothing."""
+		"""A list in the provider's metadata; empty if there is none."""
 		value = self.provider.metadata.get(name)
 		return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 	def ask(self, uri: str, request: Callable[[], Any]) -> Any:
-		"""What `request` gives.
+		"""The result of `request`.
 
-		:raises OAuthError: also where the same host could not be reached before
+		:raises OAuthError: also if the same host could not be reached before
 		"""
 		host = split(uri).netloc
 		if error := self.in_the_way or self.unreachable.get(host):

@@ -12,16 +12,16 @@ from typing import Any
 from . import catalogue, lifetimes
 from .redact import Secret, as_secrets
 
-# A leeway longer than this part of a token's life would refresh it all the time.
+# A longer leeway than this part of a token's life would refresh the token all the time.
 LEEWAY_SHARE = 4
-# As much of a subject as is kept, and compared.
+# Characters of a subject that are stored and compared.
 LONGEST_SUBJECT = 140
 _UNUSABLE = re.compile(r"[^\x20-\x7e]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-	"""Who was connected: the subject at the provider, and a name that people recognize."""
+	"""The account that was connected: its subject at the provider, and a name that people recognize."""
 
 	id: str
 	name: str = ""
@@ -31,14 +31,14 @@ class Account:
 class Grant:
 	"""What a user has granted.
 
-	:param refresh_token_unread: there is a refresh token, which the store has not read: only a refresh needs it
+	:param refresh_token_unread: there is a refresh token, but the store has not read it: only a refresh needs it
 	:param expires_at: UTC instant at which the access token expires; None: it does not expire
 	:param issued_at: UTC instant at which the access token was received
 	:param scopes: granted; may be narrower than asked (RFC 6749 3.3)
-	:param refresh_expires_at: UTC instant at which the refresh token ends, where the provider says so
+	:param refresh_expires_at: UTC instant at which the refresh token expires, if the provider says so
 	:param dpop_key: the key that the tokens are bound to (RFC 9449); None: anybody who has them can use them
-	:param extra: what the provider said besides, as far as `Quirks.keep` names it
-	:param revision: of what is stored: it grows by each write. 0 where the store does not count
+	:param extra: further values from the provider, named by `Quirks.keep`
+	:param revision: of the stored grant: each write increases it. 0 if the store does not count
 	:param rejected_at: UTC instant at which a resource server rejected the access token though it was new
 	"""
 
@@ -73,8 +73,7 @@ class Grant:
 		return cls(**{**values, "extra": as_secrets(values["extra"])})
 
 	def is_of_another_account(self, before: Grant | None) -> bool:
-		"""Whether `before` was given by another account at the provider. Where one of the two is not known, it may be the
-		same."""
+		"""Whether `before` is of another account at the provider. If one of the two is unknown, they count as the same."""
 		return bool(before and before.account and self.account and before.account.id != self.account.id)
 
 	@property
@@ -91,7 +90,7 @@ class Grant:
 
 		The leeway is cut to a quarter of the token's life, so that short tokens are not refreshed at once.
 		"""
-		# That it is far from its end is nearly always all that is asked.
+		# Nearly always the answer: the token is far from its expiry.
 		if self.expires_at is None or now < self.expires_at - timedelta(seconds=max(leeway, 0)):
 			return False
 		due = self.due_at(leeway)
@@ -109,7 +108,7 @@ class Grant:
 	def differs_from(self, other: Grant) -> bool:
 		"""Whether one of the two was stored after the other.
 
-		The access token alone does not say it: some providers repeat it, with a new expiry.
+		Comparing access tokens is not enough: some providers repeat the token, with a new expiry.
 		"""
 		if self.revision or other.revision:
 			return self.revision != other.revision
@@ -118,8 +117,8 @@ class Grant:
 	def renewed(self, fresh: Grant) -> Grant:
 		"""This grant after a refresh gave `fresh`.
 
-		A new refresh token replaces the old one; none keeps it (RFC 6749 6). So do scopes and account. A new access token
-		of which nothing is said lives as long as the one before it.
+		A new refresh token replaces the old one; without one, the old one stays (RFC 6749 6). The same goes for scopes and
+		account. A new access token without a stated lifetime lives as long as the one before it.
 		"""
 		expires_at = fresh.expires_at
 		if expires_at is None and self.expires_at and self.issued_at and fresh.issued_at:
@@ -140,10 +139,10 @@ class Grant:
 	def consented_after(self, before: Grant | None) -> Grant:
 		"""This grant, to which a user has just consented.
 
-		Some providers give a refresh token at the first consent only (Google): the same account keeps that of `before`.
+		Some providers give a refresh token at the first consent only (Google): the same account keeps the one of `before`.
 		"""
 		same = before and before.account and self.account and not self.is_of_another_account(before)
-		# One that is bound to another key is of no use with this one.
+		# A refresh token that is bound to another key does not work with this one.
 		if before and same and not self.refresh_token and self.dpop_key == before.dpop_key:
 			return replace(
 				self, refresh_token=before.refresh_token, refresh_expires_at=before.refresh_expires_at
@@ -160,7 +159,7 @@ def from_response(
 	or a string (PayPal); scopes may be separated by commas (GitHub, Slack) or be a list.
 
 	:param now: UTC instant at which the response was received
-	:param asked: scopes of the request; granted where the response names none (RFC 6749 5.1)
+	:param asked: scopes of the request; granted if the response names none (RFC 6749 5.1)
 	:raises TemporaryFailure: `response_invalid`, when there is no usable access token
 	"""
 	access_token = response.get("access_token")
@@ -186,8 +185,8 @@ def from_response(
 
 
 def refresh_token_of(response: Mapping[str, Any]) -> Secret | None:
-	"""The refresh token of a token response (RFC 6749 A.17). One that cannot be sent or stored would cost the old one,
-	too."""
+	"""The refresh token of a token response (RFC 6749 A.17). None if it could not be sent or stored: it would replace the old
+	one in vain."""
 	token = response.get("refresh_token")
 	return Secret(token) if isinstance(token, str) and token and not _UNUSABLE.search(token) else None
 

@@ -1,4 +1,4 @@
-"""The grants of a token endpoint: what is asked, and how the answer is read."""
+"""Grant types: the fields of a token request, and how its response is read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class GrantType(Protocol):
 
 	@property
 	def needs_consent(self) -> bool:
-		"""Whether only a user's consent can give the first grant."""
+		"""Whether the first grant needs a user's consent."""
 
 	def prepared(self) -> GrantType:
-		"""With what has to be had from elsewhere before the request."""
+		"""The grant type with everything that must be fetched before the request."""
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
 		"""The request's fields.
 
-		:param grant: the one to be replaced, if there is one
+		:param grant: the grant that the new one replaces, if any
 		"""
 
 	def read(
@@ -56,14 +56,14 @@ T = TypeVar("T")
 
 
 class _Prepared:
-	"""Nothing has to be had from elsewhere."""
+	"""A grant type that needs nothing from elsewhere."""
 
 	def prepared(self: T) -> T:
 		return self
 
 
 class _Consented(_Prepared):
-	"""A user has just consented."""
+	"""A grant type to which a user has just consented."""
 
 	needs_consent = True
 
@@ -109,7 +109,7 @@ class DeviceCode(_Consented):
 	code: Secret
 
 	def form(self, provider: Provider, client: Client, grant: Grant | None) -> dict[str, str]:
-		# 3.4: the client ID is part of the request, however the client proves itself.
+		# 3.4: the request has the client ID, however the client authenticates.
 		return {"grant_type": DEVICE_CODE, "device_code": self.code, "client_id": client.client_id}
 
 
@@ -152,7 +152,7 @@ class RefreshToken(_Prepared):
 
 @dataclass(frozen=True)
 class ClientCredentials(_Prepared):
-	"""RFC 6749 4.4. Nobody has to consent: a new token can be had at any time."""
+	"""RFC 6749 4.4. Nobody has to consent: the client can ask for a new token at any time."""
 
 	needs_consent = False
 
@@ -170,16 +170,16 @@ class ClientCredentials(_Prepared):
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		# 4.4.3: there should be no refresh token, and there is no use for one.
+		# 4.4.3: there should be no refresh token, and it is not needed.
 		return _for_once(read(provider, answer, now, client.scopes))
 
 
 @dataclass(frozen=True)
 class JwtBearer(_Prepared):
-	"""RFC 7523 2.1: an assertion that the client signs, for itself or on behalf of somebody. Nobody has to consent: the next
+	"""RFC 7523 2.1: an assertion that the client signs, for itself or on behalf of a user. Nobody has to consent: the next
 	token comes from the next assertion.
 
-	:param subject: on whose behalf; empty for the client itself
+	:param subject: the user; empty for the client itself
 	"""
 
 	subject: str = ""
@@ -200,14 +200,14 @@ class JwtBearer(_Prepared):
 		return {**form, **more(provider.quirks.client_fields, provider, client, {})}
 
 	def assertion(self, provider: Provider, client: Client) -> Secret:
-		"""RFC 7523 3: by whom, on whose behalf, for whom, and not for long."""
+		"""RFC 7523 3: issuer, subject, audience, and a short life."""
 		if not client.client_id:
 			raise catalogue.error("client_id_missing")
 		if not client.signing_key:
 			raise catalogue.error("service_key_missing")
 		token_uri, own = provider.endpoint("token_uri"), provider.quirks.assertion_claims
 		if self.subject and "{subject}" not in own.get("sub", "{subject}"):
-			# Else the token would be for somebody else than it is kept for.
+			# Otherwise the token would act for somebody else.
 			raise catalogue.error("not_for_users")
 		claims = keys.claims(client.client_id, self.subject or client.client_id, token_uri, utc_now())
 		values = {
@@ -226,16 +226,16 @@ class JwtBearer(_Prepared):
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		# RFC 7521 4.1: there should be no refresh token, and there is no use for one.
+		# RFC 7521 4.1: there should be no refresh token, and it is not needed.
 		fresh = _for_once(read(provider, answer, now, client.scopes))
 		return replace(fresh, account=Account(id=self.subject, name=self.subject)) if self.subject else fresh
 
 
 @dataclass(frozen=True)
 class TokenExchange:
-	"""RFC 8693: an access token of another connection for one of this client's. The user has consented to the other.
+	"""RFC 8693: exchanges an access token of another connection, to which the user has consented, for one of this client.
 
-	:param source: gives the other grant, usable now
+	:param source: gives the other connection's grant, usable now
 	"""
 
 	source: Callable[[], Grant]
@@ -272,7 +272,7 @@ class TokenExchange:
 		now: datetime,
 		grant: Grant | None,
 	) -> Grant:
-		# 2.2.1: the next one comes from the other connection, which may have been ended by then.
+		# 2.2.1: the next token comes from the other connection, which may have ended by then.
 		fresh = _for_once(read(provider, answer, now, client.scopes))
 		return replace(fresh, account=self.subject.account if self.subject else None)
 
@@ -280,7 +280,7 @@ class TokenExchange:
 def more(
 	templates: Mapping[str, str], provider: Provider, client: Client, values: Mapping[str, str]
 ) -> dict[str, str]:
-	"""Further fields that the provider wants."""
+	"""Further fields that the provider requires."""
 	known = {
 		"client_id": client.client_id,
 		"redirect_uri": provider.quirks.redirect_uri or client.redirect_uri,
@@ -289,11 +289,11 @@ def more(
 
 
 def read(provider: Provider, answer: Mapping[str, Any], now: datetime, asked: tuple[str, ...]) -> Grant:
-	"""The grant in a token response, with what is kept of it."""
+	"""The grant in a token response, with the values to keep."""
 	quirks = provider.quirks
 	grant = from_response(wire.standard(answer, quirks), now, asked, provider.scope_separator)
 	if quirks.trade:
-		# What renews it is the token itself.
+		# The token itself renews it.
 		grant = replace(grant, refresh_token=grant.access_token)
 	return replace(grant, extra=wire.kept(quirks, "answer", answer))
 

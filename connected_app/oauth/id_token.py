@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CLOCK_SKEW = 60
 KEYS_LIVE = 3600
 KEYS_REST = 30
-# EdDSA by the names of RFC 9864, which say the curve, and by the one before it, which does not.
+# EdDSA by the names of RFC 9864, which name the curve, and by the older name, which does not.
 EDWARDS: dict[str, tuple[type, ...]] = {
 	"Ed25519": (Ed25519PublicKey,),
 	"Ed448": (Ed448PublicKey,),
@@ -39,30 +39,30 @@ EDWARDS: dict[str, tuple[type, ...]] = {
 ASYMMETRIC = (
 	"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", *EDWARDS,
 )  # fmt: skip
-# Only where the provider's metadata name them, as Frappe's own provider does.
+# Only if the provider's metadata name them, as Frappe's own provider does.
 SYMMETRIC = ("HS256", "HS384", "HS512")
-# Signatures only: claims are checked below, by our own clock and with our own codes, whatever a release of PyJWT checks.
+# PyJWT checks the signature only. Claims are checked below, by our own clock and with our own error codes.
 _JWS = jwt.PyJWS()
 for _name in set(EDWARDS).difference(_JWS.get_algorithms()):
 	_JWS.register_algorithm(_name, OKPAlgorithm())
-# The last is what JSON of a hundred thousand brackets raises in older releases of PyJWT.
+# Older releases of PyJWT raise the last one for a hundred thousand nested brackets.
 _MALFORMED = (jwt.PyJWTError, UnicodeError, RecursionError)
 _HASHES: dict[str, Callable[[bytes], bytes]] = {
 	"256": lambda text: hashlib.sha256(text).digest(),
 	"384": lambda text: hashlib.sha384(text).digest(),
 	"512": lambda text: hashlib.sha512(text).digest(),
-	# What the curve itself hashes by (RFC 8032 5.1, 5.2); OIDC Core 3.1.3.6 leaves it at "the hash of `alg`".
+	# The curve's own hash (RFC 8032 5.1, 5.2); OIDC Core 3.1.3.6 only says "the hash of `alg`".
 	"Ed25519": lambda text: hashlib.sha512(text).digest(),
 	"Ed448": lambda text: hashlib.shake_256(text).digest(114),
 }
 
 
 class KeySets:
-	"""Key sets by address, cached. Fetched again at once for a key that is not found, but for the next such key only
-	after `KEYS_REST` seconds: whoever sends made-up tokens cannot make us ask the provider all the time."""
+	"""Key sets by address, cached. A key that is not found makes us fetch the set again, at most once in `KEYS_REST` seconds:
+	invented tokens cannot make us ask the provider all the time."""
 
 	def __init__(self) -> None:
-		# When fetched, when last fetched for a key that was not found, and the keys.
+		# Fetched when; last fetched for a missing key when; the keys.
 		self._sets: dict[str, tuple[float, float, list[jwt.PyJWK]]] = {}
 		self._lock = threading.Lock()
 
@@ -71,7 +71,7 @@ class KeySets:
 	) -> list[jwt.PyJWK]:
 		"""The keys that may have signed.
 
-		:param anew: those that are cached did not serve; nothing is returned unless the set could be fetched again
+		:param anew: the cached keys did not verify the token; returns nothing unless the set could be fetched again
 		:raises TemporaryFailure: `keys_unavailable`, and what `net.Http.get` raises
 		"""
 		now = time.monotonic()
@@ -96,11 +96,11 @@ class KeySets:
 		for entry in entries[:100]:
 			if not isinstance(entry, dict) or (entry.get("use") or "sig") != "sig":
 				continue
-			# By a key that is published with its private part, or is one that both sides know, anybody signs.
+			# Anybody can sign with a key that is published with its private part, or with a published shared secret.
 			if entry.get("kty") == "oct" or entry.get("d"):
 				continue
 			try:
-				# By `alg`, which may be a name that PyJWT does not know, an Edwards curve would not be recognized.
+				# PyJWT may not know the `alg` of an Edwards curve.
 				keys.append(jwt.PyJWK(entry, "EdDSA" if entry.get("kty") == "OKP" else None))
 			except Exception:  # noqa: S112  a key of a kind that is not known here is no reason to refuse the others
 				continue
@@ -138,10 +138,10 @@ def verify(
 
 	:param now: UTC
 	:param nonce: that of the attempt
-	:param max_age: seconds that the login may be old, where the token says how old it is (3.1.3.7, 13)
-	:param grant: whose access token `at_hash`, when present, must match
+	:param max_age: how old the login may be, in seconds, if the token says how old it is (3.1.3.7, 13)
+	:param grant: its access token must match `at_hash`, if present
 	:raises ReconnectRequired: `id_token_*`
-	:raises TemporaryFailure: when the keys cannot be had
+	:raises TemporaryFailure: if the keys cannot be fetched
 	"""
 	if not isinstance(token, str) or not token:
 		raise catalogue.error("id_token_missing")
@@ -156,18 +156,18 @@ def verify(
 
 
 def check_refreshed(provider: Provider, client: Client, token: object, account_id: str) -> None:
-	"""What an ID token says that came with a refresh (OIDC Core 12.2): the same subject, issuer and audience as before.
+	"""Check an ID token that came with a refresh (OIDC Core 12.2): the same subject, issuer and audience as before.
 
-	Neither its signature is checked, which TLS to the token endpoint stands for (3.1.3.7, 6), so that no key set has to
-	be fetched while others wait, nor its times: clocks that differ are no reason to lose a grant. One that cannot be
-	read says nothing.
+	The signature is not checked: TLS to the token endpoint vouches for it (3.1.3.7, 6), and no key set is fetched while
+	others wait for the lock. Nor are the times: clocks that differ are no reason to lose a grant. A token that cannot be
+	read is ignored.
 
-	The account may be known by another claim than `sub`, or by what only the account request has said: then `sub` is not
-	known, and only the same claim is compared.
+	The account may be identified by another claim than `sub`, or by the account request alone. Then `sub` is not known, and
+	only the same claim is compared.
 
-	:param account_id: of the account that was connected, by the first of `Quirks.account_id` that was said
-	:raises ReconnectRequired: `id_token_subject`: these tokens are somebody else's
-	:raises ConfigurationError: `id_token_issuer`, `id_token_audience`: which a setting of ours can explain, too
+	:param account_id: of the account that was connected, from the first path of `Quirks.account_id` that had a value
+	:raises ReconnectRequired: `id_token_subject`: these tokens belong to another account
+	:raises ConfigurationError: `id_token_issuer`, `id_token_audience`: a setting of ours may also be the reason
 	"""
 	if not isinstance(token, str):
 		return
@@ -192,7 +192,7 @@ def signed_userinfo(provider: Provider, client: Client, token: str, http: Transp
 	"""The claims of a userinfo response that is a signed JWT (OIDC Core 5.3.2): by this issuer, for this client.
 
 	:raises ReconnectRequired: `id_token_*`
-	:raises TemporaryFailure: when the keys cannot be had
+	:raises TemporaryFailure: if the keys cannot be fetched
 	"""
 	claims, _ = _opened(provider, client, token, "userinfo_signing_alg_values_supported", http)
 	audience = claims.get("aud", client.client_id)
@@ -206,9 +206,9 @@ def signed_userinfo(provider: Provider, client: Client, token: str, http: Transp
 def _opened(
 	provider: Provider, client: Client, token: str, algorithms: str, http: Transport
 ) -> tuple[dict[str, Any], list[str]]:
-	"""The claims of `token`, whose signature is right, and the names in `_HASHES` that its algorithm may stand for.
+	"""The claims of `token` after its signature was verified, and the names in `_HASHES` that its algorithm may stand for.
 
-	:param algorithms: the member of the provider's metadata that lists those it may have used
+	:param algorithms: the member of the provider's metadata that lists the allowed algorithms
 	"""
 	error: OAuthError
 	cause: BaseException
@@ -234,7 +234,7 @@ def _algorithm(provider: Provider, client: Client, header: dict[str, Any], membe
 			alg for alg in supported if alg in ASYMMETRIC or (alg in SYMMETRIC and client.client_secret)
 		]
 	if set(EDWARDS).intersection(allowed):
-		# Providers change from the older name to the newer ones, in tokens before metadata or the other way round.
+		# Providers move from the older name to the newer ones, in tokens first or in metadata first.
 		allowed += EDWARDS
 	algorithm = header.get("alg")
 	if not isinstance(algorithm, str) or algorithm not in allowed:
@@ -249,15 +249,15 @@ def _decoded(
 		list(EDWARDS) if algorithm == "EdDSA" else [algorithm if algorithm in EDWARDS else algorithm[-3:]]
 	)
 	if algorithm in SYMMETRIC:
-		# The key is the client secret and never one of the key set (OIDC Core 3.1.3.7, 8).
+		# The key is the client secret, never one of the key set (OIDC Core 3.1.3.7, 8).
 		return _claims(token, str(client.client_secret), algorithm), hashes
 	if not provider.jwks_uri:
 		return _claims(token), hashes
 	kid = header.get("kid")
 	kid = kid if isinstance(kid, str) else None
 	wrong: jwt.PyJWTError | None = None
-	# The second time with a key set that was fetched again, where that is due: the provider may have changed a key
-	# without changing its name, or have given it none.
+	# The second time with a key set that was fetched again, if that is allowed now: the provider may have changed a key
+	# without changing its name, or have given it no name.
 	for anew in (False, True):
 		try:
 			keys = key_sets.find(provider.jwks_uri, kid, algorithm, http, anew=anew)
@@ -291,7 +291,7 @@ def _claims(token: str, key: Any = None, algorithm: str = "") -> dict[str, Any]:
 		claims = None
 	if not isinstance(claims, dict):
 		raise jwt.DecodeError("The payload is no JSON object.")
-	# A member that is null or empty is as if it were not there.
+	# A member that is null or empty counts as missing.
 	return {name: value for name, value in claims.items() if value not in (None, "")}
 
 
@@ -322,7 +322,7 @@ def _check(
 
 
 def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -> None:
-	"""By this issuer, for this client."""
+	"""Check that the token is by this issuer and for this client."""
 	issuer = provider.issuer
 	if "{tenantid}" in issuer and isinstance(claims.get("tid"), str):
 		# Microsoft's multi-tenant issuer, which an admin chose explicitly.
@@ -333,8 +333,8 @@ def _check_parties(provider: Provider, client: Client, claims: dict[str, Any]) -
 	audiences = [audience] if isinstance(audience, str) else audience
 	if not isinstance(audiences, list) or client.client_id not in audiences:
 		raise catalogue.error("id_token_audience")
-	# 3.1.3.7, 3: no audiences that the client does not trust; we trust none but ourselves.
-	# By explicit choice, others may be named beside this client, as long as it is the one that asked (`azp`).
+	# 3.1.3.7, 3: no audience that the client does not trust; we trust only ourselves. By explicit choice, others may be
+	# named beside this client if it is the one that asked (`azp`).
 	others = len(audiences) > 1 and not (provider.quirks.other_audiences and claims.get("azp"))
 	if others or claims.get("azp", client.client_id) != client.client_id:
 		raise catalogue.error("id_token_audience/others")

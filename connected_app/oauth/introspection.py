@@ -1,4 +1,4 @@
-"""What a provider says of a token that does not say it itself (RFC 7662): here, when it ends."""
+"""Token introspection (RFC 7662): used here to learn when a token expires."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def with_expiry(provider: Provider, client: Client, grant: Grant, http: Transport, now: datetime) -> Grant:
-	"""`grant`, with the end of its access token where only introspection tells it (RFC 7662 2.2).
+	"""`grant` with the expiry of its access token, if only introspection tells it (RFC 7662 2.2).
 
-	The grant is good without: whatever goes wrong here costs nothing. Signed answers (RFC 9701) are not read.
+	The grant works without it, so errors are ignored. Signed answers (RFC 9701) are not read.
 	"""
 	if grant.expires_at or not provider.introspection_uri:
 		return grant

@@ -21,10 +21,10 @@ LONGEST = 50_000
 
 @dataclass(frozen=True, kw_only=True)
 class KeyFile:
-	"""What a key file says. Addresses in it are not taken: they say where the key would be used.
+	"""The content of a key file. Its addresses are ignored: they could send the assertions elsewhere.
 
-	:param client_id, client_secret: empty where the file does not say
-	:param inputs: what it says of what a provider's template asks for
+	:param client_id, client_secret: empty if the file has none
+	:param inputs: values for the inputs of the provider's template
 	"""
 
 	key: SigningKey
@@ -59,13 +59,13 @@ def read(text: str, now: datetime) -> KeyFile:
 
 
 def _key(text: str, now: datetime, key_id: str = "") -> SigningKey:
-	"""By RS256, which is what these providers want of an RSA key."""
+	"""Signs by RS256, as these providers want of an RSA key."""
 	key = keys.read(text, now, key_id=key_id)
 	return replace(key, algorithm="RS256") if key.algorithm == "PS256" else key
 
 
 def _json(text: str) -> dict[str, Any] | None:
-	"""None for what is no JSON at all."""
+	"""The file as JSON; None if it is no JSON at all."""
 	if not text.lstrip().startswith(("{", "[")) or len(text) > LONGEST:
 		return None
 	try:
@@ -92,7 +92,7 @@ def _text(found: Mapping[str, Any], name: str) -> str:
 
 
 def _without_passphrase(about: Mapping[str, Any]) -> Secret:
-	"""Box encrypts the key, and writes the passphrase beside it."""
+	"""The key, decrypted: Box encrypts it, and writes the passphrase beside it."""
 	pem, passphrase = _text(about, "privateKey"), _text(about, "passphrase")
 	try:
 		key = serialization.load_pem_private_key(pem.encode(), passphrase.encode())

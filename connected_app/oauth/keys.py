@@ -1,4 +1,4 @@
-"""Keys of this client: how they are made and read, what is published of them, and the assertions that they sign."""
+"""Keys of this client: making, reading and publishing them, and the assertions that they sign."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from . import catalogue
 from .redact import Secret
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-# RFC 7518 3.1, RFC 8037 3.1; with what a key of this kind is called where a person chooses one.
+# RFC 7518 3.1, RFC 8037 3.1; with the name of this kind of key where a person chooses one.
 MAKERS: dict[str, Callable[[], PrivateKey]] = {
 	"ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
 	"PS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
 	"RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
 	"EdDSA": ed25519.Ed25519PrivateKey.generate,
 }
-# Seconds that an assertion is good for: FAPI 2.0 wants at most 60.
+# Seconds for which an assertion is valid: FAPI 2.0 allows 60.
 LIFETIME = 60
 CERTIFICATE_LIFETIME = timedelta(days=730)
-# Of RFC 5280 4.2.1.3: what a certificate is not for.
+# RFC 5280 4.2.1.3: uses that the certificate does not allow.
 UNUSED = (
 	"content_commitment",
 	"key_encipherment",
@@ -49,9 +49,9 @@ UNUSED = (
 SHORTEST_RSA = 2048
 LONGEST_TEXT = 50_000
 SHA1 = hashes.SHA1()  # noqa: S303 (names a certificate, and proves nothing)
-# Without a hyphen inside: of what begins often and never ends, nothing is read twice.
+# No hyphen inside, so that a text with many beginnings and no end is read once only.
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----([^-]+)-----END \1-----")
-# What PKCS #12 begins with, and PEM does not (X.690 8.9).
+# PKCS #12 begins with this byte, PEM does not (X.690 8.9).
 _DER_SEQUENCE = b"\x30"
 # X.520's upper bound of a common name, in bytes.
 LONGEST_NAME = 64
@@ -63,8 +63,8 @@ class SigningKey:
 
 	:param pem: PKCS 8, in PEM, without a passphrase
 	:param algorithm: one of `MAKERS`
-	:param key_id: what the provider calls the key (`kid`)
-	:param certificate: X.509, in PEM, followed by those that issued it, where they came along; empty without one
+	:param key_id: the provider's name for the key (`kid`)
+	:param certificate: X.509, in PEM, followed by the issuing certificates, if they came with it; empty without one
 	"""
 
 	pem: Secret = field(repr=False)
@@ -73,23 +73,23 @@ class SigningKey:
 	certificate: str = ""
 
 	def sign(self, claims: Mapping[str, Any], algorithm: str = "") -> Secret:
-		"""`claims` as a JWT (RFC 7519), by another algorithm of the same kind of key if one is named."""
+		"""`claims` as a JWT (RFC 7519); `algorithm` names another one for the same kind of key."""
 		headers = {"kid": self.key_id}
 		if self.certificate:
-			# RFC 7515 4.1.7, 4.1.8; Entra finds the key by one of them, and AD FS by the older one only.
+			# RFC 7515 4.1.7, 4.1.8; Entra finds the key by either, AD FS by the older one only.
 			headers |= {"x5t#S256": self.fingerprint(), "x5t": _encoded(self._x509.fingerprint(SHA1))}
 		return Secret(jwt.encode(dict(claims), load(self.pem), algorithm or self.algorithm, headers=headers))
 
 	def fingerprint(self) -> str:
-		"""That of the certificate, as `x5t#S256` has it."""
+		"""The certificate's SHA-256 fingerprint, as in `x5t#S256`."""
 		return _encoded(self._x509.fingerprint(hashes.SHA256()))
 
 	def thumbprint(self) -> str:
-		"""That of the certificate, as Microsoft's portals show it."""
+		"""The certificate's SHA-1 thumbprint, as Microsoft's portals show it."""
 		return self._x509.fingerprint(SHA1).hex().upper()
 
 	def expires_at(self) -> datetime:
-		"""When the certificate ends (UTC)."""
+		"""When the certificate expires (UTC)."""
 		return self._x509.not_valid_after_utc
 
 	def is_self_signed(self) -> bool:
@@ -101,7 +101,7 @@ class SigningKey:
 		return x509.load_pem_x509_certificate(self.certificate.encode())
 
 	def public(self) -> dict[str, Any]:
-		"""What may be published: a JWK (RFC 7517 4), with the certificate, by which RFC 8705 2.2 finds its key."""
+		"""The public part, for publishing: a JWK (RFC 7517 4) with the certificate, by which RFC 8705 2.2 finds its key."""
 		jwk: dict[str, Any] = public_jwk(load(self.pem))
 		if self.certificate:
 			chain = x509.load_pem_x509_certificates(self.certificate.encode())
@@ -117,7 +117,7 @@ class SigningKey:
 	@classmethod
 	def from_json(cls, text: str) -> SigningKey:
 		"""
-		:raises ValueError: for what `to_json` has not made
+		:raises ValueError: for any text that `to_json` has not made
 		"""
 		values = json.loads(text)
 		if not isinstance(values, dict) or set(values) != {"pem", "algorithm", "key_id", "certificate"}:
@@ -128,7 +128,7 @@ class SigningKey:
 def generate(algorithm: str, name: str, now: datetime) -> SigningKey:
 	"""A new key, with a certificate that it has signed itself.
 
-	:param name: that of the certificate's subject
+	:param name: the certificate's subject
 	:raises ConfigurationError: `key_algorithm`
 	"""
 	if algorithm not in MAKERS:
@@ -140,15 +140,15 @@ def generate(algorithm: str, name: str, now: datetime) -> SigningKey:
 def read(
 	text: str, now: datetime, algorithm: str = "", key_id: str = "", passphrase: Secret | None = None
 ) -> SigningKey:
-	"""A key that somebody brings, in PEM, with its certificate, and those that issued it, if they stand beside it.
+	"""An existing key, in PEM, with its certificate and the issuing certificates, if the text has them.
 
-	:param algorithm: by which it is to sign; by default the first of `MAKERS` that fits
+	:param algorithm: to sign with; by default the first of `MAKERS` that fits
 	:param key_id: by default its thumbprint (RFC 7638)
-	:param passphrase: with which the key is encrypted
+	:param passphrase: of an encrypted key
 	:raises ConfigurationError: `key_unreadable`, `key_passphrase`, `key_algorithm`, `certificate_mismatch`,
 		`certificate_expired`
 	"""
-	# Copied out of a JSON file, line ends are two characters.
+	# Line ends that were copied out of a JSON file are two characters.
 	blocks = [(label, Secret(body)) for label, body in _PEM.findall(text[:LONGEST_TEXT].replace("\\n", "\n"))]
 	keys = [block for block in blocks if block[0].endswith("PRIVATE KEY")]
 	key = _parsed(*keys[0], passphrase) if len(keys) == 1 else None
@@ -163,7 +163,7 @@ def read(
 def read_file(
 	encoded: Secret, now: datetime, algorithm: str = "", key_id: str = "", passphrase: Secret | None = None
 ) -> SigningKey:
-	"""A key that somebody brings as a file: PKCS #12 (RFC 7292), or PEM. Other parameters and errors as those of `read`.
+	"""An existing key from a file: PKCS #12 (RFC 7292), or PEM. Other parameters and errors as in `read`.
 
 	:param encoded: the file, in base64
 	"""
@@ -207,7 +207,7 @@ def _taken(
 
 
 def algorithm_for(key: SigningKey, supported: Iterable[str]) -> str:
-	"""By which of the provider's algorithms `key` can sign; its own if the provider names none.
+	"""The first of the provider's algorithms that `key` can sign with; its own if the provider names none.
 
 	:raises ConfigurationError: `key_algorithm`
 	"""
@@ -224,7 +224,7 @@ def algorithm_for(key: SigningKey, supported: Iterable[str]) -> str:
 def claims(
 	issuer: str, subject: str, audience: str, now: datetime, lifetime: int = LIFETIME
 ) -> dict[str, Any]:
-	"""Those of an assertion (RFC 7523 3), each with a `jti` of its own."""
+	"""The claims of an assertion (RFC 7523 3), with a `jti` of its own."""
 	issued = int(now.timestamp())
 	return {
 		"iss": issuer,
@@ -267,13 +267,13 @@ def _certificate(key: PrivateKey, name: str, now: datetime) -> str:
 		.issuer_name(subject)
 		.public_key(public)
 		.serial_number(x509.random_serial_number())
-		# The provider's clock may be behind.
+		# The provider's clock may be slow.
 		.not_valid_before(now.astimezone(timezone.utc) - timedelta(hours=1))
 		.not_valid_after(now.astimezone(timezone.utc) + CERTIFICATE_LIFETIME)
 		.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
 		.add_extension(x509.KeyUsage(**uses), critical=True)
 		.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-		# Servers that know this and the one before it, of the same name, tell them apart by these (RFC 5280 4.2.1.1).
+		# By these, servers tell this certificate from an earlier one with the same name (RFC 5280 4.2.1.1).
 		.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
 		.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
 		.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
@@ -282,7 +282,7 @@ def _certificate(key: PrivateKey, name: str, now: datetime) -> str:
 
 
 def _chain(key: PrivateKey, certificates: list[x509.Certificate]) -> list[x509.Certificate]:
-	"""The certificate of `key`, then those that issued it, without the authority at the end, which servers know."""
+	"""The certificate of `key`, then its issuing certificates, without the root, which servers have."""
 	chain = [each for each in certificates if each.public_key() == key.public_key()][:1]
 	while chain and chain[-1].issuer != chain[-1].subject:
 		above = [each for each in certificates if each.subject == chain[-1].issuer and each not in chain]
@@ -302,7 +302,7 @@ def _parsed_certificate(block: tuple[str, str]) -> x509.Certificate | None:
 
 
 def _is_readable(certificate: x509.Certificate) -> bool:
-	"""Its parts are read when they are asked for."""
+	"""Whether its parts can be read: the library parses them on demand."""
 	try:
 		for part in ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc"):
 			getattr(certificate, part)
@@ -317,13 +317,13 @@ def _parsed(label: str, body: str, passphrase: Secret | None) -> PrivateKey | No
 	try:
 		key = serialization.load_pem_private_key(_wrapped(label, body), password=password or None)
 	except (ValueError, TypeError, UnsupportedAlgorithm):
-		# TypeError: without its passphrase.
+		# TypeError: the passphrase is missing.
 		return None
 	return key if isinstance(key, PrivateKey) else None
 
 
 def _wrapped(label: str, body: str) -> bytes:
-	"""A block of PEM in lines as they should be: what is pasted may have lost them."""
+	"""A PEM block with proper line ends: pasting may have lost them."""
 	joined = "".join(body.split())
 	lines = "\n".join(joined[start : start + 64] for start in range(0, len(joined), 64))
 	return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n".encode()
@@ -342,7 +342,7 @@ def load(pem: Secret) -> PrivateKey:
 	:param pem: of a key that this app has made or read
 	:raises ConfigurationError: `key_unreadable`
 	"""
-	# It was validated then, which for RSA takes much longer than to sign.
+	# It was validated then; for RSA, that takes much longer than signing.
 	key = serialization.load_pem_private_key(pem.encode(), password=None, unsafe_skip_rsa_key_validation=True)
 	if not isinstance(key, PrivateKey):
 		raise catalogue.error("key_unreadable")
@@ -350,12 +350,12 @@ def load(pem: Secret) -> PrivateKey:
 
 
 def public_jwk(key: PrivateKey) -> dict[str, str]:
-	"""Its public part (RFC 7518 6, RFC 8037 2), and no more than makes the thumbprint."""
+	"""The public part of `key` (RFC 7518 6, RFC 8037 2), with the members of the thumbprint only."""
 	public = key.public_key()
 	if isinstance(public, rsa.RSAPublicKey):
 		text = RSAAlgorithm.to_jwk(public)
 	elif isinstance(public, ec.EllipticCurvePublicKey):
-		# Not by PyJWT: 2.8, which Frappe pins, leaves zeros out at the start (RFC 7518 6.2.1.2), one key in 128.
+		# Not by PyJWT: 2.8, which Frappe pins, drops leading zeros (RFC 7518 6.2.1.2), which one key in 128 has.
 		numbers = public.public_numbers()
 		x, y = (_encoded(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
 		return {"kty": "EC", "crv": "P-256", "x": x, "y": y}

@@ -1,4 +1,4 @@
-"""When tokens end, as providers say it: seconds, texts, milliseconds, dates; and what is not said."""
+"""When tokens expire, in the forms that providers use: seconds, texts, milliseconds, dates, or nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 LONGEST_LIFE = 10 * 366 * 24 * 3600
 DAY = 24 * 3600
-# What says when the refresh token ends: Keycloak, QuickBooks, and many others.
+# Names for the lifetime of the refresh token: Keycloak, QuickBooks, and many others.
 REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
-# Other names for the end of the access token (the older Entra, Facebook), or for what is left of its life.
+# Other names for the expiry of the access token (the older Entra, Facebook), or for its remaining life.
 ACCESS = ("expires_on", "expires", "expiry", "expiration")
-# Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
+# Between 2001 and 2286, an instant has ten digits in seconds and thirteen in milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
 _FRACTION = re.compile(r"\.[0-9]+")
 # Protocol Buffers write a duration as "3600s".
@@ -24,9 +24,9 @@ _ZONE = re.compile(r"([+-][0-9]{2})([0-9]{2})$")
 
 
 def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
-	"""The UTC instant at which the access token of a token response ends; None: it does not, as far as is said.
+	"""The UTC instant at which the access token of a token response expires; None if the response does not say.
 
-	`expires_in` counts (RFC 6749 5.1), where there is none, `expires_at`, and then `ACCESS`.
+	`expires_in` counts first (RFC 6749 5.1), then `expires_at`, then `ACCESS`.
 	"""
 	if is_said(response.get("expires_in")):
 		return after(response["expires_in"], now)
@@ -37,7 +37,7 @@ def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None
 
 
 def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
-	"""The UTC instant at which the refresh token ends; None where that is not said. 0 is Keycloak's word for "never"."""
+	"""The UTC instant at which the refresh token expires; None if the response does not say. Keycloak's 0 means "never"."""
 	for name in REFRESH:
 		if is_said(response.get(name)) and (number(response[name]) or 0) > 0:
 			return after(response[name], now)
@@ -45,7 +45,7 @@ def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | Non
 
 
 def is_said(value: object) -> bool:
-	"""Whether there is something: null and "" are as if omitted."""
+	"""Whether there is a value: null and "" count as omitted."""
 	return value is not None and value != ""
 
 
@@ -63,11 +63,11 @@ def number(value: object) -> float | None:
 
 
 def after(value: object, now: datetime) -> datetime | None:
-	"""`now` and the seconds that `value` says. None where it says "never", by 0, or nothing that can be used."""
+	"""`now` plus `value` in seconds. None if it is 0, which means "never", or unusable."""
 	seconds = number(value)
 	if seconds is None:
 		return instant(value, now)
-	# A negative life is a token that is dead already, not one that never dies.
+	# A negative life means that the token has expired, not that it never does.
 	if seconds < 0:
 		return now
 	for unit in (1, 1000):
@@ -81,7 +81,7 @@ def after(value: object, now: datetime) -> datetime | None:
 
 
 def instant(value: object, now: datetime) -> datetime | None:
-	"""The instant that an epoch, an ISO 8601 date or a date of HTTP says. One without a zone is UTC."""
+	"""The instant given by an epoch, an ISO 8601 date or an HTTP date. A date without a zone is UTC."""
 	seconds = number(value)
 	if seconds is not None and math.isinf(seconds):
 		return None
@@ -104,10 +104,10 @@ def instant(value: object, now: datetime) -> datetime | None:
 
 def _date(text: str) -> datetime:
 	"""
-	:raises ValueError: for what is no date
+	:raises ValueError: if it is no date
 	"""
 	try:
-		# Python 3.10 does not read the Z, a zone without a colon, nor a fraction of other than three or six digits.
+		# Python 3.10 reads neither Z, nor a zone without a colon, nor a fraction unless it has three or six digits.
 		iso = text.removesuffix("UTC").rstrip().replace("Z", "+00:00")
 		return datetime.fromisoformat(_ZONE.sub(r"\1:\2", _FRACTION.sub("", iso)))
 	except ValueError:
@@ -118,8 +118,8 @@ def _date(text: str) -> datetime:
 
 
 def _are_milliseconds(value: float) -> bool:
-	"""Whether a life is given in milliseconds: a thousandth of it is a whole number of minutes, while as seconds it would
-	be weeks and a part of a day, or more than a year and no round number of days."""
+	"""Whether a life is given in milliseconds: a thousandth of it is a whole number of minutes, while in seconds it would be
+	weeks plus part of a day, or more than a year and no whole number of days."""
 	if value < 1000 * 3600 or math.isinf(value) or value != int(value):
 		return False
 	days = value / DAY

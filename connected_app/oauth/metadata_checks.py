@@ -1,4 +1,4 @@
-"""Checks of the settings against what the provider publishes of itself."""
+"""Checks of the settings against the provider's metadata."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ENDPOINTS = {
 	"device_authorization_uri": "device_authorization_endpoint",
 	"jwks_uri": "jwks_uri",
 }
-# Endpoints that one can do without.
+# Endpoints that an app may leave out.
 OPTIONAL = ("introspection_uri", "device_authorization_uri")
 
 
 def published(subject: Subject) -> Iterator[Finding]:
-	"""The document as the provider publishes it now, against the settings."""
+	"""The settings against the document that the provider publishes now."""
 	uri, issuer = subject.openid_configuration, subject.provider.issuer
 	if not uri:
 		return
@@ -46,7 +46,7 @@ def published(subject: Subject) -> Iterator[Finding]:
 	)
 	for name, key in ENDPOINTS.items():
 		ours, theirs = getattr(subject.provider, name).strip(), getattr(metadata, key)
-		# What is not used where no address is set.
+		# Optional endpoints are not used while they are empty.
 		if not theirs or ours == theirs or (not ours and name in OPTIONAL):
 			continue
 		shown = printable(theirs)
@@ -124,7 +124,7 @@ def bound_tokens(subject: Subject) -> Iterator[Finding]:
 
 
 def profile(subject: Subject) -> Iterator[Finding]:
-	"""Whether the provider can keep the security profile."""
+	"""Whether the provider supports the security profile."""
 	if subject.client.profile != fapi.PROFILE:
 		return
 	lacking = list(fapi.lacking(subject.provider, subject.client))
@@ -143,7 +143,7 @@ def profile(subject: Subject) -> Iterator[Finding]:
 
 
 def response_mode(subject: Subject) -> Iterator[Finding]:
-	"""The answer comes in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1), or is posted to it (OAuth
+	"""The answer must come in the query of the redirect URI (OAuth 2.0 Multiple Response Types 2.1) or be posted to it (OAuth
 	2.0 Form Post Response Mode): a fragment never reaches this site."""
 	chosen = subject.client.authorization_parameters.get("response_mode", "query")
 	supported = subject.supported("response_modes_supported")

@@ -1,4 +1,4 @@
-"""Mutual TLS (RFC 8705): at which requests this client presents its certificate, and at which addresses."""
+"""Mutual TLS (RFC 8705): which requests present this client's certificate, and to which addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ALIASES = "mtls_endpoint_aliases"
 BINDS_TOKENS = "tls_client_certificate_bound_access_tokens"
-# The endpoints at which a certificate may be presented, as metadata documents call them (RFC 8705 5).
+# The endpoints to which a certificate may be presented, by their names in metadata (RFC 8705 5).
 ENDPOINTS = (
 	"token_endpoint",
 	"revocation_endpoint",
@@ -28,7 +28,7 @@ ENDPOINTS = (
 
 
 def is_presented(provider: Provider, client: Client) -> bool:
-	"""Whether the client presents its certificate: to prove itself (RFC 8705 2), or so that tokens are bound to it (3)."""
+	"""Whether the client presents its certificate: to authenticate (RFC 8705 2), or to bind tokens to it (3)."""
 	return client.certificate_bound or client_auth.method(provider, client) in client_auth.BY_CERTIFICATE
 
 
@@ -45,9 +45,9 @@ def certificate_of(client: Client) -> ClientCertificate:
 
 
 def at(provider: Provider, client: Client, url: str, http: Transport) -> tuple[str, Transport]:
-	"""Where a request to `url`, an endpoint of the provider, goes, and by what: with the client's certificate, and to the
-	address that the provider has for such requests, if one has to be presented. An address that is not the one in the
-	metadata has been set by an admin, and stays.
+	"""The address and the transport for a request to `url`, an endpoint of the provider. If a certificate has to be
+	presented, these are the provider's address for such requests, and a transport that presents it. An address that differs
+	from the metadata was set by an admin, and stays.
 
 	:raises ConfigurationError: as `certificate_of`
 	"""
@@ -67,6 +67,6 @@ def _alias(provider: Provider, url: str) -> str:
 
 
 def kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
-	"""What of `metadata` has to be kept for revoking tokens later."""
+	"""The part of `metadata` that revoking tokens needs later."""
 	names = ("revocation_endpoint", ALIASES)
 	return {name: metadata[name] for name in names if metadata.get(ALIASES) and name in metadata}

@@ -58,7 +58,7 @@ class Transport(Protocol):
 
 
 class Http:
-	"""HTTP under the policy. One per process is enough; connections are pooled, nothing else is shared.
+	"""HTTP under a `Policy`. One per process is enough; only pooled connections are shared.
 
 	:param total_timeout: seconds for the whole exchange, including slow bodies. A connect that began before the deadline
 		may add `connect_timeout`, and TLS as long again; DNS is not bounded
@@ -88,7 +88,7 @@ class Http:
 		self.timeouts = (connect_timeout, read_timeout)
 		self.total_timeout = total_timeout
 		self.max_bytes = max_bytes
-		# As requests' own sessions: a bundle of the server's admin, who has an authority of their own. Never off.
+		# As in requests' own sessions: the CA bundle of the server's administrator. Checking is never off.
 		self.verify: str | bool = next((path for name in CA_BUNDLES if (path := os.environ.get(name))), True)
 		self.proxy = Secret(proxy)
 		self.user_agent = user_agent
@@ -99,21 +99,21 @@ class Http:
 		)
 
 	def presenting(self, certificate: ClientCertificate) -> Http:
-		"""The same policy, with a client certificate on each https connection. Only requests with the same certificate share
+		"""The same, with a client certificate on each https connection. Only requests with the same certificate share
 		connections."""
 		other = copy(self)
 		other.certificate = certificate
 		return other
 
 	def within(self, seconds: float) -> Http:
-		"""The same policy, for all requests together no longer than `seconds`: a person waits, and a server that is asked
-		for one document after the other may answer each just in time."""
+		"""The same, with `seconds` for all its requests together: a person is waiting, and a server could otherwise use up
+		the time-out of each request."""
 		other = copy(self)
 		other._until = time.monotonic() + seconds
 		return other
 
 	def check(self, url: str) -> None:
-		"""Whether a request to `url` would be refused, as far as it shows without one: a name is not resolved.
+		"""Check whether `url` may be requested, without a request: host names are not resolved.
 
 		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `address_refused`
 		"""
@@ -175,9 +175,9 @@ class Http:
 			raise catalogue.error("timeout", host)
 		proxy = self.proxy_for(url)
 		if proxy:
-			# As the library will name it to the proxy; a dot at the end hides a number from the resolver.
+			# The host as the library will name it to the proxy; a trailing dot would hide an IP address.
 			self._check_target((urlsplit(_as_sent(url)).hostname or "").rstrip("."))
-		# The connection that a proxied request opens is the proxy's.
+		# A proxied request connects to the proxy.
 		pools.current.policy = None if proxy else self.policy
 		pools.current.deadline = deadline = pools.Deadline(min(self.total_timeout, left))
 		try:
@@ -199,7 +199,7 @@ class Http:
 			if isinstance(exc, requests.RequestException):
 				# Its headers and its body are secrets.
 				exc.request = exc.response = None
-			# What the libraries say has the address in it, and this one may have secrets.
+			# The libraries' messages contain the address, which may hold secrets.
 			cause = None if params is not None or isinstance(url, Secret) else strip_chain(exc)
 		finally:
 			deadline.disarm()
@@ -208,8 +208,8 @@ class Http:
 	def _prepared(
 		self, method: str, url: str, *, headers: Mapping[str, str] | None, **content: Any
 	) -> requests.PreparedRequest:
-		"""Without a session: no cookies, no netrc, no environment proxies, and nobody who reads the body of a redirect,
-		however long it is."""
+		"""Prepared without a session: no cookies, no netrc, no environment proxies; and the body of a redirect, which may be
+		long, is not read."""
 		fixed = {
 			"Accept": "application/json",
 			"Accept-Encoding": "identity",
@@ -235,7 +235,7 @@ class Http:
 			deadline.disarm()
 			response.close() if deadline.expired else response.raw.release_conn()
 		if deadline.expired:
-			# A body without a length would look complete where it was cut.
+			# Without a length, a body that was cut off would look complete.
 			raise requests.Timeout
 		if body is None:
 			return None
@@ -255,14 +255,14 @@ class Http:
 		return proxies.address_for(url, self.proxy)
 
 	def _check_target(self, host: str) -> None:
-		"""The address rule, for a host that the proxy resolves: by what this machine's resolver says, if it knows it.
+		"""Apply the address rule to a host that the proxy resolves, if this machine's resolver knows it, too.
 
 		:raises ConfigurationError: `address_refused`
 		"""
 		try:
 			found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
 		except (OSError, ValueError):
-			# Behind a proxy, names of the Internet are often not known.
+			# Behind a proxy, Internet names often cannot be resolved.
 			return
 		try:
 			for *_family, address in found:
@@ -274,14 +274,14 @@ class Http:
 		raise refused
 
 	def _read(self, response: requests.Response) -> tuple[bytes | None, bool]:
-		"""The body, None when it is too large; and whether it is complete."""
+		"""The body, None if it is too large; and whether it is complete."""
 		# Read until nothing comes: only the empty read tells urllib3 that the connection was closed too early.
 		body, complete = b"", True
 		try:
 			while chunk := response.raw.read(self.max_bytes + 1 - len(body), decode_content=False):
 				body += chunk
 		except (HTTPError, OSError):
-			# What came may hold a refresh token, and the one before it may be spent.
+			# The part that came may hold a new refresh token, while the old one is spent.
 			if not body:
 				raise
 			complete = False
@@ -289,7 +289,7 @@ class Http:
 			response.close()
 			return None, complete
 		encoding = response.headers.get("Content-Encoding", "").lower()
-		# Some compress unasked, and do not say so; no text begins like that.
+		# Some servers compress unasked and unlabelled; no text begins like gzip.
 		if encoding in ("gzip", "x-gzip", "deflate") or body.startswith(GZIP):
 			body = _decompressed(body, self.max_bytes + 1)
 		return (body if len(body) <= self.max_bytes else None), complete
@@ -308,7 +308,7 @@ def _as_sent(url: str) -> str:
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:
-	"""`body` decompressed, at most `limit` bytes of it; as it is where its label is wrong."""
+	"""`body` decompressed, at most `limit` bytes; unchanged if its label is wrong."""
 	for window in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
 		try:
 			return zlib.decompressobj(window).decompress(body, limit)

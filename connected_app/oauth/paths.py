@@ -1,4 +1,4 @@
-"""Dotted paths into what a provider has sent, and the parts of addresses."""
+"""Dotted paths into a provider's JSON, and the parts of addresses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def split(url: str) -> SplitResult:
-	"""The parts of an address; all of them empty for what is none, such as `https://[`, or has no number for a port."""
+	"""The parts of an address; all empty if it is invalid, such as `https://[` or a port that is no number."""
 	try:
 		parts = urlsplit(url)
 		_ = parts.port
@@ -18,7 +18,7 @@ def split(url: str) -> SplitResult:
 
 
 def at(value: object, path: str) -> Any:
-	"""What is at the dotted `path` of JSON; numbers go into lists. None where it leads to nothing."""
+	"""The value at the dotted `path` of JSON; numbers are indexes of lists. None if the path leads nowhere."""
 	for step in path.split("."):
 		if isinstance(value, Mapping):
 			value = value.get(step)
@@ -30,5 +30,5 @@ def at(value: object, path: str) -> Any:
 
 
 def first(value: object, paths: Iterable[str]) -> Any:
-	"""What is at the first of `paths` that leads to something; null, "" and 0 are nothing."""
+	"""The value at the first of `paths` that has one; null, "" and 0 do not count."""
 	return next((found for path in paths if (found := at(value, path))), None)

@@ -10,7 +10,7 @@ from . import catalogue
 from .errors import OAuthError
 from .paths import split
 
-# What every library reads alike: not with a backslash, with what is percent-encoded, or with a zone (RFC 6874).
+# Hosts that every library reads alike: without a backslash, percent-encoding, or a zone (RFC 6874).
 _HOST = re.compile(r"[A-Za-z0-9._~:\-\u00a1-\ud7ff\ue000-\U0010ffff]+")
 # Not "private" to every supported Python's ipaddress, yet never a public provider.
 _SPECIAL = tuple(
@@ -22,9 +22,9 @@ _SPECIAL = tuple(
 		"2002::/16",
 	)
 )
-# All that the Internet uses of IPv6; the rest is reserved, local, or an IPv4 address in disguise.
+# The IPv6 addresses of the Internet; all others are reserved, local, or IPv4 addresses in disguise.
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-# Networks with IPv6 only reach IPv4 through it; the last 32 bits are the IPv4 address (RFC 6052 2.1).
+# IPv6-only networks reach IPv4 through it; the last 32 bits are the IPv4 address (RFC 6052 2.1).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -85,7 +85,7 @@ def check_web_address(url: str) -> tuple[str, str]:
 
 
 def is_host(host: str | None) -> bool:
-	"""Whether `host` is a name or a number that every library reads alike."""
+	"""Whether `host` is a name or an IP address that every library reads alike."""
 	return bool(host and _HOST.fullmatch(host))
 
 
@@ -98,7 +98,7 @@ def host_of(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-	"""Whether `host` is this machine by its very name or number."""
+	"""Whether `host` is `localhost` or a loopback address."""
 	if host == "localhost":
 		return True
 	try:

@@ -1,7 +1,7 @@
-"""Connections to servers: pooled, under a policy where an admin can type the address, with a client certificate.
+"""Pooled connections to servers. The `Guarded` classes apply a `Policy` to the address; others present a certificate.
 
-Why not a library: those that filter addresses either resolve once and pin (and rewrite Host and SNI), or demand a
-newer requests than Frappe pins; urllib3's own connection class has the one seam that is needed.
+Why not a library: libraries that filter addresses either resolve once and pin (and rewrite Host and SNI), or need a newer
+requests than Frappe pins; urllib3's own connection class has the one seam that is needed.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Deadline:
 
 
 class HTTPConnection(connection.HTTPConnection):
-	"""As urllib3's own, by whose name errors call it; but http.client, where somebody has asked it to print what is sent, does
-	not: it has a token in it."""
+	"""As urllib3's own, with the same name for its errors. But it never prints what is sent, which holds a token, even if
+	http.client's debug level is set."""
 
 	debuglevel = 0
 
@@ -88,8 +88,8 @@ class _Guarded:
 		for *_family, address in found:
 			if policy:
 				policy.check_address(name, str(address[0]))
-		# Connect to what was checked; the certificate is still checked against the name. No further address is tried
-		# when the time is up: somebody may be waiting for a lock that we hold.
+		# Connect to the address that was checked; the certificate is still checked against the name. No further address
+		# is tried once the time is up: somebody may be waiting for a lock that we hold.
 		failed: Exception = TimeoutError()
 		try:
 			for *_family, address in found:
@@ -129,8 +129,8 @@ class _GuardedHTTPSPool(HTTPSConnectionPool):
 
 
 class _PresentingConnection(HTTPSConnection):
-	"""Presents a client certificate. Each connection in a context of its own: urllib3 writes into one that it is given
-	whether certificates are checked, which would then hold for other connections, too."""
+	"""Presents a client certificate. Each connection has its own context: urllib3 writes into a context whether certificates
+	are checked, which would change other connections."""
 
 	def __init__(self, *args: Any, certificate: ClientCertificate, **kwargs: Any) -> None:
 		super().__init__(*args, **kwargs)
@@ -176,7 +176,7 @@ class _Adapter(HTTPAdapter):
 	def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
 		manager = super().proxy_manager_for(proxy, **kwargs)
 		if proxy.lower().startswith("socks"):
-			# Whose connections are of classes of their own.
+			# SOCKS has its own connection classes.
 			if self._certificate:
 				raise requests.exceptions.InvalidSchema("No client certificate through a SOCKS proxy")
 			return manager
@@ -189,7 +189,7 @@ class GuardedAdapter(_Adapter):
 	presenting = _GuardedPresentingConnection
 
 	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-		"""What urllib3 logs at DEBUG, and what its errors name: without the query, in which some providers want secrets."""
+		"""The URL that urllib3 logs at DEBUG and names in errors: without the query, where some providers want secrets."""
 		current.target = super().request_url(request, proxies)
 		return str(current.target).partition("?")[0]
 
@@ -198,13 +198,13 @@ _api_adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connec
 
 
 def pooled(session: requests.Session) -> None:
-	"""Let `session` share this process's connections; cookies, headers and tokens stay its own."""
+	"""Let `session` use this process's connections; cookies, headers and tokens stay its own."""
 	for scheme in ("https://", "http://"):
 		session.mount(scheme, _api_adapter_for(None))
 
 
 def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
-	"""Let `session` present `certificate` to the server of `url`, and to no other that this one redirects to."""
+	"""Let `session` present `certificate` to the server of `url`, but not to a server that it redirects to."""
 	if not url.isascii():
 		url = requests.Request("GET", url).prepare().url or url
 	parts = urlsplit(url.strip())

@@ -21,7 +21,7 @@ def header(token: str, template: str = BEARER) -> dict[str, str]:
 
 
 class Presenter(AuthBase):
-	"""Shows a token to an API. As `auth` of a request, not as one of its headers: netrc would replace a header."""
+	"""Shows a token to an API. It is the request's `auth` and not a header, which netrc would replace."""
 
 	def __init__(self, token: Secret, template: str = BEARER) -> None:
 		self.token = token
@@ -33,7 +33,7 @@ class Presenter(AuthBase):
 
 
 class BoundPresenter(AuthBase):
-	"""Shows a token that is bound to a key, with a proof for the request as it is sent (RFC 9449 7.1)."""
+	"""Shows a token that is bound to a key, with a proof for this request (RFC 9449 7.1)."""
 
 	def __init__(self, token: Secret, prover: Prover) -> None:
 		self.token = token

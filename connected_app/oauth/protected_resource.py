@@ -1,4 +1,4 @@
-"""Protected resources: which authorization server an API names, and what tokens for it have to be (RFC 9728)."""
+"""Protected resources: an API's authorization server, and the tokens that the API wants (RFC 9728)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WELL_KNOWN = "/.well-known/oauth-protected-resource"
 REDIRECTS = (301, 302, 303, 307, 308)
 # A path that ends in a slash, for instance.
 MOST_REDIRECTS = 3
-# More are no honest choice.
+# Authorization servers that an API may name.
 MOST_SERVERS = 5
-# More are no honest question: the request for consent would be too long for most servers.
+# Scopes that an API may ask for: with more, the consent URL is too long for most servers.
 MOST_SCOPES = 500
-# What this site calls by itself, besides the page for consent.
+# Endpoints that this site calls itself.
 CALLED = (*discovery.ENDPOINTS, "registration_endpoint", "pushed_authorization_request_endpoint")
-# What is said of a document that nobody has entered the address of.
+# In the messages of errors, for a document whose address nobody has entered.
 UNDESCRIBED = {
 	"discovery_not_found": "discovery_not_found/server",
 	"discovery_invalid": "discovery_invalid/server",
@@ -36,15 +36,15 @@ UNDESCRIBED = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProtectedResource:
-	"""An API, and who gives tokens for it.
+	"""An API, and its authorization server.
 
-	:param address: at which it was asked
-	:param resource: what it calls itself, to be sent along as `resource` (RFC 8707); empty where an authorization server
-		was found and no API
+	:param address: the address that was asked
+	:param resource: the API's identifier, to be sent as `resource` (RFC 8707); empty if an authorization server was found
+		and no API
 	:param server: the metadata of its authorization server
-	:param scopes: what it asks for, or else all that it knows
-	:param name: what it wants to be called
-	:param dpop: it takes no tokens but those that are bound to a key (RFC 9449)
+	:param scopes: the scopes that it asks for, or else all that it supports
+	:param name: its name for people
+	:param dpop: whether it accepts only tokens that are bound to a key (RFC 9449)
 	"""
 
 	address: str
@@ -57,10 +57,10 @@ class ProtectedResource:
 
 
 def find(address: str, http: Transport) -> ProtectedResource:
-	"""Ask an API at its address for whom it takes tokens from: by its answer 401, or by its metadata document at the
+	"""Find the authorization server of the API at `address`: from its 401 answer, or from its metadata document at the
 	well-known address, that of the path first (RFC 9728 3.1, 5.1; MCP 2026-07-28, Authorization Server Discovery).
 
-	An address at which no API says so may be that of an authorization server itself.
+	If there is no such API, `address` may itself be that of an authorization server.
 
 	:raises ConfigurationError: `uri_invalid`, `resource_redirects`, `resource_unknown`, `resource_metadata_invalid`,
 		`resource_mismatch`, `resource_unsupported`, `authorization_server_unusable`, `pkce_not_announced`, and as
@@ -72,7 +72,7 @@ def find(address: str, http: Transport) -> ProtectedResource:
 		check_web_address(address)
 	except OAuthError:
 		raise catalogue.error("uri_invalid/address") from None
-	# The fragment is no part of a request, nor of a resource's name (RFC 8707 2).
+	# A fragment is part neither of a request nor of a resource's identifier (RFC 8707 2).
 	asked, reply = _get(urlunsplit(urlsplit(address)._replace(fragment="")), http)
 	challenge = bearer(reply.headers.get("www-authenticate", "")) if reply.status == 401 else {}
 	document = _document(asked, challenge, http)
@@ -92,26 +92,26 @@ def find(address: str, http: Transport) -> ProtectedResource:
 
 
 def bearer(header: str) -> dict[str, str]:
-	"""The parameters of the first challenge `Bearer` or `DPoP` that names a metadata document, else of the first one
-	(RFC 9110 11.6.1, RFC 6750 3).
+	"""The parameters of the first `Bearer` or `DPoP` challenge that names a metadata document, or else of the first such
+	challenge (RFC 9110 11.6.1, RFC 6750 3).
 
-	:param header: `WWW-Authenticate`, which may have several challenges
+	:param header: `WWW-Authenticate`; it may have several challenges
 	"""
 	found = [dict(each.parameters) for each in challenges.read(header) if each.scheme in ("bearer", "dpop")]
 	return next((each for each in found if each.get("resource_metadata")), found[0] if found else {})
 
 
 def well_known(address: str) -> list[str]:
-	"""Where the metadata of the API at `address` may be: of its path first, then of its host (RFC 9728 3.1)."""
+	"""Where the metadata of the API at `address` may be: for its path first, then for its host (RFC 9728 3.1)."""
 	parts = urlsplit(address)
 	paths = dict.fromkeys((WELL_KNOWN + parts.path.rstrip("/"), WELL_KNOWN))
 	return [urlunsplit((parts.scheme, parts.netloc, path, "", "")) for path in paths]
 
 
 def covers(resource: str, address: str) -> bool:
-	"""Whether `resource` is the name of the API at `address`: the same, or its beginning up to a slash.
+	"""Whether `resource` identifies the API at `address`: it is equal, or its beginning up to a slash.
 
-	RFC 9728 3.3 wants them to be the same. What is asked for at the host's own well-known address is for all its paths.
+	RFC 9728 3.3 wants them to be equal. But the document at the host's own well-known address is for all its paths.
 	"""
 	try:
 		one, other = urlsplit(resource), urlsplit(address)
@@ -126,7 +126,7 @@ def covers(resource: str, address: str) -> bool:
 
 
 def _get(address: str, http: Transport) -> tuple[str, Reply]:
-	"""The answer at `address`, where redirects within its origin lead to; and that address.
+	"""The final address and the answer there, after redirects within the origin of `address`.
 
 	:raises ConfigurationError: `resource_redirects`
 	"""
@@ -155,14 +155,14 @@ def _get(address: str, http: Transport) -> tuple[str, Reply]:
 
 
 def _document(address: str, challenge: Mapping[str, str], http: Transport) -> dict[str, Any] | None:
-	"""The metadata of the API at `address`; None where it has none.
+	"""The metadata of the API at `address`; None if it has none.
 
 	:raises ConfigurationError: `resource_metadata_invalid`, `resource_mismatch`, `resource_unsupported`
 	"""
 	named = challenge.get("resource_metadata")
 	for url in [_joined(address, named)] if named else well_known(address):
 		_where, reply = _get(url, http)
-		# Some servers answer each unknown path alike: by a page, or by asking for a token.
+		# Some servers answer every unknown path with a page, or by asking for a token.
 		document = reply.json_object() if reply.status == 200 else None
 		if document is not None and (named or "resource" in document):
 			_check(document, address)
@@ -190,7 +190,7 @@ def _check(document: Mapping[str, Any], address: str) -> None:
 	if len(scopes) > MOST_SCOPES:
 		raise catalogue.error("resource_unsupported/scopes", host, len(scopes))
 	methods = document.get("bearer_methods_supported")
-	# RFC 9728 2: an empty list says that none is supported.
+	# RFC 9728 2: an empty list means that none is supported.
 	if isinstance(methods, list) and "header" not in methods:
 		raise catalogue.error("resource_unsupported", host)
 	if document.get("tls_client_certificate_bound_access_tokens") is True:
@@ -200,7 +200,7 @@ def _check(document: Mapping[str, Any], address: str) -> None:
 def _server(issuers: list[str], http: Transport) -> Metadata:
 	"""The metadata of the first authorization server that can be used (RFC 9728 7.6).
 
-	:raises OAuthError: why the first of them cannot
+	:raises OAuthError: why the first of them cannot be used
 	"""
 	first, *others = issuers[:MOST_SERVERS]
 	try:
@@ -241,8 +241,8 @@ def _itself(address: str, reply: Reply, http: Transport) -> Metadata:
 
 
 def checked(server: Metadata, http: Transport) -> Metadata:
-	"""`server`, if people can connect there. It has to say that it takes PKCE (MCP 2025-11-25 and 2026-07-28,
-	Authorization Code Protection); what it leaves out of the others is as RFC 8414 2 has it.
+	"""`server`, if people can connect there. It must announce PKCE (MCP 2025-11-25 and 2026-07-28, Authorization Code
+	Protection); other members that it leaves out have the defaults of RFC 8414 2.
 
 	:raises ConfigurationError: `authorization_server_unusable`, `pkce_not_announced`, and as `net.Http.check`
 	"""

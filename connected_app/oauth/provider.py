@@ -18,7 +18,7 @@ GOOGLE = "https://www.googleapis.com/auth/userinfo."
 class Trade:
 	"""A request that exchanges a token for a longer-lived one.
 
-	:param fields: with `{access_token}`, `{client_id}` and `{client_secret}`
+	:param fields: may have `{access_token}`, `{client_id}` and `{client_secret}` in their values
 	"""
 
 	url: str
@@ -28,13 +28,13 @@ class Trade:
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-	"""How a token is given back, at Revocation URI; the default is RFC 7009.
+	"""How a token is revoked at Revocation URI; the default is RFC 7009.
 
 	:param token: the name of the field with the token; the address may have `{token}` instead, and `{client_id}`
-	:param authentication: "client", or "bearer" (the token proves itself), "basic", "none"
-	:param tokens: which of "refresh" and "access" are given back, in this order
+	:param authentication: "client", or "bearer" (the token itself authenticates), "basic", "none"
+	:param tokens: which of "refresh" and "access" are revoked, in this order
 	:param success: `path=value` that a confirmation has
-	:param hint: whether the kind of the token is sent along, where the rest is not as in RFC 7009
+	:param hint: whether to send the kind of the token, for requests that differ from RFC 7009
 	"""
 
 	shape: Shape = FORM
@@ -57,45 +57,45 @@ class Quirks:
 
 	:param scope_parameter: the consent page's name for the scopes
 	:param rename: standard name → the provider's name for it, in every request
-	:param redirect_uri: what is sent as `redirect_uri` instead of the address itself (eBay's RuName)
+	:param redirect_uri: sent as `redirect_uri` instead of the address itself (eBay's RuName)
 	:param code_parameter: the callback's name for the authorization code
 	:param exchange_fields: more fields of the code exchange; a value may have `{callback.NAME}`, `{redirect_uri}` or
-		`{client_id}`. `renewal_fields` and `client_fields` are the same for refresh and client credentials; they may have
-		what is kept, by its name
-	:param renewal_authentication: how the client proves itself at a refresh, if otherwise than else
-	:param assertion_audience: whom an assertion of the client is for: "issuer", where that is known; "token", the Token URI;
-		or "endpoint", whichever it is sent to
+		`{client_id}`. `renewal_fields` and `client_fields` are the same for refresh and client credentials; their values may
+		have the names of `keep`
+	:param renewal_authentication: the client authentication of a refresh, if it differs
+	:param assertion_audience: the audience of the client's assertions: "issuer", if it is known; "token", the Token URI; or
+		"endpoint", the address of each request
 	:param assertion_claims: claims of the assertion that asks for tokens (RFC 7523 2.1), instead of the usual ones; a value
-		may have `{client_id}`, `{subject}`, `{scope}` or `{token_uri}`, and a claim with one that is empty is left out
+		may have `{client_id}`, `{subject}`, `{scope}` or `{token_uri}`; a claim is left out if one of them is empty
 	:param secret_claims: `iss` and `aud` of a client secret that the client signs itself
 	:param token_request: how token requests are sent
 	:param headers: of token, userinfo and revocation requests
-	:param answer: where token responses have `access_token`, `refresh_token`, `token_type`, `scope` and `expires`, if not
-		where the standard says; the `unit` of the latter, and a `default_life` in seconds
-	:param trade: the request by which a token is exchanged for a longer-lived one, at once and instead of a refresh
-	:param retrade: the same later, if it is another one
-	:param keep: name → `callback:PARAMETER` or `answer:PATH`: what is kept as `Grant.extra`, for developers
-	:param more_consent: parameters of the consent page by which the provider adds what is asked for to what it has granted
-	:param another_account: parameters of the consent page by which the user can choose another account, if not
+	:param answer: the paths of `access_token`, `refresh_token`, `token_type`, `scope` and `expires` in token responses, if
+		they differ from the standard; the `unit` of `expires`, and a `default_life` in seconds
+	:param trade: the request that exchanges a token for a longer-lived one, at once and instead of a refresh
+	:param retrade: the same later, if it is another request
+	:param keep: name → `callback:PARAMETER` or `answer:PATH`: values that are kept as `Grant.extra`, for developers
+	:param more_consent: parameters of the consent page that make the provider add new scopes to those already granted
+	:param another_account: parameters of the consent page that let the user choose another account, if not
 		`prompt=select_account`
-	:param granted_scopes: `callback:PARAMETER` or `answer:PATH`: where the granted scopes are, if not in `scope`
+	:param granted_scopes: `callback:PARAMETER` or `answer:PATH` with the granted scopes, if they are not in `scope`
 	:param reconnect_errors: words for a grant that is gone, besides `invalid_grant`; a template adds to these
 	:param later_errors: words for a failure that passes; a template adds to these
-	:param admin_errors: words for what an administrator must correct
-	:param declined_errors: words in a callback for a consent that the user has refused; a template adds to these
+	:param admin_errors: words for errors that an administrator must correct
+	:param declined_errors: words in a callback for a consent that the user declined; a template adds to these
 	:param scope_aliases: scope → another name by which it may be granted
-	:param scope_prefixes: what long names of scopes have before the short ones
-	:param wider_scopes: pairs of prefixes: the scope with the second is enough for the one with the first
+	:param scope_prefixes: prefixes that make a long scope name from a short one
+	:param wider_scopes: pairs of prefixes: a scope with the second one includes the scope with the first
 	:param unnamed_scopes: granted without being named
 	:param account_request: how the account is asked for, at Userinfo URI
-	:param account_body: JSON that is sent along
-	:param account_id: paths of the account's identifier in userinfo or ID token; the first that is there counts
-	:param account_name: the same of the name that people recognize
+	:param account_body: JSON that this request sends
+	:param account_id: paths of the account's identifier in userinfo or ID token; the first with a value counts
+	:param account_name: the same for the name that people recognize
 	:param api_headers: sent with each request to the API
-	:param api_expired: what means "expired" beside HTTP 401: statuses, and `path=value` of a JSON answer
-	:param api_base: the address that the API's paths are relative to; it may have what is kept, by its name
-	:param hosts: patterns of hosts that an address may lead to when it has what the provider said in it
-	:param revocation: how a token is given back
+	:param api_expired: answers that mean "expired", besides HTTP 401: statuses, and `path=value` of a JSON answer
+	:param api_base: the address that the API's paths are relative to; it may have the names of `keep`
+	:param hosts: patterns of the hosts that are allowed in an address with values from the provider
+	:param revocation: how a token is revoked
 	:param nonce_is_required: an ID token has the nonce of its attempt (OIDC Core 3.1.3.7, 11)
 	:param other_audiences: an ID token may be for others, too, as long as `azp` is this client
 	:param api_header: how a token is shown to the API: a header with `{token}` in its value (RFC 6750 2.1)
@@ -133,20 +133,20 @@ class Quirks:
 	later_errors: tuple[str, ...] = ("rate_limited", "ratelimited")
 	admin_errors: tuple[str, ...] = ()
 	declined_errors: tuple[str, ...] = ("user_cancelled_authorize", "user_cancelled_login", "user_denied")
-	# Google grants these under other names than it was asked by.
+	# Google grants these under other names.
 	scope_aliases: Mapping[str, str] = field(
 		default_factory=lambda: {"email": GOOGLE + "email", "profile": GOOGLE + "profile"}
 	)
-	# Microsoft Graph's scopes have short names, too; in the national clouds as well.
+	# Microsoft Graph's scopes also have short names, in the national clouds as well.
 	scope_prefixes: tuple[str, ...] = (
 		"https://graph.microsoft.com/",
 		"https://graph.microsoft.us/",
 		"https://dod-graph.microsoft.us/",
 		"https://microsoftgraph.chinacloudapi.cn/",
 	)
-	# Shopify names only the wider one of two.
+	# Shopify names only the wider of two scopes.
 	wider_scopes: tuple[tuple[str, str], ...] = (("read_", "write_"),)
-	# Microsoft omits these, and whether there is a refresh token shows by itself.
+	# Microsoft omits these. Whether there is a refresh token is seen without the scope.
 	unnamed_scopes: frozenset[str] = frozenset({"openid", "profile", "offline_access"})
 	account_request: Shape = GET
 	account_body: str = ""
@@ -206,5 +206,5 @@ class Provider:
 
 
 def missing(label: Sentence) -> OAuthError:
-	"""A field of the form, called `label`, is empty."""
+	"""The error for an empty field of the form, called `label`."""
 	return catalogue.error("endpoint_missing", label)

@@ -47,8 +47,8 @@ def _checked(proxy: Secret) -> Secret:
 
 
 def host_of(proxy: str) -> str:
-	"""The host of an HTTP proxy; empty where there is none. In a frame of its own, which no traceback of an error has: the
-	rest of the address is a password."""
+	"""The host of an HTTP proxy; empty if there is none. In a frame of its own, which is in no traceback of an error: the
+	rest of the address may be a password."""
 	try:
 		parts = urlsplit(proxy)
 		host = parts.hostname or ""

@@ -1,4 +1,4 @@
-"""Pushed authorization requests (RFC 9126): the request goes to the provider directly, and the browser carries its name."""
+"""Pushed authorization requests (RFC 9126): the request goes to the provider directly; the browser only carries its name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .shape import Fields
 if TYPE_CHECKING:
 	from .net import Transport
 
-# A URI (RFC 3986 2), of a length that fits into an address.
+# A URI (RFC 3986 2), short enough for an address.
 _REQUEST_URI = re.compile(r"[\x21-\x7e]{1,1000}")
 
 
 def endpoint(provider: Provider) -> str:
-	"""Where the provider takes requests; empty where its metadata name no such endpoint (RFC 9126 5)."""
+	"""The provider's endpoint for pushed requests; empty if its metadata name none (RFC 9126 5)."""
 	found = provider.metadata.get("pushed_authorization_request_endpoint")
 	return found if isinstance(found, str) else ""
 
 
 def is_required(provider: Provider, client: Client) -> bool:
-	"""Whether no other request than a pushed one will do."""
+	"""Whether the request must be pushed."""
 	return client.pushed_requests != "never" and (
 		client.pushed_requests == "always"
 		or provider.metadata.get("require_pushed_authorization_requests") is True
@@ -34,7 +34,7 @@ def is_required(provider: Provider, client: Client) -> bool:
 
 
 def is_wanted(provider: Provider, client: Client) -> bool:
-	"""Whether a request is to be pushed: Automatic does so wherever the provider offers it."""
+	"""Whether to push the request: Automatic does so if the provider offers it."""
 	return is_required(provider, client) or (
 		client.pushed_requests == "automatic" and bool(endpoint(provider))
 	)
@@ -43,11 +43,11 @@ def is_wanted(provider: Provider, client: Client) -> bool:
 def push(provider: Provider, client: Client, parameters: Fields, http: Transport) -> str:
 	"""The name under which the provider keeps the request (`request_uri`, RFC 9126 2.2).
 
-	Empty where it does not take the request and need not be asked like this: what is wrong shows at its consent page, or
-	later. Some offer the endpoint to all and open it to few.
+	Empty if the provider refuses a request that need not be pushed: an error will show at the consent page, or later. Some
+	providers announce the endpoint to all clients and open it to few.
 
 	:param parameters: of the authorization request
-	:raises OAuthError: as `token_endpoint.request`, where the request has to be pushed
+	:raises OAuthError: as `token_endpoint.request`, if the request must be pushed
 	"""
 	try:
 		return _push(provider, client, parameters, http)

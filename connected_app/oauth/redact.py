@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\U0010ffff]+")
-# Format characters that are part of writing: joiners between letters of Persian or Hindi, and within emoji.
+# Format characters that are part of a script: joiners between Persian or Hindi letters, and within emoji.
 _JOINERS = "\u200c\u200d"
-# A flag of a region is a black flag and its code in tag characters (UTS 51, ED-14a).
+# A region's flag is a black flag followed by the region's code in tag characters (UTS 51, ED-14a).
 # Characters that belong to the one before: joiners, variation selectors, skin tones, tags.
 _BOUND = frozenset(
 	{
@@ -26,7 +26,8 @@ _BOUND = frozenset(
 _FLAG = re.compile("\U0001f3f4[\U000e0061-\U000e007a\U000e0030-\U000e0039]{1,6}\U000e007f")
 
 
-# One letter as it may be encoded, also twice; what breaks or joins a text; and the rest in as large pieces as there are.
+# One letter, possibly encoded once or twice; characters that break or join a text; and the rest in pieces as large as
+# possible.
 _ENCODED = re.compile(
 	r"%(?:25){0,4}(?P<percent>[0-9a-f]{2})"
 	r"|\\{1,8}(?:u00|x)(?P<escaped>[0-9a-f]{2})|\\{1,8}(?:u[0-9a-f]{4}|[nrtbf])"
@@ -34,7 +35,7 @@ _ENCODED = re.compile(
 	r"|<br ?/?>|(?P<plain>[0-9a-z]+)|[^0-9a-z%\\&<]+|[%\\&<]",
 	re.IGNORECASE | re.ASCII,
 )
-# Letters and digits: fewer are found by chance.
+# Letters and digits: shorter secrets would match by chance.
 _SHORTEST = 8
 
 
@@ -62,16 +63,16 @@ def as_secrets(value: Any) -> Any:
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-	"""`text`, a provider's words, without the `secrets` that it was sent: some echo them, as they are or in another encoding:
-	percent-encoded, with escapes of JSON or HTML, in base64 or hexadecimal, broken into lines.
+	"""`text`, a provider's words, without the `secrets` that were sent to it. Some providers echo them, plain or encoded:
+	percent-encoded, with JSON or HTML escapes, in base64 or hexadecimal, broken into lines.
 
-	What is compared are the letters and digits alone, so that neither case, quotes nor line ends matter.
+	Only letters and digits are compared, so that case, quotes and line ends do not matter.
 	"""
 	return Redactor(secrets)(text)
 
 
 class Redactor:
-	"""`redact` for many texts: what the secrets may look like is made out once."""
+	"""`redact` for many texts: the possible forms of the secrets are computed once."""
 
 	def __init__(self, secrets: Iterable[str]) -> None:
 		self._secrets = [secret for secret in secrets if len(secret) > 5]
@@ -99,7 +100,7 @@ class Redactor:
 
 
 def _letters(text: str) -> tuple[str, array[int], array[int]]:
-	"""The letters and digits of `text`, decoded and small, and where in it each of them begins and ends."""
+	"""The letters and digits of `text`, decoded and in lower case, and where each begins and ends in `text`."""
 	letters: list[str] = []
 	starts, ends = array("L"), array("L")
 	for found in _ENCODED.finditer(text):
@@ -122,12 +123,12 @@ def _letters(text: str) -> tuple[str, array[int], array[int]]:
 
 
 def _forms(secret: str) -> Iterator[tuple[str, bool]]:
-	"""What `secret` may look like by its letters and digits, and whether that is base64, at any place in what is encoded."""
+	"""The forms that `secret` may take, by letters and digits, and whether each is base64, at any offset."""
 	given = secret.encode(errors="surrogatepass")
 	forms = {_letters(secret)[0], _plain(secret), given.hex()}
 	yield from ((form, False) for form in forms if len(form) >= _SHORTEST)
 	for before in range(3):
-		# The first and the last characters depend on what stands beside it.
+		# The first and last characters depend on the neighbouring text.
 		encoded = base64.b64encode(b"\0" * before + given).decode().rstrip("=")
 		ending = (before + len(given)) % 3
 		form = _plain(encoded[(0, 2, 3)[before] : len(encoded) - (1 if ending else 0)])
@@ -140,7 +141,7 @@ def _plain(text: str) -> str:
 
 
 def _word(text: str, start: int, end: int) -> tuple[int, int]:
-	"""The whole word in base64 of which a part is known."""
+	"""The whole base64 word around a part of it."""
 	while start and (text[start - 1].isalnum() or text[start - 1] in "+/_-%"):
 		start -= 1
 	while end < len(text) and (text[end].isalnum() or text[end] in "+/_-=%"):
@@ -149,9 +150,9 @@ def _word(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def strip_frames(error: BaseException) -> None:
-	"""Take the frames from `error` and from its whole chain, for an error that keeps its chain.
+	"""Remove the frames from `error` and its whole chain, which stays.
 
-	Those of http.client hold the request, headers included, as bytes.
+	Frames of http.client hold the request, headers included, as bytes.
 	"""
 	link: BaseException | None = error
 	for _ in range(20):
@@ -171,12 +172,12 @@ def strip_chain(error: BaseException) -> BaseException:
 
 
 def constant_time_equal(given: str, expected: str) -> bool:
-	"""Compared in constant time. JSON can hold lone surrogates, which are in no encoding."""
+	"""Compare in constant time. JSON can hold lone surrogates, which have no encoding."""
 	return hmac.compare_digest(given.encode(errors="surrogatepass"), expected.encode(errors="surrogatepass"))
 
 
 def printable(text: object, limit: int = 200) -> str:
-	"""A provider's words, cut to `limit` characters, on one line, without characters that control or reorder text."""
+	"""A provider's words on one line, cut to `limit` characters, without characters that control or reorder text."""
 	given = _UNPRINTABLE.sub(" ", str(text)[: 50 * limit])
 	kept = ""
 	end = 0
@@ -185,7 +186,7 @@ def printable(text: object, limit: int = 200) -> str:
 		end = flag.end()
 	kept += _visible(given[end:])
 	if len(kept) > limit:
-		# Nothing is cut within an emoji or a letter with its accents.
+		# Never cut within an emoji, or between a letter and its accents.
 		cut = limit
 		while cut and (
 			unicodedata.combining(kept[cut]) or kept[cut] in _BOUND or kept[cut - 1] == _JOINERS[1]

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 # Seconds after a first failure; each further one doubles them.
 COOL_DOWN = 15
-# An administrator is slower than a network; saving the settings ends this one at once.
+# An administrator is slower than a network; saving the settings ends this pause at once.
 ADMIN_COOL_DOWN = 60
 LONGEST_COOL_DOWN = 4 * 3600
-# Failures in a row after which a person whose token has expired is offered to connect again, too: some providers never
+# After so many failures in a row, a person whose token has expired is also offered to connect again: some providers never
 # say that a grant is dead (Glewlwyd's answer is empty).
 MANY = 3
-# An API that rejects a new token does so for a reason that yet another one does not remove.
+# If an API rejects a new token, another one would not help.
 REJECTED_PAUSE = timedelta(seconds=300)
 
 
@@ -44,7 +44,7 @@ class Use:
 class Ask:
 	"""The provider has to be asked.
 
-	:param otherwise: a grant that is still good, for use if that fails
+	:param otherwise: a grant that is still good, to use if the request fails
 	"""
 
 	otherwise: Grant | None = None
@@ -75,7 +75,7 @@ def decide(
 
 	:param stored: the grant as it is stored now
 	:param failure: why the last refresh failed, unless one has succeeded since
-	:param stale: the grant that the caller has; None to take any
+	:param stale: the grant that the caller has; None to accept any
 	:param rejected: whether a resource server has rejected `stale`
 	:param now: UTC
 	:param leeway: seconds before expiry at which a token is refreshed
@@ -102,7 +102,7 @@ def decide(
 
 
 def last_failure(failure: Failure | None, now: datetime, needs_consent: bool = True) -> OAuthError | None:
-	"""What failed last, while asking again makes no sense."""
+	"""The last failure, as long as asking again makes no sense."""
 	if failure and failure.reconnect:
 		return ReconnectRequired(failure.code, failure.message) if needs_consent else None
 	if not failure or not failure.retry_at or now >= failure.retry_at:
@@ -120,7 +120,7 @@ def what_to_do(attempts: int) -> str:
 
 
 def cool_down(error: OAuthError, attempts: int) -> timedelta:
-	"""How long the provider is not asked after `error`, the last of so many `attempts`; at least what it asks for."""
+	"""How long not to ask the provider after `error`, the last of `attempts` failures; at least as long as it asks for."""
 	first = ADMIN_COOL_DOWN if isinstance(error, ConfigurationError) else COOL_DOWN
 	grown = min(first * 2 ** min(attempts - 1, 20), LONGEST_COOL_DOWN)
 	return timedelta(seconds=max(grown, error.retry_after or 0))
@@ -129,13 +129,13 @@ def cool_down(error: OAuthError, attempts: int) -> timedelta:
 class Refresher:
 	"""Keeps the grant of one owner for one client usable.
 
-	Everything that refreshes goes through here, so that nobody spends a refresh token that another has spent.
+	Every refresh goes through here, so that no refresh token is spent twice.
 
-	:param grant_type: how a new access token is had
-	:param latest: gives the settings as they are stored now, read under the lock; by default those given. What a session
-		needs until it refreshes may be less.
+	:param grant_type: how to get a new access token
+	:param latest: returns the settings as they are stored now, read under the lock; by default `settings`, which may be
+		reduced to what a session needs without a refresh
 
-	`error` is why the last request to the provider failed, also where the grant could still be used.
+	`error` is why the last request to the provider failed, even if the grant could still be used.
 	"""
 
 	def __init__(
@@ -179,22 +179,22 @@ class Refresher:
 			if not grant.is_due(self.clock(), self.client.leeway):
 				return grant
 		except ReconnectRequired:
-			# Without a consent, what cannot be read is replaced.
+			# If no consent is needed, an unreadable grant is replaced.
 			if self.grant_type.needs_consent:
 				raise
 			grant = None
 		return self.renew(grant)
 
 	def renew(self, stale: Grant | None, *, rejected: bool = False) -> Grant:
-		"""A newer grant than `stale`: the one that someone else has stored meanwhile, or a refreshed one.
+		"""A newer grant than `stale`: the one that another process has stored meanwhile, or a refreshed one.
 
-		While `stale` has not expired, a passing failure gives it back as it is, unless the resource server has
-		`rejected` it. One that is rejected less than `REJECTED_PAUSE` after it was new is given back, too.
+		While `stale` has not expired, it is returned after a passing failure, unless the resource server has `rejected` it.
+		A grant that is rejected less than `REJECTED_PAUSE` after it was new is returned, too.
 
 		:raises OAuthError: as `current`
 		"""
 		try:
-			# Before the lock: it may take another one.
+			# Before the lock: this may need another lock.
 			self.grant_type = self.grant_type.prepared()
 			with self.store.exclusive() as locked:
 				decision = decide(
@@ -219,15 +219,15 @@ class Refresher:
 						return decision.otherwise
 					raise error
 		except (TemporaryFailure, ConfigurationError):
-			# Also when the lock cannot be had.
+			# Also if the lock cannot be acquired.
 			if stale is None or rejected or stale.is_expired(self.clock()):
 				raise
 			return stale
 
 	def mark_rejected(self, fresh: Grant) -> None:
-		"""Note that a resource server rejects `fresh`, which `renew` gave because it had rejected the one before.
+		"""Note that a resource server rejects `fresh`, which `renew` returned because the grant before was rejected.
 
-		Otherwise an API that rejects whatever it is shown would cost a refresh at each request, in each session.
+		Otherwise an API that rejects every token would cost a refresh at each request, in each session.
 		"""
 		with self.store.exclusive() as locked:
 			if locked.grant and locked.grant.access_token == fresh.access_token:
@@ -249,10 +249,10 @@ class Refresher:
 					dpop.check_is_bound(fresh)
 					fresh = replace(fresh, dpop_key=key)
 				if grant is None or not self.grant_type.needs_consent:
-					# What is refreshed lives as long as the one before.
+					# A refreshed token lives as long as the one before.
 					fresh = introspection.with_expiry(provider, client, fresh, self.http, self.clock())
 			except (ConfigurationError, TemporaryFailure):
-				# The old refresh token may be spent, whatever else of the answer cannot be used.
+				# The old refresh token may be spent, even if the rest of the answer is unusable.
 				token = refresh_token_of(wire.standard(answer, provider.quirks))
 				if token and grant and token != grant.refresh_token:
 					locked.save_refresh_token(token)
@@ -261,7 +261,7 @@ class Refresher:
 			return locked.save(fresh)
 		except OAuthError as error:
 			if error.code == "grant_invalid" and grant:
-				# Where the lock is weaker than it should be, someone else may have spent the refresh token.
+				# If the lock failed to exclude others, another process may have spent the refresh token.
 				latest = locked.reread()
 				if latest and latest.refresh_token != grant.refresh_token:
 					return self._ask(locked, latest) if latest.is_due(self.clock(), client.leeway) else latest

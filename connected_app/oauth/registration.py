@@ -1,4 +1,4 @@
-"""Clients that register themselves at an authorization server (RFC 7591), and keep that up to date (RFC 7592)."""
+"""Dynamic client registration (RFC 7591), and managing a registration (RFC 7592)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .redact import Secret, printable, redact
 from .reply import Reply
 
 AUTHORIZATION_CODE, REFRESH_TOKEN = "authorization_code", "refresh_token"
-# Keys are made later, by an admin.
+# A new client has no key yet: an admin makes it later.
 BY_SECRET = ("client_secret_basic", "client_secret_post", "client_secret_jwt")
 METHODS = (*BY_SECRET, "none")
-# Members of an answer that hold secrets (RFC 7591 3.2.1, RFC 7592 3).
+# Members of a response that hold secrets (RFC 7591 3.2.1, RFC 7592 3).
 SECRETS = ("client_secret", "registration_access_token")
-# Characters of a Client ID, and of what else is kept: more can be kept nowhere, and are no honest answer.
+# Characters of a Client ID and the other values that are stored: no honest server sends more.
 LONGEST_ID, LONGEST = 500, 10_000
 
 
@@ -29,10 +29,10 @@ class Registration:
 	"""A client as a server has registered it.
 
 	:param client_secret: None for a public client
-	:param authentication: how the client proves itself, by the registered name
-	:param management_uri: where the registration is read, changed and deleted (RFC 7592); empty where it cannot be
-	:param management_token: for that
-	:param document: what the server has registered, without secrets
+	:param authentication: the client authentication, by the registered name
+	:param management_uri: where the registration is read, changed and deleted (RFC 7592); empty if it cannot be
+	:param management_token: the token for these requests
+	:param document: the metadata that the server has registered, without secrets
 	"""
 
 	client_id: str
@@ -44,18 +44,18 @@ class Registration:
 
 	@property
 	def expires(self) -> bool:
-		"""Whether its secret is of use for a while only (RFC 7591 3.2.1)."""
+		"""Whether its secret expires (RFC 7591 3.2.1)."""
 		return self.document.get("client_secret_expires_at") not in (None, 0, "0", "")
 
 
 def wanted(
 	server: Metadata, *, client_name: str, client_uri: str, redirect_uri: str, scopes: Sequence[str] = ()
 ) -> dict[str, Any]:
-	"""What this client is to be registered with (RFC 7591 2; OIDC Registration 2).
+	"""The metadata to register this client with (RFC 7591 2; OIDC Registration 2).
 
-	:param scopes: none: what the server gives by default
+	:param scopes: if there are none, the server's default applies
 	"""
-	# RFC 8414 2: what a server has by default.
+	# The defaults of RFC 8414 2.
 	offered = _list(server, "token_endpoint_auth_methods_supported", ("client_secret_basic",))
 	grants = _list(server, "grant_types_supported", (AUTHORIZATION_CODE, REFRESH_TOKEN))
 	values: dict[str, Any] = {
@@ -65,7 +65,7 @@ def wanted(
 		"grant_types": [AUTHORIZATION_CODE, *([REFRESH_TOKEN] if REFRESH_TOKEN in grants else [])],
 		"response_types": ["code"],
 		"token_endpoint_auth_method": _method(offered),
-		# Of a site on one's own machine (OIDC Registration 2; MCP 2026-07-28, Application Type).
+		# The site is on the developer's own machine (OIDC Registration 2; MCP 2026-07-28, Application Type).
 		"application_type": "native" if split(redirect_uri).scheme == "http" else "web",
 	}
 	if scopes:
@@ -74,16 +74,16 @@ def wanted(
 
 
 def as_public(wanted: Mapping[str, Any], server: Metadata) -> dict[str, Any] | None:
-	"""`wanted` as of a client without a secret; None where it is that already, or the server registers none such."""
+	"""`wanted` for a public client; None if it already is one, or the server registers none."""
 	offered = _list(server, "token_endpoint_auth_methods_supported", ())
 	public = {**wanted, "token_endpoint_auth_method": "none"}
 	return public if "none" in offered and public != wanted else None
 
 
 def register(endpoint: str, wanted: Mapping[str, Any], http: Transport) -> Registration:
-	"""Register a client. It is the caller's to check it by `check`, and to keep it first.
+	"""Register a client. The caller stores it first, and then checks it with `check`.
 
-	:param wanted: as `wanted` gives it
+	:param wanted: from `wanted`
 	:raises ConfigurationError: `registration_refused`, `registration_invalid`, and as `net.Http.get`
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
 	"""
@@ -105,7 +105,7 @@ def update(registration: Registration, wanted: Mapping[str, Any], http: Transpor
 	reply = http.send("PUT", registration.management_uri, json=values, headers=_authorization(registration))
 	secrets = [each for each in (registration.client_secret, registration.management_token) if each]
 	given = _read(reply, registration.management_uri, secrets)
-	# What the answer omits has not changed.
+	# Members that the response omits have not changed.
 	return Registration(
 		client_id=given.client_id,
 		client_secret=given.client_secret or registration.client_secret,
@@ -117,7 +117,7 @@ def update(registration: Registration, wanted: Mapping[str, Any], http: Transpor
 
 
 def delete(registration: Registration, http: Transport) -> bool:
-	"""Delete what is registered (RFC 7592 2.3). Returns whether the server did; it may not offer that.
+	"""Delete a registration (RFC 7592 2.3). Returns whether the server did; it may not offer that.
 
 	:raises ConfigurationError: as `net.Http.get`
 	:raises TemporaryFailure: `server_error`, `rate_limited`, and as `net.Http.get`
@@ -131,8 +131,8 @@ def delete(registration: Registration, http: Transport) -> bool:
 
 
 def check(registration: Registration, wanted: Mapping[str, Any]) -> None:
-	"""Whether what a server has registered is of use. It may have replaced what was asked for (RFC 7591 3.2.1); what its
-	answer omits is as asked.
+	"""Check that a registration can be used: the server may have replaced what was asked for (RFC 7591 3.2.1). Members that
+	its response omits are as asked.
 
 	:raises ConfigurationError: `registration_unusable`
 	"""
@@ -181,7 +181,7 @@ def _read(reply: Reply, endpoint: str, sent: Sequence[str] = ()) -> Registration
 
 
 def _refusal(reply: Reply, host: str, sent: Sequence[str]) -> OAuthError:
-	"""In the server's words, without the secrets that it was `sent`."""
+	"""The error in the server's words, without the secrets that were `sent` to it."""
 	answer = reply.json_object() or {}
 	error = redact(str(answer.get("error") or ""), sent)
 	said = printable(
@@ -194,7 +194,7 @@ def _refusal(reply: Reply, host: str, sent: Sequence[str]) -> OAuthError:
 
 
 def _can_be_kept(value: object, longest: int = LONGEST) -> bool:
-	"""Whether it is a text that can be stored and sent again (RFC 6749 appendix A)."""
+	"""Whether `value` is a text that can be stored and sent again (RFC 6749 appendix A)."""
 	return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
@@ -203,8 +203,8 @@ def _authorization(registration: Registration) -> dict[str, str]:
 
 
 def _method(offered: Sequence[Any]) -> str:
-	"""The first that the server names of those by a secret: it is the one that works best there. MCP's own names Basic
-	second, and does not take it without a `client_id` beside it."""
+	"""The first method with a secret that the server names: it works best there. MCP's own server names Basic second, and
+	accepts it only with a `client_id` beside it."""
 	by_secret = (each for each in offered if each in BY_SECRET)
 	return next(by_secret, "none" if "none" in offered else BY_SECRET[0])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import consent, dead_grants
 
-# In bytes: what is longer is no error.
+# In bytes: a longer answer is no error.
 LONGEST_ERROR = 65536
 
 
@@ -17,12 +17,12 @@ def is_rejected(
 	words: Collection[str] = (),
 	answer: Callable[[], Any] = lambda: None,
 ) -> bool:
-	"""Whether another token may help: after 401 (RFC 6750 3.1), or what the provider's template says. Not where it is about
-	the user, who has to log in in another way (RFC 9470 3) or to consent to more.
+	"""Whether another token may help: after 401 (RFC 6750 3.1), or an answer that the provider's template names. Not if the
+	user has to log in differently (RFC 9470 3) or to consent to more.
 
-	:param headers: without regard to case
+	:param headers: case-insensitive
 	:param words: `Quirks.api_expired`
-	:param answer: gives the JSON of the answer; None where there is none, or it is not to be read
+	:param answer: returns the JSON of the answer; None if there is none, or it must not be read
 	"""
 	if status == 401:
 		return not consent.wanted_by(status, headers)

@@ -18,7 +18,7 @@ _WESTERN = ("iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252")
 class Reply:
 	"""An HTTP answer.
 
-	:param complete: whether the whole body arrived; only what says itself where it ends may be read from a part
+	:param complete: whether the whole body arrived; from a partial one, read only values that have an end of their own
 	"""
 
 	status: int
@@ -33,9 +33,9 @@ class Reply:
 
 	@property
 	def text(self) -> str:
-		"""The body as text. A byte that is not of its encoding becomes U+FFFD, which no token may contain."""
+		"""The body as text. A byte that is invalid in its encoding becomes U+FFFD, which no token may contain."""
 		try:
-			# JSON in UTF-16 and a byte order mark are known by their first bytes.
+			# JSON in UTF-16 and a byte order mark are recognized by their first bytes.
 			return self.body.decode(json.detect_encoding(self.body))
 		except UnicodeDecodeError:
 			declared = self.headers.get("content-type", "").lower().partition("charset=")[2].strip(' ";')
@@ -54,9 +54,9 @@ class Reply:
 		return value if isinstance(value, dict) else None
 
 	def json_value(self) -> Any:
-		"""The body as JSON of any kind; None where it is none, or is nested deeper than `DEEPEST`."""
+		"""The body as JSON of any kind; None if it is no JSON, or is nested deeper than `DEEPEST`."""
 		try:
-			# A line end within a text is no JSON, and harms nothing.
+			# A line end within a text is invalid JSON, but harmless.
 			value = json.loads(self.text, strict=False)
 		except (ValueError, RecursionError):
 			return None

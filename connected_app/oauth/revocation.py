@@ -1,4 +1,4 @@
-"""Taking a grant back at the provider (RFC 7009)."""
+"""Revoking a grant at the provider (RFC 7009)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
 def revoke(provider: Provider, client: Client, grant: Grant, http: Transport) -> bool:
-	"""Revoke the refresh token first, then the access token, whatever became of the first.
+	"""Revoke the refresh token first, then the access token, even if the first request failed.
 
-	:returns: whether the provider confirmed both; False as well where it has no revocation endpoint. Callers
-		forget the grant whatever this says.
+	:returns: whether the provider confirmed both; False also if it has no revocation endpoint. Callers forget the grant in
+		any case.
 	:raises TemporaryFailure: it may be confirmed later (RFC 7009 2.2.1)
-	:raises ConfigurationError: it may be confirmed once an admin has mended something
+	:raises ConfigurationError: it may be confirmed once an admin has fixed something
 	"""
 	if not provider.revocation_uri:
 		return False
@@ -82,7 +82,7 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	name = answer.get("error")
 	if quirks.revocation.success and dead_grants.matches(answer, quirks.revocation.success):
 		return True
-	# RFC 7009 2.2: what is invalid already needs no revoking. Google says so by an error, others by other words.
+	# RFC 7009 2.2: an invalid token needs no revoking. Google says so with an error, others in other words.
 	if isinstance(name, str) and name.lower() in ALREADY_INVALID:
 		return True
 	refused = bool(name) or _says_no(answer)
@@ -105,6 +105,6 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 
 
 def _says_no(answer: Mapping[str, Any]) -> bool:
-	"""Whether an answer without `error` is none the less a refusal, whatever its status."""
+	"""Whether an answer without `error` is a refusal all the same, whatever its status."""
 	said = {str(answer[name]).casefold() for name in ("ok", "success", "status", "result") if name in answer}
 	return bool(answer.get("errors")) or not said.isdisjoint(("false", "error", "fail", "failed", "failure"))

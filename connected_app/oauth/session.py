@@ -1,4 +1,4 @@
-"""The requests-oauthlib session that developers are handed."""
+"""The requests-oauthlib session for developers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 	from .refresh import Refresher
 
 TIMEOUT = (10.0, 60.0)
-# What reads an address.
+# Libraries that parse addresses.
 _OF_ADDRESSES = frozenset({"encodings", "http", "idna", "ipaddress", "socket", "urllib", "urllib3"})
 
 
@@ -41,15 +41,15 @@ class Session(OAuth2Session):
 	Requests do not go through `OAuth2Session.request`: that logs tokens at DEBUG, hands a request's own arguments
 	to the token endpoint on refresh (requests-oauthlib #264), and refreshes without a lock.
 
-	:param refresher: where the grant comes from, at each request
-	:param errors: a context in which the session raises what is an OAuthError
+	:param refresher: gives the grant for each request
+	:param errors: a context in which the session raises every OAuthError
 	"""
 
 	_token: dict[str, Any] | None
 
 	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
-		# Not by OAuth2Session's own: making its adapters and its oauthlib client takes longer than all else that a
-		# request costs here.
+		# Not by OAuth2Session's own constructor: making its adapters and oauthlib client costs more than everything else
+		# that a request does here.
 		fixed, own = _pristine()
 		vars(self).update(fixed)
 		for name, copied in own.items():
@@ -67,8 +67,7 @@ class Session(OAuth2Session):
 
 	@property
 	def connection(self) -> Connection:
-		"""What is known of the connection besides its tokens. It is read when it is first asked for, and again after the
-		token was renewed.
+		"""The connection without its tokens. It is read on first use, and again after the token was renewed.
 
 		:raises OAuthError: as the store does
 		"""
@@ -76,7 +75,7 @@ class Session(OAuth2Session):
 
 	@property
 	def token(self) -> dict[str, Any]:
-		"""The token as requests-oauthlib has it. To set one is without effect on requests: the refresher has it."""
+		"""The token in requests-oauthlib's form. Setting it does not change requests: they use the refresher's token."""
 		if self._token is None:
 			self._token = _token(self._grant)
 		return self._token
@@ -100,9 +99,8 @@ class Session(OAuth2Session):
 		"""As `requests.Session.request`, authorized (RFC 6750 2.1), with a default time-out of 10 s to connect
 		and 60 s to answer.
 
-		An `auth` or a header of the caller's own that stands where the token would is sent in its place. The token is
-		renewed all the same when it is due, so that an `auth` can show it in another way; what the API answers is the
-		caller's.
+		The caller's own `auth`, or own header where the token would be, is sent instead of the token. The token is still
+		renewed when it is due, so that an `auth` can show it in another way; the API's answer is left to the caller.
 
 		:param withhold_token: send the request without the token
 		:param client_id, client_secret: taken for compatibility, not used
@@ -130,8 +128,8 @@ class Session(OAuth2Session):
 		return self.token
 
 	def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-		"""As that of requests, which reads the whole environment several times over: a tenth of a request to a host that
-		is near."""
+		"""As in requests, but faster: requests reads the whole environment several times, which takes a tenth of a request
+		to a nearby host."""
 		if self.trust_env:
 			if names_proxies():
 				return super().merge_environment_settings(url, proxies, stream, verify, cert)
@@ -141,11 +139,11 @@ class Session(OAuth2Session):
 		return {name: merge_setting(value, getattr(self, name)) for name, value in given.items()}  # type: ignore[no-untyped-call]
 
 	def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-		"""Keep the token, in whatever header it is, and what else is for this API only from another host that the API
-		redirects to."""
+		"""Withhold the token, in whatever header, and the other headers for this API from another host that it redirects
+		to."""
 		super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
 		if "DPoP" in prepared_request.headers:
-			# A proof is for one request. Where the token is not shown, there is none.
+			# A proof is for one request; without the token there is none.
 			del prepared_request.headers["DPoP"]
 			if self._prover and "Authorization" in prepared_request.headers:
 				BoundPresenter(self._grant.access_token, self._prover)(prepared_request)
@@ -169,7 +167,7 @@ class Session(OAuth2Session):
 		if grant is not self._grant:
 			self._grant = grant
 			self._token = None
-			# Made again when somebody asks for it.
+			# Read again on next use.
 			vars(self).pop("_client", None)
 			vars(self).pop("_prover", None)
 			vars(self).pop("_certificate", None)
@@ -195,7 +193,7 @@ class Session(OAuth2Session):
 		prover: dpop.Prover,
 		kwargs: dict[str, Any],
 	) -> requests.Response:
-		"""With a proof by the grant's key; once more where the API gives a nonce for it (RFC 9449 9)."""
+		"""Send with a proof by the grant's key; again if the API supplies a nonce for it (RFC 9449 9)."""
 		kwargs = {**kwargs, "auth": BoundPresenter(grant.access_token, prover)}
 		response = self._request(method, url, data, headers, kwargs)
 		for each in (*response.history, response):
@@ -223,7 +221,7 @@ class Session(OAuth2Session):
 			strip_frames(error)
 			raise error
 		except (ValueError, HTTPError) as error:
-			# Where an API redirects to what is no address, too.
+			# Also if an API redirects to an invalid address.
 			is_header = isinstance(error, UnicodeEncodeError) and error.encoding == "latin-1"
 			if not is_header and not _is_of_an_address(error):
 				strip_frames(error)
@@ -250,8 +248,8 @@ class Session(OAuth2Session):
 
 @cache
 def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
-	"""The attributes of an OAuth2Session that nobody has used, but for its oauthlib client: those that do not change, and
-	by what the others are copied."""
+	"""The attributes of an unused OAuth2Session except its oauthlib client: those that never change, and for each of the
+	others a function that copies it."""
 	session = OAuth2Session()
 	pooled(session)
 	fixed: dict[str, Any] = {"_token": None}
@@ -271,7 +269,7 @@ def _pristine() -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
 
 
 def _headers(value: CaseInsensitiveDict[str]) -> CaseInsensitiveDict[str]:
-	"""A copy. Its own method for it adds each header again, and so does its constructor."""
+	"""A copy. Faster than its own method and constructor, which add each header again."""
 	made: CaseInsensitiveDict[str] = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
 	vars(made).update(_copied(vars(value)))
 	return made
@@ -282,7 +280,7 @@ def _copied(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(response: requests.Response) -> Any:
-	"""The JSON of an answer that was read; a body that the caller wants to read piece by piece is the caller's."""
+	"""The JSON of an answer that has been read; None for a stream, which is for the caller to read."""
 	if not response._content_consumed or len(response.content) > LONGEST_ERROR:  # type: ignore[attr-defined]
 		return None
 	try:
@@ -292,12 +290,12 @@ def _answer(response: requests.Response) -> Any:
 
 
 def _is_repeatable(response: requests.Response, data: Any, kwargs: dict[str, Any]) -> bool:
-	"""Whether the request that got `response` can be made again; a redirect may have led to another server."""
+	"""Whether the request that got `response` can be sent again: not after a redirect, which may lead to another server."""
 	return not response.history and not kwargs.get("files") and _lasts(data) and _lasts(kwargs.get("params"))
 
 
 def _is_of_an_address(error: Exception) -> bool:
-	"""Whether the libraries failed with an address, and not a hook, a body that is read, or an argument of the caller's."""
+	"""Whether a library failed to parse an address, rather than a hook, a body that is read, or a caller's argument."""
 	frame = error.__traceback__
 	while frame and frame.tb_next:
 		frame = frame.tb_next
@@ -306,8 +304,8 @@ def _is_of_an_address(error: Exception) -> bool:
 
 
 def _lasts(value: Any) -> bool:
-	"""Whether a request that is made of `value` is the same when it is made again. What is read, or iterated over, may
-	be spent after the first time; of what requests takes, only texts and these collections are not."""
+	"""Whether a request with `value` as its body can be sent twice. Anything that is read or iterated over may be used up;
+	of the types that requests accepts, only texts and these collections are not."""
 	if isinstance(value, Mapping):
 		value = list(value.items())
 	if isinstance(value, list | tuple | set | frozenset):

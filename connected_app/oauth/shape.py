@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-# The fields of a request; of a list each part is sent under the same name.
+# The fields of a request; each item of a list is sent under the same name.
 Fields = Mapping[str, str | Sequence[str]]
 
 
@@ -14,7 +14,7 @@ class Shape:
 	"""How a request is sent.
 
 	:param body: "form", "json", "query" (in the address), or "none"
-	:param headers: sent along, whatever the request is
+	:param headers: sent with every such request
 	"""
 
 	method: str = "POST"

@@ -1,4 +1,4 @@
-"""Where attempts and grants are kept, as small protocols. What keeps them is passed in, never looked up."""
+"""Stores of attempts and grants, as small protocols. An implementation is passed in, never looked up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Failure:
 	:param reconnect: only the user's consent helps
 	:param configuration: an administrator must act
 	:param retry_at: UTC instant before which the provider is not asked again
-	:param attempts: how many have failed in a row, this one included; 0 where the store does not count
+	:param attempts: how many have failed in a row, this one included; 0 if the store does not count
 	"""
 
 	code: str
@@ -39,7 +39,7 @@ class LockedGrant(Protocol):
 	failure: Failure | None
 
 	def reread(self) -> Grant | None:
-		"""The grant as it is stored now, in case the lock is not as exclusive as it should be."""
+		"""The grant as it is stored now, in case the lock failed to exclude others."""
 
 	def save(self, grant: Grant) -> Grant:
 		"""Store `grant` durably; when this returns, it outlives this process.
@@ -58,21 +58,21 @@ class LockedGrant(Protocol):
 
 
 class GrantStore(Protocol):
-	"""Where the grant of one owner for one client is kept."""
+	"""The store of one owner's grant for one client."""
 
 	def load(self) -> Grant | None:
-		"""The grant as this caller sees it; may be older than what others stored just now, and without what a session
-		seldom needs: refresh token, scopes, account and `extra`."""
+		"""The grant as this caller sees it. It may be older than one that another process has just stored, and without the
+		parts that a session seldom needs: refresh token, scopes, account and `extra`."""
 
 	def load_all(self) -> Grant | None:
 		"""As `load`, with scopes, account and `extra`."""
 
 	def exclusive(self) -> AbstractContextManager[LockedGrant]:
-		"""Wait for a refresh that is under way, then give the latest stored state, exclusively."""
+		"""Wait for a refresh that is under way, then lock the latest stored state."""
 
 
 class AttemptStore(Protocol):
-	"""Where authorization attempts wait for their callback."""
+	"""The store of authorization attempts that wait for their callback."""
 
 	def put(self, attempt: Attempt) -> None: ...
 

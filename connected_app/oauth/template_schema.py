@@ -21,13 +21,13 @@ AUTHENTICATION = (
 	"client_secret_jwt", "private_key_jwt", "signed_client_secret", "tls_client_auth", "self_signed_tls_client_auth",
 	"omitted",
 )  # fmt: skip
-# How the first grant is had.
+# How a connection is made.
 GRANTS = ("consent", "service_account", "token_exchange")
 UNITS = ("seconds", "milliseconds", "epoch", "epoch_milliseconds", "iso")
 
 PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_.]*)\}", re.IGNORECASE)
 
-# A check gives what is wrong with a value, in a few words, or an empty text.
+# A check returns what is wrong with a value, in a few words; empty if nothing is.
 Check = Callable[[Any], str]
 
 
@@ -198,7 +198,7 @@ ASK: dict[str, Check] = {
 	"choices": _table,
 	"default": _text,
 }
-# What a key has where it is left out. A template that says it all the same says nothing.
+# The values of keys that a template leaves out; it must not repeat them.
 DEFAULTS: dict[str, Any] = {
 	"hidden": False,
 	"scopes": [],
@@ -234,7 +234,7 @@ DEFAULTS: dict[str, Any] = {
 	"mail.smtp_port": 587,
 	"mail.smtp_tls": "starttls",
 }
-# Keys with an address in which inputs may stand.
+# Keys whose value is an address that may have inputs.
 ADDRESSES = (
 	"discovery", "issuer", "authorize", "token", "refresh", "jwks", "device", "register", "guide",
 	"trade.url", "retrade.url", "api.base", "account.url", "revoke.url",
@@ -242,7 +242,7 @@ ADDRESSES = (
 
 
 def check(key: str, said: Mapping[str, Any]) -> None:
-	"""Check what one file says, by itself.
+	"""Check one file by itself.
 
 	:raises ConfigurationError: `template_invalid`
 	"""

@@ -1,7 +1,7 @@
-"""Provider templates: what is known of a provider, as data. Reads them; knows no provider itself.
+"""Provider templates: facts about providers, as data. This module reads them; it knows no provider itself.
 
 One TOML file a provider, in `connected_app/providers/` or in another app. Its keys are those of `template_schema.SCHEMA`,
-and nothing else. A product of a family says `like` and takes over what the other template says. `{x}` in an
+and nothing else. A product of a family says `like`, and takes over the values of the other template. `{x}` in an
 address stands for an input that `[ask.x]` describes.
 """
 
@@ -34,10 +34,10 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-	"""What an admin has to say before the addresses are known: a tenant, a shop, a region.
+	"""A value that an admin must enter before the addresses are known: a tenant, a shop, a region.
 
-	:param pattern: what the whole value has to match, as a regular expression
-	:param choices: the values to choose from, with what they mean
+	:param pattern: a regular expression that the whole value must match
+	:param choices: the values to choose from, and their meanings
 	"""
 
 	name: str
@@ -67,16 +67,16 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-	"""One provider, with what it takes over from another already in place.
+	"""One provider; values from a template that it takes over are already in place.
 
-	:param values: what the file says, by the keys of `SCHEMA`
+	:param values: by the keys of `SCHEMA`
 	"""
 
 	key: str
 	values: Mapping[str, Any]
 
 	def __getitem__(self, path: str) -> Any:
-		"""The value at `path`, such as `revoke.url`; its default, or None, where the template does not say."""
+		"""The value at `path`, such as `revoke.url`; its default, or None, if the template leaves it out."""
 		table, _dot, key = path.rpartition(".")
 		found = self.values.get(table, {}) if table else self.values
 		return found.get(key, DEFAULTS.get(path))
@@ -97,7 +97,7 @@ class Template:
 	def checked(self, given: Mapping[str, str]) -> dict[str, str]:
 		"""The inputs, each checked.
 
-		:param given: what an admin has entered, by name
+		:param given: an admin's entries, by name
 		:raises ConfigurationError: `provider_input_missing`, `provider_input_invalid`
 		"""
 		values = {each.name: each.checked(str(given.get(each.name) or "")) for each in self.inputs}
@@ -107,17 +107,17 @@ class Template:
 		return values
 
 	def address(self, path: str, inputs: Mapping[str, str]) -> str:
-		"""The address at `path` with the inputs filled in; empty where the template has none.
+		"""The address at `path` with the inputs filled in; empty if the template has none.
 
-		:param inputs: as `checked` gives them
-		:raises ConfigurationError: `provider_input_invalid`, when the address would leave the host it should stay on
+		:param inputs: from `checked`
+		:raises ConfigurationError: `provider_input_invalid`, if an input would lead to another host
 		"""
 		return self._filled(self[path], inputs) if self[path] else ""
 
 	def provider(self, inputs: Mapping[str, str]) -> Provider:
-		"""The provider as the template knows it; without what only its metadata say.
+		"""The provider as the template describes it; without the values that only its metadata have.
 
-		:param inputs: as `checked` gives them
+		:param inputs: from `checked`
 		"""
 		return Provider(
 			authorization_uri=self.address("authorize", inputs),
@@ -198,7 +198,7 @@ class Template:
 		return self._fields("parameters", inputs)
 
 	def scopes(self, inputs: Mapping[str, str]) -> list[str]:
-		"""The scopes that are asked for by default; some have an input in them."""
+		"""The default scopes; some have an input in them."""
 		return [_with(scope, inputs) for scope in self["scopes"]]
 
 	def _trade(self, name: str, inputs: Mapping[str, str]) -> Trade | None:
@@ -212,14 +212,14 @@ class Template:
 		)
 
 	def _fields(self, path: str, inputs: Mapping[str, str]) -> dict[str, str]:
-		"""A table with the inputs filled in, and nothing else."""
+		"""A table with the inputs filled in."""
 		return {name: _with(value, inputs) for name, value in (self[path] or {}).items()}
 
 	def _text(self, path: str, inputs: Mapping[str, str]) -> str:
 		return _with(self[path] or "", inputs)
 
 	def _filled(self, address: str, inputs: Mapping[str, str]) -> str:
-		"""Within a host an input is part of a name; behind the host it is one encoded piece."""
+		"""`address` with the inputs filled in: in the host as part of a name, after the host percent-encoded."""
 		scheme, _separator, rest = address.partition("://")
 		host, slash, path = rest.partition("/")
 		known = {each.name: each for each in self.inputs}
@@ -254,7 +254,7 @@ def _with(text: str, inputs: Mapping[str, str]) -> str:
 
 
 def load(folders: Iterable[Path]) -> dict[str, Template]:
-	"""All templates, by key. A later folder replaces what an earlier one has.
+	"""All templates, by key. A template in a later folder replaces one of the same key.
 
 	:param folders: with `*.toml` files
 	:raises ConfigurationError: `template_invalid`
@@ -282,7 +282,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _resolved(key: str, said: Mapping[str, Mapping[str, Any]], seen: tuple[str, ...] = ()) -> dict[str, Any]:
-	"""What the template says together with what it takes over. Tables are merged key by key."""
+	"""The template's values together with those that it takes over. Tables are merged key by key."""
 	own = said[key]
 	other = own.get("like")
 	values: dict[str, Any] = {}
@@ -302,7 +302,7 @@ def _resolved(key: str, said: Mapping[str, Mapping[str, Any]], seen: tuple[str, 
 	return values
 
 
-# What a template does not take over.
+# Keys that a template does not take over.
 _OWN = frozenset({"hidden", "like", "notes", "unsupported"})
 
 

@@ -1,4 +1,4 @@
-"""Where clients of an API have their tokens from: one grant, for as long as the client lives."""
+"""The source of tokens for one client of an API, for as long as the client lives."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Errors = Callable[[], AbstractContextManager[None]]
 
 
 class Runner(Protocol):
-	"""Runs what needs the store. Libraries ask for tokens in threads of theirs, in which it may not be at hand."""
+	"""Runs work that needs the store. Libraries ask for tokens in their own threads, where the store may be unavailable."""
 
 	def prepare(self) -> None:
-		"""In the thread that has the store, before another one uses it.
+		"""Called in the thread that has the store, before another thread uses it.
 
-		:raises OAuthError: where that would be in vain
+		:raises OAuthError: if the other thread could not use it
 		"""
 
 	def __call__(self, work: Callable[[], T]) -> T: ...
 
 
 class Here:
-	"""In the present thread, whichever that is."""
+	"""Runs work in the current thread."""
 
 	def prepare(self) -> None:
 		pass
@@ -48,16 +48,16 @@ class Here:
 
 
 class TokenSource:
-	"""Gives a grant that can be used now. It is kept until it is due or an API rejects it; then comes the one that others
-	have stored meanwhile, or a refreshed one.
+	"""Gives a grant that can be used now. It keeps the grant until it is due or an API rejects it; then it takes the one that
+	another process has stored meanwhile, or a refreshed one.
 
-	:param refresher: where the grant comes from
-	:param errors: a context in which is raised what is an OAuthError
-	:param runner: runs what needs the store
+	:param refresher: gives the grant
+	:param errors: a context in which every OAuthError is raised
+	:param runner: runs work that needs the store
 	:raises OAuthError: as `Refresher.current`
 
-	`grant` is the one that was used last. Whose it is cannot be changed: a Server Script that holds one can set what has
-	no underscore.
+	`grant` is the one that was used last. Attributes that decide whose it is have an underscore, so that a Server Script
+	cannot set them.
 	"""
 
 	def __init__(
@@ -103,7 +103,7 @@ class TokenSource:
 		return AccessToken(value=grant.access_token, expires_at=grant.expires_at)
 
 	def renew(self) -> Grant:
-		"""A newer grant than the present one.
+		"""A newer grant than the current one.
 
 		:raises OAuthError: as `Refresher.renew`
 		"""
@@ -117,8 +117,8 @@ class TokenSource:
 		return self._adopt(self._ask(lambda: self._refresher.renew(None)))
 
 	def replacement(self, rejected: Grant) -> Grant | None:
-		"""A newer grant than the one that an API has rejected; None where there is none to be had, or the newest was
-		rejected, too, a moment ago.
+		"""A newer grant than the one that an API has rejected; None if there is none, or the newest was also rejected a
+		moment ago.
 
 		:raises OAuthError: as `Refresher.renew`
 		"""
@@ -130,19 +130,18 @@ class TokenSource:
 		return fresh if fresh.access_token != rejected.access_token or not fresh.rejected_at else None
 
 	def is_replaced(self, rejected: Grant) -> bool:
-		"""Whether `replacement` has nothing to ask: another request has had the same answer before."""
+		"""Whether `replacement` need not ask: another request was rejected before, and has replaced the grant."""
 		return self.grant.differs_from(rejected)
 
 	def mark_rejected(self, fresh: Grant) -> None:
-		"""Note that an API rejects what `replacement` gave. What the API answers is the caller's, whether or not this can
-		be noted."""
+		"""Note that an API rejects the grant that `replacement` gave. If it cannot be noted, nothing is raised: the caller
+		gets the API's answer."""
 		with suppress(OAuthError):
 			self._ask(lambda: self._refresher.mark_rejected(fresh))
 
 	@property
 	def connection(self) -> Connection:
-		"""What is known of the connection besides its tokens. It is read when it is first asked for, and again after the
-		token was renewed.
+		"""The connection without its tokens. It is read on first use, and again after the token was renewed.
 
 		:raises OAuthError: as the store does
 		"""
@@ -153,7 +152,7 @@ class TokenSource:
 		return self._connection
 
 	def api_headers(self) -> dict[str, str]:
-		"""What the provider's API wants in each request, beside the token.
+		"""The headers, besides the token, that the provider's API wants in each request.
 
 		:raises OAuthError: as `connection`
 		"""
@@ -164,7 +163,7 @@ class TokenSource:
 		return wire.fields(wanted, values)
 
 	def check(self, url: str) -> None:
-		"""Whether a token may be shown at `url` (RFC 6750 5.3, RFC 8707 3).
+		"""Check that a token may be sent to `url` (RFC 6750 5.3, RFC 8707 3).
 
 		:raises ConfigurationError: `uri_invalid`, `uri_insecure`, `resource_origin`
 		"""
@@ -184,7 +183,7 @@ class TokenSource:
 		self.fail(catalogue.error("uri_insecure/api"))
 
 	def proxy_for(self, url: str) -> str:
-		"""The proxy through which an API is reached; empty for none. Raises as `net.Http.proxy_for`."""
+		"""The proxy for an API; empty for none. Raises as `net.Http.proxy_for`."""
 		find = getattr(self._refresher.http, "proxy_for", None)
 		try:
 			return find(url) if find else ""
@@ -216,7 +215,7 @@ class TokenSource:
 			self.fail(error)
 
 	def fail(self, error: OAuthError) -> None:
-		"""Raise `error` as the caller's own kind."""
+		"""Raise `error` in the caller's own kind of error."""
 
 		def work() -> None:
 			raise error

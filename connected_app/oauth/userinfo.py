@@ -1,4 +1,4 @@
-"""Who was connected: from the ID token, and the userinfo endpoint (OIDC Core 5.3)."""
+"""The account that was connected: from the ID token, and the userinfo endpoint (OIDC Core 5.3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 	from .net import Transport
 	from .reply import Reply
 
-# By these an ID token names its subject well enough (OIDC Core 5.1).
+# With one of these claims, an ID token names its subject well enough (OIDC Core 5.1).
 _STANDARD_NAMES = ("email", "preferred_username", "name")
 
 
@@ -32,19 +32,19 @@ def account(
 	*,
 	answer: Mapping[str, Any] | None = None,
 ) -> tuple[Account | None, Mapping[str, Any]]:
-	"""The account behind `grant`, or None where the provider does not say; and all that it said.
+	"""The account of `grant`, or None if the provider does not say; and everything that it said.
 
-	A userinfo endpoint that fails costs nothing but the name: the code has been spent and the grant is good.
+	If the userinfo endpoint fails, only the name is lost: the code has been spent, and the grant is good.
 
 	:param claims: of the verified ID token
-	:param answer: the token response, where some providers say whose it is
+	:param answer: the token response; some providers name the account there
 	:raises ReconnectRequired: `userinfo_subject_mismatch` (OIDC Core 5.3.2)
 	"""
 	known = dict(claims or {})
 	if provider.userinfo_uri and not paths.first(known, _STANDARD_NAMES):
 		said = fetch(provider, client, grant, http) or {}
 		if claims and said and not id_token.subject_of(said):
-			# It does not say whom it is about (OIDC Core 5.3.2 wants that), so that nothing is taken from it.
+			# Userinfo must name its subject (OIDC Core 5.3.2); without one it is ignored.
 			said = {}
 		if claims and said and id_token.subject_of(said) != id_token.subject_of(claims):
 			raise catalogue.error("userinfo_subject_mismatch")
@@ -55,32 +55,32 @@ def account(
 	if subject is None:
 		return None, known
 	names = (_at(said, path) for path in provider.quirks.account_name)
-	# Some have no name but a number (HubSpot).
+	# Some give a number for the name (HubSpot).
 	name = next((each for each in names if each and isinstance(each, str | int) and each is not True), "")
 	return Account(id=str(subject)[:LONGEST_SUBJECT], name=printable(str(name), 140)), known
 
 
 def tells_account(provider: Provider, client: Client) -> bool:
-	"""Whether `account` can be expected to find one: by an ID token, by userinfo, or in the token response."""
+	"""Whether `account` can be expected to find one: in an ID token, in userinfo, or in the token response."""
 	in_answer = any(path.startswith("answer:") for path in provider.quirks.account_id)
 	has_id_token = bool(provider.issuer) and "openid" in client.scopes
 	return has_id_token or bool(provider.userinfo_uri) or in_answer
 
 
 def _is_subject(value: object) -> bool:
-	"""Whether it can be stored: JSON has texts that are in no encoding, and databases do not take all characters."""
+	"""Whether `value` can be stored: JSON can hold texts without an encoding, and databases reject some characters."""
 	is_known = isinstance(value, str | int) and not isinstance(value, bool) and bool(value)
 	return is_known and str(value).isprintable()
 
 
 def _at(said: Mapping[str, Any], path: str) -> Any:
-	"""What is at a path of what the account request said, or with `answer:` before it, of the token response."""
+	"""The value at a path of userinfo; of the token response, if the path begins with `answer:`."""
 	kind, colon, inner = path.partition(":")
 	return paths.at(said["answer:"], inner) if colon and kind == "answer" else paths.at(said, path)
 
 
 def fetch(provider: Provider, client: Client, grant: Grant, http: Transport) -> dict[str, Any] | None:
-	"""What the userinfo endpoint says of `grant`'s account, or None when it says nothing usable."""
+	"""The userinfo of `grant`'s account, or None if it is unusable."""
 	try:
 		reply = ask(provider, client, grant, http)
 	except OAuthError:
@@ -89,8 +89,8 @@ def fetch(provider: Provider, client: Client, grant: Grant, http: Transport) -> 
 
 
 def read(provider: Provider, client: Client, reply: Reply, http: Transport) -> dict[str, Any] | None:
-	"""The claims of a userinfo endpoint's `reply`: JSON, or a JWT that the provider signed for this client (OIDC
-	Core 5.3.2). None when they are not usable; what is signed wrongly is not."""
+	"""The claims of a userinfo endpoint's `reply`: JSON, or a JWT that the provider signed for this client (OIDC Core 5.3.2).
+	None if they are unusable, or wrongly signed."""
 	if reply.status != 200:
 		return None
 	if reply.content_type != "application/jwt":
@@ -102,7 +102,7 @@ def read(provider: Provider, client: Client, reply: Reply, http: Transport) -> d
 
 
 def _listed(reply: Reply) -> dict[str, Any] | None:
-	"""A JSON list by its numbers, so that paths lead into it (Xero and Moneybird answer with one); else None."""
+	"""A JSON list as a mapping of its indexes, so that paths lead into it (Xero and Moneybird answer with one); else None."""
 	try:
 		value = json.loads(reply.text)
 	except (ValueError, RecursionError):
@@ -113,7 +113,8 @@ def _listed(reply: Reply) -> dict[str, Any] | None:
 def ask(provider: Provider, client: Client, grant: Grant, http: Transport) -> Reply:
 	"""The userinfo endpoint's answer to `grant` (OIDC Core 5.3.1). Raises as `net.Http.send`.
 
-	:raises ConfigurationError: `host_not_allowed`; `endpoint_missing`, when the address needs what the provider has not said
+	:raises ConfigurationError: `host_not_allowed`; `endpoint_missing`, if the address needs a value that the provider has not
+		given
 	"""
 	quirks = provider.quirks
 	values = {**grant.extra, "token": grant.access_token, "client_id": client.client_id}
@@ -156,7 +157,7 @@ def _ask(
 	return http.send(
 		quirks.account_request.method,
 		url,
-		# A token in the address is named by no error.
+		# Errors must not name a token in the address.
 		params={} if is_filled else None,
 		json=json.loads(body) if is_json else None,
 		data=dict(parse_qsl(body)) if body and not is_json else None,

@@ -1,4 +1,4 @@
-"""Requests in the shape that a provider wants, and its answers in the shape of the standard. All of it is data in `Quirks`."""
+"""Requests in a provider's shape, and its responses in the standard's shape. The differences are data in `Quirks`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 LONGEST_KEPT = 2000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
-# Nothing that had to be encoded: of `evil.example%2f.shop.example` the pattern would see the end only.
+# No encoded characters: in `evil.example%2f.shop.example`, the pattern would match the end only.
 _HOST = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?")
-# Names that a token response has (RFC 6749 5.1).
+# Members of a token response (RFC 6749 5.1).
 STANDARD = ("access_token", "refresh_token", "token_type", "scope")
-# How a life is said, and under which name `oauth.lifetimes` reads that.
+# The unit of a lifetime → the name under which `oauth.lifetimes` reads it.
 UNITS = {
 	"seconds": ("expires_in", 1.0),
 	"milliseconds": ("expires_in", 0.001),
@@ -49,9 +49,9 @@ def send(shape: Shape, url: str, fields: Fields, headers: Mapping[str, str], htt
 
 
 def filled(text: str, values: Mapping[str, str], *, encode: bool = False) -> str | None:
-	"""`text` with each `{name}` replaced; None where one of them is not known.
+	"""`text` with each `{name}` replaced; None if one of them is unknown.
 
-	:param encode: percent-encode the values, for an address; a dot or two would be another path, and count as not known
+	:param encode: percent-encode the values, for an address; the values "." and "..", which change the path, count as unknown
 	"""
 	names = _PLACEHOLDER.findall(text)
 	if any(not values.get(name) or (encode and values[name] in (".", "..")) for name in names):
@@ -68,14 +68,14 @@ def placeholders(text: str) -> set[str]:
 
 
 def known(text: str, values: Mapping[str, str]) -> str:
-	"""`text` with the `{name}`s that are known replaced, and the others left: in GraphQL, braces have another meaning."""
+	"""`text` with the known `{name}`s replaced. Others stay: in GraphQL, braces have another meaning."""
 	return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
 
 
 def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str | None:
-	"""An address with what the provider said filled in; None where it has not said it.
+	"""An address with the provider's values filled in; None if one of them is unknown.
 
-	:param hosts: patterns of the hosts that it may then lead to
+	:param hosts: patterns of the hosts that are then allowed
 	:raises ConfigurationError: `host_not_allowed`, `uri_invalid`
 	"""
 	if not _PLACEHOLDER.search(text):
@@ -96,18 +96,18 @@ def address(text: str, values: Mapping[str, str], hosts: Collection[str]) -> str
 
 
 def fields(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-	"""The fields of a template, filled in; one of which something is not known is left out."""
+	"""The fields of a template, filled in; a field with an unknown value is left out."""
 	done = {name: filled(text, values) for name, text in templates.items()}
 	return {name: value for name, value in done.items() if value is not None}
 
 
 def standard(answer: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
-	"""A token response with its values at the names that the standard has for them (RFC 6749 5.1)."""
+	"""A token response with its values under their standard names (RFC 6749 5.1)."""
 	done = dict(answer)
 	for name in STANDARD:
 		if path := quirks.answer.get(name):
 			found = at(answer, path)
-			# Slack's user token is nested in the first answer, and at its usual place in those to a refresh.
+			# Slack nests the user token in the first response, but not in the response to a refresh.
 			if found is not None:
 				done[name] = found
 	path, unit = quirks.answer.get("expires", ""), quirks.answer.get("unit", "seconds")
@@ -134,7 +134,7 @@ def _scaled(value: Any, factor: float) -> Any:
 
 
 def kept(quirks: Quirks, source: str, said: object) -> dict[str, Secret]:
-	"""What is kept for developers of what `source` ("callback", "answer", "userinfo") has `said`."""
+	"""The values to keep for developers, from what `source` ("callback", "answer", "userinfo") has `said`."""
 	found = {}
 	for name, where in quirks.keep.items():
 		kind, _colon, path = where.partition(":")

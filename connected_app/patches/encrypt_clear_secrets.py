@@ -1,4 +1,4 @@
-"""Password fields that a site had added to this app's DocTypes were stored as they were entered."""
+"""Password fields that a site had added to this app's DocTypes were stored unencrypted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a connection fails was stored as an English sentence. It is a code and values now."""
+"""The reason for a failure was stored as an English sentence. Now it is a code and values."""
 
 from __future__ import annotations
 

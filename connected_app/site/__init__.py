@@ -1,1 +1,1 @@
-"""Frappe adapters for `oauth/`: where grants and attempts are kept, who may do what, how errors are shown."""
+"""Frappe adapters for `oauth/`: storage of grants and attempts, permissions, and the display of errors."""

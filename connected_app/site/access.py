@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Permissions: who may connect, use a connection, or read its secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from connected_app.site.identity import ConnectionKey
 
 
 class MayConnect(Protocol):
-	"""What of a Connected App says who may connect: see `site/settings.py`."""
+	"""The settings of a Connected App that decide who may connect: see `site/settings.py`."""
 
 	@property
 	def name(self) -> str: ...
@@ -50,12 +50,12 @@ def is_admin() -> bool:
 
 
 def may_connect(app: MayConnect) -> bool:
-	"""Whether the session's user may connect to `app`: an account of their own, or the one that all share."""
+	"""Whether the session's user may connect to `app`: their own account, or the shared one."""
 	return may_use(app) and (is_admin() or not app.is_shared)
 
 
 def may_use(app: MayConnect) -> bool:
-	"""Whether the session's user may have a connection to `app`, or use the one that all share."""
+	"""Whether the session's user may have a connection to `app`, or use the shared one."""
 	return app.enabled and _is_allowed(app, frappe.session.user)
 
 
@@ -72,7 +72,7 @@ def _is_allowed(app: MayConnect, user: str) -> bool:
 
 def check_may_use(app: MayConnect, user: str) -> None:
 	"""
-	:raises frappe.PermissionError: to somebody who may not use the connection that all share
+	:raises frappe.PermissionError: if `user` may not use the shared connection
 	"""
 	if app.is_shared and not _is_allowed(app, user):
 		frappe.throw(
@@ -82,10 +82,10 @@ def check_may_use(app: MayConnect, user: str) -> None:
 
 
 def connection_of(app: MayConnect, user: str, account: str | None = None) -> ConnectionKey:
-	"""The connection that `user` uses: their own, or the one that all share.
+	"""The connection that `user` uses: their own, or the shared one.
 
 	:param account: which of their accounts, by the provider's ID or by its name; by default the default one
-	:raises ReconnectRequired: `account_not_connected`, `account_ambiguous`, in Frappe's kind of error
+	:raises ReconnectRequired: `account_not_connected`, `account_ambiguous`, as a Frappe error
 	:raises frappe.PermissionError: as `check_may_use`; to a Server Script that names another user, as `check_caller`
 	"""
 	if app.is_shared:
@@ -96,14 +96,14 @@ def connection_of(app: MayConnect, user: str, account: str | None = None) -> Con
 		key = ConnectionKey.of_user(app.name, user)
 	if not accounts.is_named(account):
 		return key
-	# Whose accounts these are is for nobody else to know.
+	# A script must not learn which accounts another user has.
 	check_caller(app.name, user)
 	with raises_frappe_errors(lambda: settings.connect_url(app.name)):
 		return accounts.choose(key, str(account))
 
 
 def connection_to_make(app: MayConnect) -> ConnectionKey:
-	"""The connection that the session's user makes, where they may connect."""
+	"""The connection that the session's user would make."""
 	if app.is_shared:
 		return ConnectionKey.of_organisation(app.name)
 	return ConnectionKey.of_user(app.name, frappe.session.user)
@@ -121,14 +121,14 @@ def check_may_connect(app: MayConnect) -> None:
 
 
 def refusal(is_shared: bool) -> str:
-	"""What is said to somebody who may not connect."""
+	"""The message for a user who may not connect."""
 	if is_shared:
 		return _("Only a System Manager may connect this app, for all who use it.")
 	return _("You are not allowed to connect to this app.")
 
 
 def check_user_may_have(app: HasUsers, user: str) -> None:
-	"""Whether `user`, who consents to nothing here, may have a connection to `app`: as that user could connect.
+	"""Check that `user` may have a connection to `app` without consenting: by the same rules as for connecting.
 
 	:raises ConfigurationError: `app_disabled`, `not_for_users`, `not_allowed`
 	"""
@@ -136,7 +136,7 @@ def check_user_may_have(app: HasUsers, user: str) -> None:
 		raise catalogue.error("app_disabled")
 	if not app.is_for_users:
 		raise catalogue.error("not_for_users")
-	# The name, which only an admin can change: it is the address that the provider knows the user by.
+	# By the user's name, which only an admin can change: the provider knows the user by this address.
 	if app.grant == "service_account" and "@" not in user:
 		raise catalogue.error("not_for_users/name", user)
 	roles = set(frappe.get_roles(user)) if frappe.db.get_value("User", user, "enabled") else set()
@@ -162,9 +162,9 @@ def check_is_me_or_admin(user: str) -> None:
 
 def check_caller(connected_app: str, user: str | None, shared: bool | int = False) -> None:
 	"""
-	:param shared: whether it is the connection that all share which is used, and nobody says for whom
-	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's
-		connection, unless the user it runs as has the Connected App's *Role for Server Scripts*
+	:param shared: whether the shared connection is used, without naming a user
+	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's connection,
+		unless its user has the Connected App's *Role for Server Scripts*
 	"""
 	asking = callers.caller()
 	if asking is callers.Caller.OTHER:
@@ -172,7 +172,7 @@ def check_caller(connected_app: str, user: str | None, shared: bool | int = Fals
 	own = not shared and (not user or user == frappe.session.user)
 	if asking is not callers.Caller.SCRIPT or own:
 		return
-	# From the database: a script can make a document up.
+	# From the database: a script can invent a document.
 	role = frappe.db.get_value("Connected App", connected_app, "role_for_scripts")
 	if not role or role not in frappe.get_roles():
 		frappe.throw(
@@ -184,9 +184,9 @@ def check_caller(connected_app: str, user: str | None, shared: bool | int = Fals
 
 
 def check_not_from_a_browser() -> None:
-	"""For what a whitelisted method does only for code on the server.
+	"""For the parts of a whitelisted method that only code on the server may use.
 
-	:raises frappe.PermissionError: in a request in which nothing but Frappe and this app has led to the call
+	:raises frappe.PermissionError: in a request, if only Frappe and this app are on the call stack
 	"""
 	if not frappe.request:
 		return
@@ -219,7 +219,7 @@ def check_is_admin() -> None:
 def return_address(success_uri: str | None) -> str | None:
 	"""`success_uri` as a path on this site; core's callers also pass the site's own full address.
 
-	:raises ConfigurationError: `success_uri_refused`, when it leads elsewhere (no open redirector, RFC 9700 4.11)
+	:raises ConfigurationError: `success_uri_refused`, if it leads elsewhere (no open redirector, RFC 9700 4.11)
 	"""
 	if not success_uri:
 		return None

@@ -1,6 +1,6 @@
-"""Several accounts of one user at a provider: which one is meant, which one a consent is for, and which is the default.
+"""Several accounts of one user at a provider: which one is named, which one a consent is for, and which is the default.
 
-The default one has the row with the usual name, which core finds, too. The others have rows of their own.
+The default account has the row with the usual name, which core finds, too. Other accounts have rows with other names.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ LONGEST = 140
 class ConnectedAccount:
 	"""An account that a user has connected.
 
-	:param id: the provider's; empty where it is not known
-	:param name: that people know it by
-	:param is_default: whether it is used where no account is named
+	:param id: the provider's ID; empty if it is unknown
+	:param name: the name that people know it by
+	:param is_default: whether it is used if no account is named
 	:param status: "Connected", "Reconnect Required" or "Temporarily Failing"
 	:param connected_on: UTC
-	:param scopes: that were granted
+	:param scopes: the granted ones
 	"""
 
 	id: str
@@ -50,7 +50,7 @@ class ConnectedAccount:
 
 
 def of_owner(key: ConnectionKey) -> list[ConnectedAccount]:
-	"""The accounts that the owner of `key` has connected, the default one first: in two statements."""
+	"""The accounts that the owner of `key` has connected, the default one first; by two statements."""
 	found = _by_slot(rows.of_all_accounts(OF_ACCOUNTS, key))
 	names = [row.name for row in found.values()]
 	scopes: dict[str, list[str]] = {name: [] for name in names}
@@ -71,7 +71,7 @@ def of_owner(key: ConnectionKey) -> list[ConnectedAccount]:
 
 
 def _by_slot(found: list[Any]) -> dict[str, Any]:
-	"""The rows that count. Merging users may have left several of one account."""
+	"""The row that counts for each account: merging users may have left several."""
 	by_slot: dict[str, Any] = {}
 	for row in found:
 		by_slot.setdefault(row.account or "", row)
@@ -79,15 +79,15 @@ def _by_slot(found: list[Any]) -> dict[str, Any]:
 
 
 def is_named(account: object) -> bool:
-	"""Whether an account is named at all. A mistake of code (0, an empty list) names one that is not connected, and is not
-	taken for the default one."""
+	"""Whether an account is named. A programming error (0, an empty list) names an account that is not connected; it does not
+	mean the default one."""
 	return account is not None and account != ""
 
 
 def choose(key: ConnectionKey, account: str) -> ConnectionKey:
-	"""The connection of the owner of `key` whose account is `account`, in one statement, by which its grant is read, too.
+	"""The connection of the owner of `key` with this `account`, by one statement, which also reads its grant.
 
-	:param account: the provider's ID, or the name that people know it by, in which case makes no difference
+	:param account: the provider's ID, or the name that people know it by, whose case does not matter
 	:raises ReconnectRequired: `account_not_connected`, `account_ambiguous`
 	"""
 	found = rows.read_accounts(key)
@@ -109,7 +109,7 @@ def choose(key: ConnectionKey, account: str) -> ConnectionKey:
 
 
 def _remembered(key: ConnectionKey, account: str) -> ConnectionKey:
-	"""As `choose`, where it was connected in this request, whose transaction does not see it."""
+	"""As `choose`, for an account that was connected in this request, whose transaction does not see it."""
 	for other, remembered in list(recent.known().items()):
 		of_grant = remembered.grant.account
 		if other.default == key.default and remembered.row and of_grant:
@@ -125,8 +125,7 @@ def _is_called(name: str | None, account: str) -> bool:
 
 
 def id_of(key: ConnectionKey, called: str) -> str | None:
-	"""The ID of the one account that is known by `called`, its name or ID, in any case; None where there is none, or are
-	two."""
+	"""The ID of the account whose name or ID is `called`, ignoring case; None if there is none, or more than one."""
 	found = rows.of_all_accounts(OF_ACCOUNTS, key)
 	ids = {
 		row.account_id
@@ -137,19 +136,20 @@ def id_of(key: ConnectionKey, called: str) -> str | None:
 
 
 def title(key: ConnectionKey) -> str:
-	"""What people, and the provider, know the account of `key` by: its name, or ID; empty where it is not known."""
+	"""The name or ID by which people and the provider know the account of `key`; empty if it is unknown."""
 	found = rows.find(f"{OF_ACCOUNTS}", key)
 	return str(found[0][3] or found[0][2] or "") if found else ""
 
 
 def for_consent(key: ConnectionKey, grant: Grant, another: bool) -> ConnectionKey:
-	"""The connection that `grant` is for, to which a user has just consented.
+	"""The connection for `grant`, to which a user has just consented.
 
-	The same account's is replaced. Another account is a further one, unless the user has no default one.
+	It replaces the connection of the same account. Another account becomes a further one, or the default if the user has
+	none.
 
 	:param key: of the user's default account
-	:param another: whether the user wants another account than there is
-	:raises ConfigurationError: `account_unknown`, where it cannot be said whether it is another
+	:param another: whether the user wants to add an account
+	:raises ConfigurationError: `account_unknown`, if it is impossible to tell whether it is another one
 	"""
 	found = _by_slot(rows.of_all_accounts(OF_ACCOUNTS, key))
 	default = found.get("")
@@ -171,18 +171,18 @@ def for_consent(key: ConnectionKey, grant: Grant, another: bool) -> ConnectionKe
 
 
 def for_consent_now(key: ConnectionKey, grant: Grant, another: bool) -> ConnectionKey:
-	"""As `for_consent`, whatever the caller's transaction sees."""
+	"""As `for_consent`, by the latest commits and not the caller's snapshot."""
 	with own_connection():
 		return for_consent(key, grant, another)
 
 
 def make_default(key: ConnectionKey) -> None:
-	"""Give the row with the usual name to the account of `key`, which `choose` has found; the default one before becomes
-	a further one. Durable, and in one transaction, which no refresh comes in between.
+	"""Give the row with the usual name to the account of `key`, which `choose` has found; the previous default becomes a
+	further account. Durable, in one transaction, and under the locks that a refresh takes.
 
 	:raises TemporaryFailure: `busy`, `store_unavailable`
-	:raises ReconnectRequired: `account_not_connected`, when it is gone
-	:raises ConfigurationError: `account_unknown`, where it is not known which account the default one is; `not_committed`
+	:raises ReconnectRequired: `account_not_connected`, if it is gone
+	:raises ConfigurationError: `account_unknown`, if the previous default account is unknown; `not_committed`
 	"""
 	if not key.account:
 		return
@@ -214,18 +214,18 @@ def make_default(key: ConnectionKey) -> None:
 
 def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 	"""
-	:returns: the rows that were changed, that of the new default account first: whose they are now, and with their state
+	:returns: the changed rows, the new default account first: the key, the name, and the state of each
 	"""
 	chosen, current = rows.name_of(key), rows.name_of(key.default) or ""
 	if not chosen:
 		raise catalogue.error("account_not_connected", key.wanted)
 	if chosen == current:
 		return []
-	# In one order, so that two who do this wait for each other.
+	# Always in the same order, so that two of these wait for each other and do not deadlock.
 	states = {name: _lock(name) for name in sorted({chosen, current} - {""})}
 	now, before = states[chosen], states.get(current)
 	if not now or not now.account or now.account_id != key.wanted or (before and before.account):
-		# Somebody else has done so meanwhile.
+		# Another process has done it meanwhile.
 		raise being_renewed()
 	if before and before.access_token and not before.account_id:
 		raise catalogue.error("account_unknown/default")
@@ -233,7 +233,7 @@ def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 	if before and before.access_token:
 		_rename(current, aside)
 	elif before:
-		# Of an attempt that came to nothing.
+		# The empty row of an attempt that failed.
 		frappe.db.delete(rows.DOCTYPE, {"name": current})
 		ending.remove_details([current])
 	elif len(usual) > rows.LONGEST_NAME or frappe.db.exists(rows.DOCTYPE, usual):
@@ -246,7 +246,7 @@ def _exchange(key: ConnectionKey) -> list[tuple[ConnectionKey, str, Any]]:
 		_rename(aside, chosen)
 		changed.append((replace(key.default, account=before.account), chosen, before))
 		if before.revision == now.revision:
-			# A process that has lost its lock knows the rows by it.
+			# By the revision, a process that has lost its lock notices the change.
 			now.revision = rows.next_revision(now.revision)
 	for _key, name, state in changed:
 		values = {"account": state.account, "revision": cint(state.revision)}
@@ -260,7 +260,7 @@ def _lock(name: str) -> Any:
 
 
 def _rename(old: str, new: str) -> None:
-	"""Not by Frappe, which would look through all tables for links that there are none of."""
+	"""Rename by SQL: Frappe would search all tables for links, of which there are none."""
 	if old == new:
 		return
 	cache, child = frappe.qb.DocType(rows.DOCTYPE), frappe.qb.DocType("OAuth Scope")
@@ -284,12 +284,12 @@ def _read(name: str, state: Any) -> Grant | None:
 
 
 def prepare_merge(moving: dict[str, str], staying: dict[str, str]) -> None:
-	"""Before Frappe gives rows to another user, or another Connected App, that has connections of its own: what would be
-	a second default one becomes a further one, and of two connections of one account, one counts. In the caller's
-	transaction. Apps without *Several Accounts* keep what counts, as before.
+	"""Prepare for Frappe to give rows to another user or Connected App that has connections of its own. A second default
+	account becomes a further one; of two connections of the same account, one counts. In the caller's transaction. Apps
+	without *Several Accounts* keep the row that counts, as before.
 
-	:param moving: what the rows are found by that become another's: a user, or a Connected App, or both
-	:param staying: what they become, the same fields
+	:param moving: the fields of the rows that move: a user, or a Connected App, or both
+	:param staying: the values that these fields will have
 	"""
 	field = next(iter(moving))
 	by = "user" if field == "connected_app" else "connected_app"
@@ -309,6 +309,6 @@ def prepare_merge(moving: dict[str, str], staying: dict[str, str]) -> None:
 
 
 def users_with_further(connected_app: str, generation: int) -> int:
-	"""How many users have connected accounts beside the default one, or without one."""
+	"""How many users have connected further accounts."""
 	of_app = {"connected_app": connected_app, "generation": generation, "account": ("is", "set")}
 	return len(set(frappe.get_all(rows.DOCTYPE, of_app, pluck="user", limit=0)))

@@ -1,4 +1,4 @@
-"""*Connect by Address*: what an address leads to, and the Connected App that is set up from it."""
+"""*Connect by Address*: find the API at an address, and set up a Connected App for it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from connected_app.site.http import http
 from connected_app.site.providers import AUTHENTICATION
 
 APP = "Connected App"
-# Where the Client ID comes from.
+# The origins of a Client ID.
 SHARED, PUBLISHED, REGISTERED, BY_HAND = "shared", "published", "registered", "by_hand"
-# Of a server without an API of its own: enough to say who is connected.
+# For a server without an API of its own: enough to name the account.
 IDENTITY = ("openid", "email", "profile")
 OFFLINE = "offline_access"
 # Seconds. Another administrator may be waiting for the same server.
 LOCK_WAIT = 30
-# For all that is asked before anything is registered. Web servers end a request after 120.
+# Seconds for all requests before the registration. Web servers end a request after 120.
 ASKING = 45
 
 
 def offer(address: str) -> dict[str, Any]:
-	"""What `set_up` would make of an address. Stores nothing, and registers nothing.
+	"""What `set_up` would set up for an address. Stores nothing, and registers nothing.
 
-	:returns: `name` for people, `resource` (empty: an authorization server), `issuer`, `scopes`, the Connected App that
-		`exists` for it already, and `credentials`: "shared" (with the app `shared_with`), "published", "registered" or
-		"by_hand"; where registered, at which `endpoint`
+	:returns: `name` for people, `resource` (empty for an authorization server), `issuer`, `scopes`, the Connected App that
+		already `exists` for it, and `credentials`: "shared" (with the app `shared_with`), "published", "registered" (at
+		`endpoint`) or "by_hand"
 	:raises OAuthError: as `oauth.protected_resource.find`
 	"""
 	found = _find(address)
@@ -59,11 +59,10 @@ def offer(address: str) -> dict[str, Any]:
 
 
 def set_up(address: str, provider_name: str = "") -> dict[str, Any]:
-	"""Make a Connected App of an address, durably; or find the one that there is.
+	"""Make a Connected App for an address, durably; or find the existing one.
 
-	:returns: its `name`, and whether it `exists` already; else where its `credentials` come from, as in `offer`, and its
-		`redirect_uri`
-	:raises OAuthError: as `oauth.protected_resource.find`, `registrations.register` and `publish`: then there is no app
+	:returns: its `name`, and whether it `exists` already; otherwise its `credentials`, as in `offer`, and `redirect_uri`
+	:raises OAuthError: as `oauth.protected_resource.find`, `registrations.register` and `publish`; no app is made then
 	"""
 	found = _find(address)
 	with _alone(found.server.issuer):
@@ -80,7 +79,7 @@ def set_up(address: str, provider_name: str = "") -> dict[str, Any]:
 
 
 def values(found: ProtectedResource) -> dict[str, Any]:
-	"""What is put into the fields of a Connected App."""
+	"""The values for the fields of a Connected App."""
 	server = found.server
 	wanted = scopes(found)
 	return {
@@ -96,7 +95,7 @@ def values(found: ProtectedResource) -> dict[str, Any]:
 
 
 def scopes(found: ProtectedResource) -> list[str]:
-	"""Those that the API asks for; and `offline_access`, where the server knows that (MCP 2026-07-28, Refresh Tokens)."""
+	"""The scopes that the API asks for; and `offline_access`, if the server supports it (MCP 2026-07-28, Refresh Tokens)."""
 	known = found.server.document.get("scopes_supported")
 	known = [scope for scope in known if isinstance(scope, str)] if isinstance(known, list) else []
 	wanted = list(found.scopes) or ([] if found.resource else [scope for scope in IDENTITY if scope in known])
@@ -105,8 +104,8 @@ def scopes(found: ProtectedResource) -> list[str]:
 
 def _find(address: str) -> ProtectedResource:
 	"""
-	:raises OAuthError: as `oauth.protected_resource.find`; also where what is found cannot be stored, so that nothing is
-		registered in vain
+	:raises OAuthError: as `oauth.protected_resource.find`; also if the result cannot be stored, so that nothing is registered
+		in vain
 	"""
 	address = address.strip()
 	web_address = address if "://" in address else f"https://{address}"
@@ -127,7 +126,7 @@ def _name(found: ProtectedResource) -> str:
 
 
 def _readable(text: str, limit: int) -> str:
-	"""`text` without what Frappe would take for markup, and leave out."""
+	"""`text` without markup, which Frappe would remove."""
 	return printable(text.replace("<", "").replace(">", ""), limit)
 
 
@@ -155,9 +154,9 @@ def _apps_of(found: ProtectedResource) -> list[Any]:
 
 
 def _sharing(found: ProtectedResource) -> Any:
-	"""A Connected App whose client is registered at the same server, and may be this one's, too (MCP 2026-07-28,
-	Authorization Server Binding). Not one that signs with a key, which does not leave its app, nor one that is a
-	document: another is made as easily."""
+	"""A Connected App at the same server whose client the new app can share (MCP 2026-07-28, Authorization Server Binding).
+	Not one that signs with a key, which does not leave its app; nor one with a metadata document, of which another is easily
+	made."""
 	for row in _apps_of(found):
 		if not row.client_id or row.signing_key or row.security_profile == "FAPI 2.0":
 			continue
@@ -169,14 +168,14 @@ def _sharing(found: ProtectedResource) -> Any:
 			or not registrations.covers(json.loads(registered.details or "{}"), scopes(found))
 		):
 			continue
-		# One that cannot be read is of no use in another app either.
+		# A secret that cannot be read cannot be shared.
 		if secret or not row.client_secret:
 			return frappe._dict(row, client_secret=Secret(secret or ""))
 	return None
 
 
 def _ways(found: ProtectedResource) -> list[str]:
-	"""How to get a Client ID without anybody's help, the best first (MCP 2026-07-28, Client Registration)."""
+	"""The automatic ways to get a Client ID, the best first (MCP 2026-07-28, Client Registration)."""
 	ways = []
 	if (
 		found.server.document.get("client_id_metadata_document_supported") is True
@@ -196,7 +195,7 @@ def _endpoint(found: ProtectedResource) -> str:
 def _with_credentials(app: Any, found: ProtectedResource) -> tuple[str, str]:
 	"""Give `app`, which is not saved, a client.
 
-	:returns: the name that it is to have, and where its client comes from
+	:returns: the app's name, and the origin of its client
 	"""
 	name = frappe.generate_hash(length=10)
 	if other := _sharing(found):
@@ -221,7 +220,7 @@ def _with_credentials(app: Any, found: ProtectedResource) -> tuple[str, str]:
 				app.client_authentication = AUTHENTICATION.get(given.authentication, given.authentication)
 			return name, way
 		except OAuthError as error:
-			# A document that servers cannot read is this site's matter; it may be registered all the same.
+			# Servers cannot read the document, which is this site's problem; registering may still work.
 			if error.code != "client_document_wrong" or way == ways[-1]:
 				raise
 	return name, BY_HAND
@@ -229,7 +228,7 @@ def _with_credentials(app: Any, found: ProtectedResource) -> tuple[str, str]:
 
 @contextmanager
 def _alone(issuer: str) -> Iterator[None]:
-	"""One at a time registers this site at a server.
+	"""Register at one server from one process at a time.
 
 	:raises TemporaryFailure: `busy`
 	"""

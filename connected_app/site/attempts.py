@@ -7,21 +7,21 @@ from datetime import timedelta
 from connected_app.oauth.authorization import LIFETIME, Attempt
 from connected_app.site.sealed import Sealed
 
-# Kept a while longer than they are valid, to tell "expired" from "unknown".
+# Stored longer than they are valid, to tell "expired" from "unknown".
 ATTEMPTS = Sealed("connected_app_attempt", timedelta(seconds=LIFETIME * 3))
 
 
 class RedisAttemptStore:
 	"""The AttemptStore of a site. An attempt is found by its state.
 
-	Each raises TemporaryFailure `attempt_store_unavailable`.
+	Every method may raise TemporaryFailure `attempt_store_unavailable`.
 	"""
 
 	def put(self, attempt: Attempt) -> None:
 		ATTEMPTS.put(attempt.state, attempt.to_json())
 
 	def replace(self, attempt: Attempt) -> None:
-		"""As `put`, for an attempt that is there. One that has been taken meanwhile does not come back."""
+		"""As `put`, for an existing attempt. An attempt that was taken meanwhile does not come back."""
 		ATTEMPTS.put(attempt.state, attempt.to_json(), only_in_place=True)
 
 	def peek(self, state: str) -> Attempt | None:

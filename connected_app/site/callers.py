@@ -1,7 +1,7 @@
-"""Which code asks for a secret. Read from the call stack, which no document and no argument can forge.
+"""Which code asks for a secret, by the call stack, which no document and no argument can forge.
 
-Frappe evaluates many texts that an admin writes, without writing code: conditions, formulas, templates. Whatever
-evaluates them, the frames of such a text do not belong to a module, and that is how they are known here.
+Frappe evaluates many texts that admins enter without deploying code: conditions, formulas, templates. Whatever evaluates
+them, the frames of such a text belong to no module; by this they are recognized here.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from jinja2.sandbox import unsafe
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# A module of Frappe's, and a function in it.
+# A module of Frappe, and a function in it.
 FrappeFunction = tuple[str, str]
 
-# What runs scripts that only a Script Manager, or an admin in the System Console, can write. A Web Page's script is not
-# among them.
+# The modules that run scripts which only a Script Manager, or an admin in the System Console, can write. Not those that run
+# a Web Page's script.
 SCRIPT_RUNNERS = frozenset(
 	f"frappe.core.doctype.{name}"
 	for name in ("server_script.server_script", "report.report", "system_console.system_console")
 )
-# Sends for everyone, a script or a template that queues a mail included, and shows no token.
+# Sends mail for everyone, also for a script or a template that queues one, and discloses no token.
 MAIL_SENDER = "frappe.email.doctype.email_queue.email_queue"
 EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
-# Those functions of Frappe's that may have a token because they use it themselves and return none.
+# Functions of Frappe that may get a token: they use it themselves and do not return it.
 CONSUMERS = frozenset(
 	{
 		(EMAIL_ACCOUNT, "validate"),
@@ -42,25 +42,25 @@ CONSUMERS = frozenset(
 		("frappe.integrations.doctype.connected_app.connected_app", "has_token"),
 	}
 )
-# Where people who have a shell evaluate what they type.
+# Consoles: people with a shell evaluate what they type.
 CONSOLES = frozenset({"__main__", "frappe.commands.utils"})
 
 
 class Caller(Enum):
 	CODE = 1
 	SCRIPT = 2
-	# An expression, a template, or Frappe's code on behalf of nobody knows whom.
+	# An expression, a template, or Frappe's code on behalf of an unknown caller.
 	OTHER = 3
 
 
 def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Caller:
-	"""Who is responsible for the call of a function of this app: the nearest in the stack that is neither this app,
-	nor Frappe, nor a library.
+	"""Who is responsible for calling a function of this app: the nearest code on the stack that is neither this app, nor
+	Frappe, nor a library.
 
-	What other apps do, in a hook of a document that a script saves for instance, is theirs to decide.
+	Another app is responsible for what it does, even if a script has caused it, for instance by saving a document with hooks.
 
-	:param also: a function of Frappe's that may ask, beside `CONSUMERS`
-	:param of_call: False where a method is only looked up, which Frappe does in many ways
+	:param also: a function of Frappe that may ask, besides `CONSUMERS`
+	:param of_call: False if a method is only looked up, which Frappe does in many ways
 	"""
 	frame: FrameType | None = sys._getframe(1)
 	by_frappe: bool | None = None if of_call else False
@@ -93,7 +93,7 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 				by_frappe = False
 			called = code.co_name
 		elif app in frappe.local.app_modules and app in frappe.get_installed_apps():
-			# The list of installed apps may be in Redis: it is not asked about libraries, which have no modules of Frappe's.
+			# The list of installed apps may be in Redis, so look it up only for packages with Frappe modules, not for libraries.
 			by_frappe = by_frappe and not _names(code, called)
 			break
 		frame = frame.f_back
@@ -103,8 +103,8 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 
 
 def _names(code: CodeType, function: str) -> bool:
-	"""Whether `code` itself calls `function`. An expression can put one method in the place of another for somebody else
-	to call (`doc.set("as_dict", …)`), who does not name what is called then."""
+	"""Whether `code` itself names `function`. An expression can replace a method that other code then calls unknowingly
+	(`doc.set("as_dict", …)`)."""
 	return function in code.co_names or function in code.co_consts
 
 
@@ -128,12 +128,12 @@ def refuse() -> None:
 
 
 class for_code(Generic[P, R]):
-	"""A decorator for methods of documents that give a secret, or act with one.
+	"""A decorator for methods of documents that return a secret, or use one.
 
-	Neither are they called by an expression, nor looked up, to be called by somebody else later. What a script looks
-	up stays a script's.
+	An expression can neither call them nor look them up for other code to call later. A method that a script has looked up
+	counts as called by the script.
 
-	:param also: a function of Frappe's that may call the method, beside `CONSUMERS`
+	:param also: a function of Frappe that may call the method, besides `CONSUMERS`
 	"""
 
 	def __init__(self, method: Callable[Concatenate[Any, P], R], also: FrappeFunction | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the pages for users show of a connection: its state and scopes in plain words."""
+"""Connections on the pages for users: their state and scopes in plain words."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def require_login(here: str) -> None:
 
 def fill_page(context: Any, here: str, states: list[dict[str, Any]]) -> None:
 	"""
-	:param states: as `api.my_connections` tells them
+	:param states: as `api.my_connections` returns them
 	"""
-	# Website users have no token until one is asked for, and Frappe then does not check POST requests.
+	# Website users have no CSRF token until a page asks for one, and without it Frappe does not check POST requests.
 	get_csrf_token()
 	context.no_cache = 1
 	context.no_breadcrumbs = 1
@@ -58,7 +58,7 @@ def fill_page(context: Any, here: str, states: list[dict[str, Any]]) -> None:
 
 
 def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
-	"""`states` in the words of the page, one card an app."""
+	"""`states` in the words of the page, one card for each app."""
 	asked: dict[str, list[str]] = {}
 	new = [state["name"] for state in states if state["status"] == "Not Connected"]
 	for row in frappe.get_all(
@@ -75,7 +75,7 @@ def cards(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def card_of_app(found: list[dict[str, Any]]) -> dict[str, Any]:
-	"""The card of one app. Where a user may have several accounts, those that are connected are its `accounts`.
+	"""The card of one app. If a user may have several accounts, the connected ones are its `accounts`.
 
 	:param found: the card of each account
 	"""
@@ -131,7 +131,7 @@ def card(state: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 
 
 def question(state: dict[str, Any], before: Account, now: Account) -> dict[str, str]:
-	"""What somebody decides who has connected another account than before."""
+	"""The question to a user who has connected another account than before."""
 	names = [each.name or each.id for each in (before, now)]
 	if names[0] == names[1]:
 		names = [f"{each.name} ({each.id})" for each in (before, now)]
@@ -150,7 +150,7 @@ def utc(moment: Any) -> str:
 
 
 def in_words(scopes: list[str]) -> list[dict[str, str]]:
-	"""Each scope with what it means, as far as that is known here."""
+	"""Each scope with its meaning, if it is known here."""
 	known = scope_words()
 	return [{"scope": scope, "words": known.get(scope, "")} for scope in scopes]
 

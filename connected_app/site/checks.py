@@ -1,6 +1,6 @@
-"""Check Configuration: what is wrong with a Connected App, found out without connecting.
+"""Check Configuration of a site: what is wrong with a Connected App, found without connecting.
 
-What needs no Frappe is in `oauth/checks.py`; here is what the site and its rows say.
+Checks that need no Frappe are in `oauth/checks.py`; those here ask the site and its rows.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from connected_app.site.settings import AppSettings
 
 
 def check_configuration(connected_app: str) -> list[dict[str, str]]:
-	"""What an admin should know about the saved settings of a Connected App, in the order of the form.
+	"""All findings about the saved settings of a Connected App, in the order of the form.
 
-	Asks the provider's endpoints with nobody's code and token: nothing is granted, changed or revoked there.
+	Asks the provider's endpoints with a code and a token that belong to nobody: nothing is granted, changed or revoked.
 
-	:returns: findings: `level` ("ok", "warning", "error"), `check` (a stable name), `field` (of the form, or
-		empty), `message`, and `action` (what to do; empty when nothing has to be done)
+	:returns: findings: `level` ("ok", "warning", "error"), `check` (a stable name), `field` (of the form, or empty),
+		`message`, and `action` (what to do; empty if nothing has to be done)
 	"""
 	app = settings.read(connected_app)
 	findings = [finding for check in CHECKS for finding in check(app)]
@@ -187,12 +187,12 @@ def _subject(app: AppSettings) -> Subject:
 
 
 def refresh_tokens(app: AppSettings) -> Iterator[Finding]:
-	"""What the provider gave to those who connected: no refresh token, or one that ends before it is used."""
+	"""Whether the user who connected last got a refresh token, and whether it is used before it expires."""
 	if app.grant != "consent":
 		return
 	latest = frappe.get_all(
 		"Token Cache",
-		# Not by "is set": Frappe 15 compares a time with an empty text then, which PostgreSQL refuses.
+		# Not "is set": Frappe 15 then compares a time with an empty text, which PostgreSQL refuses.
 		{"connected_app": app.name, "access_token": ("is", "set"), "connected_on": (">", "2000-01-01")},
 		["refresh_token", "refresh_expires_at", "last_refreshed_on", "connected_on"],
 		order_by="connected_on desc",

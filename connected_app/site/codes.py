@@ -1,7 +1,8 @@
 """*Connect with a Code*: one attempt by the device grant (RFC 8628) on a site, from the click to the stored grant.
 
-The page that shows the code asks how it stands, and this site asks the provider: no oftener than the provider wants, however
-many tabs ask. So no worker waits, and what nobody looks at any more is not asked about. A browser session has one attempt.
+The page that shows the code asks this site, and this site asks the provider, no more often than the provider wants, however
+many tabs ask. So no worker waits, and the provider is not asked about a page that was closed. A browser session has one
+attempt.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from connected_app.site.sealed import Sealed, answered
 from connected_app.site.settings import AppSettings
 
 ATTEMPTS = Sealed("connected_app_code", timedelta(seconds=device.LONGEST_LIFE))
-# Longer than a question to the provider takes: only one is asked at a time.
+# Seconds. Longer than a request to the provider takes: there is one at a time.
 TURN = 60
 SCALE = 5
 
@@ -55,9 +56,9 @@ def begin(connected_app: str) -> DeviceAttempt:
 def ask(attempt: DeviceAttempt) -> Grant | DeviceAttempt:
 	"""Ask the provider whether the user has answered. A user who may not connect any more gets nothing.
 
-	:returns: a grant, which is not stored yet; or the attempt to go on with
+	:returns: a grant, not yet stored; or the attempt to continue with
 	:raises frappe.PermissionError:
-	:raises OAuthError: the attempt is over: as `oauth.device.ask`, `app_unknown`, `app_disabled`, `device_not_offered`
+	:raises OAuthError: the attempt has failed: as `oauth.device.ask`, `app_unknown`, `app_disabled`, `device_not_offered`
 	"""
 	app = _usable(attempt.context["connected_app"])
 	_check_is_as_begun(attempt, app)
@@ -97,7 +98,7 @@ def _usable(connected_app: str) -> AppSettings:
 def run(connected_app: str, show: Callable[[DeviceAttempt], None]) -> Grant:
 	"""Connect the session's user without a browser session: for a command, which waits itself.
 
-	:param show: is given the attempt with its code
+	:param show: called with the attempt, to show its code
 	:raises frappe.PermissionError:
 	:raises OAuthError: as `begin` and `ask`
 	"""
@@ -113,7 +114,7 @@ def run(connected_app: str, show: Callable[[DeviceAttempt], None]) -> Grant:
 
 
 def _chosen(stored: Grant | Replacement) -> Grant:
-	"""Where nobody can be asked which account to use, it is the one before.
+	"""The stored grant. If another account was connected, nobody can be asked here, so the previous one stays.
 
 	:raises ReconnectRequired: `account_differs`
 	"""
@@ -126,7 +127,7 @@ def _chosen(stored: Grant | Replacement) -> Grant:
 
 
 def _see_what_others_have_changed() -> None:
-	"""As at the start of a request. Nothing is open that could be lost."""
+	"""Begin a new transaction, as at the start of a request. The old one has written nothing."""
 	frappe.db.rollback()
 	frappe.local.cache = {}
 	user = frappe.session.user
@@ -138,11 +139,11 @@ def _see_what_others_have_changed() -> None:
 
 
 def begin_here(connected_app: str) -> dict[str, Any]:
-	"""Begin an attempt in this browser session, in the place of an earlier one.
+	"""Begin an attempt in this browser session; it replaces an earlier one.
 
-	:returns: `attempt`, its name; the `code` and the `address` at which it is entered; a `link` that has it in it, where the
-		provider offers one; `qr_code`, a picture of either as a data URI, or empty; seconds until the code `expires_in`, and
-		to `wait` until `look`
+	:returns: `attempt`, its name; the `code` and the `address` to enter it at; a `link` with the code in it, if the provider
+		offers one; `qr_code`, a picture of link or address as a data URI, or empty; seconds until the code expires
+		(`expires_in`), and to `wait` before `look`
 	:raises OAuthError: as `begin`, and `attempt_store_unavailable`
 	"""
 	attempt = begin(connected_app)
@@ -165,11 +166,12 @@ def begin_here(connected_app: str) -> dict[str, Any]:
 
 
 def look(name: str) -> tuple[Grant | Replacement | None, DeviceAttempt, int]:
-	"""How an attempt of this browser session stands. The provider is asked if it is time.
+	"""The state of an attempt of this browser session. The provider is asked if it is time.
 
-	:returns: the grant that is stored now, or what would replace another account, or None; the attempt; and seconds to wait until the next look
+	:returns: the grant that is stored now, or what would replace another account, or None; the attempt; and the seconds to
+		wait before the next `look`
 	:raises frappe.PermissionError:
-	:raises OAuthError: the attempt is over, and forgotten: `attempt_unknown`, and as `ask`
+	:raises OAuthError: the attempt has failed, and is forgotten: `attempt_unknown`, and as `ask`
 	"""
 	attempt = _mine(name)
 	if wait := _take_turn(name, TURN):
@@ -182,12 +184,12 @@ def look(name: str) -> tuple[Grant | Replacement | None, DeviceAttempt, int]:
 			announce("connect_failed", _key_of(attempt), code)
 		raise
 	if isinstance(found, DeviceAttempt):
-		# Not where it was cancelled meanwhile.
+		# Unless it was cancelled meanwhile.
 		ATTEMPTS.put(_here(name), found.to_json(), only_in_place=True)
 		answered(lambda: frappe.cache.set(_turn(name), 1, ex=found.interval))  # nosemgrep
 		return None, found, found.interval
 	if not _forget(name):
-		# Nobody waits for it any more.
+		# The attempt has failed.
 		revocation.give_back(_key_of(attempt), found)
 		raise catalogue.error("attempt_unknown")
 	return store(attempt, found), attempt, 0
@@ -213,13 +215,13 @@ def _mine(name: str) -> DeviceAttempt:
 
 
 def _forget(name: str) -> bool:
-	"""Whether it was still there: of two who end it, one gets True."""
+	"""Delete an attempt. Returns whether it still existed: of two callers, one gets True."""
 	answered(lambda: frappe.cache.execute_command("DEL", _turn(name)))
 	return ATTEMPTS.take(_here(name)) is not None
 
 
 def _take_turn(name: str, seconds: int) -> int:
-	"""0 where nobody has asked within the interval, and nobody else will for so many `seconds`; else how long to wait."""
+	"""0 if nobody has asked within the interval, and then nobody else may for `seconds`; otherwise the seconds to wait."""
 	if answered(lambda: frappe.cache.set(_turn(name), 1, ex=seconds, nx=True)):  # nosemgrep
 		return 0
 	return max(int(answered(lambda: frappe.cache.ttl(_turn(name)))), 1)
@@ -234,12 +236,12 @@ def _life(attempt: DeviceAttempt) -> int:
 
 
 def _here(name: str) -> str:
-	"""The attempt `name`, which is found in this browser session only."""
+	"""The key of the attempt `name`, for this browser session only."""
 	return f"{flow.browser_session()}\n{name}"
 
 
 def _current_key() -> Any:
-	"""The key of what says which attempt is this browser session's."""
+	"""The key that holds the name of this browser session's attempt."""
 	digest = hashlib.sha256(_here("").encode()).hexdigest()
 	return frappe.cache.make_key(f"connected_app_code_mine:{digest}")
 
@@ -250,7 +252,7 @@ def _turn(name: str) -> Any:
 
 
 def qr_code(text: str) -> str:
-	"""A picture of `text`, as a data URI; empty for more than fits into one."""
+	"""A QR code of `text`, as a data URI; empty if the text is too long."""
 	picture = io.BytesIO()
 	try:
 		pyqrcode.create(text).svg(picture, scale=SCALE, quiet_zone=2, background="#fff", module_color="#000")

@@ -1,4 +1,4 @@
-"""What people see of the connections: their own, an app's, and whether one works."""
+"""Connections as people see them: their own, an app's, and whether one works."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LONGEST_PAGE = 100
 
 
 def of_user(user: str) -> list[dict[str, Any]]:
-	"""The apps that the session's `user` may use, or is connected to, each account of an app by itself, the default one
-	first: five statements, however many, and one for all that are shared."""
+	"""The apps that the session's `user` may use or is connected to. Each account is an entry of its own, the default one
+	first. By five statements, however many, and one more if any app is shared."""
 	apps = frappe.get_all(
 		"Connected App",
 		fields=[
@@ -93,7 +93,7 @@ def accounts_of(connected_app: str, user: str) -> list[dict[str, Any]]:
 def own(app: AppSettings, token_cache: Any) -> dict[str, Any]:
 	"""The connection of the session's user to one app, as its form shows it, and what they may do with it.
 
-	:param token_cache: the one that they use; None without a connection
+	:param token_cache: the document that the user uses; None without a connection
 	"""
 	connected = bool(token_cache and token_cache.access_token)
 	granted = [row.scope for row in token_cache.scopes] if connected else []
@@ -129,7 +129,7 @@ def _default_first(entry: tuple[tuple[str, str], Any]) -> tuple[str, bool, str]:
 
 
 def state(cache: Any) -> dict[str, Any]:
-	"""How a connection is doing, as `api.my_connections` gives it.
+	"""The state of a connection, as `api.my_connections` returns it.
 
 	:param cache: the row of Token Cache; None without a connection
 	"""
@@ -171,7 +171,7 @@ def of_app(connected_app: str, start: int, page_length: int) -> dict[str, Any]:
 		failing = of_app & cache.failing_since.isnotnull()
 		rows = _page(failing, [cache.failing_since, cache.user, cache.name], start, left)
 	if left > len(rows):
-		# In the order of an index, so that only this page is read, of however many.
+		# In the order of an index, so that only this page is read.
 		working = of_app & cache.failing_since.isnull()
 		rows += _page(working, [cache.user, cache.name], max(start - broken, 0), left - len(rows))
 	for row in rows:
@@ -195,8 +195,8 @@ def _number(where: Any) -> int:
 def _counts(of_app: Any) -> dict[str, int]:
 	"""How many connections there are of each status.
 
-	An index has the statuses of all rows. What has no token, and is no connection, has no status either, or no user: the
-	service principal's first failure.
+	Counted in an index, which has the status of all rows. Then rows without a token, which are no connections, are taken
+	off: these have no status, or no user (the service principal's first failure).
 	"""
 	cache = DocType("Token Cache")
 	found = frappe.qb.from_(cache).select(cache.status, Count("*")).where(of_app).groupby(cache.status).run()
@@ -205,7 +205,7 @@ def _counts(of_app: Any) -> dict[str, int]:
 		by_status[status or "Connected"] += number
 	of_nobody = cache.user.isnull() | (cache.user == "")
 	without = frappe.qb.from_(cache).select(cache.status).where(of_app & _has_token(cache).negate())
-	# Of a service account that has never had one: it is failing.
+	# A service account that has never had a token: it is failing.
 	unusual_users = of_nobody.negate() & (
 		cache.status.isnull() | (cache.status == "") | cache.failing_since.isnotnull()
 	)
@@ -249,7 +249,7 @@ def reason(row: Any) -> dict[str, str]:
 def _children(
 	doctype: str, field: str, parenttype: str, parentfield: str, parents: list[str]
 ) -> dict[str, list[str]]:
-	"""By parent, which is what these tables have an index of."""
+	"""Values of child rows, by parent, for which these tables have an index."""
 	filters: dict[str, Any] = {"parenttype": parenttype, "parentfield": parentfield}
 	filters["parent"] = ("in", parents or [""])
 	found: dict[str, list[str]] = defaultdict(list)
@@ -259,9 +259,9 @@ def _children(
 
 
 def try_out(key: ConnectionKey) -> dict[str, Any]:
-	"""Use a connection as a job would: refresh it if due, and ask the provider whose it is.
+	"""Use a connection as a job would: refresh it if due, and ask the provider for its account.
 
-	:returns: `ok`, the `account`'s name, a `message`, and where it failed the error's `code` and `action`
+	:returns: `ok`, the `account`'s name, a `message`, and on failure the error's `code` and `action`
 	"""
 	account = ""
 	try:
@@ -273,7 +273,7 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 		status = _ask_userinfo(app, refresher, grant, subject)
 	except OAuthError as error:
 		if getattr(error, "was_shown", False):
-			# It is the answer, not a dialog beside it.
+			# The error is the answer; no dialog besides.
 			frappe.clear_last_message()
 		return {
 			"ok": False,
@@ -295,7 +295,7 @@ def try_out(key: ConnectionKey) -> dict[str, Any]:
 
 
 def _account(key: ConnectionKey, grant: Grant) -> tuple[str, str]:
-	"""Its name and subject; of a row that this transaction does not see, since it was made just now, as the grant has it."""
+	"""The account's name and subject; from the grant, if this transaction does not see the row, which is new."""
 	row = name_of(key)
 	if not row:
 		return (grant.account.name, grant.account.id) if grant.account else ("", "")
@@ -304,9 +304,9 @@ def _account(key: ConnectionKey, grant: Grant) -> tuple[str, str]:
 
 
 def _ask_userinfo(app: AppSettings, refresher: Refresher, grant: Grant, subject: str | None) -> int:
-	"""The HTTP status of the userinfo endpoint, 0 where there is none. A refused token is refreshed once.
+	"""The HTTP status of the userinfo endpoint, 0 if there is none. A rejected token is refreshed once.
 
-	:raises OAuthError: when the provider cannot be reached, or takes neither this token nor a new one
+	:raises OAuthError: if the provider cannot be reached, or rejects both this token and a new one
 	"""
 	if not app.provider.userinfo_uri:
 		return 0

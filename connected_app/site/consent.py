@@ -1,4 +1,4 @@
-"""Consent that is missing, and the link at which it is given."""
+"""Missing consent: checking for it, and the link where the user gives it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from connected_app.site.settings import AppSettings
 class Asked:
 	"""
 	:param reason: why, for the user to read
-	:param success_uri: where to land afterwards; None: where the present request was sent from
+	:param success_uri: where to land afterwards; None: the page that sent the current request
 	:param account: of several accounts, which one, by its ID or name; None: the default one
 	"""
 
@@ -31,7 +31,7 @@ class Asked:
 	account: str | None = None
 
 	def leads_to(self, app: AppSettings, more: MoreConsent) -> AbstractContextManager[None]:
-		"""A context in which errors lead to the page at which the user is asked for `more`."""
+		"""A context whose errors lead to the page that asks the user for `more`."""
 		where = access.return_address(self.success_uri) or links.this_page()
 		return raises_frappe_errors(
 			lambda: links.consent_link(app.name, self.user, more, self.reason, where, self._account_now(app)),
@@ -39,7 +39,7 @@ class Asked:
 		)
 
 	def _account_now(self, app: AppSettings) -> str | None:
-		"""By its ID: when the link is opened, another may be the default one, or have the name."""
+		"""The account's ID: by the time the link is opened, another account may be the default, or have its name."""
 		if not (self.account or app.several_accounts):
 			return None
 		token_cache = token_caches.of_user(app, self.user, self.account)

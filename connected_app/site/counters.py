@@ -12,16 +12,16 @@ KEY = "connected_app_refreshes"
 
 
 def count(connected_app: str, code: str = "") -> None:
-	"""A refresh has ended. Never raises for want of Redis.
+	"""Count a refresh. Without Redis, nothing is counted and nothing raised.
 
-	:param code: why it failed; empty where it did not
+	:param code: why it failed; empty if it did not
 	"""
 	with suppress(RedisError):
 		frappe.cache.hincrby(frappe.cache.make_key(KEY), f"{code}|{connected_app}", 1)  # nosemgrep
 
 
 def read() -> dict[str, dict[str, int]] | None:
-	"""How often, by Connected App and code; None where Redis does not answer."""
+	"""The numbers, by Connected App and code; None if Redis does not answer."""
 	try:
 		# Frappe's own `hgetall` expects pickles.
 		found = frappe.cache.execute_command("HGETALL", frappe.cache.make_key(KEY))

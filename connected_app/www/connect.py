@@ -1,5 +1,5 @@
-"""The page `/connect?app=NAME`: one's own connection to one Connected App, for users with and without Desk. A link that
-code on the server has signed asks for more there, and says why."""
+"""The page `/connect?app=NAME`: a user's own connection to one Connected App, with or without Desk. A link that was signed
+by code on the server asks for more scopes there, and gives a reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def get_context(context: Any) -> None:
 	query = frappe.safe_decode(frappe.request.query_string) if "_signature" in frappe.request.args else ""
 	cards.require_login(f"{links.PAGE}?{query}" if query else here)
 
-	# One answer to both, so that nobody can ask which apps there are.
+	# The same answer for a missing and a forbidden app, so that nobody can find out which apps exist.
 	mine = [state for state in my_connections() if state["name"] == name]
 	if not mine:
 		frappe.throw(

@@ -1,4 +1,4 @@
-"""The page `/connections-guide`: how an admin sets an app up, and what each user does. Desk's workspace leads to it."""
+"""The page `/connections-guide`: how an admin sets up an app, and what each user does. Desk's workspace links to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page `/my-connections`: the apps that one may connect to, for users with and without Desk."""
+"""The page `/my-connections`: the apps that a user may connect to, with or without Desk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the requests of httpx and of httpx2 go through: authorized, renewed before expiry, and once after a 401."""
+"""The authorization of requests in httpx and httpx2: the token is renewed before it expires, and once after a 401."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..token_source import TokenSource
 
 @dataclass(frozen=True)
 class Ask:
-	"""Something that takes its time: `work`, which may wait for a database and a provider.
+	"""Slow work: it may wait for a database and a provider.
 
-	:param is_needed: whether it still does, once the others who ask are done
+	:param is_needed: whether it is still needed once the others who ask are done
 	"""
 
 	work: Callable[[], Any]
@@ -35,21 +35,21 @@ class Read:
 	response: Any
 
 
-# What a step of the flow wants: to ask, to read, or to send a request.
+# Each step of the flow asks, reads, or sends a request.
 Steps = Generator[Any, Any, Any]
 
 
 class AuthFlow:
 	"""Mixed into a library's own `Auth`.
 
-	httpx gives the token to no other host that an API redirects to; a header that a provider has of its own, and what its
-	template adds, it does: follow no redirects there.
+	When an API redirects to another host, httpx withholds `Authorization`, but it does send a provider's own header and the
+	headers that a template adds: do not follow redirects there.
 
 	:param source: where the token comes from
 	:raises OAuthError: as `TokenSource.check_needs_no_certificate`; at a request, as `TokenSource.usable`
 	"""
 
-	# The library's class for a body that is the same each time it is sent.
+	# The library's class for a body that can be sent twice.
 	FixedBody: ClassVar[type]
 
 	def __init__(self, source: TokenSource) -> None:
@@ -88,9 +88,9 @@ class AuthFlow:
 				given = yield step
 
 	async def _ask(self, step: Ask) -> Any:
-		"""In a thread, one after the other: of many requests that need a new token, one asks, and no thread waits for it.
+		"""Run `step` in a thread, one at a time: when many requests need a new token, one asks, and no thread waits for it.
 
-		A request that is given up meanwhile does not wait; what was begun is finished, and stored.
+		A request that is cancelled meanwhile stops waiting; work that has begun is finished and stored.
 		"""
 		async with self._turn:
 			if not step.is_needed():
@@ -134,7 +134,8 @@ class AuthFlow:
 		return response
 
 	def _can_repeat(self, request: Any, response: Any) -> bool:
-		"""Not where a redirect has led to another address, nor what is read, or iterated over: it may be spent."""
+		"""Whether the request can be sent twice. Not after a redirect to another address, nor with a body that is read or
+		iterated over: it may be used up."""
 		return response.request is request and isinstance(request.stream, self.FixedBody)
 
 	def _is_rejected(self, grant: Grant, response: Any) -> Steps:
@@ -161,7 +162,8 @@ def _is_asked_for_nonce(response: Any) -> bool:
 
 
 def _is_short_json(response: Any) -> bool:
-	"""A body that the caller wants to read piece by piece is the caller's: no error says its length, and is long."""
+	"""Whether the body may be read here: an error states its length and is short. Any other body may be a stream, which is
+	for the caller to read."""
 	kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
 	length = response.headers.get("content-length", "")
 	return kind == "application/json" and length.isdecimal() and int(length) <= LONGEST_ERROR

@@ -1,4 +1,4 @@
-"""For azure-core, and what is built on it, as Microsoft's libraries for Graph and Azure are."""
+"""For azure-core and the libraries built on it, such as Microsoft's for Graph and Azure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..rejection import is_rejected
 from ..token_source import TokenSource
 
 T = TypeVar("T")
-# azure-core knows no token without an end.
+# azure-core wants an expiry for every token.
 A_DAY = 24 * 3600
-# In the context of a request: what it is repeated with.
+# In the context of a request: the grant that it is repeated with.
 REPLACEMENT = "connected_app_replacement"
 
 
@@ -60,8 +60,8 @@ class _Given:
 class Credential(_Given):
 	"""A TokenCredential.
 
-	azure-core keeps a token until it is due here; where the API rejects it before, `Policy` gets another at once, and without
-	that the next request asks again. Scopes are those that the user has granted, whatever is asked for.
+	azure-core keeps a token until it is due here. If the API rejects it before, `Policy` gets another at once; without
+	`Policy`, the next request asks again. The scopes are those that the user has granted; the ones passed in are ignored.
 
 	:param source: where the token comes from
 	:raises OAuthError: as `TokenSource.usable`, also at a request; `dpop_needs_session` at once
@@ -70,7 +70,7 @@ class Credential(_Given):
 	def get_token(self, *scopes: str, claims: str | None = None, **_options: Any) -> AccessToken:
 		"""Called by the library.
 
-		:param claims: what the API wants of another token (continuous access evaluation): it has rejected this one
+		:param claims: what the API wants of another token, after it has rejected this one (continuous access evaluation)
 		"""
 		return self._token(self._next(claims))
 
@@ -89,8 +89,8 @@ class Credential(_Given):
 
 
 class AsyncCredential(_Given):
-	"""An AsyncTokenCredential, for asyncio, with `AsyncPolicy`; otherwise as `Credential`. What takes its time happens in a
-	thread, one after the other: of many that need a new token one asks, and the event loop goes on.
+	"""An AsyncTokenCredential, for asyncio, with `AsyncPolicy`; otherwise as `Credential`. Slow work runs in a thread, one at
+	a time: when many need a new token, one asks, and the event loop goes on.
 
 	:param source: where the token comes from
 	:raises OAuthError: as `Credential`
@@ -119,10 +119,10 @@ class AsyncCredential(_Given):
 		await self.close()
 
 	async def ask(self, work: Callable[[], T], is_needed: Callable[[], bool] = lambda: True) -> T:
-		"""Do `work` in a thread, after the others who ask. One who gives up meanwhile does not wait; what was begun is
-		finished, and stored.
+		"""Do `work` in a thread, after the others who ask. A caller that is cancelled stops waiting; work that has begun is
+		finished and stored.
 
-		:param is_needed: whether it still takes its time, once the others are done
+		:param is_needed: whether it is still needed once the others are done
 		"""
 		async with self._turn():
 			if not is_needed():
@@ -134,7 +134,7 @@ class AsyncCredential(_Given):
 		return await self.ask(partial(self._next, claims), partial(self._has_to_ask, claims))
 
 	def _turn(self) -> asyncio.Lock:
-		"""A lock is for one event loop."""
+		"""The lock of the running event loop: a lock serves one loop only."""
 		loop = asyncio.get_running_loop()
 		if self._loop is not loop:
 			self._loop, self._lock = loop, asyncio.Lock()
@@ -142,7 +142,7 @@ class AsyncCredential(_Given):
 
 
 class Policy(BearerTokenCredentialPolicy[Any, Any]):
-	"""As azure-core's own, and after a 401 once more with another token: `authentication_policy=Policy(credential, scope)`.
+	"""As azure-core's own, and repeats a request once after a 401: `authentication_policy=Policy(credential, scope)`.
 
 	:param credential: where the token comes from
 	:param scopes: as the library wants them

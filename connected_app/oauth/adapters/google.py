@@ -1,4 +1,4 @@
-"""For google-auth, and what is built on it: `build("calendar", "v3", credentials=Credentials(source))`."""
+"""For google-auth and the libraries built on it: `build("calendar", "v3", credentials=Credentials(source))`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..token_source import TokenSource
 
 
 class Credentials(google.auth.credentials.Credentials):
-	"""Credentials whose tokens are renewed here, and never by Google's library itself.
+	"""Credentials whose tokens are renewed here, never by Google's library itself.
 
-	Google's libraries repeat a request twice after a 401; only the first time there can be another token.
+	Google's libraries repeat a request twice after a 401; only the first repetition can have another token.
 
 	:param source: where the token comes from
 	:raises OAuthError: as `TokenSource.usable`, also at a request; `dpop_needs_session` at once
@@ -25,12 +25,12 @@ class Credentials(google.auth.credentials.Credentials):
 		super().__init__()  # type: ignore[no-untyped-call]
 		source.check_is_bearer()
 		self._source = source
-		# What the last 401 was answered with.
+		# The grant that replaced the one that the last 401 was about.
 		self._replacement: Grant | None = None
 		self._show(source.usable())
 
 	def before_request(self, request: Any, method: str, url: str, headers: MutableMapping[str, str]) -> None:
-		"""Called by the library before each request. When a token is due, is not for the library to say."""
+		"""Called by the library before each request. The library does not decide when a token is due."""
 		self._source.check(url)
 		self._show(self._source.usable())
 		self.apply(headers)  # type: ignore[no-untyped-call]
@@ -48,5 +48,5 @@ class Credentials(google.auth.credentials.Credentials):
 
 	def _show(self, grant: Grant) -> None:
 		self.token = grant.access_token
-		# In UTC, without a zone, as the library has it.
+		# UTC without a zone, as the library expects.
 		self.expiry = grant.expires_at and grant.expires_at.astimezone(timezone.utc).replace(tzinfo=None)

@@ -12,7 +12,7 @@ XOAUTH2, OAUTHBEARER = "XOAUTH2", "OAUTHBEARER"
 
 
 def xoauth2(user: str, token: str) -> str:
-	"""What a client sends first, before it is encoded in base64.
+	"""The client's first message, before base64.
 
 	:param user: the address of the mailbox
 	"""
@@ -36,8 +36,8 @@ def oauthbearer(user: str, token: str, host: str = "", port: int = 0) -> str:
 class Login:
 	"""What imaplib and smtplib call when they authenticate. The same object can be used for each new connection.
 
-	A server that refuses a token says why, and the answer to that is empty. The next time another token is sent, if there
-	is one: authenticate once more.
+	A server that rejects a token says why; the client answers with an empty message. Authenticate again: another token is
+	sent, if there is one.
 
 	:param source: where the token comes from
 	:param user: the address of the mailbox
@@ -60,7 +60,7 @@ class Login:
 
 	def __call__(self, challenge: bytes | None = None) -> str:
 		"""
-		:param challenge: empty at first; then why the server refuses the token, in JSON (RFC 7628 3.2.2)
+		:param challenge: empty at first; then why the server rejects the token, in JSON (RFC 7628 3.2.2)
 		"""
 		if challenge:
 			self._refused()
@@ -82,7 +82,7 @@ class Login:
 
 def _checked(text: str) -> str:
 	"""
-	:raises ValueError: for what could begin another field
+	:raises ValueError: for a character that could begin another field
 	"""
 	if not text.isprintable():
 		raise ValueError("a control character in an address")

@@ -1,4 +1,4 @@
-"""What this site has registered of itself. Nobody may read them; `site/registrations.py` writes and deletes them."""
+"""Registrations of this site's clients. Nobody may read them; `site/registrations.py` writes and deletes them."""
 
 from __future__ import annotations
 

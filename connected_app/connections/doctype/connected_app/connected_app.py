@@ -38,7 +38,7 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import SecretKeeper
 from connected_app.site.settings import AppSettings
 
-# What the form shows under the security profile; `oauth.fapi` holds to it whatever is stored.
+# The values in the form under the security profile; `oauth.fapi` enforces them, whatever is stored.
 UNDER_FAPI = {
 	"use_pkce": 1,
 	"pushed_requests": "Always",
@@ -139,15 +139,15 @@ class ConnectedApp(SecretKeeper):
 
 	@partial(for_code, also=("frappe.client", "get_password"))
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
-		"""As Frappe's. Admins may read the client secret, which one of them has entered. Nobody reads a key."""
+		"""As Frappe's. Admins may read the client secret, which an admin has entered. Nobody may read a key."""
 		if fieldname in keys.FIELDS:
 			raise frappe.PermissionError(_("Keys do not leave this site."))
 		return super().get_password(fieldname, raise_exception)
 
 	def validate(self) -> None:
 		before = self.get_doc_before_save()
-		# Set once: it is registered at the provider. `api.renew_redirect_uri` is the way to change it.
-		# One that shares another's client shares its Redirect URI.
+		# Set once, because it is registered at the provider; `api.renew_redirect_uri` changes it. An app that shares another
+		# app's client shares its Redirect URI.
 		self.redirect_uri = (
 			(before and before.redirect_uri)
 			or self.flags.redirect_uri
@@ -199,7 +199,7 @@ class ConnectedApp(SecretKeeper):
 				)
 
 	def check_accounts(self, before: ConnectedApp | None) -> None:
-		"""Several accounts of a user are each consented to, and their own."""
+		"""Only a user who consents, to connections of their own, can have several accounts."""
 		if self.several_accounts and not settings.has_several_accounts(self):
 			frappe.throw(
 				_("Several Accounts are for apps to which each user connects accounts of their own."),
@@ -214,7 +214,8 @@ class ConnectedApp(SecretKeeper):
 			)
 
 	def check_provider(self, before: ConnectedApp | None) -> None:
-		"""A template that was chosen earlier may since have gone with its app: the fields go on working."""
+		"""Check a template when it is chosen. A template that was chosen earlier may be gone with its app; the fields go on
+		working."""
 		if not self.provider:
 			self.provider_inputs = None
 		elif not before or any(
@@ -257,7 +258,7 @@ class ConnectedApp(SecretKeeper):
 		:param user: whose grant to use, or who uses the shared one; the session's user by default
 		:param init: a session without a token, to begin a flow with
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
-		:raises frappe.PermissionError: where the connection is shared, and `user` may not use it
+		:raises frappe.PermissionError: if the connection is shared, and `user` may not use it
 		:raises connected_app.oauth.ReconnectRequired: the user must consent (again); `connect_url` says where. Of several
 			accounts: `account_not_connected`, `account_ambiguous`, `no_default_account`
 		:raises connected_app.oauth.TemporaryFailure: try later
@@ -272,21 +273,22 @@ class ConnectedApp(SecretKeeper):
 
 	@for_code
 	def get_access_token(self, user: str | None = None, account: str | None = None) -> AccessToken:
-		"""A token of `user` that is valid now, and when it ends, for code that shows it in a way of its own. It does not
-		renew itself: ask again before each piece of work, and keep it nowhere.
+		"""A token of `user` that is valid now, and its expiry, for code that sends it in its own way. It does not renew
+		itself: ask again before each piece of work, and do not store it.
 
 		:param user: whose grant to use; the session's user by default
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		:raises OAuthError: as `get_oauth2_session`
 		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`, `certificate_needs_session`: a bound token is
-			of no use by itself
+			useless by itself
 		"""
 		app, user = self._settings(), user or frappe.session.user
 		return sessions.token_source(app, access.connection_of(app, user, account), user).access_token()
 
 	@for_code
 	def get_token_source(self, user: str | None = None, account: str | None = None) -> TokenSource:
-		"""What `connected_app.oauth.adapters` takes, to give the connection to other libraries. Every thread can use it.
+		"""The connection for an adapter in `connected_app.oauth.adapters`, that is, for other libraries. Every thread can use
+		it.
 
 		:param user: whose grant to use; the session's user by default
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
@@ -300,8 +302,8 @@ class ConnectedApp(SecretKeeper):
 		"""The accounts that `user` has connected, the default one first.
 
 		:param user: the session's user by default
-		:raises frappe.PermissionError: to a script that may not use another user's connection; where the connection is shared,
-			and `user` may not use it
+		:raises frappe.PermissionError: to a script that may not use another user's connection; if the connection is shared, and
+			`user` may not use it
 		"""
 		user = user or frappe.session.user
 		access.check_caller(self.name, user)
@@ -309,12 +311,12 @@ class ConnectedApp(SecretKeeper):
 
 	@frappe.whitelist(methods=["POST"])
 	def initiate_web_application_flow(self, user: str | None = None, success_uri: str | None = None) -> str:
-		"""The provider's consent URL for the session's user; for another `user` a link on this site, which leads them
-		there once they are logged in.
+		"""The provider's consent URL for the session's user; for another `user`, a link on this site that leads there once
+		that user has logged in.
 
 		:param user: another user's only from code on the server
 		:param success_uri: where to land afterwards: a path on this site
-		:raises frappe.PermissionError: for another user, where a browser asks, or a script that may not
+		:raises frappe.PermissionError: for another user, if a browser asks, or a script without permission
 		:raises OAuthError: as `site.flow.begin`
 		"""
 		if user and user != frappe.session.user:
@@ -370,18 +372,15 @@ class ConnectedApp(SecretKeeper):
 		return settings.of(self._as_trusted())
 
 	def _as_trusted(self) -> ConnectedApp:
-		"""This document, as code has it. A script, or an expression, can make a document up, and change one that it has:
-		then what is saved counts."""
+		"""This document if code asks. A script or an expression can invent or change a document: for these, the saved one."""
 		if caller() is Caller.CODE:
 			return self
 		saved: ConnectedApp = frappe.get_doc("Connected App", self.name)
 		return saved
 
 	def get_token_cache(self, user: str, account: str | None = None) -> Any:
-		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who
-		may use it.
-
-		One that was stored since the caller's transaction began is found, too, though that does not see it.
+		"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is found for everybody
+		who may use it; so is one that was stored after the caller's transaction began.
 
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 		"""
@@ -439,11 +438,11 @@ class ConnectedApp(SecretKeeper):
 
 		:param wanted: scopes of *Scopes* or *Optional Scopes*
 		:param user: the session's user by default
-		:param reason: why they are needed, for the user to read at `connect_url`
-		:param success_uri: where to land afterwards: a path on this site; by default the page that this request was sent from
+		:param reason: why they are needed; the user reads it at `connect_url`
+		:param success_uri: where to land afterwards: a path on this site; by default the page that sent this request
 		:param account: which of their accounts, by the provider's ID or by its name; by default the default one
-		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; at `connect_url` the user, and
-			nobody else, is asked for what is lacking, for a week
+		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `not_connected`; `connect_url` asks this user for the
+			missing scopes, and works for a week
 		:raises connected_app.oauth.ConfigurationError: `scope_not_asked`, `success_uri_refused`
 		"""
 		asked = consent.Asked(user or frappe.session.user, reason, success_uri, account)
@@ -459,8 +458,8 @@ class ConnectedApp(SecretKeeper):
 		success_uri: str | None = None,
 		account: str | None = None,
 	) -> None:
-		"""Check that an API has not refused a request for want of consent, as 403 `insufficient_scope` (RFC 6750 3.1) or 401
-		`insufficient_user_authentication` (RFC 9470) do.
+		"""Check that an API has not refused a request because consent is missing: 403 `insufficient_scope` (RFC 6750 3.1) or
+		401 `insufficient_user_authentication` (RFC 9470).
 
 		:param response: of a session of `user`
 		:raises connected_app.oauth.ReconnectRequired: `scope_missing`, `login_insufficient`; for this and the other parameters

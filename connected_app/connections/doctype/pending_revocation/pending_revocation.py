@@ -1,4 +1,4 @@
-"""Tokens that the provider has still to revoke. Nobody may read them; `site/revocation.py` writes and deletes them."""
+"""Tokens that are still to be revoked. Nobody may read them; `site/revocation.py` writes and deletes them."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class TokenCache(SecretKeeper):
 		return errors.last_error(self)
 
 	def before_insert(self) -> None:
-		# What counts for this app now.
+		# Only rows of the app's current generation count.
 		self.generation = frappe.db.get_value("Connected App", self.connected_app, "generation") or 0
 
 	def validate(self) -> None:
@@ -110,8 +110,8 @@ class TokenCache(SecretKeeper):
 		return ConnectionKey.from_row(self)
 
 	def _row_now(self) -> TokenCache | None:
-		"""The row of this account: since this document was read, another account may have got its name (see
-		`accounts.make_default`). None where the account is not connected any more."""
+		"""The row of this account: since this document was read, another account may have taken its name (see
+		`accounts.make_default`). None if the account is no longer connected."""
 		seen = self.account_id and frappe.db.get_value("Token Cache", self.name, "account_id")
 		if not seen or seen == self.account_id:
 			return self
@@ -120,18 +120,18 @@ class TokenCache(SecretKeeper):
 			found: TokenCache = frappe.get_doc("Token Cache", name)
 			return found
 		several = frappe.db.get_value("Connected App", self.connected_app, "several_accounts")
-		# Else its user has chosen to replace it.
+		# With one account only, the user has chosen to replace it.
 		return None if several else self
 
 	@for_code
 	def get_password(self, fieldname: str = "password", raise_exception: bool = True) -> str | None:
-		"""As Frappe's, but a token that was refreshed in this request is the new one even where the caller's
-		transaction began before the refresh and cannot see it.
+		"""As Frappe's. But a token that was refreshed in this request is returned even if the caller's transaction began
+		before the refresh and cannot see it.
 
-		:raises frappe.PermissionError: to browsers, to expressions and templates, and to scripts that may not have it
+		:raises frappe.PermissionError: to browsers, expressions and templates, and to scripts without permission
 		"""
 		if caller() is Caller.SCRIPT:
-			# From the database: a script can make a document up.
+			# From the database: a script can invent a document.
 			columns = ["connected_app", "user", "shared"]
 			app, user, shared = frappe.db.get_value("Token Cache", self.name, columns) or ("", None, False)
 			check_caller(app, user, shared and not may_use(settings.read(app)))
@@ -156,7 +156,7 @@ class TokenCache(SecretKeeper):
 	def get_auth_header(self) -> dict[str, str]:
 		"""
 		:raises frappe.DoesNotExistError: without an access token
-		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`: a bound token is of no use in a header
+		:raises connected_app.oauth.ConfigurationError: `dpop_needs_session`: a bound token is useless in a header
 		"""
 		if self.token_type and self.token_type.lower() == "dpop":
 			with raises_frappe_errors():
@@ -169,12 +169,12 @@ class TokenCache(SecretKeeper):
 	def update_data(self, data: Mapping[str, Any]) -> TokenCache:
 		"""Store a token response (RFC 6749 5.1), durably and at once.
 
-		Where the caller's open transaction has inserted or saved the row, the tokens are stored in that transaction, and
-		are lost if it is rolled back.
+		If the caller's open transaction has inserted or saved the row, the tokens are stored in that transaction, and are lost
+		if it is rolled back.
 
 		:raises connected_app.oauth.TemporaryFailure: `response_invalid`, `busy`
-		:raises connected_app.oauth.ConfigurationError: `not_committed`, where the Connected App or the user is not
-		:raises connected_app.oauth.ReconnectRequired: `account_not_connected`, where another account has its row by now
+		:raises connected_app.oauth.ConfigurationError: `not_committed`, if the Connected App or the user is not committed
+		:raises connected_app.oauth.ReconnectRequired: `account_not_connected`, if another account has taken its row
 		:raises frappe.PermissionError: to a script that may not use this connection
 		"""
 		key = self.key()
@@ -231,13 +231,13 @@ class TokenCache(SecretKeeper):
 
 	@for_code
 	def get_extra(self) -> dict[str, str]:
-		"""What else the provider said with the tokens that an API call needs, by name. For code on the server."""
+		"""Further values from the provider that an API call needs, by name. For code on the server."""
 		text = self.get_password("extra", raise_exception=False)
 		return json.loads(text) if text else {}
 
 	@for_code
 	def get_json(self) -> dict[str, Any]:
-		"""The token as requests-oauthlib takes it. For code on the server: holds secrets."""
+		"""The token in requests-oauthlib's form. For code on the server: it holds secrets."""
 		return {
 			"access_token": self.get_password("access_token", False),
 			"refresh_token": self.get_password("refresh_token", False),
