@@ -18,12 +18,12 @@ from connected_app.site.identity import ConnectionKey
 
 
 def keep_posted(name: str) -> Response:
-	"""What the provider has had the browser post waits for the browser, which is sent here again, with its session.
+	"""Store the posted parameters, and send the browser here again, by GET and with its session.
 
 	:param name: the end of the callback's path
 	"""
 	parameters = as_secrets(frappe.request.form.to_dict(flat=False))
-	# What was sent is for nobody else to see; and without a session, Frappe's cookies would log the browser out.
+	# Hide the parameters from logs. Without a session, Frappe's cookies would log the browser out.
 	frappe.form_dict.clear()
 	frappe.local.cookie_manager = CookieManager()
 	state = flow.keep_posted(name, parameters)
@@ -39,7 +39,7 @@ def finish(name: str) -> None:
 	"""
 	again = "/connect?app=" + quote(name, safe="")
 	if frappe.session.user == "Guest":
-		# Nothing of this request goes into a login redirect: it holds a code and a state.
+		# The login redirect gets nothing of this request, which holds a code and a state.
 		error: OAuthError = catalogue.error("not_logged_in")
 		return pages.refuse(error, "/login?" + "redirect-to=" + quote(again, safe=""))
 	known = False
@@ -57,7 +57,7 @@ def finish(name: str) -> None:
 		where = attempt.context["return_address"] or pages.home(app)
 		finished = flow.finish(app, attempt, parameters, where)
 		if not isinstance(finished, Grant):
-			# Another account than before: that page asks.
+			# Another account than before: that page asks the user.
 			return pages.redirect("/connect?app=" + quote(app.name, safe=""))
 		pages.leave_connected(app, finished, flow.asked_scopes(app, attempt))
 		return pages.redirect(where)
@@ -66,10 +66,10 @@ def finish(name: str) -> None:
 	except frappe.PermissionError:
 		error = catalogue.error("not_allowed")
 	except Exception as exc:
-		# A traceback with locals would hold the code.
+		# No traceback: its locals would hold the code.
 		frappe.log_error(title="Connected App: callback failed", message=f"{type(exc).__name__} for {name!r}")
 		error = catalogue.error("internal_error")
-	# Not for Guests (above), nor for made-up addresses: anybody could fill the log with those.
+	# Not for Guests (above), nor for invented addresses: anybody could fill the log with those.
 	if known:
 		announce("connect_failed", ConnectionKey.of_user(name, frappe.session.user), error.code)
 	return pages.refuse(error, again)

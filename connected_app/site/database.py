@@ -1,4 +1,4 @@
-"""A transaction beside the caller's. The one place that knows how databases differ."""
+"""Transactions besides the caller's. The only module that knows how databases differ."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from frappe.utils import update_progress_bar
 from frappe.utils.file_lock import LockTimeoutError
 from frappe.utils.synchronization import filelock
 
-# What is raised where a lock is not given in time.
+# Raised if a lock is not acquired in time.
 BUSY = (frappe.QueryTimeoutError, frappe.QueryDeadlockError, LockTimeoutError)
 
 
-# Rows that are read, and changed, at once by `in_chunks`.
+# Rows that `in_chunks` reads and changes at a time.
 CHUNK = 500
-# What this module notes of a connection: that `claim_connection` was called, and what `begin` has set.
+# Attributes that this module sets on a connection: that `claim_connection` was called, and what `begin` has set.
 WHOLE, SET = "connected_app_whole", "connected_app_set"
 
 
 @contextmanager
 def own_connection() -> Iterator[None]:
-	"""Run the body on a connection of its own, which sees what is committed and nothing that the caller has done since.
-	What the body does not commit is rolled back."""
+	"""Run the body on its own connection, which sees committed data only, and not the caller's open work. Anything that the
+	body does not commit is rolled back."""
 	callers = frappe.local.db
 	own = None
 	try:
@@ -37,7 +37,7 @@ def own_connection() -> Iterator[None]:
 		own = own or frappe.local.db
 		try:
 			if own is not callers:
-				# A connection that is lost cannot be ended properly.
+				# A lost connection cannot be closed properly.
 				with suppress(Exception):
 					own.rollback()
 				with suppress(Exception):
@@ -48,18 +48,17 @@ def own_connection() -> Iterator[None]:
 
 @contextmanager
 def own_transaction(name: str, wait: int) -> Iterator[None]:
-	"""Run the body, which writes, on a connection of its own; the caller's transaction is neither committed nor rolled
-	back.
+	"""Run the body, which writes, on its own connection; the caller's transaction is neither committed nor rolled back.
 
-	At READ COMMITTED: a re-read after waiting for a lock must see what the holder has just committed.
+	At READ COMMITTED: a re-read after waiting for a lock must see what the lock's holder has just committed.
 
-	SQLite has one writer at a time, so that a second connection would wait for the caller for ever, and whoever has
-	read cannot write once others have. There the caller's open work is committed first, and the body runs on the
+	SQLite has one writer at a time: a second connection would wait for the caller forever, and a transaction that has read
+	cannot write after others have written. There the caller's open work is committed first, and the body runs on the
 	caller's connection, under a file lock.
 
 	After `claim_connection` there is no caller's transaction, and the body runs on that connection.
 
-	:param name: what is being locked, for SQLite
+	:param name: of the lock, for SQLite
 	:param wait: seconds to wait for a lock
 	"""
 	if vars(frappe.local.db).get(WHOLE):
@@ -89,17 +88,17 @@ def own_transaction(name: str, wait: int) -> Iterator[None]:
 
 
 def claim_connection() -> None:
-	"""From now on nothing is written on the present connection but in `own_transaction`, which then needs no other one.
-	For threads that refresh one grant after the other; not on SQLite."""
+	"""Promise that only `own_transaction` writes on the current connection from now on; it then needs no second one. For
+	threads that refresh many grants; not on SQLite."""
 	vars(frappe.local.db)[WHOLE] = True
 
 
 def allow_newer_rows() -> None:
 	"""Let an open transaction change and delete rows that another connection has changed since it began, until it ends.
 
-	With innodb_snapshot_isolation, which is ON by default from MariaDB 11.6.2, such a statement fails (error 1020) and
-	the whole transaction is rolled back: a job that has refreshed a token could not delete the user any more. OFF is how
-	all older versions behave. See docs/decisions/0022-snapshot-isolation.md.
+	With innodb_snapshot_isolation, which is ON by default since MariaDB 11.6.2, such a statement fails (error 1020) and the
+	whole transaction is rolled back: a job that has refreshed a token could no longer delete the user. OFF is the behaviour
+	of all older versions. See docs/decisions/0022-snapshot-isolation.md.
 	"""
 	connection = frappe.local.db
 	if connection.db_type != "mariadb":
@@ -110,7 +109,7 @@ def allow_newer_rows() -> None:
 			return
 		connection.sql("SET SESSION innodb_snapshot_isolation = OFF")  # nosemgrep
 	except Exception as error:
-		# The caller's connection; the body has run on another.
+		# Restored on the caller's connection; the body has run on another.
 		if is_lost(error):
 			return
 		raise
@@ -123,8 +122,8 @@ def allow_newer_rows() -> None:
 
 
 def keeps_snapshot() -> bool:
-	"""Whether the open transaction cannot change what others have changed since it began: PostgreSQL at REPEATABLE READ,
-	which is how Frappe begins there until its first commit or rollback."""
+	"""Whether the open transaction cannot change rows that others have changed since it began: PostgreSQL at REPEATABLE READ,
+	Frappe's level there until its first commit or rollback."""
 	if frappe.db.db_type != "postgres":
 		return False
 	return bool(frappe.db.sql("SHOW transaction_isolation")[0][0] == "repeatable read")  # nosemgrep
@@ -135,7 +134,7 @@ def begin(wait: int) -> None:
 
 	:param wait: seconds to wait for a lock
 	"""
-	# The query builder has no SET. What is set lasts as long as the connection.
+	# The query builder has no SET. The settings last as long as the connection.
 	if frappe.db.db_type == "mariadb" and vars(frappe.local.db).get(SET) != wait:
 		frappe.db.sql(f"SET SESSION innodb_lock_wait_timeout = {int(wait)}")  # nosemgrep
 		frappe.db.sql("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")  # nosemgrep
@@ -148,8 +147,8 @@ def begin(wait: int) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-	"""Write in the body, in `own_transaction` or a job of its own, and commit. The only place that does both: what is
-	written outside it is rolled back.
+	"""Write in the body, within `own_transaction` or a job, and commit. The only place that does both: anything written
+	outside it is rolled back.
 	"""
 	see_latest()
 	yield
@@ -157,7 +156,7 @@ def writing() -> Iterator[None]:
 
 
 def see_latest() -> None:
-	"""End what was read on SQLite: a transaction that began before another process wrote cannot write any more."""
+	"""On SQLite, begin again: a transaction that began before another process wrote can no longer write."""
 	if frappe.db.db_type == "sqlite":
 		frappe.db.rollback()
 		frappe.db.sql("ROLLBACK")  # nosemgrep
@@ -165,7 +164,7 @@ def see_latest() -> None:
 
 
 def update_many(doctype: str, values: dict[str, dict[str, Any]]) -> None:
-	"""Change many rows by one statement. Frappe 15 has nothing of the kind.
+	"""Change many rows by one statement; Frappe 15 has no function for it.
 
 	:param values: by the row's name; each with the same fields
 	"""
@@ -181,9 +180,9 @@ def update_many(doctype: str, values: dict[str, dict[str, Any]]) -> None:
 
 
 def in_chunks(doctype: str, filters: dict[str, Any], fields: Sequence[str], what: str) -> Iterator[list[Any]]:
-	"""All rows of `doctype` that match, in the order of their names; the console shows how far it is.
+	"""All matching rows of `doctype`, in the order of their names, with progress on the console.
 
-	:param what: is done with them
+	:param what: is done with the rows, for the console
 	"""
 	total, done, last = frappe.db.count(doctype, filters), 0, ""
 	while rows := frappe.get_all(
@@ -195,29 +194,29 @@ def in_chunks(doctype: str, filters: dict[str, Any], fields: Sequence[str], what
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-	"""On the console, where it takes long enough for somebody to ask."""
+	"""Show progress on the console, for work that takes long."""
 	if total > CHUNK:
 		update_progress_bar(what, min(done, total) - 1, total)
 
 
 def add_search_indexes(doctype: str, *fields: str) -> None:
-	"""On PostgreSQL, where the name of an index is the whole schema's, Frappe makes none for a field with *search_index*
-	if another table has one for a field of that name."""
+	"""Add the indexes that Frappe omits on PostgreSQL: index names are unique in a schema there, so a field with
+	*search_index* gets none if another table has an index for a field of that name."""
 	if frappe.db.db_type == "postgres":
 		for field in fields:
 			frappe.db.add_index(doctype, [field], f"{frappe.scrub(doctype)}_{field}_index")
 
 
 def add_indexes_of_users(doctype: str) -> None:
-	"""For Frappe's renaming of a user, which writes the new name wherever the old one stands: without an index it reads
-	every row, and on MariaDB keeps each locked until it is committed, so that no token is refreshed meanwhile."""
+	"""Add indexes for the renaming of users: Frappe writes the new name wherever the old one stands. Without an index it
+	reads every row, and on MariaDB locks each until the commit, so that no token could be refreshed meanwhile."""
 	for field in ("owner", "modified_by"):
-		# With two columns, Frappe takes it for no setting of a field.
+		# With two columns, so that Frappe does not take it for a field's *search_index*.
 		frappe.db.add_index(doctype, [field, "name"], f"{frappe.scrub(doctype)}_{field}_index")
 
 
 def lock_free(doctype: str, filters: dict[str, Any], fields: Sequence[str], limit: int) -> list[Any]:
-	"""In `own_transaction`: at most `limit` rows that nobody else has locked, and a lock on them."""
+	"""In `own_transaction`: lock and return at most `limit` rows that nobody else has locked."""
 	table = frappe.qb.DocType(doctype)
 	query = frappe.qb.from_(table).select(*(table[field] for field in fields)).limit(limit)
 	for field, value in filters.items():

@@ -1,4 +1,4 @@
-"""A provider's metadata document, as an admin's settings lead to it."""
+"""Fetching a provider's metadata document, by an admin's settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def fetch(openid_configuration: str | None, issuer: str | None, *, any_issuer: b
 	"""Fetch the document (OIDC Discovery 4, RFC 8414 3).
 
 	:param openid_configuration: the address, as an admin typed it
-	:param issuer: what *Issuer* says. It counts where it has a placeholder, such as Microsoft's `{tenantid}`.
+	:param issuer: the field *Issuer*; it counts if it has a placeholder, such as Microsoft's `{tenantid}`
 	:param any_issuer: *Issuer May Differ from Address*
 	:raises ConfigurationError: `openid_configuration_missing`, and what `oauth.discovery.fetch` raises
 	:raises TemporaryFailure: as `oauth.discovery.fetch`
@@ -31,7 +31,7 @@ def fetch(openid_configuration: str | None, issuer: str | None, *, any_issuer: b
 
 
 def for_form(app: AppSettings) -> dict[str, Any]:
-	"""What the document says, as `api.get_openid_configuration` gives it to the form.
+	"""The document's values, as `api.get_openid_configuration` returns them to the form.
 
 	:raises OAuthError: as `fetch`
 	"""

@@ -1,4 +1,4 @@
-"""*Set Up E-mail*: the Email Account of a connection, from what the provider's template knows of its mail servers."""
+"""*Set Up E-mail*: an Email Account for a connection, with the mail servers of the provider's template."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from connected_app.oauth.templates import Template
 from connected_app.site import access, accounts, mail, settings, templates, token_caches
 from connected_app.site.rows import name_of
 
-# Of IMAP without TLS from the start (RFC 8314 3.2).
+# The port of IMAP that begins without TLS (RFC 8314 3.2).
 STARTTLS_PORT = 143
 
 
 def is_offered(connected_app: str) -> bool:
-	"""Whether the session's user may create Email Accounts, and the app's provider is known to have mail."""
+	"""Whether the session's user may create Email Accounts, and the provider's mail servers are known."""
 	if not frappe.has_permission("Email Account", "create"):
 		return False
 	return mail.template_of(frappe.get_cached_doc("Connected App", connected_app)) is not None
 
 
 def offer(connected_app: str, account: str | None = None) -> dict[str, Any]:
-	"""What `set_up` would make of the connection of the session's user.
+	"""What `set_up` would set up for the connection of the session's user.
 
 	:param account: of several accounts, which one, by its ID or name; by default the default one
-	:returns: `email_id`, empty where the provider has not named it; `incoming` and `outgoing`, server and port, the
-		latter empty where Frappe cannot send there; `email_account`, one that has this address already, or empty
+	:returns: `email_id`, empty if the provider has not named it; `incoming` and `outgoing`, server and port, the latter
+		empty if Frappe cannot send there; `email_account`, an existing one with this address, or empty
 	:raises OAuthError: as `_check`
 	"""
 	template, address = _check(connected_app, account)
@@ -48,11 +48,11 @@ def offer(connected_app: str, account: str | None = None) -> dict[str, Any]:
 def set_up(
 	connected_app: str, email_id: str = "", update: bool = False, account: str | None = None
 ) -> dict[str, str]:
-	"""Make the Email Account, or give the one that has this address already what OAuth needs, and nothing else.
-	Frappe logs in to both servers first.
+	"""Make the Email Account; or change the OAuth settings, and nothing else, of the existing one with this address. Frappe
+	logs in to both servers first.
 
-	:param email_id: the account's own address by default; another one that mail for it is sent to
-	:param update: change the Email Account that has this address already
+	:param email_id: by default the account's own address; otherwise another address of the same mailbox
+	:param update: change an existing Email Account with this address
 	:param account: of several accounts, which one, by its ID or name; by default the default one
 	:returns: `name`, and what became of it: `created`, `updated`, or `exists` (nothing was changed)
 	:raises frappe.PermissionError: to those who may not create, or change, Email Accounts
@@ -61,7 +61,7 @@ def set_up(
 	"""
 	template, login = _check(connected_app, account)
 	address = email_id.strip() or login
-	# By its address alone an Email Account names one of several accounts.
+	# An Email Account has nothing but its address to name one of several accounts.
 	if not validate_email_address(address) or (accounts.is_named(account) and not login):
 		raise catalogue.error("mail_address_unknown")
 	oauth = {
@@ -92,7 +92,7 @@ def set_up(
 
 @contextmanager
 def _logging_in(account: Any) -> Iterator[None]:
-	"""Frappe lets pass what the socket to the incoming server says.
+	"""Frappe does not catch errors of the socket to the incoming server.
 
 	:raises TemporaryFailure: `mail_server_unreachable`
 	"""
@@ -104,7 +104,7 @@ def _logging_in(account: Any) -> Iterator[None]:
 
 
 def _check(connected_app: str, account: str | None) -> tuple[Template, str]:
-	"""The template, and the address of the account that the session's user has connected; empty where it is not known.
+	"""The template, and the address of the account that the session's user has connected; empty if it is unknown.
 
 	:raises ConfigurationError: `mail_unsupported`, `scope_not_asked`
 	:raises ReconnectRequired: `not_connected`, `scope_missing`, `account_not_connected`, `account_ambiguous`
@@ -127,9 +127,9 @@ def _check(connected_app: str, account: str | None) -> tuple[Template, str]:
 
 
 def _servers(template: Template) -> dict[str, Any]:
-	"""The fields of an Email Account that say where mail is received and sent.
+	"""The fields of an Email Account with the servers for incoming and outgoing mail.
 
-	Frappe sends no EHLO where TLS comes first (port 465), and servers then take no token: it only receives there.
+	If TLS comes first (port 465), Frappe sends no EHLO, and servers accept no token: such an account only receives.
 	"""
 	at_once = template["mail.imap_port"] != STARTTLS_PORT
 	fields = {

@@ -1,10 +1,10 @@
 """Ending many connections: they stop counting at once, and are removed in chunks by a background job.
 
-Every connection is of a *generation* of its Connected App. Disabling or deleting an app with many connections writes
-one row, an *Offboarding*, and makes the app's generation greater: from then on, none of them is found. The job then
-moves their tokens, chunk by chunk, to where they wait to be revoked (see `site/revocation.py`). Each chunk is one
-transaction: the connections, what waits to be revoked, the audit trail and the progress all change, or nothing does. A
-job that is killed is continued by the next. See docs/decisions/0025-ending-many-connections.md.
+Every connection belongs to a *generation* of its Connected App. Disabling or deleting an app with many connections writes
+one row, an *Offboarding*, and increases the app's generation: from then on, none of them is found. The job then moves
+their tokens, chunk by chunk, to the queue of revocations (see `site/revocation.py`). Each chunk is one transaction:
+connections, queue, audit trail and progress change together, or not at all. After a job was killed, the next one
+continues. See docs/decisions/0025-ending-many-connections.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DOCTYPE = "Offboarding"
 QUEUE = "Pending Revocation"
 # Connections in one transaction.
 CHUNK = 200
-# Who had begun to connect, or to refresh, may store it for so long afterwards.
+# An attempt or a refresh that had begun may still store its grant for so long.
 SETTLED = timedelta(minutes=2)
 # Seconds to wait for the row of an Offboarding, which another job holds for one chunk.
 LOCK_WAIT = 10
@@ -43,8 +43,8 @@ class Ended:
 	"""A connection that ends.
 
 	:param name: of the Token Cache
-	:param tokens: as they are encrypted in the database, by field; none where they cannot be read or revoked
-	:param client: that may revoke them, encrypted
+	:param tokens: encrypted, as in the database, by field; none if they cannot be read or revoked
+	:param client: the client that can revoke them, encrypted
 	"""
 
 	name: str
@@ -54,9 +54,9 @@ class Ended:
 
 
 def begin(app: Any) -> None:
-	"""From now on none of the connections to `app`, a Connected App, counts; a job removes them.
+	"""From now on no connection to `app`, a Connected App, counts; a job removes them.
 
-	In the caller's transaction, which changes none of their rows, and waits for nobody who holds one.
+	In the caller's transaction. It changes none of their rows, and waits for none of their locks.
 	"""
 	of_app = {"connected_app": app.name, "generation": app.generation}
 	doc = frappe.get_doc(
@@ -70,7 +70,7 @@ def begin(app: Any) -> None:
 		}
 	)
 	with own_connection():
-		# Of an app that is being deleted, this one still has the secret.
+		# If the app is being deleted, this connection still sees its secret.
 		client = client_of(app.name, app.generation)
 	doc.db_insert()
 	if client:
@@ -81,8 +81,8 @@ def begin(app: Any) -> None:
 
 
 def next_generation(connected_app: str) -> int:
-	"""Of a Connected App of this name: later than all whose connections are still to be removed, also those of one that
-	was deleted."""
+	"""The next generation of a Connected App of this name: later than every generation with connections still to be removed,
+	also those of a deleted app."""
 	found = frappe.get_all(
 		DOCTYPE, {"connected_app": connected_app}, order_by="generation desc", limit=1, pluck="generation"
 	)
@@ -90,8 +90,8 @@ def next_generation(connected_app: str) -> int:
 
 
 def client_of(connected_app: str, generation: int) -> Settings | None:
-	"""What may revoke connections of this generation: the client as it was when they were ended, or as it is. None
-	where the provider cannot revoke, or nobody knows any more."""
+	"""The client that can revoke connections of this generation: as it was when they were ended, or as it is now. None if the
+	provider cannot revoke, or the client is lost."""
 	ended = frappe.db.get_value(DOCTYPE, {"connected_app": connected_app, "generation": generation})
 	if ended:
 		return _kept(ended)
@@ -101,7 +101,7 @@ def client_of(connected_app: str, generation: int) -> Settings | None:
 
 
 def check_none_ends(*connected_apps: str) -> None:
-	"""Before a Connected App gets the name of another, which may be deleted.
+	"""Check this before a Connected App takes the name of another, which may be deleted.
 
 	:raises frappe.ValidationError: while connections of one of these are still to be removed
 	"""
@@ -110,10 +110,10 @@ def check_none_ends(*connected_apps: str) -> None:
 
 
 def prepare_merge(old: str, new: str) -> None:
-	"""Before the connections to `old`, a Connected App, become `new`'s.
+	"""Prepare for the connections of the Connected App `old` to become those of `new`.
 
-	:raises frappe.ValidationError: while there are some to be removed; where one app's connection is shared, and the
-		other's are each user's own
+	:raises frappe.ValidationError: while some are still to be removed; if one app's connection is shared and the other's
+		are each user's own
 	"""
 	columns = ["connection_is", "grant_type", "several_accounts"]
 	both = [frappe.db.get_value("Connected App", name, columns, as_dict=True) for name in (old, new)]
@@ -131,20 +131,21 @@ def prepare_merge(old: str, new: str) -> None:
 
 
 def run(seconds: float) -> None:
-	"""Remove what was ended, for so long."""
+	"""Remove ended connections for at most `seconds`."""
 	began = time.monotonic()
 	for name in frappe.get_all(DOCTYPE, order_by="requested_on", pluck="name", limit=0):
 		try:
 			while time.monotonic() - began < seconds and _chunk(name):
 				pass
 		except Exception as error:
-			# Nothing of that chunk is done. The next run does it, and the other apps do not wait.
+			# That chunk was rolled back; the next run does it. The other apps do not wait.
 			title = "Connected App: connections could not be removed"
 			frappe.log_error(title=title, message=f"{type(error).__name__} for {DOCTYPE} {name}")
 
 
 def _chunk(name: str) -> bool:
-	"""Remove some of the connections of an Offboarding; when none is left, that too. Returns whether some were found."""
+	"""Remove a chunk of an Offboarding's connections, and the Offboarding itself once none is left. Returns whether there were
+	any."""
 	with own_transaction(name, LOCK_WAIT):
 		with writing():
 			row = frappe.db.get_value(DOCTYPE, name, ["*"], as_dict=True, for_update=True)
@@ -177,10 +178,10 @@ def _chunk(name: str) -> bool:
 
 
 def read(caches: Iterable[Any], client: str) -> list[Ended]:
-	"""What rows of Token Cache hold that has to be revoked, in one statement.
+	"""The tokens in rows of Token Cache that have to be revoked, by one statement.
 
-	:param caches: `name`, `connected_app`, `user`, `shared` and `account`
-	:param client: that may revoke, encrypted; empty where none can
+	:param caches: with `name`, `connected_app`, `user`, `shared` and `account`
+	:param client: the client that can revoke, encrypted; empty if none can
 	"""
 	caches = list(caches)
 	tokens: dict[str, dict[str, str]] = {cache.name: {} for cache in caches}
@@ -207,9 +208,9 @@ def read(caches: Iterable[Any], client: str) -> list[Ended]:
 
 
 def read_all(caches: Sequence[Any]) -> list[Ended]:
-	"""As `read`, of several apps.
+	"""As `read`, for several apps.
 
-	:param caches: also `generation`
+	:param caches: also with `generation`
 	"""
 	by_client: dict[tuple[str, int], list[Any]] = {}
 	for cache in caches:
@@ -222,8 +223,7 @@ def read_all(caches: Sequence[Any]) -> list[Ended]:
 
 
 def write(ended: Sequence[Ended], ended_by: str, ip_address: str | None) -> None:
-	"""Remove connections, in the present transaction: what is to be revoked waits from now on, and the audit trail has
-	it."""
+	"""Remove connections in the current transaction, queue their tokens to be revoked, and write the audit trail."""
 	_remove([entry.name for entry in ended])
 	waiting = [(frappe.generate_hash(length=20), entry) for entry in ended if entry.client]
 	if waiting:
@@ -243,12 +243,12 @@ def write(ended: Sequence[Ended], ended_by: str, ip_address: str | None) -> None
 
 
 def give_up_all(why: str) -> None:
-	"""Remove what is still to be removed without revoking it. Each app is named in the Error Log."""
+	"""Remove all ended connections without revoking them. The Error Log names each app."""
 	ended = [
 		(row.connected_app, row.generation)
 		for row in frappe.get_all(DOCTYPE, fields=["connected_app", "generation"], limit=0)
 	]
-	# Also where the Offboarding was lost: nothing that was ended counts again.
+	# Also if the Offboarding was lost: ended connections must never count again.
 	apps = frappe.get_all("Connected App", fields=["name", "generation"], limit=0)
 	ended += [(app.name, ("!=", app.generation)) for app in apps]
 	for connected_app, generation in ended:
@@ -275,8 +275,7 @@ def _remove(names: Sequence[str]) -> None:
 
 
 def remove_details(names: Sequence[str]) -> None:
-	"""Remove what belongs to rows of Token Cache that are deleted, and are not deleted as documents: their scopes and
-	secrets."""
+	"""Remove the scopes and secrets of Token Cache rows that are deleted by SQL and not as documents."""
 	frappe.db.delete("OAuth Scope", {"parenttype": TOKEN_CACHE, "parent": ("in", names)})
 	frappe.db.delete("__Auth", {"doctype": TOKEN_CACHE, "name": ("in", names)})
 

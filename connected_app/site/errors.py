@@ -1,4 +1,4 @@
-"""The three branches of `oauth.errors` as Frappe's own kind of error, so that Desk shows them."""
+"""The three branches of `oauth.errors` as Frappe errors, so that Desk shows them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConfigurationError(errors.ConfigurationError, frappe.ValidationError):
 
 
 def localized(text: str) -> str:
-	"""A message or action of an error in the language of the person who looks."""
+	"""A message or action of an error, in the reader's language."""
 	if isinstance(text, Sentence):
 		values = [localized(value) if isinstance(value, Sentence) else value for value in text.values]
 		return _(text.template).format(*values)
@@ -36,7 +36,7 @@ def localized(text: str) -> str:
 
 
 def in_words(error: OAuthError) -> dict[str, str]:
-	"""`message` and `action` of an error in the language of the person who looks."""
+	"""`message` and `action` of an error, in the reader's language."""
 	return {"message": localized(error.message), "action": localized(error.action)}
 
 
@@ -73,10 +73,10 @@ def as_frappe(error: OAuthError, connect_url: Callable[[], str] = str) -> OAuthE
 def raises_frappe_errors(
 	connect_url: Callable[[], str] = str, *, leads_there: bool = False
 ) -> Iterator[None]:
-	"""Raise what comes from `oauth/` in its Frappe form, with a message for Desk as `frappe.throw` leaves it.
+	"""Raise errors from `oauth/` in their Frappe form, with a message for Desk as `frappe.throw` leaves it.
 
-	:param connect_url: gives the address at which to connect; asked only when needed
-	:param leads_there: the message has a link to it
+	:param connect_url: returns the address at which to connect; called only if needed
+	:param leads_there: whether the message has a link to it
 	"""
 	try:
 		yield

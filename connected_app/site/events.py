@@ -1,7 +1,7 @@
-"""What happens to connections, told to three: the audit trail, the connection's owner, and other apps.
+"""Events of connections, reported to the audit trail, the connection's owner, and other apps.
 
-Told after it is durable, outside the lock, and in a transaction of its own. Nothing here fails its caller: the Token
-Cache is the truth, this is the news.
+An event is reported after it is durable, outside the lock, and in its own transaction. Nothing here fails its caller: the
+Token Cache is the truth, this is the news.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from connected_app.site.database import own_transaction, writing
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import find
 
-# Of a successful refresh nothing is written: it happens all the time.
+# A successful refresh is not written: it happens all the time.
 FAILED = ("failing", "broken", "connect_failed")
 WRITTEN = (
 	"connected",
@@ -40,11 +40,13 @@ HOOK = "connected_app_events"
 @dataclass(frozen=True)
 class Event:
 	"""
-	:param event: "connected" (a user consented), "account_changed" (to another account than before), "default_changed" (another of several accounts is the default one), "refreshed", "failing" (a refresh failed, for a new reason),
-		"broken" (the owner has to reconnect, or it has been failing for a day), "mended" (it works again after that),
-		"used_for_mail" (somebody else has put the connection into an Email Account), "disconnected", "connect_failed" (without one of the roles, or at the callback)
-	:param code: why, one of docs/errors.md; empty for what went well
-	:param accounts: where it has changed, the account before and the one now, as people know them
+	:param event: "connected" (a user consented), "account_changed" (to another account), "default_changed" (another of
+		several accounts is now the default), "refreshed", "failing" (a refresh failed, for a new reason), "broken" (the
+		owner has to reconnect, or refreshes have failed for a day), "mended" (it works again after that), "used_for_mail"
+		(somebody else uses the connection in an Email Account), "disconnected", "connect_failed" (without one of the roles,
+		or at the callback)
+	:param code: why, one of docs/errors.md; empty on success
+	:param accounts: if the account has changed, the names of the previous one and the current one
 	"""
 
 	event: str
@@ -54,7 +56,7 @@ class Event:
 
 
 def announce(name: str, key: ConnectionKey, code: str = "", accounts: tuple[str, str] = ("", "")) -> None:
-	"""Pass on that the event `name` has happened. Never raises. See `Event` for the parameters."""
+	"""Report the event `name`. Never raises. See `Event` for the parameters."""
 	event = Event(name, key, code, accounts)
 	messages = list(frappe.local.message_log)
 	if name in WRITTEN:
@@ -97,7 +99,7 @@ def _write(event: Event) -> None:
 
 
 def _audit(event: Event, app: Any) -> None:
-	"""An Activity Log entry: who did it, whose connection it was, from which address. Kept as Log Settings say."""
+	"""An Activity Log entry: who did it, whose connection it was, and from which IP address."""
 	log = frappe.get_doc(
 		{
 			"doctype": "Activity Log",
@@ -109,12 +111,12 @@ def _audit(event: Event, app: Any) -> None:
 		}
 	)
 	log.insert(ignore_permissions=True, ignore_links=True)
-	# Frappe calls what refers to a document "Linked".
+	# Frappe's word for an entry that refers to a document is "Linked".
 	log.db_set("status", "Failed" if event.event in FAILED else "Success", update_modified=False)
 
 
 def _subject(event: Event, provider: str) -> str:
-	# What happened comes first: lists cut the end.
+	# The event comes first: lists cut the end.
 	whose = escape_html(event.key.owner.user) or (
 		_("Everybody's connection") if event.key.is_shared else _("The service principal")
 	)
@@ -146,10 +148,10 @@ def _subject(event: Event, provider: str) -> str:
 
 
 def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: str | None) -> None:
-	"""An Activity Log entry for each of `keys`, all of one event, in the present transaction, by a constant number of
+	"""An Activity Log entry for each of `keys`, for one event, in the current transaction, by a constant number of
 	statements.
 
-	:param by: who did it
+	:param by: the user who did it
 	"""
 	apps = {
 		app.name: app
@@ -178,21 +180,21 @@ def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: st
 
 
 def _notify(event: Event, app: Any) -> None:
-	"""A Notification Log entry for the connection's owner, and an e-mail where they and the app want it."""
+	"""A Notification Log entry for the connection's owner, and an e-mail if both they and the app want one."""
 	owner = next(filter(None, map(_reader, _concerned(event, app))), None)
 	if not owner:
 		return
 	subject, text = _news(event, app, owner.language)
 	link = get_url("/connect?app=" + quote(app.name, safe=""))
 	about = {"document_type": "Connected App", "document_name": app.name}
-	# What was said before about this connection is out of date.
+	# Earlier notifications about this connection are out of date.
 	frappe.db.set_value("Notification Log", {"for_user": owner.name, "read": 0, **about}, "read", 1)
 	button = _("Reconnect", owner.language) if event.event == "broken" else _("View", owner.language)
 	_send(owner, subject, text, link, button, about, by_email=bool(cint(app.email_when_broken)))
 
 
 def certificate_ends(app: Any, ends_on: datetime) -> None:
-	"""Tell System Managers that the certificate of a Connected App's key ends, in the present transaction.
+	"""Notify System Managers that the certificate of a Connected App's key expires soon, in the current transaction.
 
 	:param app: its row
 	:param ends_on: UTC
@@ -236,7 +238,7 @@ def _send(
 		frappe.get_doc(
 			{
 				"doctype": "Notification Log",
-				# Frappe sends no e-mails for an Alert, and could not link to the page.
+				# Frappe sends no e-mail for an Alert, and could not link to the page.
 				"type": "Alert",
 				"for_user": to.name,
 				"from_user": to.name,
@@ -255,22 +257,22 @@ def _send(
 				args={"text": text, "link": link, "button": button},
 			)
 		except frappe.OutgoingEmailError:
-			# A site without outgoing e-mail: there is the notification.
+			# A site without outgoing e-mail: the notification is enough.
 			pass
 
 
 def _concerned(event: Event, app: Any) -> Iterator[str]:
-	"""Whose matter it is; the first who can be told is."""
+	"""The users concerned; the first who can read a notification gets it."""
 	if event.key.user:
 		yield event.key.user
 		return
 	if event.key.is_shared:
 		found = find("select c.`connected_by` from `tabToken Cache` c", event.key)
 		yield from (found[0][0],) if found else ()
-	# The service principal's is the matter of the user who set the app up.
+	# The service principal's connection concerns the user who set up the app.
 	yield app.owner
 	if event.key.is_shared:
-		# Those may all have left.
+		# These may all be disabled.
 		yield from get_system_managers(only_name=True)
 		yield "Administrator"
 
@@ -325,7 +327,7 @@ def _account_name(key: ConnectionKey) -> str:
 
 
 def _news_of_all(event: Event, provider: str, language: str) -> tuple[str, str]:
-	"""As `_news`, of a connection that all share."""
+	"""As `_news`, for a shared connection."""
 	if event.event == "mended":
 		return (
 			_("The shared connection to {0} works again", language).format(provider),
@@ -356,7 +358,7 @@ def _hand_out(event: Event) -> None:
 
 
 def hand_out(name: str, keys: Sequence[ConnectionKey]) -> None:
-	"""To other apps, what `audit_many` has written, once it is committed."""
+	"""Report to other apps what `audit_many` has written, once it is committed."""
 	if _listeners(name):
 		for key in keys:
 			_guarded(Event(name, key), _hand_out)
@@ -374,7 +376,7 @@ def _listeners(event_name: str) -> list[str]:
 def deliver(
 	event_name: str, connected_app: str, user: str, code: str, shared: bool = False, account: str = ""
 ) -> None:
-	"""Call what other apps have registered, each in a transaction of its own. Runs in a background job."""
+	"""Call the listeners that other apps have registered, each in its own transaction. Runs in a background job."""
 	told = {
 		"event": event_name,
 		"connected_app": connected_app,
@@ -384,10 +386,10 @@ def deliver(
 		"account": account,
 	}
 	for path in _listeners(event_name):
-		# One listener's failure is not another's. On SQLite, Frappe begins a job without any transaction.
+		# A listener's failure must not affect others. On SQLite, Frappe begins a job without a transaction.
 		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
-			# With those of them that it takes.
+			# With those arguments that it accepts.
 			frappe.call(frappe.get_attr(path), **told)
 		except Exception:
 			frappe.db.rollback()

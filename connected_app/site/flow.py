@@ -1,4 +1,4 @@
-"""From the click to the stored grant: one authorization attempt on a site."""
+"""One authorization attempt on a site, from the click to the stored grant."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from connected_app.site.rows import name_of
 from connected_app.site.settings import AppSettings
 
 attempts = RedisAttemptStore()
-# Behind it, in a path: the name, in which a slash is allowed.
+# The name follows it in a path; it may have slashes.
 CALLBACK = ".callback/"
-# In an attempt's context: the user wants another account than those that are connected.
+# In an attempt's context: the user wants to add an account.
 ANOTHER = "another"
-# To find the row of an account while others change which is which.
+# Tries to find the row of an account while others exchange rows.
 ATTEMPTS = 5
-# Letters of the parameters of a callback that comes by POST; Apple's have the name of a person.
+# Characters of the parameters of a callback by POST; Apple's have the name of a person.
 LONGEST_POST = 16_000
 
 
@@ -47,7 +47,7 @@ def begin(
 	"""Begin an attempt for the session's user, in this browser session. Returns the consent URL.
 
 	:param more: what the user is asked for beyond *Scopes*
-	:param another: let the user choose an account at the provider, for a connection beside those that there are
+	:param another: let the user choose an account at the provider, for a further connection
 	:param account: reconnect this one of the user's accounts
 	:raises frappe.PermissionError:
 	:raises OAuthError: `app_disabled`, `endpoint_missing`, `success_uri_refused`, `scope_not_asked`,
@@ -64,7 +64,7 @@ def begin(
 	more = more or MoreConsent()
 	check_scopes(app, more.scopes)
 	if pushed.is_wanted(app.provider, app.client):
-		# The client proves itself already here.
+		# Pushing needs the client's authentication.
 		app = settings.read(app.name, with_secret=True)
 	client = _client(app, more, another, account)
 	url, attempt = authorization.begin(
@@ -87,7 +87,7 @@ def begin(
 
 
 def _client(app: AppSettings, more: MoreConsent, another: bool, account: str | None) -> Client:
-	"""The client as it asks for this consent: with `more`, and for the account that is meant."""
+	"""The client as it asks for this consent: with `more`, and for the right account."""
 	key, quirks = connection_to_make(app), app.provider.quirks
 	if another:
 		check_takes_another(app)
@@ -100,8 +100,8 @@ def _client(app: AppSettings, more: MoreConsent, another: bool, account: str | N
 
 def check_takes_another(app: AppSettings) -> None:
 	"""
-	:raises ConfigurationError: `one_account_only`; `account_unknown`, where the provider will not say whose account it is:
-		nothing has been granted yet
+	:raises ConfigurationError: `one_account_only`; `account_unknown`, if the provider will not name the account, before
+		anything is granted
 	"""
 	if not app.several_accounts:
 		raise catalogue.error("one_account_only")
@@ -111,7 +111,7 @@ def check_takes_another(app: AppSettings) -> None:
 
 def check_scopes(app: AppSettings, wanted: Collection[str]) -> None:
 	"""
-	:raises ConfigurationError: `scope_not_asked`: only what an admin has entered is asked for
+	:raises ConfigurationError: `scope_not_asked`: only scopes that an admin has entered are asked for
 	"""
 	may_ask = (*app.client.scopes, *app.optional_scopes)
 	if unasked := scopes.missing(wanted, may_ask, app.provider.quirks):
@@ -119,7 +119,7 @@ def check_scopes(app: AppSettings, wanted: Collection[str]) -> None:
 
 
 def _kept(app: AppSettings, key: ConnectionKey) -> list[str]:
-	"""The optional scopes that were granted before: who connects again loses none."""
+	"""The optional scopes that were granted before: reconnecting must not lose them."""
 	name = name_of(key) if app.optional_scopes else None
 	if not name:
 		return []
@@ -131,12 +131,12 @@ def _kept(app: AppSettings, key: ConnectionKey) -> list[str]:
 
 
 def keep_posted(name: str, parameters: Mapping[str, Sequence[str]]) -> str:
-	"""Keep what a provider has had the browser post to the callback (OAuth 2.0 Form Post Response Mode), with the attempt
-	that it belongs to. Nobody is known here: browsers send no session along with a form of another site. `claim_attempt`
-	asks for it, and spends the attempt.
+	"""Store the parameters that a browser has posted to the callback (OAuth 2.0 Form Post Response Mode) with their attempt.
+	The user is unknown here: browsers send no session with another site's form. `claim_attempt` reads them with the session,
+	and spends the attempt.
 
-	:param name: as `claim_attempt` has it
-	:returns: the state by which the browser comes back for it; empty for none
+	:param name: as in `claim_attempt`
+	:returns: the state with which the browser comes back; empty for none
 	"""
 	try:
 		state = authorization.single(parameters, ("state",)).get("state", "")
@@ -145,18 +145,18 @@ def keep_posted(name: str, parameters: Mapping[str, Sequence[str]]) -> str:
 		if attempt and length <= LONGEST_POST:
 			attempts.replace(replace(attempt, posted=parameters))
 	except OAuthError:
-		# The user who comes back is shown why.
+		# The user sees the reason on coming back.
 		return ""
 	return state
 
 
 def claim_attempt(name: str, parameters: Mapping[str, Any]) -> authorization.Attempt:
-	"""The attempt that a callback belongs to; it is spent.
+	"""The attempt of a callback; it is spent.
 
-	It is spent only by the user and browser session that began it, so that nobody else can spoil it.
+	Only the user and browser session that began an attempt can spend it, so that nobody else can spoil it.
 
-	:param name: the end of the callback's path. It must be that of the redirect URI, which is distinct for each app
-		(RFC 9700 4.4.2.1) and outlives a renaming: the app itself may be called otherwise by now.
+	:param name: the end of the callback's path. It must match the redirect URI, which is distinct for each app
+		(RFC 9700 4.4.2.1) and stays when the app is renamed.
 
 	:raises ReconnectRequired: `state_missing`, `attempt_unknown`, `attempt_elsewhere`, `parameter_repeated`
 	"""
@@ -188,12 +188,12 @@ def finish(
 	"""Exchange the code, and store the grant durably.
 
 	:param where: the page to go to afterwards
-	:returns: what is stored; or what would replace another account, for the user to decide
+	:returns: the stored grant; or the replacement of another account, for the user to decide on
 	:raises OAuthError: as `oauth.authorization.complete`
 	"""
 	check_may_connect(app)
 	if attempt.context.get("shared", str(app.is_shared)) != str(app.is_shared):
-		# The user has not consented to that.
+		# The user has consented to another kind of connection.
 		raise catalogue.error("attempt_unknown")
 	usable = settings.read(app.name, with_secret=True)
 	grant = authorization.complete(usable.provider, usable.client, attempt, parameters, http())
@@ -204,12 +204,12 @@ def finish(
 def store(
 	app: AppSettings, grant: Grant, where: str, asked: tuple[str, ...], *, another: bool = False
 ) -> Grant | replacing.Replacement:
-	"""Store what the session's user has just consented to, durably. See `finish`.
+	"""Store a grant durably, to which the session's user has just consented. See `finish`.
 
-	:param another: whether it has to be another account than those that are connected
-	:raises frappe.PermissionError: to somebody who may not connect any more; the grant is given back
-	:raises OAuthError: `app_disabled`, `one_account_only`, and `attempt_unknown`, where it was another kind of connection:
-		likewise; `account_unknown`: likewise, if `another` was wanted; `busy`
+	:param another: whether the user wants to add an account
+	:raises frappe.PermissionError: if the user may no longer connect; the grant is revoked
+	:raises OAuthError: `app_disabled`, `one_account_only`, `attempt_unknown` (another kind of connection), and with `another`
+		also `account_unknown`: the grant is revoked; `busy`
 	"""
 	key = connection_to_make(app)
 	grant = replace(grant, scopes=tuple(scope[:140] for scope in grant.scopes))
@@ -220,10 +220,10 @@ def store(
 			before = locked.account
 			if not before or not grant.account or grant.account.id == before.id:
 				return _save(locked, grant)
-			# Under the lock: else another browser connects that account in between, and what is put here revokes it.
+			# Under the lock: otherwise another browser could connect that account in between, and this would revoke it.
 			return replacing.hold(key, grant, before, browser_session(), where, asked)
 	except (ConfigurationError, ReconnectRequired, frappe.PermissionError) as error:
-		# Unless it may be of an account that is connected: at some providers the end of one grant is the end of all.
+		# Not if its account may be connected already: at some providers, revoking one grant revokes all.
 		if another or getattr(error, "code", "") != "account_unknown":
 			revocation.give_back(key, grant)
 		raise
@@ -234,7 +234,7 @@ def _store(key: ConnectionKey) -> TokenCacheStore:
 
 
 def _store_account(key: ConnectionKey, grant: Grant, another: bool) -> Grant:
-	"""Store `grant` for the account that it is of.
+	"""Store `grant` for its account.
 
 	:param key: of the user's default account
 	:raises OAuthError: as `store`
@@ -242,7 +242,7 @@ def _store_account(key: ConnectionKey, grant: Grant, another: bool) -> Grant:
 	for _attempt in range(ATTEMPTS):
 		chosen = accounts.for_consent_now(key, grant, another)
 		with _store(chosen).exclusive() as locked:
-			# As it is now, under the lock: others may have connected, disconnected, or chosen another default meanwhile.
+			# Check again under the lock: others may have connected, disconnected, or chosen another default meanwhile.
 			if accounts.for_consent(key, grant, another) == chosen:
 				return _save(locked, grant)
 			locked.drop_empty()
@@ -258,15 +258,15 @@ def _save(locked: LockedTokenCache, grant: Grant) -> Grant:
 
 
 def _check_may_still(key: ConnectionKey) -> None:
-	"""While the provider was asked, a user or an app may have been disabled, whose connections were ended: a new one would
-	outlive that."""
+	"""Check that the user may still connect. User or app may have been disabled while the provider was asked; a connection
+	that is stored now would survive that."""
 	now = settings.read(key.app)
 	if now.is_shared != key.is_shared:
 		raise catalogue.error("attempt_unknown")
 	if key.account and not now.several_accounts:
 		raise catalogue.error("one_account_only")
 	check_may_connect(now)
-	# Not as this request has read it before.
+	# Read again: this request may have a cached value.
 	if not frappe.db.get_value("User", frappe.session.user, "enabled"):
 		frappe.throw(refusal(now.is_shared), frappe.PermissionError)
 
@@ -276,7 +276,7 @@ def asked_scopes(app: AppSettings, attempt: authorization.Attempt) -> tuple[str,
 
 
 def find_replacement(app: AppSettings) -> replacing.Replacement | None:
-	"""The account that waits in this browser session for the user's decision whether it replaces the one before."""
+	"""The account in this browser session that waits for the user's decision whether it replaces the previous one."""
 	return replacing.find(connection_to_make(app), browser_session())
 
 
@@ -285,7 +285,7 @@ def decide_replacement(
 ) -> tuple[replacing.Replacement, Grant | None]:
 	"""As `replacing.decide`, for the session's user.
 
-	:raises frappe.PermissionError: to somebody who may not connect any more
+	:raises frappe.PermissionError: if the user may no longer connect
 	:raises OAuthError: as `replacing.decide`
 	"""
 	if replace:
@@ -294,5 +294,5 @@ def decide_replacement(
 
 
 def browser_session() -> str:
-	"""What an attempt is bound to: a digest, since a session ID is a credential."""
+	"""The browser session that an attempt is bound to: a digest, because a session ID is a credential."""
 	return hashlib.sha256(str(frappe.session.sid).encode()).hexdigest()

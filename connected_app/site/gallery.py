@@ -1,4 +1,4 @@
-"""The gallery in Desk: which providers there are, and how the Connected Apps of this site are doing."""
+"""The gallery in Desk: the known providers, and the state of this site's Connected Apps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from connected_app.oauth.clock import utc_now
 from connected_app.site import health, templates
 from connected_app.site.rows import WORKING, naive
 
-# A connection that ends within this time is worth a word.
+# A connection that expires within this time is shown.
 SOON = timedelta(days=14)
-# Of an app with more connections than these, some always end soon, and looking for the first means reading them all.
+# With more connections than these, some always expire soon, and finding the first means reading them all.
 MANY = 10_000
 
 
 def gallery() -> dict[str, list[dict[str, Any]]]:
-	"""In four statements, however many apps and connections there are.
+	"""The gallery, by four statements, however many apps and connections there are.
 
 	:returns: `providers`: as `templates.summary`; `apps`: as `_apps`
 	"""
@@ -31,9 +31,9 @@ def gallery() -> dict[str, list[dict[str, Any]]]:
 def _apps() -> list[dict[str, Any]]:
 	"""The Connected Apps by name.
 
-	:returns: for each `name`, `provider_name`, `provider`, `enabled`, how many connections there are (`total`), how many
-		of these have to be connected again (`broken`) or fail for now (`failing`), and `ends_on`: when the first of the
-		others ends, where that is soon (UTC); None where there are `MANY`
+	:returns: for each `name`, `provider_name`, `provider`, `enabled`, the number of connections (`total`), of those that have
+		to be reconnected (`broken`) and of those that fail for now (`failing`), and `ends_on`: when the first of the others
+		expires, if that is soon (UTC); None if there are `MANY`
 	"""
 	apps = frappe.get_all(
 		"Connected App",
@@ -61,7 +61,7 @@ def _apps() -> list[dict[str, Any]]:
 
 
 def _first_ends(apps: list[str]) -> list[Any]:
-	"""When the first connection to each of these ends, of those that work: by what the provider has said."""
+	"""When the first working connection to each of these apps expires, according to the provider."""
 	cache = DocType("Token Cache")
 	# The service principal needs no refresh token.
 	cannot_be_renewed = (cache.user != "") & (cache.refresh_token.isnull() | (cache.refresh_token == ""))
@@ -83,7 +83,7 @@ def _first_ends(apps: list[str]) -> list[Any]:
 
 
 def _ends(row: Any, lasts_days: int | None) -> list[datetime]:
-	# SQLite gives what it has computed as text.
+	# SQLite returns computed times as text.
 	ends = [get_datetime(each) for each in (row.refresh_ends, row.access_ends) if each]
 	if lasts_days and row.first_consent:
 		ends.append(get_datetime(row.first_consent) + timedelta(days=lasts_days))

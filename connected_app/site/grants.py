@@ -34,26 +34,26 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import DOCTYPE, LONGEST_NAME, STATE, aware, naive, usual_name
 
 T = TypeVar("T")
-# Longer than the one token request that the lock guards: 20 s for the exchange, 10 s for a connection that is begun
-# at the end of it (oauth/net.py), and 10 s for the resolver and the database. No key set is fetched under it.
+# Seconds. Longer than the one token request under the lock: 20 s for the exchange, 10 s for a connect that began at its end
+# (oauth/net.py), and 10 s for DNS and the database. No key set is fetched under the lock.
 LOCK_WAIT = 40
-# Of those that wait for a row, so many may be ended before one gives up.
+# How often to wait for a row again after a deadlock.
 DEADLOCKS = 5
-# Of those that wait for a row, so many times it may be another account's by then before one gives up.
+# How often to look for an account's row again after it was exchanged with another account's.
 EXCHANGES = 5
-# Seconds between attempts to store what a provider has given, when the database went away: a restart takes that long.
+# Seconds between attempts to store a new grant after the database went away: a restart takes that long.
 SAVE_PAUSES = (0, 1, 2, 4, 8)
-# For so long a passing failure is nobody's concern.
+# After so long, the owner hears of a passing failure.
 PATIENCE = timedelta(days=1)
-# For the list of scopes, which is not worth a long wait.
+# Seconds to wait for the list of scopes, which is not worth more.
 SCOPES_WAIT = 3
 
 
 class TokenCacheStore:
 	"""The grant of one connection.
 
-	:param create: whether `exclusive` makes the row where there is none, so that there is something to lock
-	:param may_create: is called before, and raises where there may be none
+	:param create: whether `exclusive` makes a missing row, so that there is something to lock
+	:param may_create: called before that; raises if there may be no row
 	"""
 
 	def __init__(
@@ -64,7 +64,7 @@ class TokenCacheStore:
 		self.may_create = may_create
 
 	def load(self) -> Grant | None:
-		"""As this transaction sees it; the refresh token, scopes and account are read when they are needed.
+		"""The grant as this transaction sees it; refresh token, scopes and account are read when they are needed.
 
 		:raises ReconnectRequired: `no_default_account`
 		"""
@@ -74,12 +74,12 @@ class TokenCacheStore:
 			if grant:
 				recent.note(self.key, grant)
 			elif self.key.user and not (self.key.account or self.key.wanted) and rows.has_others(self.key):
-				# None of them takes its place by itself: the caller would act as somebody else.
+				# Never use another account instead: the caller would act as somebody else.
 				raise catalogue.error("no_default_account")
 		return grant
 
 	def load_all(self) -> Grant | None:
-		"""As `load`, with what it leaves out but for the refresh token."""
+		"""As `load`, with everything but the refresh token."""
 		grant = self.load()
 		if grant is None or recent.is_whole(self.key):
 			return grant
@@ -88,17 +88,17 @@ class TokenCacheStore:
 	@contextmanager
 	def exclusive(self) -> Iterator[LockedTokenCache]:
 		"""
-		:raises TemporaryFailure: `busy`, when the row stays locked for `LOCK_WAIT` seconds; `store_unavailable`, when
-			the database or the connection to it is lost
+		:raises TemporaryFailure: `busy`, if the row stays locked for `LOCK_WAIT` seconds; `store_unavailable`, if the database
+			or the connection to it is lost
 		:raises ConfigurationError: `not_committed`
 		"""
 		if frappe.flags.read_only:
-			# Maintenance: what a provider gave could not be stored.
+			# Maintenance: a new grant could not be stored.
 			raise store_unavailable()
 		locked: LockedTokenCache | None = None
 		callers = frappe.local.db
 		try:
-			# All accounts of a user have one lock on SQLite: which of them is the default may change.
+			# On SQLite, all accounts of a user share a lock: the default one may change.
 			with own_transaction(usual_name(self.key.default), LOCK_WAIT):
 				if recent.has_changed(callers, self.key):
 					# The caller would wait for itself.
@@ -130,18 +130,18 @@ class TokenCacheStore:
 		raise failure from strip_chain(cause)
 
 	def lock(self) -> tuple[str | None, Any]:
-		"""The row's name, and its columns `STATE` under a lock; neither where there is none, or it is deleted while we wait.
+		"""The row's name, and its columns `STATE` under a lock; neither if there is no row, or it is deleted while we wait.
 
-		:raises TemporaryFailure: `busy`, where the rows go on exchanging their names (see `accounts.make_default`)
+		:raises TemporaryFailure: `busy`, if rows exchange their names again and again (see `accounts.make_default`)
 		"""
 		for _ in range(EXCHANGES):
 			name = rows.name_of(self.key)
 			if not name:
 				return (None, None)
-			# By its key, so that no other row is locked. What is read afterwards is what waiting has changed.
+			# By primary key, so that no other row is locked. The values are those after the wait.
 			state = frappe.db.get_value(DOCTYPE, name, STATE, as_dict=True, for_update=True)
 			if state and self._is_meant(state):
-				# MariaDB finds it by a name in another case, too.
+				# MariaDB ignores the case of the name, so take the key from the row.
 				key = ConnectionKey.from_columns(self.key.app, state.user, state.shared, state.account)
 				self.key = replace(key, wanted=self.key.wanted)
 				return (name, state)
@@ -149,14 +149,14 @@ class TokenCacheStore:
 		raise being_renewed()
 
 	def _is_meant(self, state: Any) -> bool:
-		"""Whether the row is still that of the account that was asked for."""
+		"""Whether the row still belongs to the account that was asked for."""
 		if self.key.wanted:
 			return bool(state.account_id == self.key.wanted)
 		return (state.account or "") == self.key.account
 
 	def _lock_in_spite_of_deadlocks(self) -> tuple[str | None, Any]:
-		"""On Galera, those who wait for a row are ended by a deadlock when another node stores it. Nothing has been asked
-		or written by then, so that they may wait again."""
+		"""`lock`, repeated after a deadlock: on Galera, a wait for a row ends with one when another node stores the row.
+		Nothing has been asked or written by then."""
 		for _ in range(DEADLOCKS):
 			with suppress(frappe.QueryDeadlockError):
 				return self.lock()
@@ -165,7 +165,7 @@ class TokenCacheStore:
 
 	def _create(self) -> None:
 		app, user, shared, account = self.key.columns
-		# Frappe's own check may ask its caches, where the caller's open work is, too.
+		# Not by Frappe's own check, whose caches have the caller's open work, too.
 		known = frappe.db.get_value("Connected App", app) and (not user or frappe.db.get_value("User", user))
 		if not known:
 			raise catalogue.error("not_committed/app")
@@ -176,7 +176,7 @@ class TokenCacheStore:
 		usual, digest = usual_name(self.key), sha256_hash("\n".join((app, user)) + account)[:8]
 		for name in (usual, f"{usual[:120]}-{digest}", frappe.generate_hash(length=20)):
 			with writing():
-				# Frappe's tables on SQLite take a name twice, and both rows would have the same tokens.
+				# On SQLite, Frappe's tables accept a name twice, and both rows would have the same tokens.
 				if len(name) <= LONGEST_NAME and not frappe.db.get_value(DOCTYPE, name):
 					doc = frappe.get_doc(
 						{
@@ -187,22 +187,22 @@ class TokenCacheStore:
 							"account": account,
 						}
 					)
-					# Else it deletes the tokens that another process has stored under this name by now.
+					# Otherwise Frappe deletes the tokens that another process has stored under this name by now.
 					doc.flags.ignore_save_passwords = True
-					# Asked of the database, which has no error to report then: Frappe 15 prints the stack of each on
+					# Duplicates are ignored by the database, without an error: Frappe 15 prints the stack of each on
 					# PostgreSQL.
 					doc.insert(ignore_permissions=True, ignore_if_duplicate=True, set_name=name)
 			begin(LOCK_WAIT)
-			# Also one that another process has made: else each would have a row.
+			# Also if another process has made the row: there must be one only.
 			if rows.name_of(self.key):
 				return
 
 
 class LockedTokenCache:
-	"""A Token Cache row under its lock. Everything that is written to it goes through `_write`.
+	"""A Token Cache row under its lock. Every change of it goes through `_write`.
 
-	`events`: those that are announced when the lock is gone, with what `announce` takes after the key.
-	`refreshes`: the codes of those that are counted then, empty for what went well.
+	`events`: to announce when the lock is released, with the arguments of `announce` after the key.
+	`refreshes`: error codes to count then, empty for a success.
 	"""
 
 	def __init__(self, store: TokenCacheStore, name: str | None, state: Any) -> None:
@@ -217,7 +217,7 @@ class LockedTokenCache:
 		except ReconnectRequired:
 			# Unreadable: it can still be replaced, or deleted.
 			self.grant = None
-		# A request that waited goes on with what the winner stored, though its own transaction may not see it.
+		# After waiting, this request uses the grant that the winner stored, even if its own transaction cannot see it.
 		if self.grant:
 			recent.note(store.key, self.grant, name or "")
 		else:
@@ -232,12 +232,12 @@ class LockedTokenCache:
 
 	@property
 	def account(self) -> Account | None:
-		"""Whose it is, also where the tokens cannot be read."""
+		"""The account of the row, also if its tokens cannot be read."""
 		account_id, name = self.state.account_id, self.state.account_name
 		return Account(id=account_id, name=name or "") if account_id else None
 
 	def reread(self) -> Grant | None:
-		"""The grant as it is stored now, whatever the row is called by now."""
+		"""The grant as it is stored now, even if the row has been renamed."""
 		see_latest()
 		name = rows.name_of(replace(self.store.key, wanted=self.state.account_id or ""))
 		return rows.read_whole(name, self.state) if name else None
@@ -245,12 +245,12 @@ class LockedTokenCache:
 	def save(
 		self, grant: Grant, *, consented: bool = False, together_with: Callable[[], object] | None = None
 	) -> Grant:
-		"""Store `grant` durably. The provider may have spent the old refresh token already: when the connection to the
-		database is lost, another is tried for some seconds, and a lock in the way is waited for again.
+		"""Store `grant` durably. The provider may already have spent the old refresh token. So if the connection to the
+		database is lost, new ones are tried for some seconds, and a lock is waited for again.
 
 		:param consented: whether the user has just consented to it
-		:param together_with: what is written in the same transaction; it may be called again
-		:returns: the grant that is stored: with its revision, or a newer one that someone else has stored
+		:param together_with: writes in the same transaction; it may be called again
+		:returns: the stored grant: this one with its revision, or a newer one that another process has stored
 		:raises TemporaryFailure: `store_unavailable`
 		"""
 		again: Callable[[], AbstractContextManager[LockedTokenCache]] = self.store.exclusive
@@ -263,12 +263,12 @@ class LockedTokenCache:
 			if not is_lost(error):
 				raise
 		if self.state.account_id:
-			# The same account's, though another may be the default one by then.
+			# Keep to this account, even if another becomes the default.
 			self.store.key = replace(self.store.key, wanted=self.state.account_id)
 		for pause in pauses:
 			time.sleep(pause)
 			with suppress(TemporaryFailure, *BUSY), again() as locked:
-				# Our lock may have been lost, too: what someone else has stored meanwhile is newer.
+				# Our lock may have been lost, too: a grant that another process has stored meanwhile is newer.
 				if locked.grant and locked.state.revision != self.state.revision and not consented:
 					return locked.grant
 				return locked._save(grant, consented, together_with)
@@ -318,10 +318,10 @@ class LockedTokenCache:
 			self.events.append(("failing", failure.code))
 
 	def delete(self, together_with: Callable[[str], T]) -> list[T]:
-		"""Delete the row, and with it those that renaming has left: none of them takes its place.
+		"""Delete the row, and any others that renaming has left, so that none takes its place.
 
-		:param together_with: is given the name of each; what it writes is in the same transaction
-		:returns: what it returns
+		:param together_with: called with the name of each; writes in the same transaction
+		:returns: its results
 		"""
 		results = []
 		with writing():
@@ -334,7 +334,7 @@ class LockedTokenCache:
 		return results
 
 	def drop_empty(self) -> None:
-		"""Delete the row if nothing has been stored in it: it was made to have something to lock."""
+		"""Delete the row if nothing was stored in it: it was made only to be locked."""
 		if self.name and not self.grant and not self.state.status:
 			with writing():
 				frappe.db.delete(DOCTYPE, {"name": self.name})
@@ -347,7 +347,7 @@ class LockedTokenCache:
 			**rows.columns(grant),
 			"revision": grant.revision,
 			"last_refreshed_on": None if consented else now,
-			# Not the user who happens to be logged in (core-defects 23): owners may see and delete the row.
+			# Not the user who happens to be logged in (core-defects 23): an owner may see and delete the row.
 			"owner": self.store.key.user or "Administrator",
 		}
 		if consented:
@@ -357,7 +357,7 @@ class LockedTokenCache:
 		was_broken = self.state.notified_on
 		if not self._write(values, rows.secrets(grant), together_with):
 			return self.reread() or grant
-		# The service principal consents to nothing.
+		# The service principal never consents, so its first grant counts as "connected".
 		self.events.append(("connected" if consented or not before else "refreshed", ""))
 		if not consented:
 			self.refreshes.append("")
@@ -374,10 +374,10 @@ class LockedTokenCache:
 		secrets: Mapping[str, Secret | None] | None = None,
 		together_with: Callable[[], object] | None = None,
 	) -> bool:
-		"""Write to the row, and commit. Returns False, and writes nothing, where someone else has stored a grant since:
-		the commit before, if there was one, gave the lock up.
+		"""Write to the row, and commit. Returns False and writes nothing if another process has stored a grant since: an
+		earlier commit has released the lock.
 
-		:raises TemporaryFailure: `busy`, where there is no row
+		:raises TemporaryFailure: `busy`, if there is no row
 		"""
 		if not self.name:
 			raise being_renewed()
@@ -390,8 +390,8 @@ class LockedTokenCache:
 			for field, secret in (secrets or {}).items():
 				if secret or field != "extra" or not self.grant or self.grant.extra:
 					rows.write_secret(self.name, field, secret)
-			# Last: where a lock is waited for in vain, MariaDB keeps what was written before, and a revision that is written
-			# would be taken for somebody else's.
+			# Last: after a lock time-out, MariaDB keeps the earlier writes, and a new revision would look like another
+			# process's.
 			frappe.db.set_value(DOCTYPE, self.name, values)
 		self.state.update(values)
 		return True
@@ -399,9 +399,9 @@ class LockedTokenCache:
 
 @contextmanager
 def _lock_again(locked: LockedTokenCache) -> Iterator[LockedTokenCache]:
-	"""The same row on the same connection, after somebody else's lock was waited for in vain."""
+	"""The same row on the same connection, after a lock time-out."""
 	if frappe.db.db_type == "postgres":
-		# Else nothing can be done any more. MariaDB keeps our lock.
+		# PostgreSQL needs a new transaction after the error. MariaDB keeps our lock.
 		begin(LOCK_WAIT)
 	again = LockedTokenCache(locked.store, *locked.store.lock())
 	yield again
@@ -411,10 +411,10 @@ def _lock_again(locked: LockedTokenCache) -> Iterator[LockedTokenCache]:
 
 
 def _write_scopes(locked: LockedTokenCache) -> None:
-	"""The rows of granted scopes, once the tokens are safe.
+	"""Write the rows of granted scopes, once the tokens are safe.
 
-	While somebody saves a Connected App, MariaDB keeps others from adding rows beside its child rows, which are
-	in the same table. A job then waits for longer.
+	While somebody saves a Connected App, MariaDB lets nobody add rows next to its child rows, which are in the same table. A
+	job then waits longer.
 	"""
 	if not locked.new_scopes:
 		return
@@ -442,11 +442,11 @@ def store_scopes(
 	shared: bool = False,
 	account: str = "",
 ) -> None:
-	"""Job: the list of granted scopes, unless the user has connected again since `connected_on`."""
+	"""Job: write the list of granted scopes, unless the user has connected again since `connected_on`."""
 	key = ConnectionKey.from_columns(connected_app, user, shared, account)
 	with TokenCacheStore(key).exclusive() as locked:
 		if locked.name and str(locked.state.connected_on) == connected_on:
-			# In vain: the next refresh that names scopes writes them.
+			# If the wait fails, the next refresh that names scopes writes them.
 			with suppress(*BUSY):
 				_write_list(locked.name, scopes, LOCK_WAIT, locked.state.revision)
 

@@ -1,7 +1,7 @@
-"""How the connections of this site are doing, for those who run it: numbers, and what somebody should do about them.
+"""The health of this site's connections, for its operators: numbers, and what to do about them.
 
-Desk, `bench connected-app status` and Prometheus (`site/metrics.py`) show the same. Each statement reads an index, or
-little; none reads a secret.
+Desk, `bench connected-app status` and Prometheus (`site/metrics.py`) show the same. Each statement reads an index, or few
+rows; none reads a secret.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from connected_app.site.rows import naive
 
 # Which scheduled jobs are ours.
 OURS = "connected_app.%"
-# A job is behind when it is later than this, or than a twelfth of the time between two runs: two hours for a daily one.
+# A job is behind if it is later than this, and than a twelfth of the time between two runs: two hours for a daily one.
 BEHIND = timedelta(minutes=15)
-# What is due waits for one run, and for the jobs of other apps. What it lasts for is days.
+# A due connection waits for one run, and for the jobs of other apps. Its refresh token lasts for days.
 LATE = timedelta(hours=1)
 REVOKED_WITHIN = timedelta(days=1)
 ENDED_WITHIN = timedelta(hours=2)
-# So many of an app's connections that do not work are not their owners' own doing.
+# If so many of an app's connections fail, the cause is not with single users.
 MANY, SHARE = 3, 0.2
 LEVELS = ("error", "warning")
 
 
 @dataclass(frozen=True)
 class Finding:
-	"""What somebody should do something about.
+	"""Something that an operator should act on.
 
-	:param check: a stable name, to alert on
+	:param check: a stable name, for alerts
 	:param app: the Connected App that it is about, if any
 	"""
 
@@ -56,20 +56,21 @@ class Finding:
 
 def read() -> dict[str, Any]:
 	"""
-	:returns: `level` ("ok", "warning" or "error") and `findings`, the worse first: `level`, `check` (a stable name),
-		`message`, `action`, and the `app` that they are about, if any;
-		`apps`, with `name`, `provider_name`, `enabled`, the number of `connections` by status, of `failures` by code,
-		how many wait for an administrator (`admin_must_act`), for how many seconds something has been due (`overdue`),
-		and how many refreshes there were since Redis was started, by code, empty for those that succeeded (`refreshes`);
-		`revocations`: how many wait (`waiting`), how many of these are `due`, and for how many seconds the `oldest` has
-		waited;
+	:returns:
+		`level` ("ok", "warning" or "error");
+		`findings`, errors first: `level`, `check` (a stable name), `message`, `action`, and the `app`, if any;
+		`apps`: `name`, `provider_name`, `enabled`, the number of `connections` by status and of `failures` by code, the number
+		that waits for an administrator (`admin_must_act`), for how many seconds the oldest has been due (`overdue`), and the
+		number of `refreshes` since Redis was started by code, empty for a success (None if Redis does not answer);
+		`revocations`: how many wait (`waiting`), how many of these are `due`, and how many seconds the `oldest` has waited;
 		`ending`: as `_ending`;
 		`jobs`: each `method`, the seconds since it ran (`ago`, None: never), and whether it is `stopped` or `behind`;
-		`scheduler`: whether it runs jobs of this site; `workers`: how many listen to the queue `long`; None for these two
-		numbers, and for each `refreshes`, where Redis does not answer; `hosts`: how many serve this site
-		(`number`), and whether they `differ` in their Redis or encryption key; `two_keys`: whether that is being replaced
+		`scheduler`: whether it runs jobs of this site;
+		`workers`: how many listen to the queue `long` (None if Redis does not answer);
+		`hosts`: how many serve this site (`number`), and whether they `differ` in their Redis or encryption key;
+		`two_keys`: whether the encryption key is being replaced
 	"""
-	# First: a transaction that has read something does not see it.
+	# Before anything is read: a transaction that has begun does not see it.
 	hosts.note()
 	health: dict[str, Any] = {
 		"apps": _apps(),
@@ -98,9 +99,9 @@ def read() -> dict[str, Any]:
 
 
 def connections() -> dict[str, dict[str, int]]:
-	"""How many connections there are, by Connected App and status; read from an index alone.
+	"""The number of connections, by Connected App and status; read from an index alone.
 
-	A service principal that has never been given a token counts, too: it fails.
+	A service principal that has never got a token counts, too: it fails.
 	"""
 	cache = DocType("Token Cache")
 	found: dict[str, dict[str, int]] = defaultdict(dict)
@@ -117,8 +118,7 @@ def failures() -> list[Any]:
 
 
 def _numbers(*columns: Any, where: Any = None) -> list[Any]:
-	"""How many rows of Token Cache there are of each app and of what stands in `columns`: a range of an index for each
-	app. What was ended is left out."""
+	"""The number of Token Cache rows by app and `columns`, by one range of an index for each app. Ended ones do not count."""
 	app, cache = DocType("Connected App"), DocType("Token Cache")
 	present = dict(frappe.qb.from_(app).select(app.name, app.generation).run())
 	if not present:
@@ -175,8 +175,8 @@ def _revocations() -> dict[str, int]:
 def _ending() -> list[dict[str, Any]]:
 	"""Connections of apps that were disabled or deleted, and are being removed.
 
-	:returns: for each `name` (of the Offboarding), `connected_app`, its `provider_name` (its name, where it is deleted),
-		how many there were (`total`) and have been removed (`ended`), and for how many seconds it has gone on (`ago`)
+	:returns: for each `name` (of the Offboarding), `connected_app`, its `provider_name` (its name, if it is deleted), how many
+		there were (`total`), how many have been removed (`ended`), and for how many seconds this has been going on (`ago`)
 	"""
 	rows = frappe.get_all(
 		ending.DOCTYPE,
@@ -243,7 +243,7 @@ def _seconds(period: timedelta) -> int:
 	return max(int(period.total_seconds()), 0)
 
 
-# What somebody should do something about
+# The checks
 
 
 def scheduler(health: dict[str, Any]) -> Iterator[Finding]:

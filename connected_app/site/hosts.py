@@ -1,7 +1,7 @@
-"""Which hosts serve this site, and whether they share what they have to.
+"""The hosts that serve this site, and whether they share Redis and encryption key.
 
-A host cannot see another's Redis or configuration. So each notes in the database, which they share for certain, which
-Redis it uses, and a fingerprint of its encryption key. See docs/operations.md.
+A host cannot see another's Redis or configuration. So each writes into the database, which they certainly share, which
+Redis it uses and a fingerprint of its encryption key. See docs/operations.md.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from frappe.utils.password import get_encryption_key
 from connected_app.oauth.clock import utc_now
 from connected_app.site.database import own_transaction, writing
 
-# In Frappe's table of defaults, as two-factor authentication keeps its secrets there.
+# The key in Frappe's table of defaults, where two-factor authentication also keeps its secrets.
 PARENT = "__connected_app_hosts"
 # Seconds after which a host notes itself again.
 EVERY = 300
-# One that has noted nothing for so long is gone, or idle.
+# A host that has written nothing for so long is gone, or idle.
 RECENT = timedelta(minutes=20)
 
 
 def note() -> None:
-	"""Note this host, every few minutes: in requests and jobs that need what hosts have to share. Fails nobody."""
+	"""Note this host every few minutes, in requests and jobs that depend on what hosts share. Never raises."""
 	# On SQLite there is one host.
 	if frappe.db.db_type == "sqlite":
 		return
@@ -42,8 +42,8 @@ def note() -> None:
 def seen() -> list[dict[str, Any]]:
 	"""The hosts that have noted themselves lately.
 
-	:returns: for each its `name`, which `redis` it uses, the fingerprint of its `key`, when it was last `seen`, and
-		`since` when it has these two
+	:returns: for each its `name`, its `redis`, the fingerprint of its `key`, when it was last `seen`, and `since` when it has
+		had these two
 	"""
 	default = frappe.qb.DocType("DefaultValue")
 	rows = frappe.qb.from_(default).select(default.defkey, default.defvalue).where(default.parent == PARENT)
@@ -56,8 +56,8 @@ def is_this(host: dict[str, Any]) -> bool:
 
 
 def differ(hosts: list[dict[str, Any]], what: Literal["redis", "key"]) -> bool:
-	"""Whether two hosts have had another `what` at the same time. After a restart, or while a key is being replaced, one of
-	them has only not noted the new one yet."""
+	"""Whether two hosts have had a different `what` at the same time. After a restart, or while a key is being replaced, one
+	may only not have noted the new one yet."""
 	return any(
 		one[what] != other[what] and one["seen"] >= other["since"] and other["seen"] >= one["since"]
 		for one in hosts
@@ -91,11 +91,11 @@ def _times(host: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name() -> str:
-	"""Two benches of one machine are two hosts."""
+	"""The name of this host; two benches on one machine are two hosts."""
 	folder = frappe.utils.sha256_hash(os.path.abspath(frappe.local.sites_path))[:8]
 	return f"{socket.gethostname()[:100]} {folder}"
 
 
 def fingerprint(key: str) -> str:
-	"""Of an encryption key; says nothing of it."""
+	"""A fingerprint of an encryption key, which does not disclose the key."""
 	return HKDF(SHA256(), 8, salt=None, info=b"connected_app fingerprint").derive(key.encode()).hex()

@@ -33,6 +33,6 @@ def _http(allow_http_loopback: bool, allowed_hosts: tuple[str, ...], proxy: str,
 		allow_http_loopback=allow_http_loopback,
 		allowed_hosts=allowed_hosts,
 		proxy=proxy,
-		# The address is for providers that want to know whom to write to.
+		# With the site's address: some providers require a contact.
 		user_agent=f"connected_app/{__version__} {host_name and f'(+{host_name})'}".strip(),
 	)

@@ -1,4 +1,4 @@
-"""Whose connection to which app: what names a connection throughout `site/`."""
+"""Whose connection to which app: the identity of a connection throughout `site/`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-# Databases tell these apart, whatever their collation.
+# Every collation distinguishes IDs of these characters.
 PLAIN = re.compile(r"[a-z0-9@._+-]{1,140}")
 
 
@@ -34,8 +34,8 @@ class ConnectionKey:
 	"""One connection.
 
 	:param app: the Connected App's name
-	:param account: which further account of the same owner at the provider, as `slot` names it; empty for the default one
-	:param wanted: the provider's ID of the account that was asked for: whichever is the default by now, it is this one
+	:param account: a further account of the same owner at the provider, as `slot` names it; empty for the default one
+	:param wanted: the provider's ID of the account that was asked for; it counts even if another one is now the default
 	"""
 
 	app: str
@@ -46,7 +46,7 @@ class ConnectionKey:
 	@classmethod
 	def of_user(cls, app: str, user: str) -> ConnectionKey:
 		"""
-		:raises ValueError: without a user; a row's column, which may be empty, is for `from_columns`
+		:raises ValueError: without a user; use `from_columns` for a row's column, which may be empty
 		"""
 		if not user:
 			raise ValueError("A user's connection needs the user's name.")
@@ -66,8 +66,8 @@ class ConnectionKey:
 	def from_columns(
 		cls, app: str, user: str | None, shared: bool | int = False, account: str | None = None
 	) -> ConnectionKey:
-		"""What a row, a job's arguments or core's Python API say: without a user, it is the service principal's, unless it
-		is shared."""
+		"""From a row, a job's arguments or core's Python API. Without a user it is the service principal's, unless it is
+		shared."""
 		if shared:
 			return cls.of_organisation(app)
 		return (
@@ -106,7 +106,7 @@ class ConnectionKey:
 		}
 
 	def may_be(self, other: ConnectionKey) -> bool:
-		"""Whether both may be the same connection: which is the default one, and whether it is the wanted one, can change."""
+		"""Whether both may be the same connection: the default account, or the account of a row, can change."""
 		same_owner = (self.app, self.owner) == (other.app, other.owner)
 		return same_owner and (self.account == other.account or bool(self.wanted or other.wanted))
 
@@ -117,8 +117,8 @@ class ConnectionKey:
 
 
 def slot(account_id: str) -> str:
-	"""What a further account is called in its row: the provider's ID, or a digest where a database might take two IDs for
-	the same, or could not hold one."""
+	"""The name of a further account in its row: the provider's ID, or a digest if a database might confuse it with another ID,
+	or could not store it."""
 	if PLAIN.fullmatch(account_id):
 		return account_id
 	return hashlib.sha256(account_id.encode()).hexdigest()[:40]

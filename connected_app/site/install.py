@@ -1,4 +1,4 @@
-"""Taking core's place, and giving it back."""
+"""Install and uninstall: taking over core's rows, and giving them back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import LONGEST_NAME, TOKENS, aware, naive, unreadable, usual_name
 
-# In Frappe's global defaults, once all that core left has been taken over.
+# Set in Frappe's global defaults once all of core's rows have been taken over.
 TAKEN_OVER = "connected_app_taken_over"
 
 
@@ -45,7 +45,8 @@ def after_migrate() -> None:
 
 
 def give_owners() -> None:
-	"""In core a row belongs to whoever began the flow (core-defects 23), who could see and delete it."""
+	"""Give each row to its user. In core it belonged to whoever began the flow (core-defects 23), who could see and delete
+	it."""
 	cache = frappe.qb.DocType("Token Cache")
 	nobodys = cache.user.isnull() | (cache.user == "")
 	frappe.qb.update(cache).set(cache.owner, cache.user).where(nobodys.negate()).run()
@@ -53,7 +54,7 @@ def give_owners() -> None:
 
 
 def hide_lengths() -> None:
-	"""Core left one star per character in the rows."""
+	"""Hide the lengths of secrets: core left one star for each character."""
 	for doctype in ("Connected App", "Token Cache"):
 		for field in frappe.get_meta(doctype).get("fields", {"fieldtype": "Password"}):
 			# Not ("is", "set"): on Frappe 15 an empty text is, too.
@@ -63,8 +64,8 @@ def hide_lengths() -> None:
 
 
 def keep_admins_rights() -> None:
-	"""Where a site made its own permissions for Connected App, those know nothing of level 1, on which all that
-	is not for plain users stands: whoever may write the document may go on writing it all."""
+	"""Add level 1 to a site's own permissions for Connected App, which do not have it: the fields for admins are on that
+	level. A role that may write the document keeps writing all of it."""
 	writers = frappe.get_all(
 		"Custom DocPerm", {"parent": "Connected App", "permlevel": 0, "write": 1}, pluck="role", distinct=True
 	)
@@ -89,14 +90,14 @@ def before_uninstall() -> None:
 	passwords.hand_back()
 	for doctype in ("connected_app", "token_cache"):
 		frappe.reload_doc("integrations", "doctype", doctype, force=True)
-	# Frappe leaves these, and the package stays on the bench: they would go on running, on core's rows.
+	# Frappe leaves these jobs, and the package stays on the bench: they would go on running, on core's rows.
 	for job in frappe.get_all("Scheduled Job Type", {"method": ("like", "connected_app.%")}, pluck="name"):
 		frappe.delete_doc("Scheduled Job Type", job, force=True)
 
 
 def _is_dry_run() -> bool:
-	"""Whether Frappe only lists what it would remove. It calls the hook then, too, with nothing that tells the two apart:
-	that is an argument of the function that calls it."""
+	"""Whether Frappe only lists what it would remove. It calls the hook then, too; only an argument of the calling function
+	tells the two apart."""
 	frame = inspect.currentframe()
 	while frame and frame.f_code is not remove_app.__code__:
 		frame = frame.f_back
@@ -106,8 +107,8 @@ def _is_dry_run() -> bool:
 def give_expiry() -> None:
 	"""Give core's tokens an absolute expiry, once.
 
-	Core knows `modified + expires_in` only, and a click on *Connect* without consent moves `modified`. Where such a
-	click is pending, what is certain is that the token was issued after the row was made: it counts from there.
+	Core only has `modified + expires_in`, and a click on *Connect* without consent changes `modified`. If such a click is
+	pending, all that is certain is that the token was issued after the row was made, so it counts from there.
 	"""
 	filters = {"status": ("is", "not set"), "access_token": ("is", "set")}
 	fields = ("creation", "modified", "expires_in", "refresh_token", "state")
@@ -125,8 +126,8 @@ def _expiry(row: Any) -> dict[str, Any]:
 
 
 def hand_back_expiry() -> None:
-	"""The inverse: core is to see each token expire when it does. What was derived is derived anew, should the app
-	come back, since core may have refreshed the token meanwhile."""
+	"""Give core's rows an expiry that core understands, the inverse of `give_expiry`. Should this app come back, the expiry is
+	derived again, since core may have refreshed the token meanwhile."""
 	_drop_dead_tokens()
 	filters = {"status": ("is", "set"), "expires_at": (">", "1900-01-01")}
 	for rows in in_chunks("Token Cache", filters, ("modified", "expires_at"), "Handing back connections"):
@@ -152,8 +153,8 @@ def hand_back_expiry() -> None:
 
 
 def _drop_dead_tokens() -> None:
-	"""Core knows no grant that is dead: it would ask the provider with it again and again, and so would this app, should
-	it come back. What only cannot be read, for now, stays."""
+	"""Delete the tokens of dead grants: core would send them to the provider again and again, and so would this app if it
+	comes back. Tokens that cannot be read for now stay."""
 	dead = {"status": "Reconnect Required", "error_code": ("!=", unreadable().code)}
 	for rows in in_chunks("Token Cache", dead, (), "Removing dead tokens"):
 		names = ("in", [row.name for row in rows])
@@ -162,7 +163,8 @@ def _drop_dead_tokens() -> None:
 
 
 def hand_back_names() -> None:
-	"""Core finds a row by its name, which Frappe does not change when a user or an app is renamed (core-defects 33)."""
+	"""Give rows the names by which core finds them: Frappe does not change these when a user or an app is renamed
+	(core-defects 33)."""
 	cache = frappe.qb.DocType("Token Cache")
 	renamed = frappe.qb.from_(cache).select(
 		cache.name, cache.connected_app, cache.user, cache.shared, cache.account
@@ -180,11 +182,11 @@ def hand_back_names() -> None:
 
 
 def report_unreadable(all_of_them: bool = False) -> None:
-	"""Name each password that the site's encryption key does not open, on the console and in the Error Log. What
-	can be read again is Connected again.
+	"""Report each password that the site's encryption key does not open, on the console and in the Error Log. Connections
+	that can be read again become Connected again.
 
-	:param all_of_them: else each is read only if one of the first or last is not readable, or one was not before: with
-		another key none is
+	:param all_of_them: read every password. By default only if one of the first or last cannot be read, or one could not be
+		read before: with another key, none can
 	"""
 	lines = []
 	for doctype, label in (("Connected App", "the client secret"), ("Token Cache", "the tokens")):

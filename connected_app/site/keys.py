@@ -1,7 +1,7 @@
-"""Keys by which Connected Apps prove themselves: where they are kept, and how they are published and replaced.
+"""Signing keys of Connected Apps: storing, publishing and replacing them.
 
-One key is in use. At most one is new: it is published, so that it can be registered at the provider, but not used. The one
-that was replaced stays published for a while.
+One key is in use. At most one is new: published, so that it can be registered at the provider, but not used yet. A key that
+was replaced stays published for a while.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ DOCTYPE = "Connected App"
 IN_USE, NEW = "signing_key", "next_signing_key"
 FIELDS = (IN_USE, NEW)
 REPLACED = "replaced"
-# Longer than any provider's assertion is good for, and its copy of the key set is old.
+# Longer than an assertion is valid, and than providers cache a key set.
 STAYS_PUBLISHED = timedelta(days=1)
-# In Frappe's table of defaults: the key sets of deleted apps, for as long as connections may still be revoked with them.
+# In Frappe's table of defaults: the key sets of deleted apps, as long as their connections may still be revoked.
 DELETED = "__connected_app_key_sets"
 STAYS_AFTER_DELETION = timedelta(days=8)
-# How long a key that a schedule has made is published before it is used: longer than providers keep a key set.
+# How long a scheduled key is published before it is used: longer than providers cache a key set.
 OVERLAP = timedelta(days=3)
-# Days before a certificate ends at which admins are told.
+# Days before a certificate expires at which admins are notified.
 NOTICES = (30, 7)
-# Behind it, in a path: what the key set is found by, which outlives a renaming.
+# The key set's identifier follows it in a path; it stays when the app is renamed.
 PATH = "/api/method/connected_app.api.keys/"
 _IDENTIFIER = re.compile(r"[0-9a-f]{20}")
 # Seconds for which a provider need not ask again.
@@ -42,7 +42,7 @@ CACHED = 60
 
 
 def make(connected_app: str, algorithm: str) -> None:
-	"""Make a new key, in the place of one that is new.
+	"""Make a new key; it replaces one that is new, too.
 
 	:raises ConfigurationError: `key_algorithm`
 	"""
@@ -59,9 +59,9 @@ def bring(
 	*,
 	is_file: bool = False,
 ) -> None:
-	"""Take a key that an admin has as the new one.
+	"""Import an admin's existing key as the new one.
 
-	:param text: in PEM, or the file in base64; the others are as `oauth.keys.read` has them
+	:param text: in PEM, or the file in base64; the other parameters as in `oauth.keys.read`
 	:raises ConfigurationError: as `oauth.keys.read`
 	"""
 	read = keys.read_file if is_file else keys.read
@@ -82,7 +82,7 @@ def use_new(connected_app: str) -> None:
 		raise catalogue.error("signing_key_unreadable")
 	known = published(row.published_keys)
 	if SigningKey.from_json(text).public() != known[NEW]["jwk"]:
-		# Of two that another request has changed at once, the row is as it is now, the key as this transaction began.
+		# If another request has changed both, this reads the current row, but the key as of the start of this transaction.
 		raise catalogue.error("busy")
 	if IN_USE in known:
 		known[REPLACED] = {**known[IN_USE], "replaced_on": utc_now().isoformat()}
@@ -92,7 +92,7 @@ def use_new(connected_app: str) -> None:
 
 
 def care() -> None:
-	"""Scheduled, once a day: replace the keys that are due, and tell admins of certificates that end. One app that fails
+	"""Scheduled, once a day: replace the keys that are due, and notify admins of certificates that expire. An app that fails
 	stops no other."""
 	with writing():
 		for identifier, until, _keys in _deleted():
@@ -112,8 +112,8 @@ def care() -> None:
 
 
 def _rotate(connected_app: str) -> None:
-	"""Make a new key in time, and use it once providers know it. One that an admin has made or brought waits for them, and
-	one that was brought is replaced by nothing else: what an authority has issued, this site cannot make."""
+	"""Make a new key in time, and use it once providers know it. A new key that an admin has made or imported waits for the
+	admin; and an imported key in use is never replaced: this site cannot make what an authority has issued."""
 	row = _row(connected_app)
 	age, known, now = cint(row.rotate_keys_after), published(row.published_keys), utc_now()
 	if not age or not known.get(IN_USE, {}).get("made_by"):
@@ -144,7 +144,7 @@ def _tell(connected_app: str) -> None:
 
 
 def key_set(identifier: str) -> dict[str, Any] | None:
-	"""The public keys at `PATH` and `identifier` (RFC 7517 5), or None where there is no such set."""
+	"""The public keys at `PATH` and `identifier` (RFC 7517 5), or None if there is no such set."""
 	if not _IDENTIFIER.fullmatch(identifier):
 		return None
 	found = frappe.get_all(
@@ -160,8 +160,8 @@ def key_set(identifier: str) -> dict[str, Any] | None:
 
 
 def end_of_app(app: Any) -> None:
-	"""A Connected App is deleted, in the caller's transaction. Its connections are still revoked, by requests that are
-	signed with its keys."""
+	"""A Connected App is deleted, in the caller's transaction. Keep its key set: its connections are still revoked, by
+	requests that its keys have signed."""
 	if not (app.key_set_uri and app.revocation_uri):
 		return
 	kept = {"until": (utc_now() + STAYS_AFTER_DELETION).isoformat(), "keys": app.published_keys}
@@ -182,7 +182,7 @@ def forget_all() -> None:
 
 
 def _deleted() -> list[tuple[str, datetime, str]]:
-	"""Of each app that was deleted: what its key set is found by, until when it stays, and *Published Keys*."""
+	"""For each deleted app: the identifier of its key set, until when it stays, and *Published Keys*."""
 	default = frappe.qb.DocType("DefaultValue")
 	rows = frappe.qb.from_(default).select(default.defkey, default.defvalue).where(default.parent == DELETED)
 	found = [(identifier, json.loads(kept)) for identifier, kept in rows.run()]
@@ -190,7 +190,7 @@ def _deleted() -> list[tuple[str, datetime, str]]:
 
 
 def published(text: str | None) -> dict[str, dict[str, Any]]:
-	"""What *Published Keys* says: the keys' public parts, by `FIELDS` and `REPLACED`."""
+	"""The public parts in *Published Keys*, by `FIELDS` and `REPLACED`."""
 	try:
 		known = json.loads(text or "{}")
 	except ValueError:
@@ -204,7 +204,7 @@ def _row(connected_app: str) -> Any:
 
 def _store_new(row: Any, key: SigningKey, made_by: str = "") -> None:
 	"""
-	:param made_by: "admin", or "schedule"; empty for a key that was brought
+	:param made_by: "admin", or "schedule"; empty for an imported key
 	"""
 	about = {"jwk": key.public(), "made_on": utc_now().isoformat(), "made_by": made_by}
 	if key.certificate:

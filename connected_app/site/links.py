@@ -1,4 +1,4 @@
-"""Links on this site that code on the server has signed for one user: to begin a flow, and to consent to more."""
+"""Links on this site, signed by code on the server for one user: to begin a flow, and to consent to more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from connected_app.oauth.errors import OAuthError
 from connected_app.site.access import return_address
 
 PATH = "/api/method/connected_app.api.begin"
-# The page that says why, and leads on to PATH.
+# The page that gives the reason, and leads on to PATH.
 PAGE = "/connect"
 # Seconds. Long enough for an e-mail to be read.
 LIVES = 7 * 24 * 3600
-# Characters: web servers take no longer addresses than 4,094 bytes.
+# Characters: some web servers accept addresses of at most 4,094 bytes.
 LONGEST_REASON = 300
 
 
@@ -42,7 +42,7 @@ def consent_link(
 	success_uri: str | None = None,
 	account: str | None = None,
 ) -> str:
-	"""The same to the page at which `user` is asked for more.
+	"""A signed link to the page that asks `user` for more.
 
 	:param reason: why, for that user to read; it is cut to 300 characters
 	:param account: of several accounts, which one is asked for, by its ID or name
@@ -76,7 +76,7 @@ def opened() -> dict[str, Any]:
 
 	:raises ReconnectRequired: `link_invalid`, also when it has expired
 	"""
-	# Frappe's check makes a page of its own where it fails; the caller's replaces it.
+	# If Frappe's check fails, it makes a page of its own, which the caller's page replaces.
 	parameters = frappe.request.args.to_dict() if verify_request() else {}
 	if int(parameters.get("until", 0)) < time.time():
 		raise catalogue.error("link_invalid")
@@ -102,7 +102,7 @@ def more_in(parameters: dict[str, Any]) -> MoreConsent | None:
 
 
 def this_page() -> str | None:
-	"""Where the present request was sent from, as a path on this site."""
+	"""The page that sent the current request, as a path on this site."""
 	request = frappe.request
 	if not request:
 		return None

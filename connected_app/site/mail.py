@@ -1,7 +1,7 @@
-"""Which mail servers an Email Account may send a connection's token to, and that its owner hears of it.
+"""The mail servers to which an Email Account may send a connection's token, and the notification of its owner.
 
-Frappe sends the access token to the server that the Email Account names (XOAUTH2). A System Manager writes that account, and
-could name anybody's connection and a server of their own.
+Frappe sends the access token to the server in the Email Account (XOAUTH2). A System Manager could enter anybody's
+connection there, and a server of their own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import find
 
-# Frappe wants a user in an Email Account, and asks for the connection as that user. A shared one belongs to nobody in
-# particular: it gets the user who never leaves, and may always use it.
+# Frappe wants a user in an Email Account, and asks for the connection as that user. A shared connection has no user, so it
+# gets one who never leaves and may always use it.
 NOBODY = "Administrator"
 ENDPOINTS = ("authorization_uri", "token_uri", "issuer", "userinfo_uri")
-# The fields of an Email Account with a server, and when each is used.
+# The fields of an Email Account with a server → the field that turns it on.
 SERVERS = {"email_server": "enable_incoming", "smtp_server": "enable_outgoing"}
 
 
@@ -42,16 +42,16 @@ def before_validate(account: Document, _event: str) -> None:
 
 
 def give_to_nobody(connected_app: str) -> None:
-	"""The Email Accounts of a Connected App whose connection is shared from now on."""
+	"""Change the user of a Connected App's Email Accounts when its connection becomes shared."""
 	uses: dict[str, Any] = {"auth_method": "OAuth", "connected_app": connected_app}
-	# Frappe 15 has no service principal there.
+	# Frappe 15 has no service principal in Email Accounts.
 	if frappe.get_meta("Email Account").has_field("backend_app_flow"):
 		uses["backend_app_flow"] = 0
 	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 
 def asker() -> Any:
-	"""The Email Account for which Frappe asks for the token; None where other code asks."""
+	"""The Email Account for which Frappe asks for the token; None if other code asks."""
 	frame: FrameType | None = sys._getframe(1)
 	while frame and (frame.f_globals.get("__name__"), frame.f_code.co_name) != (
 		EMAIL_ACCOUNT,
@@ -62,9 +62,9 @@ def asker() -> Any:
 
 
 def account_of(account: Any, key: ConnectionKey) -> str | None:
-	"""Of several accounts at the provider, the ID of the one as which an Email Account logs in; None: the default one.
+	"""The ID of the account at the provider, of several, that an Email Account logs in with; None: the default one.
 
-	:param account: the Email Account, which has no field for it but its address
+	:param account: the Email Account, which has only its address to name one
 	:param key: of the user's default account
 	"""
 	login = str((account.login_id if account.login_id_is_different else "") or account.email_id or "")
@@ -72,7 +72,7 @@ def account_of(account: Any, key: ConnectionKey) -> str | None:
 
 
 def keep_servers_in_use() -> None:
-	"""What Email Accounts use when this rule begins to hold is listed in *Mail Servers*, so that their mail goes on."""
+	"""On installing, list the servers that Email Accounts already use in *Mail Servers*, so that their mail goes on."""
 	fields = ["auth_method", "connected_app", *SERVERS, *SERVERS.values()]
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
 	for account in frappe.get_all("Email Account", filters, fields):
@@ -98,8 +98,8 @@ def _not_allowed(app: Any, account: Any) -> list[str]:
 def check_servers(app: Any, account: Any) -> None:
 	"""
 	:param app: a Connected App's document or row
-	:param account: the Email Account. A text that an admin wrote can change it without saving it (`doc.db_set`), so that this
-		is asked also where Frappe asks for the token
+	:param account: the Email Account. An evaluated text of an admin can change it without saving it (`doc.db_set`), so this is
+		also called when Frappe asks for the token
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
 	for host in _not_allowed(app, account):
@@ -112,7 +112,7 @@ def check_servers(app: Any, account: Any) -> None:
 
 
 def on_update(account: Document, _event: str) -> None:
-	"""Hook of Email Account: the owner of a connection hears that somebody else has put it to use."""
+	"""Hook of Email Account: notify a connection's owner if somebody else uses it there."""
 	if account.get("auth_method") != "OAuth" or not account.get("connected_app"):
 		return
 	user, before = account.get("connected_user"), account.get_doc_before_save()
@@ -126,10 +126,10 @@ def on_update(account: Document, _event: str) -> None:
 
 
 def is_allowed(app: Any, host: str) -> bool:
-	"""Whether `host` belongs to the provider of `app`: it is one of its endpoints' hosts, or what is known of the provider,
-	or what an administrator has listed.
+	"""Whether `host` belongs to the provider of `app`: it is the host of an endpoint, a mail server in the provider's
+	template, or listed by an administrator.
 
-	A domain that two hosts share says nothing: without a list of public suffixes, `a.co.uk` and `b.co.uk` share one.
+	A shared domain proves nothing: without a list of public suffixes, `a.co.uk` and `b.co.uk` share one.
 	"""
 	endpoints = _endpoint_hosts(app)
 	listed = {line.strip().lower() for line in (app.mail_servers or "").splitlines()}
@@ -145,8 +145,8 @@ def is_allowed(app: Any, host: str) -> bool:
 
 
 def template_of(app: Any) -> Template | None:
-	"""The template that knows the mail servers of a Connected App: its own, or, where an administrator has filled in the
-	fields by hand, one of the same provider, if its scopes for mail are asked for.
+	"""The template with the mail servers of a Connected App: its own; or, if an administrator has filled in the fields by
+	hand, one of the same provider whose mail scopes are asked for.
 
 	:param app: the document
 	"""

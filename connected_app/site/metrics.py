@@ -1,4 +1,4 @@
-"""What `site/health.py` knows, as text for Prometheus.
+"""The numbers of `site/health.py` as text for Prometheus.
 
 The format: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """
@@ -12,7 +12,7 @@ from typing import Any
 import frappe
 
 TOKEN = "connected_app_metrics_token"  # noqa: S105
-# Prometheus's own `authorization` is for users of Frappe, which refuses a request with a token that it does not know.
+# Not Prometheus's own `authorization`: Frappe takes it for a user's, and refuses a request with an unknown token.
 HEADER = "X-Connected-App-Token"
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Sample = tuple[dict[str, str], int]
@@ -30,7 +30,7 @@ def is_allowed(token: str) -> bool:
 
 def text(health: dict[str, Any]) -> str:
 	"""
-	:param health: as `site.health.read` gives it
+	:param health: from `site.health.read`
 	"""
 	return "".join(f"{line}\n" for line in _lines(health))
 

@@ -1,4 +1,4 @@
-"""Connected Apps as text, to set them up on another site as they are on this one: without secrets and connections."""
+"""Connected Apps as text, to set them up on another site in the same way: without secrets and connections."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from connected_app import __version__
 from connected_app.site import passwords
 
 DOCTYPE = "Connected App"
-# What belongs to a site: made from its address, or from a key that does not leave it.
+# Fields that belong to a site: made from its address, or from a key that does not leave it.
 OF_A_SITE = ("redirect_uri", "key_set_uri", "published_keys", "generation")
-# Of connections that there are: they are good for this client at this server only, and end where the others change.
+# Fields that existing connections depend on: the client at its server, and others whose change ends connections.
 OF_CONNECTIONS = ("client_id", "token_uri", "grant_type", "connection_is", "enabled")
 FORMAT = 1
-# Fields of these types have rows; those of the others below have no value.
+# Field types with rows; and, below, field types without a value.
 TABLES = ("Table", "Table MultiSelect")
 EMPTY = ("Section Break", "Column Break", "Tab Break", "HTML", "Button", "Heading", "Fold")
 OTHER_TEXT = "This is not what `connected-app export` prints."
@@ -29,18 +29,18 @@ def export(names: list[str]) -> str:
 		{"format": FORMAT, "version": __version__, "connected_apps": apps},
 		indent=1,
 		ensure_ascii=False,
-		# What a site has added may be a date.
+		# A site's own fields may be dates.
 		default=str,
 	)
 
 
 def import_apps(text: str, update: bool) -> list[dict[str, str]]:
-	"""Create Connected Apps from what `export` gave. One that cannot be created keeps no other from it.
+	"""Create Connected Apps from the text of `export`. One that fails does not affect the others.
 
-	:param update: whether to change those that are there already; their secrets, connections and addresses stay
-	:returns: for each its `name`, the `result` ("created", "updated", "exists" or "failed"), the `redirect_uri` that has
-		to be registered, and `notes`: what was left out, and what has to be entered
-	:raises ValueError: for another text
+	:param update: whether to change existing ones; their secrets, connections and addresses stay
+	:returns: for each its `name`, the `result` ("created", "updated", "exists" or "failed"), the `redirect_uri` to register,
+		and `notes`: fields that were left out, and secrets to be entered
+	:raises ValueError: for any other text
 	"""
 	try:
 		exported = json.loads(text)
@@ -51,7 +51,7 @@ def import_apps(text: str, update: bool) -> list[dict[str, str]]:
 		raise ValueError(OTHER_TEXT) from None
 	if exported.get("format") != FORMAT:
 		raise ValueError("This was exported by a newer version of the app.")
-	# Those that exchange the tokens of another after these.
+	# An app that exchanges the tokens of another comes after it.
 	order = sorted(range(len(apps)), key=lambda number: bool(apps[number].get("exchange_from")))
 	outcomes = {number: _imported(apps[number], update) for number in order}
 	return [outcomes[number] for number in range(len(apps))]
@@ -60,13 +60,13 @@ def import_apps(text: str, update: bool) -> list[dict[str, str]]:
 def _exported(row: Any) -> dict[str, Any]:
 	values: dict[str, Any] = {"name": row.name}
 	for field in _fields(DOCTYPE):
-		# What is empty, too: that is not always what a new document has, or the one there.
+		# Empty fields, too: a new document may have a default, an existing one a value.
 		value = row.get(field.fieldname)
 		if field.fieldtype in TABLES:
 			columns = [column.fieldname for column in _fields(field.options)]
 			value = [{column: child.get(column) for column in columns} for child in value]
 		values[field.fieldname] = value
-	# What has to be entered there.
+	# To be entered on the other site.
 	values["secrets"] = [
 		field.fieldname
 		for field in frappe.get_meta(DOCTYPE).get("fields", {"fieldtype": "Password"})
@@ -102,7 +102,7 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 	frappe.db.savepoint("connected_app_import")
 	try:
 		row = frappe.get_doc(DOCTYPE, name) if there else frappe.new_doc(DOCTYPE)
-		# Secrets of another client are no good for this one.
+		# The secrets of another client do not work for this one.
 		has_secrets = there and not _changed(row, values, ("client_id",))
 		for field in app.get("secrets") or ():
 			if not (has_secrets and passwords.has_password(DOCTYPE, name, field)):
@@ -115,7 +115,7 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 		else:
 			row.insert(set_name=name)
 	except Exception as error:
-		# Whatever it is, about a value that the database does not take for instance, it is about this app alone.
+		# Any error, such as a value that the database rejects, concerns this app only.
 		frappe.db.rollback(save_point="connected_app_import")
 		frappe.clear_messages()
 		return {**outcome, "notes": (str(error) or type(error).__name__)[:300]}
@@ -124,9 +124,9 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 
 
 def _read(app: dict[str, Any]) -> dict[str, Any]:
-	"""What `app` says of the fields that there are.
+	"""The values in `app` for fields that exist here.
 
-	:raises ValueError: where it is not of the kind that `export` prints
+	:raises ValueError: if it is not in the form that `export` prints
 	"""
 	values = {}
 	if not (isinstance(app["name"], str) and app["name"].strip()):
@@ -156,7 +156,7 @@ def _is_list(value: Any, of: type) -> bool:
 
 def _check_connections(row: Any, values: dict[str, Any]) -> None:
 	"""
-	:raises ValueError: where `row` has connections of users, which would not go on under `values`
+	:raises ValueError: if `row` has users' connections that would stop working with `values`
 	"""
 	changed = _changed(row, values, OF_CONNECTIONS)
 	connections = {
@@ -173,12 +173,12 @@ def _check_connections(row: Any, values: dict[str, Any]) -> None:
 
 
 def _changed(row: Any, values: dict[str, Any], fields: tuple[str, ...]) -> list[str]:
-	"""Which of `fields` have another value in `values` than in `row`."""
+	"""The `fields` whose value in `values` differs from `row`."""
 	return [field for field in fields if field in values and (values[field] or "") != (row.get(field) or "")]
 
 
 def _without_unknown_roles(values: dict[str, Any]) -> list[str]:
-	"""Roles that this site does not have are taken out of `values`, and named."""
+	"""Remove roles that this site does not have from `values`; returns a note for each."""
 	roles = values.get("allowed_roles") or []
 	asked = {child["role"] or "" for child in roles} | {values.get("role_for_scripts") or ""}
 	unknown = {str(role) for role in asked - {""} if not frappe.db.exists("Role", role)}

@@ -1,4 +1,4 @@
-"""When a user or a Connected App goes, or is disabled: the grants are removed, and revoked at their providers."""
+"""When a user or a Connected App is deleted or disabled: their grants are removed, and revoked at the providers."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def user_renamed(user: Document, _event: str, old: str, new: str, merge: bool = 
 
 
 def before_user_deleted(settings: Document, _event: str) -> None:
-	"""Notification Settings are what `User.on_trash` deletes before it deletes Token Cache rows."""
+	"""Hook of Notification Settings, which `User.on_trash` deletes before Token Cache rows."""
 	make_changeable({"user": settings.name})
 
 
 def make_changeable(filters: dict[str, Any]) -> None:
-	"""Before the caller's transaction changes or deletes the connections that match `filters`, which may have been
+	"""Let the caller's transaction change or delete the connections that match `filters`, although they may have been
 	refreshed since it began.
 
-	:raises frappe.ValidationError: where the database cannot do that, before anything is changed
+	:raises frappe.ValidationError: if the database cannot do that, before anything is changed
 	"""
 	allow_newer_rows()
 	if not keeps_snapshot():
@@ -57,8 +57,8 @@ def make_changeable(filters: dict[str, Any]) -> None:
 
 
 def end_app(app: Document) -> None:
-	"""End the connections to a Connected App that is disabled or deleted, or that are its users' own from now on, or no
-	longer: a few at once, many by a job."""
+	"""End the connections to a Connected App that is disabled or deleted, or that becomes shared or is no longer: a few at
+	once, many by a job."""
 	filters = {"connected_app": app.name, "generation": app.generation}
 	if len(frappe.get_all("Token Cache", filters, limit=revocation.AT_ONCE + 1)) > revocation.AT_ONCE:
 		ending.begin(app)
@@ -68,10 +68,10 @@ def end_app(app: Document) -> None:
 
 
 def end_connections(filters: dict[str, Any]) -> None:
-	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed: a few
-	before the caller goes on, more by a job.
+	"""Remove the connections that match `filters`, in the caller's transaction; revoke them once it is committed: a few at
+	once, more by a job.
 
-	They are looked up by another connection: Frappe has deleted a user's rows by now, without their passwords.
+	They are found through another database connection: Frappe has already deleted a user's rows, but not their passwords.
 	"""
 	make_changeable(filters)
 	with own_connection():
@@ -96,7 +96,7 @@ def end_connections(filters: dict[str, Any]) -> None:
 	names = [row.name for row in rows]
 	if not names:
 		return
-	# Waits for a process that refreshes one of them. Then nobody can any more, and the tokens that are read are the last.
+	# Waits for a refresh that is under way. Afterwards nobody can refresh, so the tokens read below are the last ones.
 	frappe.db.delete("Token Cache", {"name": ("in", names)})
 	if len(names) > revocation.AT_ONCE:
 		with own_connection():

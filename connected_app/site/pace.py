@@ -1,8 +1,8 @@
-"""How fast a provider is asked for one thing after the other: by several threads, as long as it keeps up.
+"""The pace of many requests to one provider: several threads, as long as it keeps up.
 
-It begins with one request at a time, and each success allows one more, up to a limit. A failure takes that back to one.
-Where the provider says how long to wait (`Retry-After`), nothing is begun before. Where it counts requests, they are spread
-over the minute.
+It begins with one request at a time; each success allows one more, up to a limit; a failure goes back to one. If the
+provider says how long to wait (`Retry-After`), nothing begins before. If it counts requests, they are spread over the
+minute.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from redis.exceptions import RedisError
 from connected_app.oauth.errors import OAuthError, ReconnectRequired
 from connected_app.site.threads import connected
 
-# Where the Connected App says nothing.
+# If the Connected App sets nothing.
 AT_ONCE = 4
 
 
 class Limit:
-	"""How many requests a minute are begun for one Connected App, by all jobs on all hosts together: counted in Redis.
-	Without Redis, each job keeps to it by itself.
+	"""The number of requests a minute for one Connected App, by all jobs on all hosts together: counted in Redis. Without
+	Redis, each job keeps to the limit by itself.
 
-	:param per_minute: 0: as many as one likes
+	:param per_minute: 0: no limit
 	"""
 
 	def __init__(self, connected_app: str, per_minute: int) -> None:
@@ -36,7 +36,7 @@ class Limit:
 		self._next = 0.0
 
 	def take(self) -> float:
-		"""Seconds after which to ask again; 0: one may be begun, and is counted."""
+		"""Seconds after which to ask again; 0: one request may begin, and is counted."""
 		if not self.per_minute:
 			return 0
 		now = time.monotonic()
@@ -58,9 +58,9 @@ class Limit:
 
 
 def leave_alone(what: str, seconds: float) -> None:
-	"""Note for how long a provider wants to be left alone.
+	"""Note for how long a provider wants no requests.
 
-	:param what: is asked of it, of which Connected App
+	:param what: names the Connected App and the kind of request
 	"""
 	if seconds > 0:
 		frappe.cache().set_value(_left_alone(what), 1, expires_in_sec=int(seconds) + 1)
@@ -76,9 +76,9 @@ def _left_alone(what: str) -> str:
 
 class Pace:
 	"""
-	:param at_once: so many at a time
-	:param patience: after so many failures in a row it is over
-	:param seconds: after these nothing more is begun
+	:param at_once: requests at a time
+	:param patience: failures in a row after which it is over
+	:param seconds: after these, nothing more begins
 	"""
 
 	def __init__(self, at_once: int, patience: int, seconds: float, limit: Limit | None = None) -> None:
@@ -94,7 +94,7 @@ class Pace:
 
 	@classmethod
 	def of_app(cls, connected_app: str, patience: int, seconds: float) -> Pace:
-		"""As a Connected App says. One that is gone says nothing."""
+		"""As set in a Connected App; the defaults if it is gone."""
 		columns = ["refresh_at_once", "requests_per_minute"]
 		found = frappe.db.get_value("Connected App", connected_app, columns) or (0, 0)
 		at_once, per_minute = map(cint, found)
@@ -102,19 +102,19 @@ class Pace:
 
 	@property
 	def is_over(self) -> bool:
-		"""Whether nothing more is begun: the time is up, or the provider is to be left alone for as long."""
+		"""Whether nothing more begins: the time is up, or the provider wants no requests until then."""
 		return self.failures >= self.patience or max(time.monotonic(), self.not_before) >= self.ends
 
 	@property
 	def wait(self) -> float:
-		"""Seconds for which the provider wants to be left alone from now on; less than 0: it does not."""
+		"""Seconds from now for which the provider wants no requests; negative if there is no such pause."""
 		return self.not_before - time.monotonic()
 
 	def run(self, items: Iterable[Any], work: Callable[[Any], OAuthError | None]) -> None:
-		"""Do `work` with each of `items`, in their order, as far as the pace allows; in threads with a connection to the
-		database each, except on SQLite.
+		"""Do `work` with each of `items`, in order, as far as the pace allows; in threads with their own database connections,
+		except on SQLite.
 
-		:param work: returns why the provider did not do what it was asked for
+		:param work: returns why the provider refused, or None
 		"""
 		waiting = list(reversed(list(items)))
 		if frappe.db.db_type == "sqlite":
@@ -152,7 +152,7 @@ class Pace:
 			return None
 
 	def _may_begin(self, waiting: list[Any]) -> bool:
-		"""Wait until one more may be begun. Returns False when none will be."""
+		"""Wait until one more may begin. Returns False if none will."""
 		with self._changed:
 			while waiting and not self.is_over:
 				left = self.ends - time.monotonic()

@@ -1,4 +1,4 @@
-"""What a person sees after the callback, and where they land."""
+"""The messages and pages after a callback, and where the user lands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from connected_app.site.settings import AppSettings
 
 MESSAGE_COOKIE = "connected_app_message"
 MESSAGE_LIVES = 300
-# What stands for itself in an address (RFC 3986 2.2), but for the quotation mark, and the sign of what is encoded already.
+# Reserved characters of an address (RFC 3986 2.2) that stay as they are, except the quotation mark; and the percent sign.
 IN_ADDRESSES = "%:/?#[]@!$&()*+,;="
 
 
@@ -29,9 +29,9 @@ def redirect(where: str) -> None:
 
 
 def home(app: AppSettings) -> str:
-	"""Where somebody lands who has come from nowhere else: the app's form, or its page for users."""
+	"""Where a user lands by default: on the app's form, or on its page for users."""
 	desk = frappe.db.get_value("User", frappe.session.user, "user_type") == "System User"
-	# Desk's path is Frappe's to know: /app, from released 16 on /desk.
+	# Frappe knows Desk's path: /app, or /desk since released 16.
 	return get_absolute_url("Connected App", app.name) if desk else "/connect?app=" + quote(app.name, safe="")
 
 
@@ -47,7 +47,7 @@ def leave_connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> Non
 
 
 def connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> str:
-	"""What there is to say of a new connection, as HTML."""
+	"""The message about a new connection, as HTML."""
 	provider = escape_html(app.provider_name)
 	who = escape_html(grant.account.name or grant.account.id) if grant.account else ""
 	if who:
@@ -62,7 +62,7 @@ def connected(app: AppSettings, grant: Grant, asked: Sequence[str]) -> str:
 
 
 def another_account(app: AppSettings) -> str:
-	"""What is said, as HTML, where a code was entered for another account than before."""
+	"""The message, as HTML, if a code was entered for another account than before."""
 	address = "/connect?app=" + quote(app.name, safe="")
 	said = _("You have just signed in with another account than before.")
 	return f'{said} <a href="{address}">{_("Choose which one to use")}</a>'
@@ -90,17 +90,17 @@ def code_words(app: AppSettings) -> dict[str, str]:
 
 
 def tell_kept(app: AppSettings, account: str) -> None:
-	"""Leave a message, for the next page, that the connection is the one that it was."""
+	"""Leave a message for the next page that the connection is unchanged."""
 	provider, who = f"<b>{escape_html(app.provider_name)}</b>", f"<b>{escape_html(account)}</b>"
 	message = _("You are still connected to {0} as {1}. Nothing was changed.").format(provider, who)
 	leave_message({"title": _("Connected"), "message": message, "indicator": "green"})
 
 
 def leave_message(message: dict[str, str]) -> None:
-	# The connection is made; a Redis that is down, or full, only costs the message about it.
+	# The connection is stored; if Redis is down or full, only the message is lost.
 	with suppress(redis.exceptions.RedisError):
 		frappe.cache.set_value(_message_key(), message, expires_in_sec=MESSAGE_LIVES)
-		# Says only that there is one; the text is fetched with the user's session.
+		# The cookie only says that there is a message; the text is fetched with the user's session.
 		frappe.local.cookie_manager.set_cookie(MESSAGE_COOKIE, "1")
 
 
@@ -117,7 +117,7 @@ def _message_key() -> str:
 
 
 def refuse(error: OAuthError, again: str) -> None:
-	"""A page that says what went wrong, what to do, and leads to where the user can start `again`."""
+	"""Show a page with the error and what to do, and a button to start `again`."""
 	status = 400
 	if isinstance(error, TemporaryFailure):
 		status = 503
@@ -131,7 +131,7 @@ def refuse(error: OAuthError, again: str) -> None:
 		html,
 		http_status_code=status,
 		indicator_color="red",
-		# Into Frappe's page as it is: nothing there ends an attribute.
+		# Frappe's page does not escape it: it must not end an attribute.
 		primary_action=quote(again, safe=IN_ADDRESSES),
 		primary_label=_("Start again"),
 	)

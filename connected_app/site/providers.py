@@ -1,8 +1,8 @@
-"""Provider templates on a site: which there are, what a template puts into a Connected App's fields, and what has changed.
+"""Provider templates and Connected Apps: the fields that a template fills, and where an app differs from it.
 
-A template fills the fields that core and other apps read. What an admin changes afterwards is theirs: `differences` shows
-what the template would set today, and nothing is overwritten. What has no field (see `oauth.provider.Quirks`) is read
-from the template by its key.
+A template fills the fields that core and other apps read. An admin's later changes stay: `differences` shows what the
+template would set today, and nothing is overwritten. Values without a field (see `oauth.provider.Quirks`) are read from
+the template by its key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from connected_app.site import settings as app_settings
 from connected_app.site import templates
 from connected_app.site.http import http
 
-# Of a template: the field that an address fills.
+# An address in a template → the field that it fills.
 ADDRESSES = {
 	"discovery": "openid_configuration",
 	"issuer": "issuer",
@@ -41,9 +41,9 @@ USUAL_IDLE = 7
 
 
 def settings(template: Template, inputs: Mapping[str, str]) -> dict[str, Any]:
-	"""What the template puts into the fields of a Connected App.
+	"""The values that the template puts into the fields of a Connected App.
 
-	:param inputs: what an admin has entered, by name
+	:param inputs: an admin's entries, by name
 	:returns: by fieldname; child tables as lists of their rows' values
 	:raises ConfigurationError: `template_unsupported`, `provider_input_missing`, `provider_input_invalid`
 	"""
@@ -81,8 +81,8 @@ def _check_is_supported(template: Template) -> None:
 
 
 def wrong_inputs(template: Template, inputs: Mapping[str, str]) -> dict[str, ConfigurationError]:
-	"""What is wrong with the inputs that are there, by name. One that is still missing is not wrong: some are known
-	only once the client is registered."""
+	"""The errors of the given inputs, by name. A missing input is no error: some are known only once the client is
+	registered."""
 	usual = {
 		each.name: each.default or each.example or next(iter(each.choices), "") for each in template.inputs
 	}
@@ -98,7 +98,7 @@ def wrong_inputs(template: Template, inputs: Mapping[str, str]) -> dict[str, Con
 
 
 def checked_inputs(key: str, inputs: Mapping[str, str]) -> str:
-	"""What is stored as `provider_inputs`.
+	"""The value to store as `provider_inputs`.
 
 	:raises ConfigurationError: `template_unknown`, `template_unsupported`, `provider_input_invalid`
 	"""
@@ -111,8 +111,8 @@ def checked_inputs(key: str, inputs: Mapping[str, str]) -> str:
 
 
 def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, Any]:
-	"""As `settings`, with `provider` and `provider_inputs`, and with the endpoints of the provider's metadata where the
-	template relies on those. What the provider does not have is emptied: it would be another one's.
+	"""As `settings`, with `provider` and `provider_inputs`, and with the endpoints of the provider's metadata if the template
+	relies on them. Fields without a value are emptied: the old value would belong to another provider.
 
 	:raises ConfigurationError: as `settings`, `find` and `oauth.discovery.fetch`
 	:raises TemporaryFailure: as `oauth.discovery.fetch`
@@ -128,7 +128,7 @@ def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, An
 		)
 		found = {field: getattr(metadata, name) for field, name in ENDPOINTS.items()}
 		document = json.dumps(metadata.document, indent=1, sort_keys=True)
-		# What the template says itself is what the provider's document may have wrong.
+		# The template's own values win: the provider's document may be wrong there.
 		values = {
 			**{field: value for field, value in found.items() if value},
 			"provider_metadata": document,
@@ -141,7 +141,7 @@ def settings_with_endpoints(key: str, inputs: Mapping[str, str]) -> dict[str, An
 
 
 def apply(app: Any, key: str, inputs: Mapping[str, str]) -> None:
-	"""Fill `app`, which is not saved, from a template. Scopes that are there stay.
+	"""Fill `app`, which is not saved, from a template. Existing scopes stay.
 
 	:raises OAuthError: as `settings_with_endpoints`
 	"""
@@ -155,7 +155,7 @@ def apply(app: Any, key: str, inputs: Mapping[str, str]) -> None:
 def differences(app: Any) -> list[dict[str, Any]]:
 	"""Where the fields of `app` differ from what its template would set today; scopes are the admin's choice.
 
-	:returns: `field`, `label`, what it `is`, and what the template `offers`
+	:returns: `field`, `label`, its value (`is`), and the template's value (`offers`)
 	"""
 	try:
 		values = settings(templates.find(app.provider), templates.inputs_of(app)) if app.provider else {}

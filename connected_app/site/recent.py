@@ -1,6 +1,6 @@
-"""What this request or job knows of grants: the newest that it has read or stored.
+"""This request's memory of grants: the newest that the request or job has read or stored.
 
-It lasts as long as the request. A row that the caller's own open transaction changes is forgotten.
+It lasts as long as the request. Rows that the caller's own open transaction changes are forgotten.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from connected_app.site.identity import ConnectionKey
 @dataclass(frozen=True)
 class Known:
 	"""
-	:param row: the row's name, where the grant was stored, or read under the lock: then it is whole
+	:param row: the row's name, if the grant was stored or read under the lock, and is therefore whole
 	"""
 
 	grant: Grant
@@ -29,19 +29,18 @@ def find(key: ConnectionKey) -> Grant | None:
 
 
 def is_whole(key: ConnectionKey) -> bool:
-	"""Whether the grant was stored, or read under the lock: with all that a session does without."""
+	"""Whether the grant is whole: it was stored, or read under the lock."""
 	found = known().get(key)
 	return bool(found and found.row)
 
 
 def of_row(name: str) -> list[Grant]:
-	"""The grants of a row that was locked. A request may have an older view of that row, or have seen it as another
-	account's."""
+	"""The grants of a row that was locked. There may be several: a request may have seen the row as another account's."""
 	return [found.grant for found in known().values() if name and found.row == name]
 
 
 def clear() -> None:
-	"""As at the start of a request."""
+	"""Forget everything, as at the start of a request."""
 	known().clear()
 
 
@@ -61,7 +60,8 @@ def forget_app(connected_app: str) -> None:
 
 
 def note_change(key: ConnectionKey) -> None:
-	"""The caller's open transaction has changed or deleted a row of `key`: until it ends, no other can write there."""
+	"""Note that the caller's open transaction has changed or deleted a row of `key`: until it ends, no other can write
+	there."""
 	forget(key)
 	changed = _changed(frappe.local.db)
 	changed.add(key)
@@ -75,8 +75,8 @@ def has_changed(connection: object, key: ConnectionKey) -> bool:
 
 
 def known() -> dict[ConnectionKey, Known]:
-	"""All of it. It stays this request's where another thread has it."""
-	# By site: `frappe.init` for another one keeps them.
+	"""The whole memory. Another thread that gets it shares it with this request."""
+	# By site: `frappe.init` for another site keeps flags.
 	if not hasattr(frappe.local, "connected_app_grants"):
 		frappe.local.connected_app_grants = {}
 	grants: dict[ConnectionKey, Known] = frappe.local.connected_app_grants.setdefault(frappe.local.site, {})

@@ -1,7 +1,7 @@
-"""What this site has registered of itself at authorization servers, and what it publishes of itself for them.
+"""This site's clients at authorization servers: registered there, or published here for them.
 
-A *Client Registration* is stored durably as soon as a server has answered, and before there is a Connected App: what fails
-afterwards costs no second registration. When its app is deleted it waits until the server has deleted it, too.
+A *Client Registration* is stored durably as soon as a server has answered, before there is a Connected App, so that a later
+failure costs no second registration. When its app is deleted, it stays until the server has deleted it, too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from connected_app.site.settings import CALLBACK, AppSettings
 
 DOCTYPE = "Client Registration"
 APP = "Connected App"
-# By the server (RFC 7591), or at an address of this site's (client ID metadata document).
+# By the server (RFC 7591), or at an address of this site (client ID metadata document).
 REGISTERED, PUBLISHED = "Registered", "Published"
 SECRETS = ("client_secret", "management_token")
-# Behind it, in a path: the name of the row.
+# The name of the row follows it in a path.
 PATH = "/api/method/connected_app.api.client_metadata/"
 # Seconds for which a server need not ask again.
 CACHED = 60
@@ -43,11 +43,10 @@ FIRST_PAUSE, LONGEST_PAUSE, GIVEN_UP_AFTER = timedelta(minutes=5), timedelta(hou
 
 
 def register(server: Metadata, connected_app: str, scopes: Sequence[str]) -> tuple[str, Registration]:
-	"""Register this site at `server`, and keep that durably; or find what was registered for an app that was then not
-	stored.
+	"""Register this site at `server` and store the registration durably; or reuse one whose app was never stored.
 
-	:param connected_app: the name that the new app is to have
-	:returns: the name that it has: that for which a registration is found
+	:param connected_app: the intended name of the new app
+	:returns: the app's name, which is another one if a registration is reused, and the registration
 	:raises OAuthError: as `oauth.registration.register` and `check`
 	"""
 	for row in _left_over(server.issuer, REGISTERED):
@@ -60,7 +59,7 @@ def register(server: Metadata, connected_app: str, scopes: Sequence[str]) -> tup
 	endpoint = str(server.document["registration_endpoint"])
 	given = registration.register(endpoint, wanted, http())
 	if given.expires and (public := registration.as_public(wanted, server)):
-		# npm's MCP SDK gives each secret a month unless it is set otherwise, and public clients none.
+		# By default, npm's MCP SDK lets secrets expire after a month; public clients have none.
 		_try_to_delete(given)
 		wanted, given = public, registration.register(endpoint, public, http())
 	try:
@@ -78,16 +77,16 @@ def register(server: Metadata, connected_app: str, scopes: Sequence[str]) -> tup
 			given,
 		)
 	except Exception:
-		# What is of no use here is not left there, where the server offers that.
+		# Delete a useless registration, if the server offers that.
 		_try_to_delete(given)
 		raise
 	return connected_app, given
 
 
 def publish(server: Metadata, connected_app: str) -> tuple[str, str]:
-	"""Publish a client ID metadata document for a new app, and look whether it can be read as a server would read it.
+	"""Publish a client ID metadata document for a new app, and check that it can be read as a server would read it.
 
-	:returns: the name that the app is to have, and its Client ID: the document's address
+	:returns: the app's name, and its Client ID: the document's address
 	:raises ConfigurationError: `client_document_wrong`: nothing is published then
 	"""
 	for row in _left_over(server.issuer, PUBLISHED):
@@ -120,7 +119,7 @@ def can_publish() -> bool:
 
 
 def document(identifier: str) -> dict[str, Any] | None:
-	"""The client ID metadata document at `PATH` and `identifier`, or None where there is none."""
+	"""The client ID metadata document at `PATH` and `identifier`, or None if there is none."""
 	row = frappe.db.get_value(DOCTYPE, {"name": identifier, "kind": PUBLISHED}, ["*"], as_dict=True)
 	if not row:
 		return None
@@ -143,7 +142,7 @@ def document(identifier: str) -> dict[str, Any] | None:
 
 
 def of_app(connected_app: str) -> Any:
-	"""The row of a Connected App's client; None where an admin has entered it, or another app's is used."""
+	"""The row of a Connected App's client; None if an admin has entered the client, or another app's is used."""
 	client_id = frappe.db.get_value(APP, connected_app, "client_id")
 	filters = {"connected_app": connected_app, "ended": 0}
 	rows = frappe.get_all(DOCTYPE, filters, ["*"], order_by="creation desc", limit=0)
@@ -151,10 +150,10 @@ def of_app(connected_app: str) -> Any:
 
 
 def about(connected_app: str) -> dict[str, Any]:
-	"""What was registered for a Connected App, where and with what, without secrets; for admins.
+	"""The registration of a Connected App's client, without secrets; for admins.
 
-	:returns: `kind` (empty: by hand), `issuer`, `endpoint`, `client_id`, `redirect_uri`, `registered_on` (UTC), whether it
-		`can_be_changed` by this site, the server's `details`, and `shared_with`: other apps with the same client
+	:returns: `kind` (empty: entered by hand), `issuer`, `endpoint`, `client_id`, `redirect_uri`, `registered_on` (UTC),
+		whether it `can_be_changed` by this site, the server's `details`, and `shared_with`: other apps with the same client
 	"""
 	app = frappe.db.get_value(APP, connected_app, ["client_id", "issuer", "redirect_uri"], as_dict=True)
 	row = of_app(connected_app) or frappe._dict()
@@ -187,7 +186,7 @@ def sharing(connected_app: str) -> list[Any]:
 
 
 def suggested_redirect_uri(app: AppSettings) -> str:
-	"""The Redirect URI as the site's present address makes it: of this app, or of the one whose client it shares."""
+	"""The Redirect URI by the site's current address: of this app, or of the app whose client it shares."""
 	suggested = app.suggested_redirect_uri()
 	present = app.client.redirect_uri
 	if present != suggested and any(each.redirect_uri == present for each in sharing(app.name)):
@@ -196,10 +195,10 @@ def suggested_redirect_uri(app: AppSettings) -> str:
 
 
 def renew_redirect_uri(app: AppSettings) -> str:
-	"""Set the Redirect URI as the site's present address makes it, at the server first where this site may change its
-	registration there (RFC 7592 2.2). Apps that share the client change along.
+	"""Set the Redirect URI by the site's current address; first at the server, if this site may change its registration there
+	(RFC 7592 2.2). Apps that share the client change, too.
 
-	:raises OAuthError: as `oauth.registration.update`: then nothing has changed
+	:raises OAuthError: as `oauth.registration.update`; nothing has changed then
 	"""
 	renewed = suggested_redirect_uri(app)
 	others = [each.name for each in sharing(app.name) if each.redirect_uri == app.client.redirect_uri]
@@ -216,8 +215,8 @@ def renew_redirect_uri(app: AppSettings) -> str:
 
 
 def end_of_app(connected_app: str) -> None:
-	"""A Connected App is deleted, in the caller's transaction: so is what was registered for it, once that is committed;
-	unless another app uses it."""
+	"""A Connected App is deleted, in the caller's transaction. Once that is committed, its registration is deleted, unless
+	another app uses it."""
 	heir = next((each for each in sharing(connected_app)), None)
 	for row in frappe.get_all(DOCTYPE, {"connected_app": connected_app, "ended": 0}, ["*"], limit=0):
 		if heir and row.client_id == heir.client_id:
@@ -226,7 +225,7 @@ def end_of_app(connected_app: str) -> None:
 			now = utc_now()
 			values = {"ended": 1, "ended_on": naive(now), "retry_at": naive(now + FIRST_PAUSE)}
 			if row.kind == PUBLISHED:
-				# It is read when connections are revoked, as the app makes it now.
+				# Needed when connections are revoked, with the values that the app has now.
 				values["details"] = json.dumps(document(row.name))
 			frappe.db.set_value(DOCTYPE, row.name, values)
 			frappe.db.after_commit.add(_deleting(row.name))
@@ -235,7 +234,7 @@ def end_of_app(connected_app: str) -> None:
 
 
 def retry() -> None:
-	"""Scheduled: ask servers again to delete what was registered for apps that are deleted."""
+	"""Scheduled: ask servers again to delete the registrations of deleted apps."""
 	due = {"ended": 1, "retry_at": ("<=", naive(utc_now()))}
 	for name in frappe.get_all(DOCTYPE, due, order_by="retry_at", pluck="name", limit=50):
 		try:
@@ -245,19 +244,19 @@ def retry() -> None:
 
 
 def forget_all() -> None:
-	"""The app is uninstalled. What is registered stays so: core goes on using it."""
+	"""The app is uninstalled. Clients stay registered: core goes on using them."""
 	for name in frappe.get_all(DOCTYPE, pluck="name", limit=0):
 		_drop(name)
 
 
 def covers(details: Any, scopes: Iterable[str]) -> bool:
-	"""Whether a client that is registered with `details` may ask for `scopes` (RFC 7591 2)."""
+	"""Whether a client registered with `details` may ask for `scopes` (RFC 7591 2)."""
 	allowed = details.get("scope") if isinstance(details, dict) else None
 	return not isinstance(allowed, str) or set(scopes) <= set(allowed.split())
 
 
 def _client_name() -> str:
-	"""What people at the server read of us: the site's host, which nobody can mistake."""
+	"""The client's name for people at the server: the site's host, which is unambiguous."""
 	return urlsplit(get_url()).netloc
 
 
@@ -334,7 +333,8 @@ def _update(row: Any, app: AppSettings, redirect_uri: str) -> None:
 	wanted["token_endpoint_auth_method"] = present.authentication
 	given = registration.update(present, wanted, http())
 	apps = (app.name, *(each.name for each in sharing(app.name)))
-	# Secret and token may have been replaced by others, and be of no use any more (RFC 7592 2.2, 3): whatever else it says.
+	# Store these even if the rest of the response is unusable: the server may have replaced secret and token, and the old ones
+	# no longer work (RFC 7592 2.2, 3).
 	with own_transaction(row.name, LOCK_WAIT), writing():
 		frappe.db.set_value(DOCTYPE, row.name, _columns(given))
 		_store_secrets(row.name, given)
@@ -354,7 +354,7 @@ def _deleting(name: str) -> Callable[[], None]:
 
 
 def _delete(name: str) -> None:
-	"""One attempt at the server, after the tokens of its connections are revoked: they could not be any more."""
+	"""One attempt to delete at the server, after the tokens of its connections are revoked, which needs the registration."""
 	with own_transaction(name, LOCK_WAIT):
 		with writing():
 			row = frappe.db.get_value(
@@ -374,7 +374,7 @@ def _delete(name: str) -> None:
 	try:
 		is_deleted = row.kind == PUBLISHED or _try_to_delete(_read(row))
 	except Exception as error:
-		# The row, or its address, is of no use: it is given up like the others, and stops none.
+		# The row, or its address, is unusable: give it up like others, and go on.
 		is_deleted = False
 		with own_transaction(name, LOCK_WAIT), writing():
 			frappe.log_error(title=NOT_DELETED, message=f"{type(error).__name__} for {name}")

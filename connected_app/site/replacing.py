@@ -1,8 +1,8 @@
-"""Another account than before, where there is one connection: the user who has connected is asked before it is replaced.
+"""A user connects another account than before, where only one is possible: ask before the old one is replaced.
 
-The grant of the new account waits for the answer, and only the browser session in which it was given can answer. It waits
-to be revoked as well, so that somebody who walks away leaves no access behind. If it takes the old one's place, the old
-one is revoked as by a disconnect.
+The new account's grant waits for the answer, which only the browser session that connected it can give. It is also queued
+to be revoked, so that a user who walks away leaves no access behind. If it replaces the old grant, the old one is revoked
+as by a disconnect.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.sealed import Sealed
 
 HELD = Sealed("connected_app_replacement", timedelta(minutes=10))
-# When nobody can answer any more.
+# Seconds after which nobody can answer any more.
 REVOKED_AFTER = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-	"""What waits for an answer.
+	"""A replacement that waits for the user's answer.
 
 	:param grant: of the new account
 	:param before: the account that it would replace
 	:param where: the page to go to afterwards
 	:param asked: the scopes that were asked for
-	:param waiting: the Pending Revocation of `grant`, and those of grants that the same account gave before, while its user
-		had not answered yet; none where the provider cannot revoke
+	:param waiting: the Pending Revocation of `grant`, and those of earlier grants of the same account that were never answered;
+		none if the provider cannot revoke
 	"""
 
 	key: ConnectionKey
@@ -59,10 +59,10 @@ def hold(
 	where: str,
 	asked: tuple[str, ...] = (),
 ) -> Replacement:
-	"""Keep `grant` until it is decided on.
+	"""Store `grant` until the user decides.
 
-	:param session: of the browser, as `flow.browser_session` gives it
-	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is then revoked by and by
+	:param session: the browser session, from `flow.browser_session`
+	:raises TemporaryFailure: `attempt_store_unavailable`; the grant is revoked later then
 	"""
 	client = settings.for_revoking(key.app)
 	with own_transaction(key.app, LOCK_WAIT), writing():
@@ -71,7 +71,7 @@ def hold(
 	earlier = find(key, session)
 	grant = grant.consented_after(earlier.grant if earlier else None)
 	if earlier and not grant.is_of_another_account(earlier.grant):
-		# At some providers the end of one is the end of both.
+		# At some providers, revoking one revokes both.
 		waiting += earlier.waiting
 	replacement = Replacement(key=key, grant=grant, before=before, where=where, asked=asked, waiting=waiting)
 	values = {
@@ -86,18 +86,18 @@ def hold(
 
 
 def find(key: ConnectionKey, session: str) -> Replacement | None:
-	"""What waits for an answer from this browser session."""
+	"""The replacement that waits for an answer from this browser session."""
 	return _read(key, HELD.peek(_name(key, session)))
 
 
 def decide(
 	key: ConnectionKey, session: str, replace: bool, account: str | None = None
 ) -> tuple[Replacement, Grant | None]:
-	"""Let the new account take the place of the old one, or give it back.
+	"""Replace the old account by the new one, or revoke the new one.
 
-	:param account: the ID of the new account of which it was asked; another tab may have been asked of another since
-	:returns: what was decided on, and the grant that is stored now; None where the old one stays
-	:raises ReconnectRequired: `attempt_unknown`, when it has been decided, has expired, or is no longer what was asked
+	:param account: the ID of the new account in the question; another tab may have connected another one since
+	:returns: the replacement, and the grant that is stored now; None for it if the old one stays
+	:raises ReconnectRequired: `attempt_unknown`, if the question was answered already, has expired, or has changed
 	"""
 	replacement = find(key, session)
 	if not replacement or account not in (None, replacement.now.id):
@@ -105,7 +105,7 @@ def decide(
 	client = settings.for_revoking(key.app)
 	if not replace:
 		_spend(replacement, session)
-		# Earlier ones of the same account are revoked when it is their time.
+		# Earlier grants of the same account are revoked when they are due.
 		for waiting in filter(revocation.is_waiting, replacement.waiting[:1]):
 			_revoke(waiting, replacement.grant, client)
 		return replacement, None
@@ -113,9 +113,9 @@ def decide(
 		old, before = locked.grant, locked.account
 		changes = bool(before and before.id != replacement.now.id)
 		if before and changes and before.id != replacement.before.id:
-			# Not the one of which was said that it would be replaced.
+			# The question was about another account.
 			raise catalogue.error("attempt_unknown")
-		# Only now: while the row is busy, the answer can be given again.
+		# Not before the lock: while the row is busy, the user can answer again.
 		_spend(replacement, session)
 		if old and before and not changes:
 			# Another browser has connected it meanwhile.
@@ -123,7 +123,7 @@ def decide(
 		of_old: list[str | None] = []
 
 		def exchange() -> None:
-			"""What waits to be revoked is the old one from now on, in one transaction with the storing of the new one."""
+			"""Queue the old grant to be revoked instead of the new one, in the transaction that stores the new one."""
 			withdrawn = [revocation.withdraw(waiting) for waiting in replacement.waiting]
 			if withdrawn and not withdrawn[0]:
 				raise catalogue.error("attempt_unknown")
@@ -141,7 +141,7 @@ def decide(
 
 def _spend(replacement: Replacement, session: str) -> None:
 	"""
-	:raises ReconnectRequired: `attempt_unknown`, where somebody else has
+	:raises ReconnectRequired: `attempt_unknown`, if another request has spent it
 	"""
 	if _read(replacement.key, HELD.take(_name(replacement.key, session))) != replacement:
 		raise catalogue.error("attempt_unknown")

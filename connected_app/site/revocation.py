@@ -1,8 +1,8 @@
-"""Disconnecting: the local grant is forgotten whatever the provider answers, and revoked there until it is.
+"""Disconnecting: the local grant is deleted at once; revoking it at the provider is tried until it succeeds.
 
-What waits for another attempt is a *Pending Revocation*, stored together with the deletion of the grant: both last, or
-neither does. It holds all that is needed, so that the tokens go to the provider that gave them, whatever becomes of the
-Connected App: a name tells nothing, since apps are renamed, deleted, and made anew.
+A *Pending Revocation* waits for the next attempt. It is stored in the transaction that deletes the grant. It holds
+everything that is needed, so that the tokens go to the provider that issued them, whatever becomes of the Connected App: its
+name is not enough, since apps are renamed, deleted and recreated.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from connected_app.site.identity import ConnectionKey
 from connected_app.site.pace import Pace, is_left_alone, leave_alone
 from connected_app.site.rows import TOKENS, aware, naive, unreadable
 
-# By revocation endpoint and client: the failures of one go, in which nobody is asked again.
+# By revocation endpoint and client: the failures of one run, which does not ask these again.
 Failures = dict[tuple[str, str], OAuthError]
 
 DOCTYPE = ending.QUEUE
-# As many are revoked before the browser is answered; more are left to a background job.
+# So many are revoked before the browser is answered; more are left to a background job.
 AT_ONCE = 5
 FIRST_PAUSE = timedelta(minutes=5)
-# Looked up at once.
+# Rows that are looked up at a time.
 BATCH = 500
 LONGEST_PAUSE = timedelta(hours=12)
 GIVEN_UP_AFTER = timedelta(days=7)
-# Of one run of the scheduled job, in seconds; what is left over is first in the next.
+# Seconds of one run of the scheduled job; the rest is first in the next run.
 RUN = 200
 # After so many failures in a row the provider is left alone until the next run.
 PATIENCE = 3
@@ -51,7 +51,7 @@ PATIENCE = 3
 def disconnect(key: ConnectionKey) -> bool:
 	"""Forget a grant, durably, then revoke it. Returns whether the provider confirmed."""
 	client, failures = settings.for_revoking(key.app), Failures()
-	# Once: another account may be the default one by the time the provider has answered.
+	# Only once: another account may be the default one by the time the provider has answered.
 	with TokenCacheStore(key).exclusive() as locked:
 		if not locked.name:
 			return False
@@ -67,10 +67,10 @@ def disconnect(key: ConnectionKey) -> bool:
 
 
 def revoke_after_commit(rows: Sequence[Any]) -> None:
-	"""Revoke the grants of a few Token Cache rows when the caller's transaction, which deletes them, and maybe the
-	Connected App too, is committed.
+	"""Revoke the grants of a few Token Cache rows once the caller's transaction is committed, which deletes them, and maybe
+	also the Connected App.
 
-	The tokens are read through another connection, which still sees what this one has deleted.
+	The tokens are read through another database connection, which still sees them.
 
 	:param rows: with `name`, `connected_app`, `user`, `shared`, `account` and `generation`
 	"""
@@ -95,7 +95,7 @@ def revoke_after_commit(rows: Sequence[Any]) -> None:
 
 
 def give_back(key: ConnectionKey, grant: Grant) -> None:
-	"""Revoke `grant`, which is stored nowhere: now, or by and by. Not where its Connected App is gone."""
+	"""Revoke `grant`, which is not stored: now or later. Not if its Connected App is gone."""
 	try:
 		client = settings.for_revoking(key.app)
 	except frappe.DoesNotExistError:
@@ -108,7 +108,7 @@ def give_back(key: ConnectionKey, grant: Grant) -> None:
 
 
 def start_job() -> None:
-	"""Once the caller's transaction is committed: a job that does now what `retry` would do in five minutes at most."""
+	"""Once the caller's transaction is committed, start a job that does what `retry` would do within five minutes."""
 	frappe.enqueue(
 		"connected_app.site.revocation.retry",
 		queue="long",
@@ -119,15 +119,15 @@ def start_job() -> None:
 
 
 def retry() -> None:
-	"""Scheduled: remove connections that were ended, and attempt again to revoke what is due: of each app in turn, several
-	at once as long as the provider keeps up. A provider that is down is asked once in a run."""
+	"""Scheduled: remove ended connections, and try again to revoke what is due: app by app, several at once as long as the
+	provider keeps up. A provider that is down is asked once in a run."""
 	began, failures = time.monotonic(), Failures()
 	ending.run(RUN)
 	since = naive(utc_now())
 	paces: dict[str, Pace] = {}
 	tried: set[str] = set()
 	while True:
-		# Else this transaction goes on seeing what has been done since by others.
+		# Otherwise this transaction keeps seeing rows that others have finished since.
 		frappe.db.commit()  # nosemgrep (a job's own, with no more than the log of errors)
 		found = 0
 		for app in _apps_due(since):
@@ -142,7 +142,7 @@ def retry() -> None:
 			known = set(failures)
 			pace.run(due, partial(_retried, failures, pace))
 			if new := set(failures) - known:
-				# The rest may well be of the same provider.
+				# The rest may be of the same provider.
 				pace.ends = 0
 				pace.not_before = time.monotonic() + max(failures[whose].retry_after or 0 for whose in new)
 		if not found:
@@ -152,15 +152,15 @@ def retry() -> None:
 
 
 def _retried(failures: Failures, pace: Pace, name: str) -> OAuthError | None:
-	"""Returns what the provider said if it wants to be asked more slowly."""
+	"""Retry one. Returns the provider's error if it wants to be asked more slowly."""
 	try:
 		return _retry(name, failures, pace.ends - time.monotonic())
 	except Exception as error:
-		# One that cannot be attempted keeps none of the others waiting.
+		# A row that cannot be tried must not stop the others.
 		title = "Connected App: revocation failed"
 		with writing():
 			frappe.log_error(title=title, message=f"{type(error).__name__} for {name}")
-		# So that it, too, is given up in the end; one that somebody holds another time.
+		# So that it is given up in the end, too; a row that is locked is tried another time.
 		with suppress(*BUSY), own_transaction(name, LOCK_WAIT), writing():
 			_postpone(name, catalogue.error("internal_error"))
 		return None
@@ -175,8 +175,7 @@ def _apps_due(since: datetime) -> list[str]:
 
 
 def find_due(since: datetime, connected_app: str) -> list[str]:
-	"""The names of those of an app that were due at `since`, the first of them; `frappe.get_all` would read the whole
-	index."""
+	"""The names of an app's first rows that were due at `since`. By SQL: `frappe.get_all` would read the whole index."""
 	waiting = frappe.qb.DocType(DOCTYPE)
 	query = frappe.qb.from_(waiting).select(waiting.name)
 	query = query.where((waiting.connected_app == connected_app) & (waiting.retry_at <= since))
@@ -185,7 +184,7 @@ def find_due(since: datetime, connected_app: str) -> list[str]:
 
 
 def give_up_all(why: str) -> None:
-	"""Forget what waits, because nothing can be revoked any more. Each is named in the Error Log."""
+	"""Delete everything that waits, because nothing can be revoked any more. The Error Log names each."""
 	for row in frappe.get_all(DOCTYPE, fields=["name", "connected_app", "user"], limit=0):
 		_give_up(row, why)
 
@@ -197,10 +196,10 @@ def _whose(client: Settings) -> tuple[str, str]:
 def put(
 	key: ConnectionKey, grant: Grant | None, client: Settings, pause: timedelta, *, held: bool = False
 ) -> str | None:
-	"""Keep the tokens of `grant`, and the `client` that may revoke them, for an attempt after `pause`. None where there
-	are none, or the provider cannot revoke.
+	"""Queue the tokens of `grant`, with the `client` that can revoke them, for an attempt after `pause`. Returns the row's
+	name; None if there are no tokens, or the provider cannot revoke.
 
-	:param held: whether it waits for an answer, until `withdraw_held`
+	:param held: whether it waits for a user's answer, until `withdraw_held`
 	"""
 	if not grant or not client.provider.revocation_uri:
 		return None
@@ -234,7 +233,7 @@ def _retry(name: str, failures: Failures, left: float) -> OAuthError | None:
 			if client and (failure := failures.get(_whose(client))):
 				_postpone(name, failure)
 				return None
-			# Before the attempt: should this process die in it, another follows.
+			# Before the attempt: should this process die, another attempt follows.
 			pause = min(FIRST_PAUSE * 2**row.attempts, LONGEST_PAUSE)
 			values = {"attempts": row.attempts + 1, "retry_at": naive(utc_now() + pause)}
 			frappe.db.set_value(DOCTYPE, name, values)
@@ -252,10 +251,10 @@ def _kept(name: str) -> Settings | None:
 
 
 def _present(client: Settings, connected_app: str) -> Settings:
-	"""As a Connected App has `client` now, whose secret may have been changed; as it was where none is the same client
-	at the same endpoint.
+	"""`client` as a Connected App has it now: its secret may have changed. Unchanged if no app has the same client at the same
+	endpoint.
 
-	:param connected_app: preferred, if it is
+	:param connected_app: preferred, if it has the client
 	"""
 	revocation_uri, client_id = _whose(client)
 	same = {"client_id": client_id, "revocation_uri": revocation_uri}
@@ -269,7 +268,7 @@ def _present(client: Settings, connected_app: str) -> Settings:
 
 
 def _stored(doctype: str, name: str) -> Grant | None:
-	"""The tokens of a document, or None where there are none, or they cannot be read."""
+	"""The tokens of a document; None if there are none, or they cannot be read."""
 	tokens = {field: _secret(doctype, name, field) for field in TOKENS}
 	if not any(tokens.values()):
 		return None
@@ -277,11 +276,11 @@ def _stored(doctype: str, name: str) -> Grant | None:
 
 
 def _secret(doctype: str, name: str, field: str) -> Secret | None:
-	"""None where there is none, or the site's encryption key does not open it."""
+	"""A secret of a document; None if there is none, or the site's encryption key does not open it."""
 	try:
 		return Secret(passwords.read(doctype, name, field))
 	except (frappe.AuthenticationError, frappe.ValidationError):
-		# An admin who deletes it needs no word about the key, nor must that stand in the way.
+		# An unreadable secret must not disturb an admin who deletes the document.
 		frappe.clear_last_message()
 		return None
 
@@ -289,12 +288,12 @@ def _secret(doctype: str, name: str, field: str) -> Secret | None:
 def attempt(
 	name: str, grant: Grant, client: Settings, failures: Failures, left: float = 0
 ) -> tuple[bool, OAuthError | None]:
-	"""One attempt, unless one has failed in this go.
+	"""One attempt, unless the same client has failed at the same endpoint in this run.
 
-	:param failures: a new one is added; another attempt follows
-	:param left: seconds of this go: a provider that wants to be asked again within these has not failed, but is to be
+	:param failures: a new failure is added; another attempt follows later
+	:param left: seconds left in this run: a provider that wants a pause shorter than these has not failed, but has to be
 		asked more slowly
-	:returns: whether the provider confirmed, and why it has not revoked it
+	:returns: whether the provider confirmed, and the error if it has not revoked
 	"""
 	confirmed, whose = False, _whose(client)
 	failure = failures.get(whose)
@@ -340,7 +339,7 @@ def _give_up(row: Any, why: str) -> None:
 
 
 def withdraw(name: str) -> bool:
-	"""What waits under `name` is not to be revoked after all. Returns whether it was still waiting. In the present
+	"""Take `name` out of the queue: it must not be revoked after all. Returns whether it was still waiting. In the current
 	transaction."""
 	found = frappe.db.get_value(DOCTYPE, name, "name", for_update=True)
 	_drop(name)
@@ -348,8 +347,8 @@ def withdraw(name: str) -> bool:
 
 
 def withdraw_held(key: ConnectionKey, account: Account | None) -> None:
-	"""`account` is connected: nothing of it that waits for an answer, in whichever browser, is to be revoked any more. At
-	some providers the end of one grant is the end of all. In the present transaction."""
+	"""`account` is connected: take its grants that wait for an answer, in any browser, out of the queue. At some providers,
+	revoking one grant revokes all. In the current transaction."""
 	if account:
 		mine = {"connected_app": key.app, "user": key.user, "held_account": account.id}
 		for row in frappe.get_all(DOCTYPE, mine, ["name", "held_account"]):
@@ -359,7 +358,7 @@ def withdraw_held(key: ConnectionKey, account: Account | None) -> None:
 
 
 def is_waiting(name: str) -> bool:
-	"""Whether it is still to be revoked, whatever the caller's transaction sees."""
+	"""Whether `name` is still to be revoked, by the latest commit."""
 	with own_connection():
 		return bool(frappe.db.exists(DOCTYPE, name))
 

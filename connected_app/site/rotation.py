@@ -1,7 +1,7 @@
 """A new encryption key for the site: every secret is encrypted with it, while the site works.
 
-For as long as it takes, two keys open what is stored (see `site/passwords.py`): the one in use, and the one that is to
-come, later the one that was. Nothing is lost where a process is killed, at any point: run again, it goes on. See
+Meanwhile two keys open stored secrets (see `site/passwords.py`): the one in use, and the next one, later the previous one.
+Nothing is lost if a process is killed at any point: run it again, and it continues. See
 docs/decisions/0026-a-new-encryption-key.md.
 
 1. The new key is written beside the old one in site_config.json.
@@ -49,8 +49,8 @@ class CannotRotate(Exception):
 @dataclass
 class Outcome:
 	"""
-	:param encrypted: how many secrets were encrypted with the new key
-	:param unreadable: which ones neither key opens: DocType, name and field. They stay as they are
+	:param encrypted: the number of secrets that were encrypted with the new key
+	:param unreadable: secrets that neither key opens: DocType, name and field. They stay as they are
 	"""
 
 	encrypted: int = 0
@@ -61,7 +61,7 @@ Report = Callable[[Outcome], None]
 
 
 def prepare() -> None:
-	"""Step 1, by itself: for sites with several hosts, where each has to know the new key before it is used.
+	"""Step 1 only: for sites with several hosts, all of which must know the new key before it is used.
 
 	:raises CannotRotate:
 	"""
@@ -70,7 +70,7 @@ def prepare() -> None:
 
 
 def rotate(report: Report) -> Outcome:
-	"""Steps 1 to 4, or what is left of them.
+	"""Steps 1 to 4, or the rest of them.
 
 	:param report: called after each chunk
 	:raises CannotRotate:
@@ -114,9 +114,8 @@ def _alone() -> Iterator[None]:
 
 def _check_hosts(old: str = "") -> None:
 	"""
-	:param old: the previous key, which none may use any more; without it, no other host may be there
-	:raises CannotRotate: where hosts serve this site that have another site_config.json, as far as they have noted
-		themselves
+	:param old: the previous key, which no host may use any more; without it, there must be no other host
+	:raises CannotRotate: if hosts with another site_config.json serve this site, as far as they have noted themselves
 	"""
 	others = [host for host in hosts.seen() if not hosts.is_this(host)]
 	if old:
@@ -139,9 +138,9 @@ def _check_hosts(old: str = "") -> None:
 
 
 def _config() -> dict[str, Any]:
-	"""What site_config.json says now.
+	"""The current content of site_config.json.
 
-	:raises CannotRotate: where the key is not in it
+	:raises CannotRotate: if it does not have the key
 	"""
 	get_encryption_key()
 	with open(_path()) as file:
@@ -155,7 +154,7 @@ def _config() -> dict[str, Any]:
 
 
 def _prepare(config: dict[str, Any]) -> str:
-	"""The key that is to come; made if there is none yet."""
+	"""The next key; made if there is none yet."""
 	if config.get(PREVIOUS):
 		raise CannotRotate("The last rotation is not finished: run it with --finish first.")
 	new = str(config.get(NEXT) or Fernet.generate_key().decode())
@@ -164,7 +163,7 @@ def _prepare(config: dict[str, Any]) -> str:
 
 
 def _write_config(values: dict[str, str | None]) -> None:
-	"""Change site_config.json, at once for all who read it. What is None is removed."""
+	"""Change site_config.json atomically. None removes a value."""
 	path = _path()
 	with filelock("site_config"):
 		with open(path) as file:
@@ -184,7 +183,7 @@ def _write_config(values: dict[str, str | None]) -> None:
 
 
 def _path() -> str:
-	# What a link leads to, so that it stays one.
+	# If it is a symbolic link, its target, so that it stays a link.
 	return str(os.path.realpath(frappe.get_site_path("site_config.json")))
 
 
@@ -200,13 +199,13 @@ def _switch(old: str, new: str, outcome: Outcome) -> None:
 				last = chunk.last
 				outcome.encrypted += chunk.encrypted
 		outcome.encrypted += _encrypt_two_factor(new, old)
-		# Before the commit: killed in between, `rotate` finds the old key beside the new one, and goes on with step 4.
+		# Before the commit: if this is killed in between, `rotate` finds both keys, and continues with step 4.
 		_write_config({IN_USE: new, PREVIOUS: old, NEXT: None})
 	clear_defaults_cache(TWO_FACTOR)
 
 
 def _encrypt_rest(outcome: Outcome, report: Report) -> Outcome:
-	"""Until nothing is found that only the previous key opens."""
+	"""Encrypt again until no secret needs the previous key."""
 	config = _config()
 	new, old = config[IN_USE], config[PREVIOUS]
 	before = -1
@@ -224,14 +223,14 @@ def _encrypt_rest(outcome: Outcome, report: Report) -> Outcome:
 @dataclass
 class Chunk(Outcome):
 	"""
-	:param last: the name of the last document; None where there are no more
+	:param last: the name of the last document; None if there are no more
 	"""
 
 	last: str | None = None
 
 
 def _encrypt_all(ours: bool, new: str, old: str, outcome: Outcome, report: Report) -> None:
-	"""Each chunk in a transaction of its own."""
+	"""Encrypt all secrets, each chunk in its own transaction."""
 	for doctype in _doctypes(ours):
 		last: str | None = ""
 		while last is not None:
@@ -254,9 +253,9 @@ def _in_transaction(doctype: str, after: str, new: str, old: str) -> Chunk:
 
 
 def _encrypt_chunk(doctype: str, after: str, new: str, old: str) -> Chunk:
-	"""Encrypt the secrets of some documents with the key `new`, where they are not yet.
+	"""Encrypt the secrets of some documents with the key `new`, unless they are already.
 
-	:param after: the document in front of the first, in the order of the primary key
+	:param after: the document before the first, in the order of the primary key
 	"""
 	auth = passwords.AUTH
 	of_type = auth.doctype == doctype
@@ -278,7 +277,7 @@ def _encrypt_chunk(doctype: str, after: str, new: str, old: str) -> Chunk:
 			continue
 		query = frappe.qb.update(auth).set(auth.password, right(new).encrypt(secret.encode()).decode())
 		query = query.where(of_type & (auth.name == name) & (auth.fieldname == fieldname))
-		# Others may have stored a newer one since it was read.
+		# Another process may have stored a newer secret since it was read.
 		query.where(auth.password == stored).run()
 		chunk.encrypted += max(frappe.db._cursor.rowcount, 0)
 	return chunk

@@ -1,7 +1,7 @@
-"""Refreshing in the background: grants that lie idle, which providers drop, and tokens that are about to expire.
+"""Refreshing in the background: idle grants, which providers drop, and tokens that are about to expire.
 
-Every few minutes each Connected App with due grants gets a job, which refreshes what is due, several at once as long as
-the provider keeps up. A job ends soon, and another goes on after the jobs of other apps: none waits for one with many.
+Every few minutes, each Connected App with due grants gets a job, which refreshes several at once as long as the provider
+keeps up. A job ends soon, and another one continues after the jobs of other apps, so that no app waits for one with many.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from connected_app.site.pace import Pace, is_left_alone, leave_alone
 from connected_app.site.rows import WORKING, find, naive
 from connected_app.site.settings import AppSettings
 
-# Looked up at once, per Connected App.
+# Rows that are looked up at a time, for each Connected App.
 BATCH = 500
-# Of one job, in seconds. What is left over then is another's, after the jobs of other apps.
+# Seconds of one job. Another job does the rest, after the jobs of other apps.
 RUN = 60
 # After so many passing failures in a row the provider is left alone until the next run.
 PATIENCE = 3
-# Two names of jobs of an app, so that one can have the other follow it.
+# Two job names for each app, so that one job can start the next.
 JOBS = ("connected_app_refresh_{}", "connected_app_refresh_next_{}")
 
 
@@ -62,26 +62,25 @@ def _enqueue(connected_app: str, job_id: str, **arguments: Any) -> None:
 def due(limit: int, connected_app: str | None = None) -> list[Any]:
 	"""Grants that the background has to refresh now.
 
-	:param limit: of each Connected App at most so many
-	:param connected_app: only of this one
-	:returns: rows with `name`, `connected_app`, `user`, `idle_since`, `expires_at` and `expires_in`; first those that
-		work, of these the ones that expire first, then the longest idle; then those that are failing for now and whose
-		cool-down is over
+	:param limit: at most so many for each Connected App
+	:param connected_app: only this one
+	:returns: rows with `name`, `connected_app`, `user`, `idle_since`, `expires_at` and `expires_in`; first working ones, by
+		expiry, then the longest idle; then failing ones whose cool-down is over
 	"""
 	return [row for app in _apps(connected_app) for row in _due(app, limit)]
 
 
 def refresh(connected_app: str, follows: int = 0) -> None:
-	"""Job: refresh what is due of one Connected App. A grant that fails says so in its row, and stops no other.
+	"""Job: refresh the due grants of one Connected App. A failure is stored in its row, and stops no other.
 
-	:param follows: which of `JOBS` this one is
+	:param follows: the index in `JOBS` of this job
 	"""
 	app = settings.read(connected_app)
 	pace = Pace.of_app(connected_app, PATIENCE, RUN)
 	work = partial(_refresh, app, Latest())
 	tried: set[str] = set()
 	while not pace.is_over:
-		# Else this transaction goes on seeing what was due.
+		# Otherwise this transaction keeps seeing the rows as due.
 		frappe.db.commit()  # nosemgrep (a job's own, which writes nothing)
 		rows = [row for row in due(BATCH, connected_app) if row.name not in tried]
 		if not rows:
@@ -96,7 +95,7 @@ def refresh(connected_app: str, follows: int = 0) -> None:
 
 
 class Latest:
-	"""The settings of a Connected App as they are now, read again only where it was saved since. For one job."""
+	"""The current settings of a Connected App, read again only if it was saved since. For one job."""
 
 	def __init__(self) -> None:
 		self._lock = threading.Lock()
@@ -111,7 +110,7 @@ class Latest:
 
 
 def _refresh(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
-	"""Returns why the provider gave no newer token; None where it did, or was left alone."""
+	"""Refresh one grant. Returns why the provider gave no newer token; None if it did, or was not asked."""
 	try:
 		return _ask(app, latest, row)
 	except OAuthError as error:
@@ -134,7 +133,7 @@ def _ask(app: AppSettings, latest: Latest, row: Any) -> OAuthError | None:
 		return None
 	name, idle_since = found[0]
 	if row.name != name:
-		# Merging users has left it. Nobody uses it, and it would be due for ever.
+		# A row left by merging users: nobody uses it, and it would be due forever.
 		with writing():
 			frappe.db.set_value("Token Cache", row.name, "idle_since", None, update_modified=False)
 		return None
@@ -157,7 +156,7 @@ def _apps(connected_app: str | None = None) -> list[Any]:
 
 
 def _due(app: Any, limit: int) -> list[Any]:
-	"""Each query reads one range of an index of Token Cache, that of what is due."""
+	"""The due rows of an app; each query reads one range of an index of Token Cache."""
 	now = utc_now()
 	found: dict[str, Any] = {}
 	for status in WORKING:
@@ -170,10 +169,10 @@ def _due(app: Any, limit: int) -> list[Any]:
 
 
 def _ranges(app: Any, now: datetime) -> list[tuple[str, datetime | None, datetime]]:
-	"""What is due: columns of Token Cache, each with the earliest and latest time that count."""
+	"""What counts as due: columns of Token Cache, each with the earliest and latest time."""
 	ranges: list[tuple[str, datetime | None, datetime]] = []
 	if app.refresh_ahead:
-		# What has expired long ago is not about to expire: nobody uses it, and it is renewed when it is used.
+		# A token that expired long ago is unused; it is renewed when it is used.
 		ahead = timedelta(minutes=app.refresh_ahead)
 		ranges.append(("expires_at", now - ahead, now + ahead))
 	if app.refresh_idle_after:
@@ -182,7 +181,7 @@ def _ranges(app: Any, now: datetime) -> list[tuple[str, datetime | None, datetim
 
 
 def overdue() -> dict[str, timedelta]:
-	"""By Connected App: for how long the grant has been due that has waited longest, of those that work."""
+	"""By Connected App: how long the working grant that has waited longest has been due."""
 	now = utc_now()
 	found: dict[str, timedelta] = {}
 	for app in _apps():
@@ -208,7 +207,7 @@ def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit:
 	cache, user = frappe.qb.DocType("Token Cache"), frappe.qb.DocType("User")
 	query = (
 		frappe.qb.from_(cache)
-		# Nobody's access is kept alive who may not log in any more. A shared one is nobody's in particular.
+		# Skip users who can no longer log in. A shared connection has no user.
 		.left_join(user)
 		.on(user.name == cache.user)
 		.select(
@@ -224,7 +223,7 @@ def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit:
 		)
 		.where((cache.connected_app == app.name) & (cache.status == status) & (cache[field] <= naive(latest)))
 		.where((user.enabled == 1) | (cache.shared == 1))
-		# Only grants with a refresh token have it.
+		# Only grants with a refresh token have this column.
 		.where(cache.idle_since.isnotnull())
 		.limit(limit)
 	)
@@ -233,9 +232,9 @@ def _range(app: Any, status: str, field: str, earliest: Any, latest: Any, limit:
 	if status == "Connected":
 		query = query.where(cache.generation == app.generation).orderby(cache[field])
 	else:
-		# In turn: one that fails for ever is not for ever the first.
+		# In turn: a grant that always fails must not always be the first.
 		query = query.where(cache.retry_at.isnull() | (cache.retry_at <= naive(utc_now()))).orderby(
 			cache.retry_at
 		)
-	# Few are failing. With the condition, MariaDB would look for these in an index that does not know which are due.
+	# Few are failing. With this condition, MariaDB would choose an index that cannot find the due rows.
 	return [row for row in query.run(as_dict=True) if row.generation == app.generation]

@@ -22,7 +22,7 @@ class Sealed:
 	"""Texts of one kind, encrypted with the site's key, found by the hash of what names them.
 
 	:param kind: a prefix of the keys in Redis
-	:param kept: how long
+	:param kept: seconds until it expires
 	"""
 
 	kind: str
@@ -30,8 +30,8 @@ class Sealed:
 
 	def put(self, name: str, text: str, *, only_in_place: bool = False) -> None:
 		"""
-		:param only_in_place: not where there is nothing of this name
-		:raises TemporaryFailure: `attempt_store_unavailable`, as the others
+		:param only_in_place: only replace an existing text of this name
+		:raises TemporaryFailure: `attempt_store_unavailable`, as the other methods
 		"""
 		encrypted = encrypt(text)
 		answered(
@@ -51,7 +51,7 @@ class Sealed:
 
 
 def answered(ask: Callable[[], Any]) -> Any:
-	"""What Redis says.
+	"""The result of `ask`, a call of Redis.
 
 	:raises TemporaryFailure: `attempt_store_unavailable`
 	"""
@@ -59,7 +59,7 @@ def answered(ask: Callable[[], Any]) -> Any:
 		return ask()
 	except redis.exceptions.RedisError as error:
 		cause = strip_chain(error)
-	# Outside the handler: the library's frames hold what was to be stored.
+	# Outside the handler: the library's frames hold the text.
 	raise catalogue.error("attempt_store_unavailable") from cause
 
 

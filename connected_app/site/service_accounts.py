@@ -1,4 +1,4 @@
-"""Service accounts: their key files, and the connections that need nobody's consent."""
+"""Service accounts: their key files, and connections that need nobody's consent."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from connected_app.site.settings import DOCTYPE, AppSettings
 
 
 def take_key_file(connected_app: str, text: Secret) -> None:
-	"""Take the key of a service account, and what its file says besides. The provider knows the key already: it is used at
-	once, in the place of an earlier one.
+	"""Import the key of a service account, and the other values in its file. The provider knows the key already, so it
+	replaces an earlier one at once.
 
-	:param text: the file as the provider gives it
+	:param text: the file from the provider
 	:raises ConfigurationError: as `oauth.key_files.read`
 	"""
 	found = key_files.read(text, utc_now())
@@ -44,7 +44,7 @@ def take_key_file(connected_app: str, text: Secret) -> None:
 
 
 def connect(app: AppSettings) -> Grant:
-	"""The connection of the session's user, who need not consent: a service account acts for them, or tokens are exchanged.
+	"""Connect the session's user, who need not consent: a service account acts for them, or tokens are exchanged.
 
 	:raises frappe.PermissionError:
 	:raises OAuthError: `not_for_users`, and as `oauth.refresh.Refresher.renew`
@@ -55,5 +55,5 @@ def connect(app: AppSettings) -> Grant:
 	key = ConnectionKey.of_user(app.name, frappe.session.user)
 	refresher = sessions.refresher(app, key)
 	stale = refresher.store.load()
-	# Whoever clicks Reconnect wants a new one.
+	# A user who clicks Reconnect wants a new grant.
 	return refresher.renew(stale, rejected=True) if stale else refresher.current()

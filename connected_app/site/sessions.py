@@ -30,15 +30,15 @@ def refresher(
 	app: AppSettings, key: ConnectionKey, usable: Callable[[str], AppSettings] = settings.usable
 ) -> Refresher:
 	"""
-	:param app: that of `key`; what only a refresh needs, the client secret above all, is read then
-	:param usable: gives it by the app's name, as `settings.usable`
+	:param app: the settings of the app of `key`; a refresh reads what only it needs, such as the client secret
+	:param usable: returns these settings by the app's name, as `settings.usable`
 	:raises frappe.PermissionError: as `access.check_caller`
 	"""
 	access.check_caller(app.name, key.user)
 	grant_type = _grant_type(app, key)
 
 	def latest() -> Settings:
-		# As they are now, not as they were when a long job began: under the lock, the latest commits are seen.
+		# The current settings, not those at the start of a long job: under the lock, the latest commits are visible.
 		now = usable(app.name)
 		if key.user and not grant_type.needs_consent:
 			access.check_user_may_have(now, key.user)
@@ -64,7 +64,7 @@ def _grant_type(app: AppSettings, key: ConnectionKey) -> GrantType:
 
 
 def _source(app: AppSettings, key: ConnectionKey) -> Grant:
-	"""The same owner's grant for the app whose tokens are exchanged, usable now, with its account.
+	"""The same owner's grant for the app whose tokens are exchanged: usable now, and with its account.
 
 	:raises OAuthError: as `refresher`, `Refresher.current`
 	"""
@@ -97,7 +97,7 @@ def current(app: AppSettings, key: ConnectionKey, user: str = "") -> Grant:
 
 def session(app: AppSettings, key: ConnectionKey, user: str = "") -> Session:
 	"""
-	:param user: who uses a shared connection: at each refresh they must still be allowed to
+	:param user: of a shared connection: at each refresh, this user must still be allowed to use it
 	:raises OAuthError: in Frappe's kind of error
 	"""
 	if not app.enabled or (key.user and not app.is_for_users):

@@ -26,17 +26,17 @@ from connected_app.site import passwords, templates
 from connected_app.site.passwords import has_password
 
 DOCTYPE = "Connected App"
-# Core's path, which `hooks.py` points here: an address registered at a provider outlives installing and removing
-# this app. Behind it, in a path: the name, in which a slash is allowed.
+# Core's path, which `hooks.py` points to this app: an address registered at a provider survives installing and removing the
+# app. The name follows it in a path; it may have slashes.
 CALLBACK = "/api/method/frappe.integrations.doctype.connected_app.connected_app.callback/"
 # A choice of *Connection Is*.
 SHARED = "Shared"
-# What revoking a token later needs of the client (see `site/revocation.py`).
+# The quirks and columns that revoking a token later needs (see `site/revocation.py`).
 REVOKING_QUIRKS = ("rename", "headers", "api_header", "assertion_audience", "secret_claims")
 REVOKING = ("client_id", "client_secret", "client_authentication", "revocation_uri")
 # The form's choices, as `oauth.template_schema` names them.
 GRANTS = {"User Consent": "consent", "Service Account": "service_account", "Token Exchange": "token_exchange"}
-# The form's choices, in small letters, as `oauth.client_auth` names them.
+# The form's choices, in lower case, as `oauth.client_auth` names them.
 AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 
 
@@ -44,15 +44,15 @@ AUTHENTICATION = {"basic": "client_secret_basic", "post": "client_secret_post"}
 class AppSettings:
 	"""A Connected App.
 
-	:param provider: what the protocol needs to know of the provider
-	:param client: what the protocol needs to know of us
+	:param provider: the provider, for the protocol
+	:param client: our client there, for the protocol
 	:param optional_scopes: asked for when code needs them
 	:param is_shared: whether there is one connection for all, which a System Manager makes
 	:param several_accounts: whether a user may have several
 	:param allowed_roles: who may connect, or use the shared connection, unless everyone may
-	:param grant: how the first grant of a connection is had: of `GRANTS`' values
+	:param grant: how a connection is made: one of the values of `GRANTS`
 	:param is_for_users: whether users have connections, and not only the service principal
-	:param subject: on whose behalf the service account's own connection is; empty for itself
+	:param subject: the user that the service account's own connection acts for; empty for itself
 	:param exchange_from: the Connected App whose tokens are exchanged for this one's
 	:param offers_codes: whether *Connect with a Code* is offered
 	:param refresh_idle_after: days without use after which the background refreshes; 0: it does not
@@ -208,14 +208,14 @@ def is_held(row: Any) -> bool:
 
 
 def for_session(row: Document) -> AppSettings:
-	"""What a session needs until it refreshes, and no more, no secret above all: every session comes this way, so that
-	what the same values make is made once in a process."""
+	"""The settings that a session needs until it refreshes, without secrets. Every session needs them, so they are cached by
+	their values in each process."""
 	roles = _roles(row) if is_shared(row) else ()
 	folders = templates.folders() if row.provider else ()
 	return _for_session(_read_by_session(row), scopes(row), roles, folders)
 
 
-# What `_for_session` takes, besides tables.
+# The columns that `_for_session` uses.
 BY_SESSION = (
 	*("name", "enabled", "client_id", "redirect_uri", "resources", "further_origins", "certificate_bound"),
 	*("leeway", "token_uri", "grant_type", "acts_for_users", "subject", "exchange_from"),
@@ -270,7 +270,7 @@ def _roles(row: Document) -> tuple[str, ...]:
 def is_shared(row: Any) -> bool:
 	"""Whether *Connection Is* Shared.
 
-	:param row: with `connection_is` and `grant_type`: only what somebody has consented to can be shared
+	:param row: with `connection_is` and `grant_type`: only a grant with consent can be shared
 	"""
 	return bool(row.connection_is == SHARED and grant_of(row) == "consent")
 
@@ -284,8 +284,8 @@ def has_several_accounts(row: Any) -> bool:
 
 
 def for_revoking(connected_app: str) -> Settings:
-	"""How a Connected App proves itself when it revokes. While its secret cannot be read, every attempt fails, and
-	another follows."""
+	"""The settings with which a Connected App revokes tokens. While its secret cannot be read, every attempt fails, and
+	another one follows."""
 	row = frappe.get_doc(DOCTYPE, connected_app)
 	try:
 		app = of(row, with_secret=True)
@@ -296,7 +296,7 @@ def for_revoking(connected_app: str) -> Settings:
 		client_id=app.client.client_id,
 		client_secret=app.client.client_secret,
 		signing_key=app.client.signing_key,
-		# What Automatic means is in the provider's metadata.
+		# Resolved now: Automatic depends on the provider's metadata.
 		authentication=client_auth.method(app.provider, app.client),
 		certificate_bound=app.client.certificate_bound,
 	)
@@ -314,7 +314,7 @@ def for_revoking(connected_app: str) -> Settings:
 
 
 def to_json(revoking: Settings) -> Secret:
-	"""`for_revoking`'s settings as they are kept with tokens that wait to be revoked."""
+	"""The settings of `for_revoking` as text, to store with tokens that wait to be revoked."""
 	provider, client = revoking
 	values = (client.client_id, client.client_secret, client.authentication, provider.revocation_uri)
 	how = asdict(provider.quirks.revocation)
@@ -332,7 +332,7 @@ def to_json(revoking: Settings) -> Secret:
 
 
 def from_json(text: Secret) -> Settings | None:
-	"""The inverse of `to_json`; None for what another version of this app has kept in another way."""
+	"""The inverse of `to_json`; None for the form of another version of this app."""
 	try:
 		return _from_json(text)
 	except (ValueError, KeyError, TypeError, AttributeError):
@@ -368,13 +368,13 @@ def _from_json(text: Secret) -> Settings:
 
 
 def authentication(choice: str) -> str:
-	"""What the form, or a row of an earlier version, calls a client authentication, as `oauth.client_auth` names it."""
+	"""A client authentication of the form, or of an earlier version's row, under its name in `oauth.client_auth`."""
 	choice = choice.lower()
 	return AUTHENTICATION.get(choice, choice)
 
 
 def lines(text: str | None) -> tuple[str, ...]:
-	"""What stands in the lines of a field."""
+	"""The lines of a field, without empty ones."""
 	return tuple(line.strip() for line in (text or "").splitlines() if line.strip())
 
 
@@ -396,12 +396,12 @@ def token_parameters(row: Document) -> dict[str, str]:
 
 
 def _authentication(row: Document) -> str:
-	"""The row's choice; *Automatic* is the template's, which knows more ways than the form."""
+	"""The row's choice. *Automatic* takes the template's, which may have methods that are not in the form."""
 	chosen = authentication(row.client_authentication or "Automatic")
 	template = templates.of_row(row) if chosen == "automatic" else None
 	found = str(template["client_authentication"]) if template else chosen
 	if found == "automatic" and grant_of(row) == "service_account" and not row.client_secret:
-		# Its key signs what asks for tokens, and nothing else has to be proven.
+		# Its key signs the assertion that asks for tokens, which is all the authentication that is needed.
 		return "omitted"
 	return found
 
@@ -414,7 +414,7 @@ def _refresh_uri(row: Document) -> str:
 
 
 def suggested_redirect_uri(connected_app: str) -> str:
-	"""The redirect URI as the site's present address makes it."""
+	"""The redirect URI by the site's current address."""
 	return get_url(CALLBACK + quote(connected_app, safe=""))
 
 
@@ -438,7 +438,7 @@ def _client_secret(row: Document) -> Secret | None:
 		return Secret(row.get_password("client_secret"))
 	except (frappe.AuthenticationError, frappe.ValidationError):
 		frappe.clear_last_message()
-	# Frappe's versions raise different exceptions for a password that is missing; the row itself is asked for.
+	# Frappe's versions raise different exceptions for a missing password, so look for the row itself.
 	if not has_password(DOCTYPE, row.name, "client_secret"):
 		return None
 	raise catalogue.error("client_secret_unreadable")

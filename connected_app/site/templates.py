@@ -21,7 +21,7 @@ OWN = Path(__file__).resolve().parents[1] / "providers"
 
 
 def all_templates() -> dict[str, Template]:
-	"""The templates of this app, and of the installed apps whose `hooks.py` says where theirs are:
+	"""The templates of this app, and those of installed apps whose `hooks.py` names a folder:
 
 	`connected_app_providers = ["my_app/oauth_providers"]`, a folder within the app's package.
 
@@ -45,7 +45,7 @@ def _loaded(folders: tuple[Path, ...]) -> dict[str, Template]:
 		return templates.load(folders)
 	except ConfigurationError:
 		pass
-	# What another app has wrong costs its own templates, not everybody's connections.
+	# An error in another app disables its own templates, not everybody's connections.
 	own, *others = folders
 	good = [own]
 	for folder in others:
@@ -70,7 +70,7 @@ def find(key: str) -> Template:
 
 
 def search(text: str = "") -> list[Template]:
-	"""Those that an admin can choose, by name; `text` is looked for in name, key and category."""
+	"""The templates that an admin can choose, by name; `text` is searched in name, key and category."""
 	wanted = text.casefold().split()
 
 	def matches(template: Template) -> bool:
@@ -82,8 +82,8 @@ def search(text: str = "") -> list[Template]:
 
 
 def summary(template: Template) -> dict[str, Any]:
-	"""What a list of providers says of a template: `key`, `name`, `category`, why it is `unsupported`, when and by what
-	it was `checked_on` and `checked_by`, and its `confidence`."""
+	"""A template in a list of providers: `key`, `name`, `category`, why it is `unsupported`, when it was checked
+	(`checked_on`) and against which sources (`checked_by`), and the `confidence`."""
 	checked = template["checked"] or {}
 	return {
 		"key": template.key,
@@ -97,7 +97,7 @@ def summary(template: Template) -> dict[str, Any]:
 
 
 def short_name(template: Template) -> str:
-	"""What people see who connect: the name without the brackets that it may end with, unless that names another, too."""
+	"""The name for people who connect: without the brackets at its end, unless that is also the name of another."""
 	if not template.name.endswith(")"):
 		return template.name
 	short = template.name.partition(" (")[0]
@@ -106,8 +106,8 @@ def short_name(template: Template) -> str:
 
 
 def about(template: Template) -> dict[str, Any]:
-	"""What the picker, the steps and the command line say of a template, besides its `summary`. English words of the data
-	are translated."""
+	"""A template in the picker, the steps and the command line: its `summary` and more. English words of the data are
+	translated."""
 	words = {scope: _(text) for scope, text in (template["scope_words"] or {}).items()}
 	usual = {} if words.keys() >= set(template["scopes"]) else scope_words()
 	return {
@@ -167,14 +167,14 @@ def category_name(category: str) -> str:
 
 
 def inputs_of(row: Any) -> dict[str, str]:
-	"""What an admin has entered for the template of a Connected App."""
+	"""An admin's inputs for the template of a Connected App."""
 	return inputs_in(row.provider_inputs)
 
 
 def inputs_in(text: str | dict[str, Any] | None) -> dict[str, str]:
-	"""The inputs, by name, of a JSON object; what is none has none.
+	"""The inputs, by name, of a JSON object; anything else has none.
 
-	:param text: as it is stored or sent; or the object itself
+	:param text: the stored or sent text; or the object itself
 	"""
 	try:
 		inputs = json.loads(text or "{}") if not isinstance(text, dict) else text
@@ -186,12 +186,13 @@ def inputs_in(text: str | dict[str, Any] | None) -> dict[str, str]:
 
 
 def of_row(row: Any) -> Template | None:
-	"""The template of a Connected App; None without one, or where the app that brought it is gone."""
+	"""The template of a Connected App; None without one, or if the app that had it is gone."""
 	return all_templates().get(row.provider) if row.provider else None
 
 
 def quirks_of(row: Any) -> Quirks:
-	"""Where the provider of a Connected App differs from the standards: by its template, and by what an admin accepts."""
+	"""Where the provider of a Connected App differs from the standards: by its template, and by the exceptions that an admin
+	accepts."""
 	template = of_row(row)
 	quirks = _quirks(template.key, row.provider_inputs or "{}", folders()) if template else STANDARD
 	if row.accept_missing_nonce or row.accept_other_audiences:
@@ -210,6 +211,6 @@ def _quirks(key: str, inputs: str, folders: tuple[Path, ...]) -> Quirks:
 	try:
 		given = template.checked(given)
 	except ConfigurationError:
-		# An update of the app has changed what is asked for: the addresses stand in the row, and go on working.
+		# An update of the app has changed the inputs: the addresses are in the row, and go on working.
 		return template.quirks({**{each.name: each.example or "x" for each in template.inputs}, **given})
 	return template.quirks(given)

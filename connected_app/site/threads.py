@@ -1,4 +1,4 @@
-"""The site in threads that Frappe does not know: with a connection to the database of their own."""
+"""The site in threads that Frappe has not set up: each with its own database connection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @contextmanager
 def connected(site: str, sites_path: str) -> Iterator[None]:
-	"""Run the body on `site`, in a thread or a context that has none. Nothing is written but in `own_transaction`."""
+	"""Run the body on `site`, in a thread or a context without a site. Only `own_transaction` writes there."""
 	frappe.init(site, sites_path=sites_path)
 	try:
 		frappe.connect()
@@ -33,8 +33,9 @@ def connected(site: str, sites_path: str) -> Iterator[None]:
 
 
 class Anywhere:
-	"""Runs what needs the site: as it is in the thread that has made this object, and in others on a connection of their
-	own, as the same user. Libraries renew tokens in threads of theirs, and so does code that must not block an event loop.
+	"""Runs work that needs the site: directly in the thread that made this object, and in other threads on their own database
+	connection, as the same user. Libraries renew tokens in their own threads, and so does code that must not block an event
+	loop.
 
 	:param key: of the connection that is used
 	:param connect_url: where the user can connect, for errors
@@ -60,7 +61,7 @@ class Anywhere:
 			if recent.has_changed(frappe.local.db, self.key):
 				raise catalogue.error("not_committed")
 		if frappe.db.db_type == "sqlite":
-			# Its one writer may be this transaction.
+			# SQLite has one writer, which may be this transaction.
 			frappe.db.commit()  # nosemgrep (see `database.own_transaction`)
 
 	def __call__(self, work: Callable[[], T]) -> T:
@@ -78,7 +79,7 @@ class Anywhere:
 			frappe.flags.read_only = self._read_only
 			with raises_frappe_errors(self.connect_url):
 				done = work()
-			# As if it had been refreshed where the caller is, whose transaction may not see it.
+			# As if the caller's thread had refreshed it, whose transaction may not see it.
 			found = recent.known().get(self.key)
 			if found and found.row:
 				self._known[self.key] = found

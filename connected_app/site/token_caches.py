@@ -1,4 +1,4 @@
-"""The Token Cache of a connection, as code asks for it: with what this request has stored, or others since it began."""
+"""The Token Cache of a connection, for code that asks for it: also one that this transaction cannot see yet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from connected_app.site.settings import AppSettings
 
 
 def of_user(app: AppSettings, user: str, account: str | None = None) -> Any:
-	"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is that of all who may
-	use it.
+	"""The Token Cache of `user`, or None. An empty `user` is the service principal. A shared one is found for everybody who
+	may use it.
 
 	:param account: which of their accounts, by the provider's ID or by its name; by default the default one
 	"""
@@ -33,22 +33,21 @@ def of_user(app: AppSettings, user: str, account: str | None = None) -> Any:
 
 
 def of_key(key: ConnectionKey) -> Any:
-	"""The Token Cache of one connection, or None. One that was stored since the caller's transaction began is found, too,
-	though that does not see it."""
+	"""The Token Cache of one connection, or None. One that was stored after the caller's transaction began is found, too."""
 	name = rows.name_of(key)
 	return frappe.get_doc(DOCTYPE, name) if name else _stored_since(key)
 
 
 def is_connected(token_cache: Any) -> bool:
-	"""Whether there is an access token: an attempt that was abandoned in core has left a row without."""
+	"""Whether there is an access token: an attempt that was abandoned in core leaves a row without one."""
 	return bool(token_cache.access_token or latest_known(token_cache.name))
 
 
 def latest_known(name: str) -> Grant | None:
-	"""The newest grant of a row that this request has stored, or read under the lock, unless its transaction sees a
-	newer one by now.
+	"""The newest grant of a row that this request has stored, or read under the lock; None if its transaction sees a newer
+	one.
 
-	:param name: of the row, which is what permission is asked for: a script can make a document up
+	:param name: of the row, for which permission was checked: a script can invent a document
 	"""
 	grants = recent.of_row(name)
 	if not grants:
@@ -62,11 +61,11 @@ def latest_known(name: str) -> Grant | None:
 
 
 def _stored_since(key: ConnectionKey) -> Any:
-	"""The Token Cache that others have stored since the caller's transaction began, which does not see it; or None.
+	"""The Token Cache that others have stored after the caller's transaction began, or None.
 
-	Its tokens are remembered, so that `TokenCache.get_password` gives them.
+	Its tokens are remembered, so that `TokenCache.get_password` returns them.
 	"""
-	# One that the caller itself has deleted is gone.
+	# The caller itself may have deleted it.
 	if recent.has_changed(frappe.local.db, key):
 		return None
 	with own_connection():
