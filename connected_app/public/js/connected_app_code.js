@@ -1,9 +1,9 @@
-// The dialog of *Connect with a Code*, in Desk and on the pages for users: the code, where it is entered, and what is
-// happening. Its words come from the server, with the code.
+// The dialog of *Connect with a Code*, in Desk and on the pages for users: the code, where to enter it, and the state of the
+// attempt. Its words come from the server, with the code.
 window.connected_app ??= {};
 
 (() => {
-	// Seconds for which a site that does not answer is asked again after the code has expired.
+	// If the site does not answer, it is asked again until so many seconds after the code has expired.
 	const GRACE = 10;
 
 	function element(tag, { text, click, ...attributes } = {}, ...children) {
@@ -18,7 +18,7 @@ window.connected_app ??= {};
 	const button = (text, click, look = "btn-default", attributes = {}) =>
 		element("button", { type: "button", class: `btn btn-sm ${look}`, text, click, ...attributes });
 
-	// Not Frappe's way: what fails in the background disturbs nobody.
+	// Not by frappe.call: a failure in the background must not open a dialog.
 	async function post(method, args, options = {}) {
 		const response = await fetch(`/api/method/connected_app.api.${method}`, {
 			method: "POST",
@@ -38,7 +38,7 @@ window.connected_app ??= {};
 	const clock_time = (moment) =>
 		moment.toLocaleTimeString(document.documentElement.lang || [], { hour: "numeric", minute: "2-digit" });
 
-	// `begin` gives what `api.connect_with_code` answers, or rejects. Resolves to the message of success, as HTML, or null.
+	// `begin` resolves to the answer of `api.connect_with_code`, or rejects. Resolves to the success message, as HTML, or null.
 	connected_app.enter_code = async (begin) => {
 		const first = await begin();
 		return new Promise((resolve) => new Attempt(begin, resolve).show(first));
@@ -124,7 +124,7 @@ window.connected_app ??= {};
 				copied.textContent = words.copied;
 				copied.removeAttribute("aria-label");
 			} catch (error) {
-				// Without HTTPS there is no clipboard: the code can be selected.
+				// Without HTTPS there is no clipboard; the code can still be selected.
 				window.getSelection().selectAllChildren(this.dialog.querySelector("output"));
 			}
 		}
@@ -159,7 +159,7 @@ window.connected_app ??= {};
 			const { words } = this.begun;
 			this.is_over = true;
 			this.say(`${message} ${action}`.trim(), "failed");
-			// The code is of no use any more.
+			// The code no longer works.
 			for (const part of [".connected-app-code-body", ".connected-app-code-warning"]) {
 				this.dialog.querySelector(part).remove();
 			}
@@ -176,7 +176,7 @@ window.connected_app ??= {};
 			try {
 				this.show(await this.begin());
 			} catch (error) {
-				// The page has said why.
+				// The page has shown the reason.
 				this.dialog.close();
 			}
 		}

@@ -1,4 +1,4 @@
-// What the forms and lists of Connected App and Token Cache share: words for a state, and what can be done with it.
+// Shared by the forms and lists of Connected App and Token Cache: words for a state, and the actions.
 frappe.provide("connected_app");
 
 Object.assign(connected_app, {
@@ -11,7 +11,7 @@ Object.assign(connected_app, {
 
 	safe: (value) => frappe.utils.escape_html(String(value ?? "")),
 
-	// A jQuery element. `text` is text, `html` is HTML that is safe already, the rest are attributes.
+	// A jQuery element. `text` is text, `html` is safe HTML, the rest are attributes.
 	element(tag, { text, html, click, ...attributes } = {}, ...children) {
 		const $element = $(document.createElement(tag)).attr(attributes);
 		if (text !== undefined) $element.text(text);
@@ -29,14 +29,14 @@ Object.assign(connected_app, {
 		return response.message;
 	},
 
-	// Other tabs, and this one, learn that a connection was made or ended.
+	// Notify other tabs, and this one, that a connection was made or ended.
 	changes: window.BroadcastChannel ? new BroadcastChannel("connected_app") : null,
 
 	tell_change() {
 		connected_app.changes?.postMessage("changed");
 	},
 
-	// Times come as UTC without saying so.
+	// Times are UTC without a zone.
 	local_time(utc) {
 		const time = new Date(`${String(utc).slice(0, 19).replace(" ", "T")}Z`);
 		if (isNaN(time)) return String(utc);
@@ -75,7 +75,7 @@ Object.assign(connected_app, {
 		return connected_app.status_words(status);
 	},
 
-	// Of several accounts: how they are doing, in one line.
+	// A summary of several accounts, in one line.
 	headline_of_all(accounts) {
 		const worst = connected_app.worst(accounts);
 		if (accounts.length === 1 || worst.status !== "Connected") return connected_app.headline(worst);
@@ -94,8 +94,8 @@ Object.assign(connected_app, {
 		return `<span class="indicator-pill ${colour} connected-app-pill"><span>${words}</span></span>`;
 	},
 
-	// To be called within the click: a tab that is opened later is refused by popup blockers.
-	// `which`: of several accounts, `account` or `another`.
+	// Call this within the click: popup blockers refuse a tab that is opened later.
+	// `which`: for several accounts, `account` or `another`.
 	async connect(name, which = {}) {
 		const tab = window.open("", "_blank");
 		if (tab) tab.opener = null;
@@ -110,7 +110,7 @@ Object.assign(connected_app, {
 		}
 	},
 
-	// For where no browser can be sent back to: whether there is a new connection.
+	// For sites to which no browser can be sent back. Resolves to whether there is a new connection.
 	async connect_with_code(name) {
 		const begin = async () => {
 			const begun = await connected_app.call("connect_with_code", { connected_app: name }, { freeze: true });
@@ -132,7 +132,7 @@ Object.assign(connected_app, {
 
 	async make_default(name, account, user) {
 		const args = { connected_app: name, account, ...(user && { user }) };
-		// Frappe shows the reason where it is refused.
+		// Frappe shows the reason of a refusal.
 		const done = await connected_app.call("make_default", args, { freeze: true }).then(
 			() => true,
 			() => false
@@ -141,7 +141,7 @@ Object.assign(connected_app, {
 		return done;
 	},
 
-	// `account`: of several, the `id`, `title` and, where it is the default one beside others, `is_needed`.
+	// `account`: of several, the `id`, the `title`, and `is_needed` if it is the default one and there are others.
 	disconnect(name, provider, user, account) {
 		const whose = user && user !== frappe.session.user ? user : null;
 		let question = whose
@@ -207,8 +207,8 @@ Object.assign(connected_app, {
 	},
 });
 
-// Desk's user menus. The navigation bar of Frappe 15, and the sidebar of 16, are made from the same list, after this
-// script has run; the desktop of Frappe 16 takes its own entries.
+// Desk's user menus. The navigation bar of Frappe 15 and the sidebar of 16 are made from the same list, after this script has
+// run; the desktop of Frappe 16 has its own entries.
 (() => {
 	const route = "/my-connections";
 	const menu = frappe.boot?.navbar_settings?.settings_dropdown;

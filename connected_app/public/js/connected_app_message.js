@@ -1,5 +1,5 @@
-// Shows, once, the message that the OAuth callback left for whoever has just connected. Runs in Desk and on
-// the website; the cookie says only that there is a message, its text comes with the session.
+// Shows, once, the message that the OAuth callback left for the user. Runs in Desk and on the website. The cookie only says
+// that there is a message; its text comes with the session.
 (() => {
 	const COOKIE = "connected_app_message";
 	// Desk closes open dialogs while it draws its first page, so the message waits for that.
@@ -31,7 +31,7 @@
 		try {
 			const message = await take_message();
 			if (!message) return;
-			// The tab in which the user clicked Connect shows the new state without being looked at.
+			// The tab in which the user clicked Connect updates at once, even in the background.
 			if (window.BroadcastChannel) new BroadcastChannel("connected_app").postMessage("connected");
 			if (frappe.router) await new Promise((resolve) => setTimeout(resolve, DESK_SETTLES));
 			frappe.msgprint({
@@ -40,7 +40,7 @@
 				indicator: message.indicator,
 			});
 		} catch (error) {
-			// The page itself shows the state of the connection; a lost message is no reason to disturb it.
+			// A lost message is no error: the page itself shows the state of the connection.
 			return;
 		}
 	}

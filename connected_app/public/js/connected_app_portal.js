@@ -1,10 +1,10 @@
-// Frappe 16's My Account has no menu that an app can add to: it gets its link to My Connections here.
+// Frappe 16's My Account has no menu that an app can extend, so its link to My Connections is added here.
 window.addEventListener("load", () => {
 	const items = document.querySelector(".portal-container .portal-items");
 	const label = frappe.boot?.connected_app_menu;
 	if (location.pathname !== "/me" || !items || !label) return;
 	if (document.querySelector('main a[href$="/my-connections"]')) return;
-	// As the entry above it looks.
+	// Looks like the entry above it.
 	const section = [...items.querySelectorAll(".portal-section")].at(-1)?.cloneNode(true);
 	const link = section?.querySelector("a");
 	if (!link) return;

@@ -1,4 +1,4 @@
-// The buttons of My Connections and /connect. The cards come from the server: after a change they are fetched again.
+// The buttons of My Connections and /connect. The cards come from the server, and are fetched again after a change.
 (() => {
 	const page = document.getElementById("connected-app-page");
 	if (!page) return;
@@ -51,13 +51,13 @@
 		const fresh = new DOMParser()
 			.parseFromString(await response.text(), "text/html")
 			.getElementById("connected-app-cards");
-		// Logged out, or no longer allowed: the site's own page says so.
+		// Logged out, or no longer allowed: show the site's own page.
 		if (!response.ok || !fresh) return window.location.replace(here);
 		document.getElementById("connected-app-cards").replaceWith(fresh);
 		wake();
 	}
 
-	// Of one of several accounts, its own: where it is gone, that of the app.
+	// For one of several accounts its own element; if that is gone, the app's.
 	function titleOf(app, account) {
 		const card = `[data-app="${CSS.escape(app)}"]`;
 		const found = account && page.querySelector(`${card} [data-account="${CSS.escape(account)}"] h3`);
@@ -75,7 +75,7 @@
 		}
 	}
 
-	// `which`: of several accounts, `account` or `another`.
+	// `which`: for several accounts, `account` or `another`.
 	function connect(app, which = {}) {
 		return attempt(async () => {
 			window.location.assign(await post("authorize", { connected_app: app, success_uri: here, ...which }));
@@ -102,17 +102,17 @@
 			}
 			changes?.postMessage("connected");
 			const link = new DOMParser().parseFromString(message, "text/html").querySelector("a");
-			// Another account than before: that page asks.
+			// Another account than before: that page asks the user.
 			if (link) return window.location.assign(link.getAttribute("href"));
 			await refresh();
-			// What was granted stands in the card.
+			// The card shows what was granted.
 			const lines = new DOMParser().parseFromString(message.split("<br>")[0], "text/html");
 			status.textContent = lines.body.textContent;
 			titleOf(app)?.focus();
 		});
 	}
 
-	// The account that was just connected, or the one before.
+	// The account that was just connected, or the previous one.
 	function choose(app, replace, account) {
 		return attempt(async () => {
 			const { location } = await post("choose_account", { connected_app: app, replace, account });
@@ -163,7 +163,7 @@
 		if (question && !question.open) refresh();
 	});
 
-	// Coming back with the browser's Back button shows the page as it was left.
+	// The browser's Back button shows an old state of the page.
 	window.addEventListener("pageshow", (event) => {
 		if (event.persisted) window.location.reload();
 	});

@@ -1,8 +1,8 @@
-// The form of a Connected App: what an admin sets up, and the connection of the person looking at it.
+// The form of a Connected App: the settings, and the user's own connection.
 //
-// `connected_app.form` has one file a subject, in public/js/connected_app_form. What they show comes from the document
-// and from one state. A part's `view` says what is to be seen, as plain data; `draw` puts it on the page, and is called
-// only where the view has changed: what is being clicked on is not replaced meanwhile.
+// `connected_app.form` has one file for each subject, in public/js/connected_app_form. They show the document and one state.
+// A part's `view` returns plain data; `draw` puts it on the page, and is called only if the view has changed, so that nothing
+// is replaced while it is clicked on.
 frappe.provide("connected_app.form");
 
 (() => {
@@ -25,9 +25,9 @@ frappe.provide("connected_app.form");
 	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication", "grant_type"];
 
 	Object.assign(form, {
-		// `connection`: of the person looking. `people`: who is connected, and `differences` from the provider's template,
-		// and the `registration` of the client, for System Managers. All null until they are loaded. `provider`: the template that was picked last, by its key;
-		// `filled_for`: the one that has filled in the form, `filled`: with what.
+		// `connection`: the user's own. For System Managers: `people` who are connected, `differences` from the provider's
+		// template, and the client's `registration`. All null until they are loaded. `provider`: the key of the template that
+		// was picked last; `filled_for`: the one that has filled in the form, and `filled`: its values.
 		state(frm) {
 			frm.connected_app ??= {
 				connection: null,
@@ -67,7 +67,7 @@ frappe.provide("connected_app.form");
 
 		async load(frm) {
 			const [state, name] = [form.state(frm), frm.doc.name];
-			// The form may have been refreshed, or have moved on, while the answer was under way: the last question counts.
+			// The form may have been refreshed, or show another document, by now: only the answer to the last request counts.
 			const question = ++state.question;
 			const ask = (method) => call(method, { connected_app: name }, { type: "GET" });
 			const asked = [ask("connection")];
@@ -78,7 +78,7 @@ frappe.provide("connected_app.form");
 			const [connection, people, registration, differences] = await Promise.all(asked);
 			if (!connection || frm.doc.name !== name || state.question !== question) return;
 			Object.assign(state, { connection, people: people || null, registration: registration || null });
-			// They are of the saved document.
+			// Findings are about the saved document.
 			if (!frm.is_dirty()) state.differences = differences || null;
 			form.render(frm);
 		},
@@ -100,7 +100,7 @@ frappe.provide("connected_app.form");
 				state.was_enabled = frm.doc.enabled;
 				state.was_shared = frm.doc.connection_is;
 			}
-			// Frappe has emptied what was drawn.
+			// Frappe has emptied the page, so draw again.
 			const unknown = { connection: null, people: null, registration: null, drawn: {} };
 			Object.assign(state, { ...unknown, provider: frm.doc.provider || "" });
 			if (!frm.is_dirty() || state.name !== frm.doc.name) {
@@ -136,13 +136,13 @@ frappe.provide("connected_app.form");
 		};
 	}
 	frappe.ui.form.on("Connected App", handlers);
-	// The table has rows in other forms, too.
+	// Other forms have this table, too.
 	frappe.ui.form.on("OAuth Scope", {
 		scope: (frm) => frm.doctype === "Connected App" && form.render(frm),
 	});
 
-	// Consent happens in another tab, which tells when it has landed. Where it cannot, the form looks when the user
-	// comes back.
+	// Consent happens in another tab, which notifies this one when it is done. If it cannot, the form looks when the user comes
+	// back.
 	function watch_for_changes(frm) {
 		const look_again = () => {
 			if (window.cur_frm !== frm || frm.is_new() || !form.state(frm).connection) return;

@@ -1,4 +1,4 @@
-// The list shows the state of the looking user's own connection to each app; of several accounts, how they are doing.
+// The list shows the state of the user's own connection to each app; for several accounts, a summary.
 (() => {
 	let states = {};
 
@@ -18,7 +18,7 @@
 
 	const is_connected_before = (name) => Boolean(states[name]) && states[name].status !== "Not Connected";
 
-	// A column is narrow, and Frappe's own tooltip speaks of drafts.
+	// A column is narrow, and Frappe's own tooltip is about drafts.
 	function explain(listview) {
 		for (const { name } of Object.values(states)) {
 			const { status, last_error } = states[name];
@@ -51,7 +51,7 @@
 		},
 
 		button: {
-			// Frappe from 16 on asks for label and description of every row, shown or not, loaded or not.
+			// Since 16, Frappe asks for label and description of every row, shown or not, loaded or not.
 			show: ({ name }) => Boolean(states[name]?.may_connect) && states[name].status !== "Connected",
 			get_label: ({ name }) => (is_connected_before(name) ? __("Reconnect") : __("Connect")),
 			get_description: ({ name, provider_name }) =>

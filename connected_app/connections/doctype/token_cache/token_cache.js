@@ -1,13 +1,13 @@
-// One connection: its state in words, and what its owner or a System Manager can do with it.
+// One connection: its state in words, and the actions for its owner or a System Manager.
 frappe.ui.form.on("Token Cache", {
 	refresh(frm) {
 		const { connected_app: app, provider_name, user, status, shared } = frm.doc;
 		const reason = connected_app.safe((frm.doc.last_error || "").replace(/^[a-z_]+: /, ""));
 		const provider = provider_name || app;
-		// One of several accounts, beside the default one.
+		// A further account, besides the default one.
 		const further = frm.doc.account ? frm.doc.account_id || frm.doc.account : "";
 		const which = further ? { account: further } : {};
-		// By its ID: which one is the default may have changed since this was opened.
+		// By its ID: the default account may have changed since this was opened.
 		const account = {
 			id: shared ? "" : frm.doc.account_id,
 			title: further && (frm.doc.account_name || further),
@@ -15,7 +15,7 @@ frappe.ui.form.on("Token Cache", {
 		const is_admin = frappe.user.has_role("System Manager");
 		const mine = user === frappe.session.user || (shared && is_admin);
 		frm.disable_save();
-		// Frappe 15 adds to the introduction what it is given: it has to be emptied first.
+		// Frappe 15 appends to the introduction, so empty it first.
 		frm.set_intro();
 		if (status === "Reconnect Required") {
 			frm.set_intro(
@@ -37,7 +37,7 @@ frappe.ui.form.on("Token Cache", {
 		}
 		if (further && (mine || is_admin)) {
 			frm.add_custom_button(__("Make Default"), async () => {
-				// The default one has the usual name: this row gets it.
+				// The default account has the usual name, which this row gets.
 				if (await connected_app.make_default(app, further, user)) frappe.set_route("List", "Token Cache");
 			});
 		}

@@ -1,4 +1,4 @@
-// The list says whose account a connection is also where Frappe has no room for that column: a user may have several.
+// The list shows the account also where Frappe has no room for its column: a user may have several.
 frappe.listview_settings["Token Cache"] = {
 	add_fields: ["account_name", "account_id"],
 

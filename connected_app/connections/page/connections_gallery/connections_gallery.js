@@ -1,4 +1,4 @@
-// The gallery: the Connected Apps of this site and how they are doing, and all providers that can be connected by name.
+// The gallery: the Connected Apps of this site with their state, and all providers that can be connected by name.
 (() => {
 	const { element, call, when_checked } = connected_app;
 
@@ -38,7 +38,7 @@
 		wrapper.gallery = new Gallery(page);
 	};
 
-	// What has been connected meanwhile is seen without a reload.
+	// New connections show without a reload.
 	frappe.pages["connections-gallery"].on_page_show = (wrapper) => wrapper.gallery.load();
 
 	class Gallery {
@@ -132,7 +132,7 @@
 			),
 		});
 
-	// The address of an API or a server: first what it leads to, then the Connected App.
+	// The address of an API or a server: first show what is there, then make the Connected App.
 	class AddressDialog {
 		constructor() {
 			this.dialog = new frappe.ui.Dialog({

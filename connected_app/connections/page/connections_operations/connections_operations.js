@@ -1,4 +1,4 @@
-// How the connections of this site are doing, for those who run it: what somebody should do, and the numbers behind it.
+// The health of this site's connections, for operators: what to do, and the numbers behind it.
 (() => {
 	const { element, call, status_words } = connected_app;
 
@@ -27,7 +27,7 @@
 			this.$all
 				.empty()
 				.append(findings(health), apps(health.apps), ...ending(health.ending), ...background(health));
-			// Only while somebody looks.
+			// Only while the page is visible.
 			if (health.ending.length && this.$all.is(":visible")) {
 				this.timer = setTimeout(() => this.load(), PAUSE);
 			}

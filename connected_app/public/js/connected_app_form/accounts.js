@@ -1,4 +1,4 @@
-// Several accounts of the person looking: each with its state, and what can be done with it.
+// The user's own accounts, if several are possible: each with its state and actions.
 (() => {
 	const { form, safe, element, button } = connected_app;
 

@@ -1,4 +1,4 @@
-// What an admin asks of the saved settings: filling in the endpoints, and looking for mistakes.
+// An admin's actions on the saved settings: filling in the endpoints, and Check Configuration.
 (() => {
 	const { form, call, safe, element, button } = connected_app;
 	const asking = () => ({ freeze: true, freeze_message: __("Asking the provider…") });
@@ -7,7 +7,7 @@
 		add_buttons(frm) {
 			if (!form.may_write(frm)) return;
 			const discover = () => form.configuration.discover(frm);
-			// Always in the menu, where the advice says it is.
+			// Always in the menu, since findings refer to it there.
 			frm.page.add_menu_item(__("Get OpenID Configuration"), discover);
 			if (!frm.doc.token_uri) frm.add_custom_button(__("Get OpenID Configuration"), discover);
 			if (!frm.is_new()) frm.add_custom_button(__("Check Configuration"), () => check(frm));

@@ -1,4 +1,4 @@
-// The connection of the person looking: its state, and what can be done with it.
+// The user's own connection: its state and actions.
 (() => {
 	const { form, safe, local_time, element, button } = connected_app;
 
@@ -6,7 +6,7 @@
 		view(frm, { connection }) {
 			if (!connection) return null;
 			const { enabled, provider_name, client_id, authorization_uri, grant_type } = frm.doc;
-			// What is not filled in yet comes first; others than admins do not see these fields.
+			// Missing fields first; only admins see these.
 			const ready = Boolean(
 				!form.may_write(frm) ||
 					(client_id && (authorization_uri || (grant_type && grant_type !== "User Consent")))
@@ -123,7 +123,7 @@
 			"Reconnect Required": __("Reconnect"),
 		};
 		const label = labels[connection.status];
-		// Of several accounts, each has its own button.
+		// Each of several accounts has its own button.
 		if (connection.accounts.length) return;
 		if (!label || !connection.may_connect || !enabled || !ready) return;
 		// Frappe puts a label into the page as HTML.
@@ -138,7 +138,7 @@
 		const state = form.state(frm);
 		if (!state.head_button) return;
 		frm.remove_custom_button(state.head_button);
-		// Frappe 15 leaves the button's twin in the menu, which is what phones show.
+		// Frappe 15 also leaves the button in the menu, which phones show instead.
 		frm.page.menu
 			.find(`[data-label="${encodeURIComponent(state.head_button)}"]`)
 			.closest("li")

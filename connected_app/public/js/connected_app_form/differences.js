@@ -1,4 +1,4 @@
-// Where the settings differ from what the provider's template would set today. Nothing is taken over by itself.
+// Where the settings differ from what the provider's template would set today. Nothing is changed automatically.
 (() => {
 	const { form, element, button } = connected_app;
 	const FROM_TEMPLATE = [
@@ -86,7 +86,7 @@
 		);
 	}
 
-	// Folded away, a section says where its settings come from.
+	// A collapsed section says where its settings come from.
 	function mark_sections(frm, view) {
 		for (const name of FROM_TEMPLATE) {
 			const section = frm.fields_dict[name];

@@ -1,10 +1,10 @@
-// *Set Up E-mail*: an Email Account that uses the connection of the person looking.
+// *Set Up E-mail*: an Email Account that uses the user's own connection.
 (() => {
 	const { form, call, safe, element } = connected_app;
 	const LABEL = () => __("Set Up E-mail");
 
 	form.email = {
-		// Of several accounts, each has a button of its own.
+		// Each of several accounts has its own button.
 		view: (_frm, { connection }) =>
 			Boolean(connection?.may_set_up_email && !connection.accounts?.length),
 
@@ -16,7 +16,7 @@
 		set_up,
 	};
 
-	// `which`: of several accounts, `account`.
+	// `which`: for several accounts, `account`.
 	async function set_up(frm, which = {}) {
 		const args = { connected_app: frm.doc.name, ...which };
 		const offer = await call("email_account_offer", args, { type: "GET" });

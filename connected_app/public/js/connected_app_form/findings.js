@@ -1,4 +1,4 @@
-// What is wrong with a field, said beside it.
+// Findings about a field, shown next to it.
 (() => {
 	const { form, element } = connected_app;
 
@@ -14,9 +14,9 @@
 			);
 			if (action) $text.append(element("div", { class: "text-muted", text: action }));
 			const $wrapper = $(field.wrapper);
-			// In a table it would redden every row.
+			// In a table, every row would turn red.
 			$wrapper.toggleClass("has-error", level === "error" && field.df.fieldtype !== "Table").append($text);
-			// What is folded away would hide it.
+			// A collapsed section would hide it.
 			field.section?.collapse?.(false);
 			const $input = $wrapper.find("input, textarea, select").first();
 			$input.one("input change", () => clear(field));

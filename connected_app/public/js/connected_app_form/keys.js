@@ -1,4 +1,4 @@
-// The keys by which this site proves itself: what is copied to the provider, and the way from one key to the next.
+// The signing keys of this client: what to copy to the provider, and how to replace a key.
 (() => {
 	const { form, call, element, button, local_time } = connected_app;
 	const ALGORITHMS = ["ES256", "PS256", "RS256", "EdDSA"];
@@ -9,7 +9,7 @@
 			try {
 				published = JSON.parse(frm.doc.published_keys || "{}");
 			} catch (error) {
-				// Nobody writes it by hand.
+				// It is not typed by hand.
 			}
 			return { published, may_write: form.may_write(frm) && !frm.is_new() };
 		},
@@ -57,7 +57,7 @@
 		return element("div", {}, element("h6", { text: title }), ...$rows);
 	}
 
-	// A key that is new already gives way to another: nothing was signed with it.
+	// Another key replaces one that is still new, which has signed nothing.
 	async function ask_for_key(frm, is_brought) {
 		await form.saved(frm);
 		const fields = [
@@ -124,7 +124,7 @@
 		dialog.show();
 	}
 
-	// Not Frappe's uploader, which keeps files.
+	// Not Frappe's uploader, which stores files.
 	function file_field() {
 		const input = element("input", {
 			type: "file",

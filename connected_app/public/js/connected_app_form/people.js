@@ -33,7 +33,7 @@
 			);
 		},
 
-		// A refused save leaves the form as it is.
+		// If saving is refused, the form stays as it is.
 		confirm_disabling(frm, total) {
 			const question = __(
 				"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
@@ -95,7 +95,7 @@
 
 	function account_of(frm, row) {
 		const $name = element("span", { text: row.account_name || "" });
-		// Where people may have several, each is a row of its own.
+		// If users may have several accounts, each is a row of its own.
 		if (!has_several(frm) || !row.is_default) return $name;
 		return element("span", {}, $name, element("div", { class: "small", text: __("Default account") }));
 	}

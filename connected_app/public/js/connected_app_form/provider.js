@@ -1,7 +1,7 @@
-// Which provider it is: a picker over the templates, what the provider has to know, and what a template fills in.
+// The provider: a picker over the templates, the provider's inputs, and filling in the form from a template.
 (() => {
 	const { form, call, element, when_checked } = connected_app;
-	// What may depend on an input. The rest of a template's values is filled in once, when the provider is picked.
+	// Fields that may depend on an input. The others are filled in once, when the provider is picked.
 	const WITH_INPUTS = [
 		"openid_configuration",
 		"issuer",
@@ -20,7 +20,7 @@
 	const FOLDED = ["sb_endpoints_section", "section_break_18", "advanced_section", "exceptions_section"];
 	const PLACEHOLDER = /\{(\w+)\}/g;
 
-	// By key, in the order of the list. Asked for once a page: templates are files of the installed apps.
+	// By key, in the order of the list. Loaded once for each page: templates are files of the installed apps.
 	let templates = new Map();
 	let asked;
 
@@ -59,7 +59,7 @@
 			$wrapper.append(element("p", { class: "help-box small text-muted", text, title }));
 		},
 
-		// What an admin has entered, with the defaults.
+		// The admin's entries, with the defaults.
 		inputs(frm) {
 			const template = form.provider.template(frm);
 			const defaults = (template?.inputs || []).map((input) => [input.name, input.default]);
@@ -74,7 +74,7 @@
 			return Boolean(template && template.inputs.every(is_right));
 		},
 
-		// An address of the template, or nothing while an input in it is missing.
+		// An address of the template; empty while one of its inputs is missing.
 		address(frm, address) {
 			const inputs = form.provider.inputs(frm);
 			const names = [...address.matchAll(PLACEHOLDER)].map(([, name]) => name);
@@ -94,13 +94,13 @@
 				.every((word) => about.includes(word));
 		},
 
-		// What begins with the text comes first, what only has it in its category last.
+		// Names that begin with the text come first, matches in the category only come last.
 		rank(name, text) {
 			const at = name.toLowerCase().indexOf(text.trim().toLowerCase());
 			return at < 0 ? 2 : Math.min(at, 1);
 		},
 
-		// A provider was picked, or taken away.
+		// A provider was picked, or removed.
 		async choose(frm) {
 			const state = form.state(frm);
 			await form.provider.load(frm);
@@ -159,8 +159,8 @@
 			});
 		},
 
-		// Which of a template's values go into the form: not over what an admin has entered. `previous`: the template that
-		// has filled in the form before.
+		// The template's values that go into the form; an admin's own entries stay. `previous`: the template that filled in the
+		// form before.
 		taken_over(doc, values, { filled, differences }, previous) {
 			const is_same = previous?.key === values.provider;
 			const own = new Set(["provider", ...(is_same ? (differences || []).map(({ field }) => field) : [])]);
@@ -196,7 +196,7 @@
 		const text = () => picker.$input.val();
 		awesomplete.sort = (one, other) =>
 			form.provider.rank(one.label, text()) - form.provider.rank(other.label, text());
-		// Made beforehand: the list opens at once.
+		// Made in advance, so that the list opens at once.
 		const items = new Map([...templates.values()].map((template) => [template.key, list_item(template)]));
 		awesomplete.item = ({ value }) => items.get(value).attr("aria-selected", "false")[0];
 		be_quiet(picker);
@@ -204,8 +204,8 @@
 		picker.set_formatted_input(frm.doc.provider);
 	}
 
-	// A new form puts the cursor into its first field: the list opens when somebody clicks or types, and passing
-	// through it picks nothing.
+	// A new form has the cursor in its first field. The list opens only on a click or a key, and leaving the field picks
+	// nothing.
 	function be_quiet({ $input, awesomplete }) {
 		const [input] = $input;
 		let is_wanted = false;

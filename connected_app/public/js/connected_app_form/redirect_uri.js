@@ -1,4 +1,4 @@
-// What has to be registered at the provider: redirect URI and JavaScript origin, and whether they are out of date.
+// The redirect URI and JavaScript origin to register at the provider, and whether they are out of date.
 (() => {
 	const { form, call, safe, element, button } = connected_app;
 
@@ -52,7 +52,7 @@
 	}
 
 	function show_notice(frm, suggested) {
-		// Frappe 15 adds to the introduction what it is given: it has to be emptied first.
+		// Frappe 15 appends to the introduction, so empty it first.
 		frm.set_intro();
 		if (!suggested) return;
 		const address = `<code>${safe(suggested)}</code>`;

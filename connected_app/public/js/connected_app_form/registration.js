@@ -1,4 +1,4 @@
-// What was registered for this client, where and with what.
+// The registration of this client.
 (() => {
 	const { form, element, local_time } = connected_app;
 

@@ -1,4 +1,4 @@
-// The scopes that the provider's template knows, in plain words, to tick. They are kept in the table below.
+// The template's scopes, in plain words, to tick. They are stored in the table below.
 (() => {
 	const { form, element } = connected_app;
 
@@ -25,7 +25,7 @@
 			const { $wrapper } = frm.get_field("scopes_html");
 			const $boxes = $wrapper.find("input[type=checkbox]");
 			const shown = $boxes.get().map((box) => box.value);
-			// The box that was clicked on stays.
+			// Keep the box that was clicked on.
 			if (!shown.length || shown.join(" ") !== offered.map(({ scope }) => scope).join(" ")) {
 				$wrapper.empty();
 				if (offered.length) $wrapper.append(boxes(frm, offered));

@@ -1,4 +1,4 @@
-// A service account: its key file, and whether the provider takes it.
+// A service account: its key file, and whether the provider accepts it.
 (() => {
 	const { form, call, element, button } = connected_app;
 
@@ -8,7 +8,7 @@
 			try {
 				account = JSON.parse(frm.doc.published_keys || "{}").signing_key?.jwk.kid || "";
 			} catch (error) {
-				// Nobody writes it by hand.
+				// It is not typed by hand.
 			}
 			return {
 				key_id: account,
@@ -78,7 +78,7 @@
 		});
 		const id = frappe.dom.get_unique_id();
 		const $file = element("input", { type: "file", id, accept: ".json,.pem,.key,.txt" });
-		// Read here: as an attachment the file would stay on the site. Nobody has to see what is in it.
+		// Read in the browser: as an attachment, the file would stay on the site. Its content is not shown.
 		$file.on("change", async () => {
 			const [file] = $file.get(0).files;
 			uploaded = file ? await file.text() : "";

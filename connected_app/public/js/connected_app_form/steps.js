@@ -1,10 +1,10 @@
-// The steps of the set-up, until somebody is connected: what is done, and what is next.
+// The steps of the set-up, until somebody is connected: which are done, and which is next.
 (() => {
 	const { form, safe, element, button } = connected_app;
 	const outside = { target: "_blank", rel: "noopener noreferrer" };
 
 	form.steps = {
-		// Null: hidden until it is known that nobody is connected yet, and again once somebody is.
+		// Null: hidden, until it is known that nobody is connected yet, and again once somebody is.
 		view(frm, state) {
 			const shown = form.may_write(frm) && (frm.is_new() || (state.connection && !form.is_in_use(state)));
 			return shown ? steps(frm, state) : null;
@@ -13,7 +13,7 @@
 		draw(frm, view) {
 			frm.toggle_display("setup_html", Boolean(view));
 			const $wrapper = frm.get_field("setup_html").$wrapper.empty();
-			// Frappe's links to what has happened so far would stand above the steps.
+			// Frappe's links to related documents would be above the steps.
 			if (view) frm.dashboard.hide();
 			else if (!frm.is_new()) frm.dashboard.show();
 			if (!view) return;
