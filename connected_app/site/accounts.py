@@ -103,7 +103,7 @@ def choose(key: ConnectionKey, account: str) -> ConnectionKey:
 		return _remembered(key, account)
 	row = known[places[0]]
 	chosen = replace(key, account=places[0], wanted=row.account_id or "")
-	if not recent.find(chosen) and (grant := rows.grant_in(row.read)):
+	if not recent.find(chosen) and (grant := rows.grant_in(row.packed)):
 		recent.note(chosen, grant)
 	return chosen
 

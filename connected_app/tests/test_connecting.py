@@ -13,11 +13,12 @@ from urllib.parse import parse_qs, quote, unquote, urljoin, urlsplit
 
 import frappe
 import requests
+from cryptography.fernet import Fernet
 from frappe.utils.password import remove_encrypted_password
 
 from connected_app.oauth import ConfigurationError, OAuthError, ReconnectRequired, Secret
 from connected_app.oauth.clock import utc_now
-from connected_app.site import grants, links, passwords, settings
+from connected_app.site import grants, links, passwords, rows, settings
 from connected_app.site.attempts import ATTEMPTS, RedisAttemptStore
 from connected_app.site.identity import ConnectionKey
 from connected_app.tests.site import (
@@ -897,13 +898,29 @@ class TestGrants(Case):
 		self.assertEqual(row(self.app, ALICE).account_id, "alice")
 
 	def test_decrypts(self) -> None:
-		"""core-defects 36: a session decrypts the access token only; the refresh token can be had all the same."""
+		"""core-defects 36: a session decrypts the access token only, once in a process; the refresh token can be had all
+		the same."""
+		rows.unpacked.cache_clear()
+		with patch.object(passwords, "decrypt", side_effect=passwords.decrypt) as decrypt:
+			for decrypted in (1, 0):
+				forget()
+				decrypt.reset_mock()
+				session = self.app.get_oauth2_session(ALICE)
+				self.assertEqual(decrypt.call_count, decrypted)
+			before = session.access_token
+			session.refresh_token()
+			frappe.db.rollback()
+			forget()
+			self.assertNotEqual(self.app.get_oauth2_session(ALICE).access_token, before)
+			self.assertGreater(decrypt.call_count, 0)
+			# By the key of the site: with another one, nothing that was read before is given.
+			forget()
+			decrypt.reset_mock()
+			with patch.dict(frappe.local.conf, encryption_key=Fernet.generate_key().decode()):
+				self.app.get_oauth2_session(ALICE)
+			self.assertEqual(decrypt.call_count, 1)
 		stored = row(self.app, ALICE).get_password("refresh_token")
 		self.assertTrue(stored)
-		forget()
-		with patch.object(passwords, "decrypt", side_effect=passwords.decrypt) as decrypt:
-			self.app.get_oauth2_session(ALICE)
-			self.assertEqual(decrypt.call_count, 1)
 		kept = self.app.get_token_cache(ALICE)
 		self.assertEqual(kept.get_password("refresh_token"), stored)
 		self.assertEqual(kept.get_json()["refresh_token"], stored)

@@ -28,6 +28,8 @@ SITE_PREFIX = "connected-app-bench"
 PROCESSES = 32
 # Milliseconds that the token endpoint takes.
 DELAY = 150
+# How many times faster than core's, which is slower on Frappe 15.
+FASTER = {"15": 9, "16": 6}
 # Less than one small object for each of 10,000 sessions.
 FLAT = 2 * 2**20
 MEBI = 2**20
@@ -84,7 +86,7 @@ DUE = f"finding due grants among {SIZES[1]:,}"
 MEMORY = "memory of a worker"
 
 
-def add_calls(table: Table, ours: dict, core: dict) -> None:
+def add_calls(table: Table, ours: dict, core: dict, faster: int) -> None:
 	# Core and the app are measured a minute apart. Both are set against the same small work, taken by turns with them,
 	# so that a machine that is busier in one half changes nothing.
 	drift = ours["seconds"]["reference"] / core["seconds"]["reference"]
@@ -107,7 +109,8 @@ def add_calls(table: Table, ours: dict, core: dict) -> None:
 	table.head(CALL)
 	statements("cached", 2)
 	times_faster("cached", "same call", 3)
-	times_faster("document", DOCUMENT, 5)
+	times_faster("document", DOCUMENT, faster)
+	table.head(f"  ({ms(spent['unread'])} for a token that this process has not read before)")
 	table.head(DOCUMENT)
 	statements("document", 5)
 	table.head(AGAIN)
@@ -124,7 +127,7 @@ def add_get(table: Table, ours: dict, core: dict | None = None) -> None:
 	factor = ours["ours"] / ours["bare"]
 	theirs = f"{core['ours'] / core['bare']:.2f}" if core else ""
 	measured = f"{factor:.2f} ({ms(ours['ours'])})"
-	table.row("times as long as by a bare requests.Session", "≤ 1.15", measured, factor <= 1.15, theirs)
+	table.row("times as long as by a bare requests.Session", "≤ 1.10", measured, factor <= 1.10, theirs)
 	opened = ours["connections"]
 	theirs = f"{core['connections']} for {core['rounds']}" if core else ""
 	table.row("new TCP connections", "0", f"{opened} for {ours['rounds']}", opened == 0, theirs)
@@ -210,7 +213,7 @@ def on_bench(bench: Bench, python, quick: bool) -> Table:
 		due = measured("due", rounds, *SIZES)
 		bound = bound_to_key(python, api, rounds)
 	table = Table(f"Frappe {bench.version} ({bench.name}, {DATABASES[bench.db_type]})")
-	add_calls(table, ours["calls"], core["calls"])
+	add_calls(table, ours["calls"], core["calls"], FASTER.get(bench.version.partition(".")[0], FASTER["16"]))
 	add_get(table, ours["session"]["get"], core["session"]["get"])
 	add_bound(table, bound)
 	add_storm(table, ours["storm"], core["storm"])
