@@ -21,9 +21,10 @@ from connected_app.oauth import (
 	TemporaryFailure,
 	dead_grants,
 )
+from connected_app.oauth.provider import Quirks
 from connected_app.oauth.templates import tomllib
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, a_grant
+from .helpers import NOW, REFRESH_TOKEN, Clock, a_grant, changed
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -376,6 +377,12 @@ PASSING = [
 	"The token has not expired yet", "Please retry with the same refresh token", "The server is busy, sign in again later",
 	"Getting the token timed out", "The token request timed out", "We cannot complete the request. Sign in again.",
 	"Concurrent token refresh", "Do not retry before 30 seconds have passed", "Please try again later or reconnect",
+	"token not expired", "The token is not expired", "Access token still valid", "The access token is still active",
+	"The refresh token was used too recently", "Tokens were refreshed too often", "The token was requested too early",
+	"You can only refresh a token once every 30 seconds", "Limit of requests reached", "The token is being refreshed",
+	"A refresh is already in flight", "Failed to acquire lock", "Could not obtain a lock on the row",
+	"Something went wrong, please try again", "An error occurred while processing your request", "NullPointerException",
+	"SQLSTATE[40001]: Serialization failure",
 ]  # fmt: skip
 
 
@@ -394,6 +401,16 @@ def test_a_passing_failure_under_the_code_of_a_dead_grant(
 		error, store = refused(config, http, clock)
 		assert isinstance(error, TemporaryFailure), (error, body)
 		assert store.failure and store.failure.retry_at and not store.failure.reconnect
+
+
+def test_a_word_of_a_template_for_what_passes(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""It counts beside the code of a dead grant, too."""
+	server.script("/token", as_json({"error": "invalid_grant", "error_description": "E17"}, 400))
+	config = changed(config, quirks=Quirks(later_errors=("error_description=e17",)))
+	error, _store = refused(config, http, clock)
+	assert isinstance(error, TemporaryFailure)
 
 
 def test_a_passing_failure_as_a_code_of_its_own(
@@ -466,6 +483,8 @@ STILL_DEAD = [
 	"Invalid refresh token or client credentials", "Refresh token or client secret is invalid",
 	"Invalid client secret, client id or refresh token", "The app authentication has expired",
 	"The client certificate is not the one that the refresh token is bound to: invalid client certificate",
+	"The refresh token can be used only once", "The refresh token has not expired but was revoked", "Still not authorized",
+	"The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
 ]  # fmt: skip
 
 

@@ -125,6 +125,12 @@ _LATER = re.compile(
 	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
 	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
 	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
+	r"|^(?:(?:the|your|this|current|provided|access|refresh|oauth) )*token (?:(?:is|has|was) )?"
+	r"(?:(?:not|hasn t|isn t) (?:been )?expired|still (?:valid|active|alive|usable))(?! (?:\w+ )?but\b)"
+	r"|in flight|being (?:refreshed|renewed|rotated)|(?:acquire|obtain|get) (?:\w+ ){0,2}lock"
+	r"|too (?:recently|early|soon|fast|quickly|often|frequently)|once (?:every|per)"
+	r"|limit of (?:\w+ )?(?:requests|calls|attempts)|something went wrong|error (?:has )?occurr?ed"
+	r"|null ?(?:pointer|reference)\w*|sql ?(?:state|exception|error)\w*"
 	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
 	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
 	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
@@ -183,7 +189,9 @@ _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the |your |this |a )?token\b")
-_FOR_NOW = re.compile(r"\b(?:at this time|at the moment|for now|is being)\b")
+_FOR_NOW = re.compile(
+	r"\b(?:at this time|at the moment|for now|is being|too (?:recently|early|soon|fast|quickly))\b"
+)
 _SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
 
 

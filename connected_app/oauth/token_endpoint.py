@@ -255,9 +255,11 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 		# What has spaces in its names is a sentence with an equals sign.
 		said = form if form and all(_NAME.fullmatch(name) for name in form) else {}
 	answer = said if isinstance(said, dict) else {}
-	if wire.standard(answer, quirks).get("access_token"):
-		return None
 	code = answer.get("error")
+	if wire.standard(answer, quirks).get("access_token") or _is_one_of(
+		str(code).casefold(), answer, quirks.later_errors
+	):
+		return None
 	redacted = Redactor(sent)
 	text = redacted(text)
 	code, said = code if isinstance(code, str) else "", _without(said, redacted)
