@@ -24,6 +24,7 @@ from connected_app.oauth import (
 	complete,
 )
 from connected_app.oauth.grant import from_response
+from connected_app.oauth.lifetimes import is_said
 from connected_app.oauth.net import Reply
 from connected_app.oauth.token_endpoint import salvaged
 
@@ -122,6 +123,33 @@ def test_the_refresh_token_is_kept(
 	assert server.to("/token")[-1].form["refresh_token"] == "r2"
 
 
+@pytest.mark.parametrize("nothing", ["null", "None", "undefined", " NULL ", "nil"])
+def test_a_word_for_nothing(
+	nothing: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""What a server has made of null, by a template or a form, is no token: it would cost the one that there is."""
+	for answer in (
+		as_json({**TOKENS, "refresh_token": nothing, "scope": nothing}),
+		Answer(urlencode({**TOKENS, "refresh_token": nothing}).encode()),
+	):
+		server.script("/token", answer)
+		error, store = refreshed(config, http, clock)
+		assert error is None and store.grant
+		assert (store.grant.access_token, store.grant.refresh_token) == ("new", REFRESH_TOKEN)
+		assert store.grant.scopes == ()
+	for answer in (
+		as_json({**TOKENS, "access_token": nothing}),
+		as_json({"data": {"refresh_token": nothing}}),
+	):
+		server.script("/token", answer)
+		error, store = refreshed(config, http, clock)
+		assert error and error.code == "response_invalid" and store.grant
+		assert store.grant.refresh_token == ("r2" if b"r2" in answer.body else REFRESH_TOKEN)
+	server.script("/token", as_json({"access_token": nothing, "error": "invalid_grant"}))
+	error, store = refreshed(config, http, clock)
+	assert error and error.code == "grant_invalid"
+
+
 @pytest.mark.parametrize(
 	"answer",
 	[
@@ -149,7 +177,9 @@ def test_in_doubt_the_old_one_stays(
 	assert error and store.grant and store.grant.refresh_token == REFRESH_TOKEN
 
 
-TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=1)
+TOKEN = st.text(
+	st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=1
+).filter(is_said)
 BESIDE = st.dictionaries(
 	st.text(max_size=8).filter(lambda name: "refresh" not in name.lower()), st.text(max_size=20), max_size=4
 )

@@ -189,7 +189,8 @@ def refresh_token_of(response: Mapping[str, Any]) -> Secret | None:
 	"""The refresh token of a token response (RFC 6749 A.17). One that cannot be sent or stored would cost the old one,
 	too."""
 	token = response.get("refresh_token")
-	return Secret(token) if isinstance(token, str) and token and not _UNUSABLE.search(token) else None
+	is_one = isinstance(token, str) and lifetimes.is_said(token) and not _UNUSABLE.search(token)
+	return Secret(token) if is_one else None
 
 
 def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:

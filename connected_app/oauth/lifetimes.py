@@ -15,6 +15,7 @@ DAY = 24 * 3600
 REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
 # Other names for the end of the access token (the older Entra, Facebook), or for what is left of its life.
 ACCESS = ("expires_on", "expires", "expiry", "expiration")
+NOTHING = frozenset({"null", "none", "nil", "undefined"})
 # Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
 _FRACTION = re.compile(r"\.[0-9]+")
@@ -45,8 +46,8 @@ def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | Non
 
 
 def is_said(value: object) -> bool:
-	"""Whether there is something: null and "" are as if omitted."""
-	return value is not None and value != ""
+	"""Whether there is something: null and "" are as if omitted, and so is what a server's template makes of them."""
+	return value not in (None, "") and not (isinstance(value, str) and value.strip().casefold() in NOTHING)
 
 
 def number(value: object) -> float | None:
