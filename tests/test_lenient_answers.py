@@ -61,6 +61,7 @@ def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | 
 		json.dumps({**TOKENS, "name": "M?ller"}).encode().replace(b"?", b"\xfc"),
 		b"\r\n " + json.dumps(TOKENS).encode(),
 		json.dumps({**TOKENS, "name": "two?lines"}).encode().replace(b"?", b"\n"),
+		json.dumps(json.dumps(TOKENS)).encode(),
 		gzip.compress(json.dumps(TOKENS).encode()),
 	],
 	ids=[
@@ -71,6 +72,7 @@ def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | 
 		"a byte that is not UTF-8",
 		"blanks",
 		"a line end in a text",
+		"JSON as a text",
 		"gzip that is not said",
 	],
 )
@@ -104,6 +106,12 @@ UNREADABLE = {
 	),
 	"a form without access token": (b"refresh_token=r2&x=1", "response_invalid"),
 	"a number that is none": (b'{"expires_in": 36OO, "refresh_token" : "r2"}', "response_invalid"),
+	"JSON within JSON": (
+		json.dumps({"data": json.dumps({"access_token": "a", "refresh_token": "r2"})}).encode(),
+		"response_invalid",
+	),
+	"Python": (b"{'access_token': 'a', 'refresh_token': 'r2'}", "response_invalid"),
+	"XML": (b"<o><access_token>a</access_token><refresh_token>r2</refresh_token></o>", "response_invalid"),
 }
 
 
@@ -165,6 +173,12 @@ def test_a_word_for_nothing(
 		Answer(b'<input name="refresh_token" value="r2">'),
 		Answer(b"access_token=a&refresh_token=r2", headers={"Content-Length": "100"}),
 		as_json({"data": {"refresh_token": REFRESH_TOKEN}}),
+		as_json(
+			{"refresh_token": 7, "data": json.dumps({"refresh_token": "r2", "old": {"refresh_token": "r3"}})}
+		),
+		Answer(b"<refresh_token>r2</refresh_token><refresh_token>r3</refresh_token>"),
+		Answer(b"{'refresh_token': 'r2"),
+		Answer(b"<refresh_token>r2<"),
 	],
 	ids=lambda answer: str(answer.body[:60]),
 )

@@ -128,6 +128,9 @@ class Reply:
 		try:
 			# A line end within a text is no JSON, and harms nothing.
 			value = json.loads(self.text, strict=False)
+			if isinstance(value, str) and value[:1] in ("{", "["):
+				# Some encode twice.
+				value = json.loads(value, strict=False)
 		except (ValueError, RecursionError):
 			return None
 		level = [value]

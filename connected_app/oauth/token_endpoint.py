@@ -65,6 +65,11 @@ PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_t
 
 # A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
 _IN_JSON = re.compile(r'"refresh_?token"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,8000}")', re.IGNORECASE)
+# The same of a text in Python's or JavaScript's notation, and of XML.
+_IN_OTHERS = re.compile(
+	r"'refresh_?token'\s*:\s*'([^'\\\s]{1,8000})'|<refresh_?token>\s*([^<>&\s]{1,8000})\s*</refresh_?token>",
+	re.IGNORECASE,
+)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
@@ -323,9 +328,12 @@ def salvaged(reply: Reply) -> Secret | None:
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
-	found = {json.loads(quoted) for quoted in _IN_JSON.findall(text)} | {
-		unquote_plus(value) for value in _IN_FORM.findall(text)
+	# In a text that is JSON itself, each quote has a backslash.
+	found = {
+		json.loads(quoted) for each in (text, text.replace('\\"', '"')) for quoted in _IN_JSON.findall(each)
 	}
+	found |= {unquote_plus(value) for value in _IN_FORM.findall(text)}
+	found |= {one or other for one, other in _IN_OTHERS.findall(text)}
 	return refresh_token_of({"refresh_token": found.pop()}) if len(found) == 1 else None
 
 
