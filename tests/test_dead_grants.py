@@ -311,6 +311,98 @@ def test_other_wordings_and_languages(sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+	"text",
+	[
+		'Invalid "refresh_token" in request.', "Unknown refresh token in the request", "refresh_token is invalid rid: 62b2e603-1",
+		"Refresh token has been used already", "The refresh token has been redeemed",
+		"The refresh token was not issued to this client", "Refresh token does not belong to this user",
+		"Refresh token is not associated with this client", "Refresh token '0a1b-2c3d-4e5f' is invalid",
+		"Refresh token [b7e1f00d5] not found", "Refresh token 62b2e603-7d737b55 has expired", "Invalid JWT Refresh Token",
+		"Refresh token with id 1234 was not found", "Invalid OAuth 2.0 refresh token", "User has revoked access",
+		"The user has revoked access to the application", "The user has deauthorized the application",
+		"The merchant has uninstalled the app", "Access has been revoked by the user", "The grant was revoked",
+		"Grant has expired", "Authorization has been revoked", "The OAuth grant is no longer valid", "Consent was withdrawn",
+		"The user's authorization has expired", "access was revoked", "Refresh token lifetime exceeded",
+		"Could not find the refresh token", "Cannot find refresh token", "No matching refresh token",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
+def test_further_wordings(code: str, text: str) -> None:
+	assert dead_grants.is_said({"error": code, "error_description": text}, code=code)
+	assert dead_grants.is_said({"errors": [{"code": code, "detail": text.rstrip(".") + "."}]})
+
+
+@pytest.mark.parametrize(
+	"text",
+	[
+		"Refresh token was not issued", "The grant type is no longer valid", "The grant request has expired",
+		"The refresh token grant was revoked for this client", "Authorization header has expired", "Authorization required",
+		"Access has been revoked for this client", "The client's access was revoked", "The admin has revoked the client",
+		"Refresh token not found in the request", "The refresh token does not match the client", "Session expired",
+		"The user has not revoked access", "The authorization server was removed", "The grant has not expired",
+		"The authorization code has expired", "Unknown parameter refresh_token in request",
+		"No refresh token found", "Could not find refresh token in the request", "The refresh token lifetime is invalid",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
+def test_and_their_neighbours(code: str, text: str) -> None:
+	assert not dead_grants.is_said({"error": code, "error_description": text}, code=code)
+
+
+@pytest.mark.parametrize(
+	"code",
+	[
+		"token_inactive", "inactive_token", "expired_token", "revoked_token", "grant_expired", "expired_grant",
+		"grant_revoked", "grant_not_found", "TokenInactive", "invalid_grant.", "Invalid grant.", "error.invalid_grant",
+		"oidc.invalid_grant", "OAUTH_INVALID_GRANT", "invalidgrant", "invalid_grant - session gone",
+		"invalid_grant: Token is expired or invalid.", "oauth2: cannot fetch token: 400 {invalid_grant}",
+	],
+)  # fmt: skip
+def test_further_codes(code: str, config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	for body in ({"error": code}, {"code": code, "message": "x"}, {"errors": [{"type": code}]}):
+		server.script("/token", as_json(body, 401))
+		assert refused(config, http, clock)[0].code == "grant_invalid", body
+	server.script("/token", as_json({"error": "invalid_client", "error_description": code}, 401))
+	assert refused(config, http, clock)[0].code == "invalid_client"
+
+
+def test_a_type_of_problem(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	"""RFC 9457 3.1.1: an address, whose end is the code."""
+	for end, code in (
+		("invalid_grant", "grant_invalid"),
+		("refresh-token-expired", "grant_invalid"),
+		("invalid-client", "invalid_client"),
+	):
+		problem = {"type": f"https://errors.example/v1/{end}", "title": "x", "status": 401}
+		server.script("/token", as_json(problem, 401))
+		assert refused(config, http, clock)[0].code == code
+	assert not dead_grants.is_said({"error": "x", "doc": "https://docs.example/refresh-token-expired"})
+
+
+@pytest.mark.parametrize(
+	"body",
+	[
+		'{"error":"invalid_grant",}', '{"error":"invalid_grant"}{"error":"invalid_grant"}', "{'error': 'invalid_grant'}",
+		"callback({\"error\":\"invalid_grant\"});", ")]}'\n{\"error\":\"invalid_grant\"}", '{"error":"invalid_grant","error_desc',
+		'{"error":"invalid_grant"}<!-- 12 ms -->', '<br />\n<b>Notice</b>: x in <b>/v</b><br />\n{"error" : "invalid_grant"}',
+		'<?xml version="1.0"?><oauth><error_description>x</error_description><error>invalid_grant</error></oauth>',
+		"<OAuth><error_code>invalid_grant</error_code></OAuth>", '"invalid_grant"', '"{\\"error\\":\\"invalid_grant\\"}"',
+	],
+)  # fmt: skip
+def test_the_code_in_what_is_no_json(
+	body: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	for kind in ("application/json", "text/html", "application/xml"):
+		server.script("/token", Answer(body.encode(), 400, {"Content-Type": kind}))
+		assert refused(config, http, clock)[0].code == "grant_invalid", kind
+		server.script("/token", Answer(b"Server is busy. " + body.encode(), 400, {"Content-Type": kind}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), kind
+	for other in ("<p>What invalid_grant means</p>", "<p>invalid_grant_type</p>"):
+		server.script("/token", Answer(other.encode(), 400, {"Content-Type": "text/html"}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure)
+
+
+@pytest.mark.parametrize(
 	("status", "body", "kind"),
 	[
 		(400, '[{"error": "invalid_grant", "error_description": "x"}]', "application/json"),

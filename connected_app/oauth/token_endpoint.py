@@ -256,7 +256,9 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if said is None:
 		form = _form(reply)
 		if not form and (reply.content_type == "text/html" or "<" in text):
-			return None
+			text = dead_grants.in_markup(reply.text)
+			if not text:
+				return None
 		# What has spaces in its names is a sentence with an equals sign.
 		said = form if form and all(_NAME.fullmatch(name) for name in form) else {}
 	answer = said if isinstance(said, dict) else {}
