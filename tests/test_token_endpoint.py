@@ -16,6 +16,7 @@ from connected_app.oauth import (
 	Secret,
 	Settings,
 	TemporaryFailure,
+	dead_grants,
 	token_endpoint,
 )
 
@@ -308,6 +309,56 @@ def test_codes_in_other_spellings(
 	with pytest.raises(OAuthError) as caught:
 		token_endpoint.request(*config, form, http)
 	assert caught.value.code == code
+
+
+@pytest.mark.parametrize("status", [200, 400, 401])
+@pytest.mark.parametrize(
+	"wrap",
+	[
+		lambda code: {"message": code},
+		lambda code: {"status": 400, "message": code},
+		lambda code: {"code": code, "detail": "x"},
+		lambda code: {"errors": [{"errorType": code, "message": "x"}], "success": False},
+		lambda code: {"error": {"type": "x", "reason": code}},
+		lambda code: {"error": [code]},
+		lambda code: {"error": "Bad Request", "message": code},
+		lambda code: {"error": 1, "error_description": code},
+		lambda code: {"fault": {"detail": {"errorcode": code.title().replace("_", "")}}},
+	],
+)
+@pytest.mark.parametrize(
+	("name", "code"),
+	[
+		("invalid_client", "invalid_client"),
+		("invalid_scope", "invalid_scope"),
+		("temporarily_unavailable", "server_error"),
+		("slow_down", "rate_limited"),
+		("invalid_grant", "grant_invalid"),
+	],
+)
+def test_codes_elsewhere(
+	name: str, code: str, wrap: Any, status: int, config: Settings, server: Hostile, http: Http
+) -> None:
+	"""As Fitbit and Twitch have them, with a code that is spent: "Try again later" would be of no use."""
+	server.script("/token", as_json(wrap(name), status))
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert (caught.value.code, dead_grants.as_code(caught.value.provider_error)) == (code, name)
+
+
+@pytest.mark.parametrize(
+	"answer",
+	[
+		{"error": "unknown_error", "error_description": "The client is not an invalid_client"},
+		{"error": "Access Denied", "error_description": "Too many requests"},
+		{"error": "E1", "message": "Invalid client secret given"},
+	],
+)
+def test_words_are_no_codes(answer: Any, config: Settings, server: Hostile, http: Http) -> None:
+	server.script("/token", as_json(answer, 400))
+	with pytest.raises(TemporaryFailure) as caught:
+		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert caught.value.code == "provider_error"
 
 
 @pytest.mark.parametrize("depth", [90, 110, 600, 990, 100_000])

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 	from .net import Transport
 
 LIFETIME = 600
+# Who has said no, in the words of several providers: `user_cancelled`, `consent_denied`, `authorization_declined`.
+DECLINED = re.compile(
+	r"(?:(?:user|resource_owner|consent|authori[sz]ation|access|permission|login)_)*"
+	r"(?:cancel(?:l?ed)?|denied|declined|aborted|rejected|refused)"
+	r"(?:_(?:by_(?:the_)?user|user|authori[sz]e|authori[sz]ation|access|consent|login))*"
+)
 STANDARD_NAMES = ("state", "code", "iss", "error", "error_description")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from .paths import at
 
@@ -376,6 +376,12 @@ def _words(text: str) -> list[str]:
 def as_code(text: str) -> str:
 	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`."""
 	return "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
+
+
+def code_in(answer: object, known: Collection[str]) -> str:
+	"""The first of the texts in `answer` that is one of the codes `known`; a sentence is none. Empty where there is none."""
+	codes = (as_code(value) for _key, value in _pieces(answer) if " " not in value.strip())
+	return next((code for code in codes if code in known), "")
 
 
 def _subject(words: list[str]) -> bool:

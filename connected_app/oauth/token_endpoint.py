@@ -55,6 +55,10 @@ NOT_ALLOWED = {
 }
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
+# Codes that are understood wherever they stand; the last ones are those of RFC 8628 3.5.
+KNOWN = (
+	TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT, "authorization_pending", "expired_token"}
+)
 # Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
 OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
 # A time-out, a conflict, a lock, too early: whatever the code beside it is.
@@ -233,7 +237,7 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 	unreadable = not wire.standard(answer, quirks).get("access_token")
 	# With a token beside it, "error" says that there is none ("none", "0"), and the old refresh token may be spent.
 	failed = reply.status >= 400 or answer.get("ok") is False or (unreadable and bool(answer.get("error")))
-	if failed or (unreadable and says_why(answer, quirks)):
+	if failed or (unreadable and (says_why(answer, quirks) or dead_grants.code_in(answer, KNOWN))):
 		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
 	if rest and unreadable and not answer.get("refresh_token"):
 		answer["refresh_token"] = rest
@@ -356,8 +360,11 @@ def error_from(
 	# "InvalidClient" and "invalid-client" are the same code; what is not known stays as it is, for templates, and so do
 	# words: Zoho's "Access Denied" is no `access_denied`.
 	key = dead_grants.as_code(name)
-	if " " in name or key not in TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT}:
+	if " " in name or key not in KNOWN:
 		key = name.lower()
+		own = (*quirks.later_errors, *quirks.reconnect_errors, *quirks.admin_errors)
+		if not _is_one_of(key, answer, own) and (found := dead_grants.code_in(answer, KNOWN)):
+			key = name = found
 	wait = retry_after(reply) if reply else None
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
