@@ -28,7 +28,18 @@ from connected_app.oauth.lifetimes import is_said
 from connected_app.oauth.net import Reply
 from connected_app.oauth.token_endpoint import salvaged
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, as_jwk, changed, settings_of
+from .helpers import (
+	ACCESS_TOKEN,
+	NOW,
+	REFRESH_TOKEN,
+	Clock,
+	OpenIDProvider,
+	a_grant,
+	as_jwk,
+	at_hash,
+	changed,
+	settings_of,
+)
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -280,6 +291,25 @@ def test_null_and_empty_in_an_id_token_and_its_key(empty: str | None, op: OpenID
 	op.server.script("/jwks", as_json({"keys": [{**as_jwk("a", "kid-a"), "use": empty, "alg": empty}]}))
 	grant = op.connect(op.id_token(azp=empty, nbf=empty, at_hash=empty, auth_time=empty))
 	assert grant.account and grant.account.id == "alice"
+
+
+def test_an_id_token_that_means_the_same(op: OpenIDProvider) -> None:
+	"""Instants as texts, a hash with its padding, and this client named twice."""
+	now = int(op.clock().timestamp())
+	texts = {"iat": str(now), "exp": f"{now + 300}", "nbf": f"{now}.0", "auth_time": str(now)}
+	assert op.connect(
+		op.id_token(aud=["client", "client"], at_hash=at_hash(ACCESS_TOKEN) + "==", **texts)
+	).account
+	op.begin()
+	op.refuses("id_token_expired", op.id_token(exp=str(now - 300)))
+	op.refuses("id_token_expired", op.id_token(exp="never"))
+	op.refuses("id_token_expired", op.id_token(exp="inf"))
+	op.refuses("id_token_issued_at", op.id_token(iat=str(now + 300)))
+	op.refuses("id_token_issued_at", op.id_token(nbf=str(now + 300)))
+	op.refuses("id_token_audience", op.id_token(aud=["client", "client", "other"]))
+	op.refuses("id_token_at_hash", op.id_token(at_hash="=="))
+	_, op.attempt = begin(*op.config, clock=op.clock, max_age=60)
+	op.refuses("id_token_login_too_old", op.id_token(auth_time=str(now - 600)))
 
 
 @pytest.mark.parametrize("subject", ["\ud800", "\0", "a\nb"])
