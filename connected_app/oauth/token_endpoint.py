@@ -314,6 +314,17 @@ def read(reply: Reply) -> dict[str, Any]:
 	return answer
 
 
+def said(reply: Reply) -> dict[str, Any]:
+	"""What an answer says without tokens: of JSON the object, the first one in a list, or `ok` for a mere true or false;
+	else a form. Empty where it says nothing."""
+	value = reply.json_value()
+	if isinstance(value, list):
+		value = next((each for each in value if isinstance(each, dict)), None)
+	if value in (True, False, "true", "false"):
+		return {"ok": value}
+	return value if isinstance(value, dict) else _form(reply) or {}
+
+
 def _form(reply: Reply) -> dict[str, Any] | None:
 	"""The body as a form, which some providers send, whatever they call it. A page that is none has no such names."""
 	found = _pairs(reply.text.strip())
