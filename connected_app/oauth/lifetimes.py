@@ -5,19 +5,31 @@ from __future__ import annotations
 import email.utils
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 LONGEST_LIFE = 10 * 366 * 24 * 3600
 DAY = 24 * 3600
-# What says when the refresh token ends: Keycloak, QuickBooks, and many others.
-REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
-# Other names for the end of the access token (the older Entra, Facebook), or for what is left of its life.
-ACCESS = ("expires_on", "expires", "expiry", "expiration")
+# Names, without regard to case and to what separates words: what says when the refresh token ends (Keycloak, QuickBooks,
+# and many others), and other names for the end of the access token (the older Entra, Facebook), or what is left of its life.
+_ENDS = ("expiresin", "expiresat", "expireson", "expirein", "expiry", "expiration", "expires")
+REFRESH = (
+	*(before + name for before in ("refreshtoken", "refresh") for name in _ENDS),
+	"xrefreshtokenexpiresin",
+	"rtexpiresin",
+)
+ACCESS = (
+	*(before + name for before in ("", "accesstoken") for name in _ENDS),
+	"expiresinsec",
+	"expiresinseconds",
+	"expirestime",
+	"exp",
+)
 NOTHING = frozenset({"null", "none", "nil", "undefined"})
 # Instants between 2001 and 2286 have ten digits as seconds, and thirteen as milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
+_EPOCH_YEAR = 2001
 _FRACTION = re.compile(r"\.[0-9]+")
 # Protocol Buffers write a duration as "3600s".
 _SECONDS = re.compile(r"\s*([0-9.]+) ?(?:s|secs?|seconds?)\s*", re.IGNORECASE)
@@ -33,16 +45,21 @@ def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None
 		return after(response["expires_in"], now)
 	if is_said(response.get("expires_at")):
 		return instant(response["expires_at"], now)
-	said = next((response[name] for name in ACCESS if is_said(response.get(name))), None)
-	return after(said, now)
+	return after(next(_said(response, ACCESS), None), now)
 
 
 def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
 	"""The UTC instant at which the refresh token ends; None where that is not said. 0 is Keycloak's word for "never"."""
-	for name in REFRESH:
-		if is_said(response.get(name)) and (number(response[name]) or 0) > 0:
-			return after(response[name], now)
-	return instant(response.get("refresh_token_expires_at"), now)
+	for value in _said(response, REFRESH):
+		if number(value) is None or (number(value) or 0) > 0:
+			return after(value, now)
+	return None
+
+
+def _said(response: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Any]:
+	"""What is said at `names`, which have small letters only."""
+	given = {"".join(filter(str.isalnum, name.casefold())): value for name, value in response.items()}
+	return (given[name] for name in names if is_said(given.get(name)))
 
 
 def is_said(value: object) -> bool:
@@ -98,7 +115,8 @@ def instant(value: object, now: datetime) -> datetime | None:
 			found = None
 	except (ValueError, OverflowError):
 		return None
-	if found is None or found > now + timedelta(seconds=LONGEST_LIFE):
+	# There was no OAuth before; it is a language's word for "no date", such as the year 1.
+	if found is None or found.year < _EPOCH_YEAR or found > now + timedelta(seconds=LONGEST_LIFE):
 		return None
 	return max(found.astimezone(timezone.utc), now)
 
