@@ -108,11 +108,8 @@ def instant(value: object, now: datetime) -> datetime | None:
 	try:
 		if seconds is not None:
 			found = datetime.fromtimestamp(seconds, timezone.utc) if int(seconds) in _EPOCH else None
-		elif isinstance(value, str) and len(value) <= 40:
-			found = _date(value.strip())
-			found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 		else:
-			found = None
+			found = date(value) if isinstance(value, str) else None
 	except (ValueError, OverflowError):
 		return None
 	# There was no OAuth before; it is a language's word for "no date", such as the year 1.
@@ -121,7 +118,17 @@ def instant(value: object, now: datetime) -> datetime | None:
 	return max(found.astimezone(timezone.utc), now)
 
 
-def _date(text: str) -> datetime:
+def date(text: str) -> datetime | None:
+	"""What an ISO 8601 date or a date of HTTP says. One without a zone is UTC."""
+	text = text.strip()
+	try:
+		found = _parsed(text) if len(text) <= 40 else None
+	except (ValueError, OverflowError):
+		return None
+	return found.replace(tzinfo=timezone.utc) if found and not found.tzinfo else found
+
+
+def _parsed(text: str) -> datetime:
 	"""
 	:raises ValueError: for what is no date
 	"""

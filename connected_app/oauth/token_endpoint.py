@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from . import catalogue, dead_grants, dpop, mtls, wire
+from . import catalogue, dead_grants, dpop, lifetimes, mtls, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
@@ -438,14 +438,19 @@ def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
 def retry_after(reply: Reply) -> float | None:
 	"""Seconds from `Retry-After` (RFC 9110 10.2.3), at most a day, or None."""
 	value = reply.headers.get("retry-after", "").strip()
-	if not value:
-		return None
-	try:
-		seconds = float(value)
-	except ValueError:
-		try:
-			then, now = parsedate_to_datetime(value), parsedate_to_datetime(reply.headers.get("date", ""))
-			seconds = then.timestamp() - now.timestamp()
-		except (TypeError, ValueError, OverflowError):
+	seconds = lifetimes.number(value)
+	# By the provider's own clock.
+	now = lifetimes.date(reply.headers.get("date", ""))
+	if seconds is None:
+		then = lifetimes.date(value)
+		if not now or not then:
 			return None
-	return min(max(seconds, 0.0), 86400.0) if seconds == seconds else None
+		seconds = then.timestamp() - now.timestamp()
+	elif now and (said := next((each for each in (seconds, seconds / 1000) if _is_near(each, now)), None)):
+		seconds = said - now.timestamp()
+	return min(max(seconds, 0.0), 86400.0)
+
+
+def _is_near(seconds: float, now: datetime) -> bool:
+	"""Whether `seconds` are no time to wait but the instant, within a month of `now`."""
+	return abs(seconds - now.timestamp()) < 31 * lifetimes.DAY
