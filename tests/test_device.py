@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from connected_app.oauth import (
 	fapi,
 )
 from connected_app.oauth.device import DeviceAttempt
+from connected_app.oauth.templates import load
 from demo.provider import Provider as Running
 from demo.provider import start
 
@@ -37,6 +39,7 @@ from .helpers import CLIENT_SECRET, Clock, changed
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
+PROVIDERS = Path(__file__).resolve().parents[1] / "connected_app" / "providers"
 CODES: dict[str, Any] = {
 	"device_code": "device-code-4e1",
 	"user_code": "WDJB-MJHT",
@@ -328,6 +331,16 @@ def test_no_code(config: Settings, server: Hostile, http: Http, answer: Answer, 
 	assert caught.value.code == code
 	if code == "unauthorized_client":
 		assert "device grant" in caught.value.action
+
+
+@pytest.mark.parametrize("name", ["github", "github-app", "github-enterprise"])
+def test_not_allowed_at_github(name: str, config: Settings, server: Hostile, http: Http) -> None:
+	"""It is answered with HTTP 200, and trying again would not help."""
+	provider, client = scripted(config, server)
+	server.script("/device", as_json({"error": "device_flow_disabled", "error_description": "x"}))
+	provider = replace(provider, quirks=load([PROVIDERS])[name].quirks({"host": "git.example"}))
+	with pytest.raises(ConfigurationError):
+		device.begin(provider, client, http)
 
 
 def test_not_under_the_profile(config: Settings, server: Hostile, http: Http) -> None:
