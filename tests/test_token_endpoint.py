@@ -307,6 +307,19 @@ def test_environment_is_not_asked(
 		("InvalidGrant", "grant_invalid"),
 		("account_selection_required", "grant_invalid"),
 		("InvalidClientele", "provider_error"),
+		# Zoho, Slack, and others.
+		("invalid_client_secret", "invalid_client"),
+		("bad_client_secret", "invalid_client"),
+		("invalid_client_id", "invalid_client"),
+		("INVALID_CLIENT_ID", "invalid_client"),
+		("client_not_found", "invalid_client"),
+		("unknown_client", "invalid_client"),
+		("client_secret_expired", "invalid_client"),
+		("invalid_client_credentials", "invalid_client"),
+		("bad_redirect_uri", "redirect_uri_mismatch"),
+		("invalid_redirect_uri", "redirect_uri_mismatch"),
+		("redirect_uri_invalid", "redirect_uri_mismatch"),
+		("invalid_client_token", "provider_error"),
 	],
 )
 def test_codes_in_other_spellings(
@@ -367,6 +380,16 @@ def test_words_are_no_codes(answer: Any, config: Settings, server: Hostile, http
 	with pytest.raises(TemporaryFailure) as caught:
 		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
 	assert caught.value.code == "provider_error"
+
+
+def test_what_is_shown_of_it(config: Settings, server: Hostile, http: Http) -> None:
+	"""Also where it does not stand in `error`, or in a list there."""
+	for answer in ({"ErrorCode": "invalid_client"}, {"error": ["invalid_client", 7]}, {"error": [7]}):
+		server.script("/token", as_json(answer, 401))
+		with pytest.raises(ConfigurationError) as caught:
+			token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+		assert caught.value.code == "invalid_client" and "Secret(" not in caught.value.message
+		assert ("invalid_client" in caught.value.message) == (answer != {"error": [7]})
 
 
 @pytest.mark.parametrize("depth", [90, 110, 600, 990, 100_000])

@@ -45,6 +45,23 @@ OTHERS = frozenset(
 	}
 )  # fmt: skip
 
+# What RFC 6749 5.2 has one code for, and most have for the address.
+_STANDARD = (
+	(
+		re.compile(
+			r"(?:invalid|bad|unknown|wrong|incorrect|expired)_client_?(?:id|secret|credentials?)?"
+			r"|client_?(?:id|secret|credentials?)?_(?:invalid|unknown|mismatch|incorrect|expired|not_found)"
+		),
+		"invalid_client",
+	),
+	(
+		re.compile(
+			r"(?:invalid|bad|wrong|unknown)_(?:redirect|callback)_ur[il]"
+			r"|(?:redirect|callback)_ur[il]_(?:invalid|mismatch|not_registered)"
+		),
+		"redirect_uri_mismatch",
+	),
+)
 # Facebook's one number for all dead tokens stands beside a type that is the same for all its errors.
 WELL_KNOWN = ("error.type=OAuthException & error.code=190",)
 
@@ -374,8 +391,10 @@ def _words(text: str) -> list[str]:
 
 
 def as_code(text: str) -> str:
-	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`."""
-	return "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
+	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`, and those for a part of
+	the client's credentials are `invalid_client`."""
+	code = "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
+	return next((standard for said, standard in _STANDARD if said.fullmatch(code)), code)
 
 
 def code_in(answer: object, known: Collection[str]) -> str:

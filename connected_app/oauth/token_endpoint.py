@@ -376,6 +376,7 @@ def error_from(
 		own = (*quirks.later_errors, *quirks.reconnect_errors, *quirks.admin_errors)
 		if not _is_one_of(key, answer, own) and (found := dead_grants.code_in(answer, KNOWN)):
 			key = name = found
+			words = words or found
 	wait = retry_after(reply) if reply else None
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
@@ -428,6 +429,8 @@ def _is_one_of(error: str, answer: Mapping[str, Any], words: Iterable[str]) -> b
 def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
 	"""The name of a provider's error, and that with what it says of it."""
 	raw = answer.get("error") or answer.get("error_code") or ""
+	if isinstance(raw, list):
+		raw = next((each for each in raw if isinstance(each, str)), "")
 	if isinstance(raw, dict):  # Facebook nests it
 		answer, raw = raw, raw.get("type") or raw.get("code") or ""
 	name = printable(redact(str(raw), sent), 60)
