@@ -21,9 +21,10 @@ from connected_app.oauth import (
 	TemporaryFailure,
 	dead_grants,
 )
+from connected_app.oauth.provider import Quirks
 from connected_app.oauth.templates import tomllib
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, a_grant
+from .helpers import NOW, REFRESH_TOKEN, Clock, a_grant, changed
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -277,6 +278,9 @@ def test_sentences_about_something_else(sentence: str) -> None:
 		{"error": {"code": "invalid_client", "message": "Invalid token"}},
 		{"errors": [{"errorType": "invalid_client", "message": "The token is invalid"}]},
 		{"error": ["invalid_client"], "message": "token is invalid"},
+		{"error": "invalid_client_secret", "message": "token is invalid"},
+		{"error": {"code": "client_not_found"}, "message": "The refresh token is invalid"},
+		{"error": "bad_redirect_uri", "message": "The refresh token is invalid"},
 		{"error": "InvalidClient", "message": "token is invalid"},
 		{"error": "Invalid Client", "message": "token is invalid"},
 		{"status": "temporarily_unavailable", "message": "token is invalid"},
@@ -307,6 +311,98 @@ def test_a_code_of_another_kind_anywhere(answer: dict[str, Any]) -> None:
 )
 def test_other_wordings_and_languages(sentence: str) -> None:
 	assert dead_grants.is_said({"error": "invalid_request", "error_description": sentence})
+
+
+@pytest.mark.parametrize(
+	"text",
+	[
+		'Invalid "refresh_token" in request.', "Unknown refresh token in the request", "refresh_token is invalid rid: 62b2e603-1",
+		"Refresh token has been used already", "The refresh token has been redeemed",
+		"The refresh token was not issued to this client", "Refresh token does not belong to this user",
+		"Refresh token is not associated with this client", "Refresh token '0a1b-2c3d-4e5f' is invalid",
+		"Refresh token [b7e1f00d5] not found", "Refresh token 62b2e603-7d737b55 has expired", "Invalid JWT Refresh Token",
+		"Refresh token with id 1234 was not found", "Invalid OAuth 2.0 refresh token", "User has revoked access",
+		"The user has revoked access to the application", "The user has deauthorized the application",
+		"The merchant has uninstalled the app", "Access has been revoked by the user", "The grant was revoked",
+		"Grant has expired", "Authorization has been revoked", "The OAuth grant is no longer valid", "Consent was withdrawn",
+		"The user's authorization has expired", "access was revoked", "Refresh token lifetime exceeded",
+		"Could not find the refresh token", "Cannot find refresh token", "No matching refresh token",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
+def test_further_wordings(code: str, text: str) -> None:
+	assert dead_grants.is_said({"error": code, "error_description": text}, code=code)
+	assert dead_grants.is_said({"errors": [{"code": code, "detail": text.rstrip(".") + "."}]})
+
+
+@pytest.mark.parametrize(
+	"text",
+	[
+		"Refresh token was not issued", "The grant type is no longer valid", "The grant request has expired",
+		"The refresh token grant was revoked for this client", "Authorization header has expired", "Authorization required",
+		"Access has been revoked for this client", "The client's access was revoked", "The admin has revoked the client",
+		"Refresh token not found in the request", "The refresh token does not match the client", "Session expired",
+		"The user has not revoked access", "The authorization server was removed", "The grant has not expired",
+		"The authorization code has expired", "Unknown parameter refresh_token in request",
+		"No refresh token found", "Could not find refresh token in the request", "The refresh token lifetime is invalid",
+	],
+)  # fmt: skip
+@pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
+def test_and_their_neighbours(code: str, text: str) -> None:
+	assert not dead_grants.is_said({"error": code, "error_description": text}, code=code)
+
+
+@pytest.mark.parametrize(
+	"code",
+	[
+		"token_inactive", "inactive_token", "expired_token", "revoked_token", "grant_expired", "expired_grant",
+		"grant_revoked", "grant_not_found", "TokenInactive", "invalid_grant.", "Invalid grant.", "error.invalid_grant",
+		"oidc.invalid_grant", "OAUTH_INVALID_GRANT", "invalidgrant", "invalid_grant - session gone",
+		"invalid_grant: Token is expired or invalid.", "oauth2: cannot fetch token: 400 {invalid_grant}",
+	],
+)  # fmt: skip
+def test_further_codes(code: str, config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	for body in ({"error": code}, {"code": code, "message": "x"}, {"errors": [{"type": code}]}):
+		server.script("/token", as_json(body, 401))
+		assert refused(config, http, clock)[0].code == "grant_invalid", body
+	server.script("/token", as_json({"error": "invalid_client", "error_description": code}, 401))
+	assert refused(config, http, clock)[0].code == "invalid_client"
+
+
+def test_a_type_of_problem(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
+	"""RFC 9457 3.1.1: an address, whose end is the code."""
+	for end, code in (
+		("invalid_grant", "grant_invalid"),
+		("refresh-token-expired", "grant_invalid"),
+		("invalid-client", "invalid_client"),
+	):
+		problem = {"type": f"https://errors.example/v1/{end}", "title": "x", "status": 401}
+		server.script("/token", as_json(problem, 401))
+		assert refused(config, http, clock)[0].code == code
+	assert not dead_grants.is_said({"error": "x", "doc": "https://docs.example/refresh-token-expired"})
+
+
+@pytest.mark.parametrize(
+	"body",
+	[
+		'{"error":"invalid_grant",}', '{"error":"invalid_grant"}{"error":"invalid_grant"}', "{'error': 'invalid_grant'}",
+		"callback({\"error\":\"invalid_grant\"});", ")]}'\n{\"error\":\"invalid_grant\"}", '{"error":"invalid_grant","error_desc',
+		'{"error":"invalid_grant"}<!-- 12 ms -->', '<br />\n<b>Notice</b>: x in <b>/v</b><br />\n{"error" : "invalid_grant"}',
+		'<?xml version="1.0"?><oauth><error_description>x</error_description><error>invalid_grant</error></oauth>',
+		"<OAuth><error_code>invalid_grant</error_code></OAuth>", '"invalid_grant"', '"{\\"error\\":\\"invalid_grant\\"}"',
+	],
+)  # fmt: skip
+def test_the_code_in_what_is_no_json(
+	body: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	for kind in ("application/json", "text/html", "application/xml"):
+		server.script("/token", Answer(body.encode(), 400, {"Content-Type": kind}))
+		assert refused(config, http, clock)[0].code == "grant_invalid", kind
+		server.script("/token", Answer(b"Server is busy. " + body.encode(), 400, {"Content-Type": kind}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), kind
+	for other in ("<p>What invalid_grant means</p>", "<p>invalid_grant_type</p>"):
+		server.script("/token", Answer(other.encode(), 400, {"Content-Type": "text/html"}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure)
 
 
 @pytest.mark.parametrize(
@@ -376,6 +472,12 @@ PASSING = [
 	"The token has not expired yet", "Please retry with the same refresh token", "The server is busy, sign in again later",
 	"Getting the token timed out", "The token request timed out", "We cannot complete the request. Sign in again.",
 	"Concurrent token refresh", "Do not retry before 30 seconds have passed", "Please try again later or reconnect",
+	"token not expired", "The token is not expired", "Access token still valid", "The access token is still active",
+	"The refresh token was used too recently", "Tokens were refreshed too often", "The token was requested too early",
+	"You can only refresh a token once every 30 seconds", "Limit of requests reached", "The token is being refreshed",
+	"A refresh is already in flight", "Failed to acquire lock", "Could not obtain a lock on the row",
+	"Something went wrong, please try again", "An error occurred while processing your request", "NullPointerException",
+	"SQLSTATE[40001]: Serialization failure",
 ]  # fmt: skip
 
 
@@ -394,6 +496,16 @@ def test_a_passing_failure_under_the_code_of_a_dead_grant(
 		error, store = refused(config, http, clock)
 		assert isinstance(error, TemporaryFailure), (error, body)
 		assert store.failure and store.failure.retry_at and not store.failure.reconnect
+
+
+def test_a_word_of_a_template_for_what_passes(
+	config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""It counts beside the code of a dead grant, too."""
+	server.script("/token", as_json({"error": "invalid_grant", "error_description": "E17"}, 400))
+	config = changed(config, quirks=Quirks(later_errors=("error_description=e17",)))
+	error, _store = refused(config, http, clock)
+	assert isinstance(error, TemporaryFailure)
 
 
 def test_a_passing_failure_as_a_code_of_its_own(
@@ -466,6 +578,8 @@ STILL_DEAD = [
 	"Invalid refresh token or client credentials", "Refresh token or client secret is invalid",
 	"Invalid client secret, client id or refresh token", "The app authentication has expired",
 	"The client certificate is not the one that the refresh token is bound to: invalid client certificate",
+	"The refresh token can be used only once", "The refresh token has not expired but was revoked", "Still not authorized",
+	"The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
 ]  # fmt: skip
 
 

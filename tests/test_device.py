@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from connected_app.oauth import (
 	fapi,
 )
 from connected_app.oauth.device import DeviceAttempt
+from connected_app.oauth.templates import load
 from demo.provider import Provider as Running
 from demo.provider import start
 
@@ -37,6 +39,7 @@ from .helpers import CLIENT_SECRET, Clock, changed
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
+PROVIDERS = Path(__file__).resolve().parents[1] / "connected_app" / "providers"
 CODES: dict[str, Any] = {
 	"device_code": "device-code-4e1",
 	"user_code": "WDJB-MJHT",
@@ -199,6 +202,13 @@ def test_an_attempt_is_kept(config: Settings, server: Hostile, http: Http, clock
 		(error("authorization_pending", 200, interval=5), 7),
 		(error("slow_down"), 12),
 		(error("slow_down", 403), 12),
+		(as_json({"status": 400, "message": "authorization_pending"}, 400), 7),
+		(as_json({"code": "authorization_pending", "message": "x"}, 200), 7),
+		(error("AuthorizationPending"), 7),
+		(error("authorization-pending"), 7),
+		(as_json({"error": {"code": "slow_down"}}, 400), 12),
+		(error("slow_down", 429), 14),
+		(Answer(b'{"error": "slow_down"}', 429, {"Retry-After": "90"}), 90),
 		(Answer(b"busy", 503), 14),
 		(Answer(b"busy", 503, {"Retry-After": "90"}), 90),
 		(error("temporarily_unavailable", 503), 14),
@@ -229,6 +239,13 @@ def test_slower_and_slower(config: Settings, server: Hostile, http: Http) -> Non
 		(error("access_denied", 403), "consent_declined"),
 		(error("authorization_declined"), "consent_declined"),
 		(error("expired_token"), "device_code_expired"),
+		(error("ExpiredToken"), "device_code_expired"),
+		(error("code_expired"), "device_code_expired"),
+		(error("expired_device_code"), "device_code_expired"),
+		(as_json({"status": 400, "message": "expired_token"}, 400), "device_code_expired"),
+		(error("consent_declined"), "consent_declined"),
+		(error("user_cancelled"), "consent_declined"),
+		(as_json({"message": "access_denied"}, 403), "consent_declined"),
 		(error("invalid_grant"), "grant_invalid"),
 		(error("invalid_client", 401), "invalid_client"),
 		(error("unauthorized_client"), "unauthorized_client"),
@@ -314,6 +331,16 @@ def test_no_code(config: Settings, server: Hostile, http: Http, answer: Answer, 
 	assert caught.value.code == code
 	if code == "unauthorized_client":
 		assert "device grant" in caught.value.action
+
+
+@pytest.mark.parametrize("name", ["github", "github-app", "github-enterprise"])
+def test_not_allowed_at_github(name: str, config: Settings, server: Hostile, http: Http) -> None:
+	"""It is answered with HTTP 200, and trying again would not help."""
+	provider, client = scripted(config, server)
+	server.script("/device", as_json({"error": "device_flow_disabled", "error_description": "x"}))
+	provider = replace(provider, quirks=load([PROVIDERS])[name].quirks({"host": "git.example"}))
+	with pytest.raises(ConfigurationError):
+		device.begin(provider, client, http)
 
 
 def test_not_under_the_profile(config: Settings, server: Hostile, http: Http) -> None:

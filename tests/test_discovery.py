@@ -109,7 +109,14 @@ def test_of_an_issuer(path: str, server: Hostile, http: Http) -> None:
 
 def test_servers_that_answer_each_path_alike(server: Hostile, http: Http) -> None:
 	"""By a page, or by asking for a token: the document may be at another placement all the same."""
-	for answer in (Answer(b"<html>"), Answer(b"", 401), Answer(b"", 403), as_json(["x"])):
+	for answer in (
+		Answer(b"<html>"),
+		Answer(b"", 401),
+		Answer(b"", 403),
+		as_json(["x"]),
+		as_json({"error": "not_found", "status": 404}),
+		as_json({}),
+	):
 		server.script("/a/.well-known/openid-configuration", answer)
 		server.script("/.well-known/oauth-authorization-server/a", as_json(document(server.url + "/a")))
 		assert fetch(server.url + "/a", http).issuer == server.url + "/a"
@@ -165,6 +172,28 @@ def test_null_is_as_if_omitted(name: str, nothing: object, server: Hostile, http
 	url = server.script("/.well-known/openid-configuration", as_json(document(server.url, **{name: nothing})))
 	metadata = fetch(url, http)
 	assert getattr(metadata, name) == "" and name not in metadata.document
+
+
+def test_what_means_the_same(server: Hostile, http: Http) -> None:
+	"""A scheme in capitals, blanks around an address, and `false` for an endpoint that there is not."""
+	more = {
+		"token_endpoint": "HTTPS://p.example/token",
+		"jwks_uri": " https://p.example/keys\n",
+		"userinfo_endpoint": False,
+	}
+	url = server.script("/.well-known/openid-configuration", as_json(document(server.url, **more)))
+	found = fetch(url, http)
+	assert (found.token_endpoint, found.jwks_uri) == ("https://p.example/token", "https://p.example/keys")
+	assert found.userinfo_endpoint == ""
+
+
+def test_no_metadata_name_no_other_issuer(server: Hostile, http: Http) -> None:
+	"""JSON that is something else is not told to come from another issuer."""
+	for answer in (as_json({"error": "not_found"}), as_json({})):
+		url = server.script("/.well-known/openid-configuration", answer)
+		with pytest.raises(ConfigurationError) as caught:
+			fetch(url, http)
+		assert caught.value.code == "discovery_invalid"
 
 
 @pytest.mark.parametrize("value", [7, ["x"], "javascript:alert(1)", "/token"])

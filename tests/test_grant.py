@@ -101,6 +101,14 @@ def test_token_type(given_type: Any, kept: str) -> None:
 @pytest.mark.parametrize(
 	("value", "separator", "scopes"),
 	[
+		(["read,write"], " ", ("read", "write")),
+		([["read"], "write", 7], " ", ("write",)),
+		("[" * 5000 + "]" * 5000, " ", ("[" * 5000 + "]" * 5000,)),
+		('["read", "write"]', " ", ("read", "write")),
+		('["read",', " ", ('["read"',)),
+		("read ,write", " ", ("read", "write")),
+		("read%20write", " ", ("read", "write")),
+		("a%20b c", " ", ("a%20b", "c")),
 		("repo,gist", " ", ("repo", "gist")),
 		("repo, gist", ",", ("repo", "gist")),
 		("read write", " ", ("read", "write")),

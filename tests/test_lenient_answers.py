@@ -24,10 +24,22 @@ from connected_app.oauth import (
 	complete,
 )
 from connected_app.oauth.grant import from_response
+from connected_app.oauth.lifetimes import is_said
 from connected_app.oauth.reply import Reply
 from connected_app.oauth.token_endpoint import salvaged
 
-from .helpers import NOW, REFRESH_TOKEN, Clock, OpenIDProvider, a_grant, as_jwk, changed, settings_of
+from .helpers import (
+	ACCESS_TOKEN,
+	NOW,
+	REFRESH_TOKEN,
+	Clock,
+	OpenIDProvider,
+	a_grant,
+	as_jwk,
+	at_hash,
+	changed,
+	settings_of,
+)
 from .hostile import Answer, Hostile, as_json
 from .stores import MemoryStore
 
@@ -60,6 +72,7 @@ def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | 
 		json.dumps({**TOKENS, "name": "M?ller"}).encode().replace(b"?", b"\xfc"),
 		b"\r\n " + json.dumps(TOKENS).encode(),
 		json.dumps({**TOKENS, "name": "two?lines"}).encode().replace(b"?", b"\n"),
+		json.dumps(json.dumps(TOKENS)).encode(),
 		gzip.compress(json.dumps(TOKENS).encode()),
 	],
 	ids=[
@@ -70,6 +83,7 @@ def refreshed(config: Settings, http: Http, clock: Clock) -> tuple[OAuthError | 
 		"a byte that is not UTF-8",
 		"blanks",
 		"a line end in a text",
+		"JSON as a text",
 		"gzip that is not said",
 	],
 )
@@ -103,6 +117,12 @@ UNREADABLE = {
 	),
 	"a form without access token": (b"refresh_token=r2&x=1", "response_invalid"),
 	"a number that is none": (b'{"expires_in": 36OO, "refresh_token" : "r2"}', "response_invalid"),
+	"JSON within JSON": (
+		json.dumps({"data": json.dumps({"access_token": "a", "refresh_token": "r2"})}).encode(),
+		"response_invalid",
+	),
+	"Python": (b"{'access_token': 'a', 'refresh_token': 'r2'}", "response_invalid"),
+	"XML": (b"<o><access_token>a</access_token><refresh_token>r2</refresh_token></o>", "response_invalid"),
 }
 
 
@@ -122,6 +142,33 @@ def test_the_refresh_token_is_kept(
 	assert server.to("/token")[-1].form["refresh_token"] == "r2"
 
 
+@pytest.mark.parametrize("nothing", ["null", "None", "undefined", " NULL ", "nil"])
+def test_a_word_for_nothing(
+	nothing: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""What a server has made of null, by a template or a form, is no token: it would cost the one that there is."""
+	for answer in (
+		as_json({**TOKENS, "refresh_token": nothing, "scope": nothing}),
+		Answer(urlencode({**TOKENS, "refresh_token": nothing}).encode()),
+	):
+		server.script("/token", answer)
+		error, store = refreshed(config, http, clock)
+		assert error is None and store.grant
+		assert (store.grant.access_token, store.grant.refresh_token) == ("new", REFRESH_TOKEN)
+		assert store.grant.scopes == ()
+	for answer in (
+		as_json({**TOKENS, "access_token": nothing}),
+		as_json({"data": {"refresh_token": nothing}}),
+	):
+		server.script("/token", answer)
+		error, store = refreshed(config, http, clock)
+		assert error and error.code == "response_invalid" and store.grant
+		assert store.grant.refresh_token == ("r2" if b"r2" in answer.body else REFRESH_TOKEN)
+	server.script("/token", as_json({"access_token": nothing, "error": "invalid_grant"}))
+	error, store = refreshed(config, http, clock)
+	assert error and error.code == "grant_invalid"
+
+
 @pytest.mark.parametrize(
 	"answer",
 	[
@@ -137,6 +184,12 @@ def test_the_refresh_token_is_kept(
 		Answer(b'<input name="refresh_token" value="r2">'),
 		Answer(b"access_token=a&refresh_token=r2", headers={"Content-Length": "100"}),
 		as_json({"data": {"refresh_token": REFRESH_TOKEN}}),
+		as_json(
+			{"refresh_token": 7, "data": json.dumps({"refresh_token": "r2", "old": {"refresh_token": "r3"}})}
+		),
+		Answer(b"<refresh_token>r2</refresh_token><refresh_token>r3</refresh_token>"),
+		Answer(b"{'refresh_token': 'r2"),
+		Answer(b"<refresh_token>r2<"),
 	],
 	ids=lambda answer: str(answer.body[:60]),
 )
@@ -149,7 +202,9 @@ def test_in_doubt_the_old_one_stays(
 	assert error and store.grant and store.grant.refresh_token == REFRESH_TOKEN
 
 
-TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=1)
+TOKEN = st.text(
+	st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='"\\'), min_size=1
+).filter(is_said)
 BESIDE = st.dictionaries(
 	st.text(max_size=8).filter(lambda name: "refresh" not in name.lower()), st.text(max_size=20), max_size=4
 )
@@ -236,6 +291,25 @@ def test_null_and_empty_in_an_id_token_and_its_key(empty: str | None, op: OpenID
 	op.server.script("/jwks", as_json({"keys": [{**as_jwk("a", "kid-a"), "use": empty, "alg": empty}]}))
 	grant = op.connect(op.id_token(azp=empty, nbf=empty, at_hash=empty, auth_time=empty))
 	assert grant.account and grant.account.id == "alice"
+
+
+def test_an_id_token_that_means_the_same(op: OpenIDProvider) -> None:
+	"""Instants as texts, a hash with its padding, and this client named twice."""
+	now = int(op.clock().timestamp())
+	texts = {"iat": str(now), "exp": f"{now + 300}", "nbf": f"{now}.0", "auth_time": str(now)}
+	assert op.connect(
+		op.id_token(aud=["client", "client"], at_hash=at_hash(ACCESS_TOKEN) + "==", **texts)
+	).account
+	op.begin()
+	op.refuses("id_token_expired", op.id_token(exp=str(now - 300)))
+	op.refuses("id_token_expired", op.id_token(exp="never"))
+	op.refuses("id_token_expired", op.id_token(exp="inf"))
+	op.refuses("id_token_issued_at", op.id_token(iat=str(now + 300)))
+	op.refuses("id_token_issued_at", op.id_token(nbf=str(now + 300)))
+	op.refuses("id_token_audience", op.id_token(aud=["client", "client", "other"]))
+	op.refuses("id_token_at_hash", op.id_token(at_hash="=="))
+	_, op.attempt = begin(*op.config, clock=op.clock, max_age=60)
+	op.refuses("id_token_login_too_old", op.id_token(auth_time=str(now - 600)))
 
 
 @pytest.mark.parametrize("subject", ["\ud800", "\0", "a\nb"])

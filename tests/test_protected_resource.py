@@ -75,6 +75,19 @@ def test_by_the_well_known_address(api: str, server: Hostile, http: Http) -> Non
 		assert find(api, http).resource == server.url
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_null_is_as_if_omitted(nothing: object, api: str, server: Hostile, http: Http) -> None:
+	"""Servers in Go write an empty list so."""
+	names = ("scopes_supported", "bearer_methods_supported", "resource_name", "jwks_uri")
+	server.script(PATH, as_json(metadata(server, **dict.fromkeys(names, nothing))))
+	server.script("/mcp", challenge(f'Bearer resource_metadata="{server.url}{PATH}", scope=""'))
+	found = find(api, http)
+	assert (found.resource, found.scopes, found.name) == (api, (), "")
+	assert not set(names) & set(found.document)
+	server.script(PATH, as_json({**metadata(server), "authorization_servers": nothing}))
+	refused("resource_metadata_invalid", api, http)
+
+
 def test_redirects_within_the_origin(api: str, server: Hostile, http: Http) -> None:
 	server.script("/", Answer(status=307, headers={"Location": "/mcp"}))
 	assert find(server.url, http).address == api

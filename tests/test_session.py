@@ -445,6 +445,44 @@ def test_what_means_expired(
 	assert server.paths() == ({"/api": 2, "/token": 1} if expired else {"/api": 1})
 
 
+INVALID = {
+	"WWW-Authenticate": 'Basic realm="x", Bearer realm="x", error="invalid_token", error_description="expired"'
+}
+SCOPE = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="admin"'}
+
+
+@pytest.mark.parametrize(
+	("answer", "expired"),
+	[
+		(Answer(status=403, headers=INVALID), True),
+		(Answer(status=400, headers=INVALID), True),
+		(Answer(status=498), True),
+		(as_json({"errors": [{"type": "oauth", "value": "token_expired"}]}, 403), True),
+		(as_json({"error": "invalid_token"}, 403), True),
+		(as_json({"error": {"code": "InvalidTokenError", "message": "x"}}, 403), True),
+		(as_json({"error": "invalid_token"}, 403, headers=SCOPE), False),
+		(as_json({"error": "invalid_token"}, 400), False),
+		(as_json({"error": "invalid_token"}, 200), False),
+		(Answer(status=500, headers=INVALID), False),
+		(Answer(status=403, headers=SCOPE), False),
+		(as_json({"message": "The CSRF token has expired"}, 403), False),
+		(as_json({"error": "access_denied"}, 403), False),
+		(as_json({"error": "token_expired", "more": "x" * 70_000}, 403), False),
+	],
+)
+def test_expired_by_another_status(
+	answer: Answer, expired: bool, config: Settings, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""RFC 6750 3.1 has 401 for `invalid_token`; some APIs send it with 403 or 400, or as a code of the body (hh.ru, Azure
+	Log Analytics). Of what is about the scope, another token is no help."""
+	session = api_session(config, http, clock, Quirks())
+	url = server.script("/api", answer, api("new"))
+	server.script("/token", as_json({"access_token": "new"}))
+	response = session.get(url)
+	assert response.status_code == (200 if expired else answer.status)
+	assert server.paths() == ({"/api": 2, "/token": 1} if expired else {"/api": 1})
+
+
 def test_a_body_that_the_caller_reads_is_the_callers(
 	config: Settings, http: Http, clock: Clock, server: Hostile
 ) -> None:

@@ -16,6 +16,7 @@ from connected_app.oauth import (
 	Secret,
 	Settings,
 	TemporaryFailure,
+	dead_grants,
 	token_endpoint,
 )
 
@@ -113,6 +114,14 @@ def test_unauthorized_client(
 		({"Retry-After": "-5"}, 0),
 		({"Retry-After": "1e9"}, 86400),
 		({"Retry-After": "inf"}, 86400),
+		({"Retry-After": "7s"}, 7),
+		({"Retry-After": "7 seconds"}, 7),
+		# The instant itself, as seconds or milliseconds.
+		({"Retry-After": "1772366460", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 60),
+		({"Retry-After": "1772366460000", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 60),
+		({"Retry-After": "1772366300", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 0),
+		({"Retry-After": "2026-03-01T12:01:00Z", "Date": "Sun, 01 Mar 2026 12:00:00 GMT"}, 60),
+		({"Retry-After": "2026-03-01T12:01:00Z"}, None),
 		({"Retry-After": "nan"}, None),
 		({"Retry-After": "soon"}, None),
 		({}, None),
@@ -298,6 +307,19 @@ def test_environment_is_not_asked(
 		("InvalidGrant", "grant_invalid"),
 		("account_selection_required", "grant_invalid"),
 		("InvalidClientele", "provider_error"),
+		# Zoho, Slack, and others.
+		("invalid_client_secret", "invalid_client"),
+		("bad_client_secret", "invalid_client"),
+		("invalid_client_id", "invalid_client"),
+		("INVALID_CLIENT_ID", "invalid_client"),
+		("client_not_found", "invalid_client"),
+		("unknown_client", "invalid_client"),
+		("client_secret_expired", "invalid_client"),
+		("invalid_client_credentials", "invalid_client"),
+		("bad_redirect_uri", "redirect_uri_mismatch"),
+		("invalid_redirect_uri", "redirect_uri_mismatch"),
+		("redirect_uri_invalid", "redirect_uri_mismatch"),
+		("invalid_client_token", "provider_error"),
 	],
 )
 def test_codes_in_other_spellings(
@@ -308,6 +330,66 @@ def test_codes_in_other_spellings(
 	with pytest.raises(OAuthError) as caught:
 		token_endpoint.request(*config, form, http)
 	assert caught.value.code == code
+
+
+@pytest.mark.parametrize("status", [200, 400, 401])
+@pytest.mark.parametrize(
+	"wrap",
+	[
+		lambda code: {"message": code},
+		lambda code: {"status": 400, "message": code},
+		lambda code: {"code": code, "detail": "x"},
+		lambda code: {"errors": [{"errorType": code, "message": "x"}], "success": False},
+		lambda code: {"error": {"type": "x", "reason": code}},
+		lambda code: {"error": [code]},
+		lambda code: {"error": "Bad Request", "message": code},
+		lambda code: {"error": 1, "error_description": code},
+		lambda code: {"fault": {"detail": {"errorcode": code.title().replace("_", "")}}},
+	],
+)
+@pytest.mark.parametrize(
+	("name", "code"),
+	[
+		("invalid_client", "invalid_client"),
+		("invalid_scope", "invalid_scope"),
+		("temporarily_unavailable", "server_error"),
+		("slow_down", "rate_limited"),
+		("invalid_grant", "grant_invalid"),
+	],
+)
+def test_codes_elsewhere(
+	name: str, code: str, wrap: Any, status: int, config: Settings, server: Hostile, http: Http
+) -> None:
+	"""As Fitbit and Twitch have them, with a code that is spent: "Try again later" would be of no use."""
+	server.script("/token", as_json(wrap(name), status))
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert (caught.value.code, dead_grants.as_code(caught.value.provider_error)) == (code, name)
+
+
+@pytest.mark.parametrize(
+	"answer",
+	[
+		{"error": "unknown_error", "error_description": "The client is not an invalid_client"},
+		{"error": "Access Denied", "error_description": "Too many requests"},
+		{"error": "E1", "message": "Invalid client secret given"},
+	],
+)
+def test_words_are_no_codes(answer: Any, config: Settings, server: Hostile, http: Http) -> None:
+	server.script("/token", as_json(answer, 400))
+	with pytest.raises(TemporaryFailure) as caught:
+		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert caught.value.code == "provider_error"
+
+
+def test_what_is_shown_of_it(config: Settings, server: Hostile, http: Http) -> None:
+	"""Also where it does not stand in `error`, or in a list there."""
+	for answer in ({"ErrorCode": "invalid_client"}, {"error": ["invalid_client", 7]}, {"error": [7]}):
+		server.script("/token", as_json(answer, 401))
+		with pytest.raises(ConfigurationError) as caught:
+			token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+		assert caught.value.code == "invalid_client" and "Secret(" not in caught.value.message
+		assert ("invalid_client" in caught.value.message) == (answer != {"error": [7]})
 
 
 @pytest.mark.parametrize("depth", [90, 110, 600, 990, 100_000])

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from . import (
 	catalogue,
+	dead_grants,
 	dpop,
 	fapi,
 	grant_types,
@@ -41,6 +42,18 @@ if TYPE_CHECKING:
 	from .net import Transport
 
 LIFETIME = 600
+# Who has said no, in the words of several providers: `user_cancelled`, `consent_denied`, `authorization_declined`.
+DECLINED = re.compile(
+	r"(?:(?:user|resource_owner|consent|authori[sz]ation|access|permission|login)_)*"
+	r"(?:cancel(?:l?ed)?|denied|declined|aborted|rejected|refused)"
+	r"(?:_(?:by_(?:the_)?user|user|authori[sz]e|authori[sz]ation|access|consent|login))*"
+)
+# The same as a sentence; the number is Microsoft's.
+_BY_THE_USER = re.compile(
+	r"\bAADSTS65004\b|\b(?:user|owner) (?:has )?(?:cancell?ed|declined|denied|refused)\b"
+	r"|\b(?:cancell?ed|declined|denied|refused) by (?:the )?(?:user|(?:resource )?owner)\b",
+	re.IGNORECASE,
+)
 STANDARD_NAMES = ("state", "code", "iss", "error", "error_description")
 
 
@@ -334,11 +347,18 @@ def declined(provider: Provider, client: Client, values: Mapping[str, str]) -> O
 	"""The error of an authorization response (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
 	error, quirks = values["error"], provider.quirks
 	sent = [values[name] for name in ("state", quirks.code_parameter) if name in values]
-	words = ("access_denied", *quirks.declined_errors)
-	if error.casefold() in {word.casefold() for word in words}:
+	code, more = dead_grants.as_code(error), values.get("error_description", "")
+	# What is said beside a code that means something else is not the user's word.
+	settled = code in token_endpoint.KNOWN - token_endpoint.NEEDS_THE_USER
+	has_declined = DECLINED.fullmatch(code) or error.casefold() in {
+		word.casefold() for word in quirks.declined_errors
+	}
+	if has_declined or (
+		not settled and (DECLINED.fullmatch(dead_grants.as_code(more)) or _BY_THE_USER.search(more))
+	):
 		return catalogue.error("consent_declined", provider_error=printable(redact(error, sent), 60))
-	if error in token_endpoint.NEEDS_THE_USER:
+	if code in token_endpoint.NEEDS_THE_USER:
 		if "none" in client.authorization_parameters.get("prompt", "").split():
-			return catalogue.error("prompt_none", provider_error=error)
-		return catalogue.error("interaction_required", provider_error=error)
+			return catalogue.error("prompt_none", provider_error=code)
+		return catalogue.error("interaction_required", provider_error=code)
 	return token_endpoint.error_from(values, sent=sent, quirks=provider.quirks)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from .paths import at
 
@@ -23,12 +23,19 @@ CODES = frozenset(
 		"invalid_grant", "bad_refresh_token", "invalid_refresh_token", "expired_refresh_token", "refresh_token_expired",
 		"refresh_token_invalid", "refresh_token_revoked", "refresh_token_not_found", "refresh_token_reused",
 		"refresh_token_already_used", "token_expired", "token_revoked", "invalid_code",
+		"token_inactive", "inactive_token", "expired_token", "revoked_token",
+		"grant_expired", "expired_grant", "grant_revoked", "revoked_grant", "grant_not_found",
 		# The grant is there, and of no use without the user (OIDC Core 3.1.2.6).
 		"interaction_required", "login_required", "consent_required", "account_selection_required",
 	}
 )  # fmt: skip
 # The one that some servers have for whatever fails: what is said beside it counts.
 GENERIC = "invalid_grant"
+# It as a part of a text: `oidc.invalid_grant`, "invalid_grant: …"; and in markup, or in JSON that cannot be read.
+_GENERIC = re.compile(r"(?<![a-z0-9])invalid_?grant(?:_?(?:error|exception))?(?!_?[a-z0-9])", re.IGNORECASE)
+_QUOTED = re.compile(
+	r"[\"']error[\"']\s*:\s*[\"']invalid_grant[\"']|<error(?:_code)?>\s*invalid_grant\s*</", re.IGNORECASE
+)
 # Codes that settle that it is about something else, whatever is said beside them.
 OTHERS = frozenset(
 	{
@@ -38,19 +45,38 @@ OTHERS = frozenset(
 	}
 )  # fmt: skip
 
+# What RFC 6749 5.2 has one code for, and most have for the address.
+_STANDARD = (
+	(
+		re.compile(
+			r"(?:invalid|bad|unknown|wrong|incorrect|expired)_client_?(?:id|secret|credentials?)?"
+			r"|client_?(?:id|secret|credentials?)?_(?:invalid|unknown|mismatch|incorrect|expired|not_found)"
+		),
+		"invalid_client",
+	),
+	(
+		re.compile(
+			r"(?:invalid|bad|wrong|unknown)_(?:redirect|callback)_ur[il]"
+			r"|(?:redirect|callback)_ur[il]_(?:invalid|mismatch|not_registered)"
+		),
+		"redirect_uri_mismatch",
+	),
+)
 # Facebook's one number for all dead tokens stands beside a type that is the same for all its errors.
 WELL_KNOWN = ("error.type=OAuthException & error.code=190",)
 
 DEAD = frozenset(
 	"invalid invalidated expired revoked inactive inactivated deactivated bad unknown nonexistent reused reuse consumed "
 	"deleted removed blacklisted denylisted rotated superseded replaced stale wrong incorrect unrecognized unrecognised "
-	"outdated obsolete dead lapsed terminated cancelled canceled rejected withdrawn illegal".split()
+	"redeemed spent outdated obsolete dead lapsed terminated cancelled canceled rejected withdrawn illegal".split()
 )
 # A verdict when it is denied: "not valid", "no longer exists", "could not be found".
 ALIVE = frozenset(
 	"valid active found exist exists existing recognized recognised known accepted usable present live alive "
 	"acceptable matched".split()
 )
+# Whose it is not: "not issued to this client", "does not belong to the user".
+OWNED = frozenset("issued associated belong belongs linked".split())
 NOT = frozenset("not no never cannot isn wasn doesn don couldn hasn".split())
 # Between subject and verdict, and around them.
 SMALL = frozenset(
@@ -84,6 +110,8 @@ OTHER_SUBJECTS = frozenset(
 )
 # A token that is called something is another one, but for these names.
 THE_TOKEN = frozenset("oauth offline refreshed".split())
+# Before "refresh token".
+_KINDS = frozenset("jwt oauth opaque 2 . 0".split())
 # The same in other languages. Nothing else may stand in the sentence.
 _SUBJECT_ABROAD = (
 	r"(?:refresh[ _-]?tokens?|aktualisierungs-?token|刷新令牌|刷新 ?token|更新令牌|リフレッシュ ?トークン|리프레시 ?토큰|갱신 ?토큰"
@@ -125,6 +153,12 @@ _LATER = re.compile(
 	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
 	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
 	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
+	r"|^(?:(?:the|your|this|current|provided|access|refresh|oauth) )*token (?:(?:is|has|was) )?"
+	r"(?:(?:not|hasn t|isn t) (?:been )?expired|still (?:valid|active|alive|usable))(?! (?:\w+ )?but\b)"
+	r"|in flight|being (?:refreshed|renewed|rotated)|(?:acquire|obtain|get) (?:\w+ ){0,2}lock"
+	r"|too (?:recently|early|soon|fast|quickly|often|frequently)|once (?:every|per)"
+	r"|limit of (?:\w+ )?(?:requests|calls|attempts)|something went wrong|error (?:has )?occurr?ed"
+	r"|null ?(?:pointer|reference)\w*|sql ?(?:state|exception|error)\w*"
 	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
 	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
 	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
@@ -183,8 +217,27 @@ _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the |your |this |a )?token\b")
-_FOR_NOW = re.compile(r"\b(?:at this time|at the moment|for now|is being)\b")
-_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
+_FOR_NOW = re.compile(
+	r"\b(?:at this time|at the moment|for now|is being|too (?:recently|early|soon|fast|quickly))\b"
+)
+_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]", re.IGNORECASE)
+# An identifier, which says nothing.
+_OPAQUE = re.compile(
+	r"(?<![\w-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
+	re.IGNORECASE,
+)
+_IN_REQUEST = re.compile(r" in (?:the |this |your )?request$")
+# A whole clause of the grant, by what else it is called, or of who has ended it.
+_ENDED = re.compile(
+	r"(?:(?:the|this|your|user|users|s|oauth|2) )*(?:(?:grant|consent|authori[sz]ation)(?: (?:has|was|is|been|already))*"
+	r" (?:revoked|withdrawn|expired|no longer valid)|access(?: (?:has|was|is|been|already))* (?:revoked|withdrawn))"
+	r"(?: by (?:the )?(?:user|owner|customer|merchant|member|admin|administrator))?"
+	r"|(?:the )?(?:account |resource )?(?:user|owner|customer|merchant|member)(?: has)?(?: already)?"
+	r" (?:revoked|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)\b.*"
+	r"|(?:the )?refresh ?token (?:lifetime|validity(?: period)?)(?: has| is| was| been)* (?:exceeded|expired|over|ended)"
+	r"|(?:could not|couldn t|cannot|can not|unable to|failed to) find (?:the |a |any |this )?(?:matching |valid )?refresh ?token"
+	r"|no (?:matching|such|valid) refresh ?token(?: (?:was )?found)?"
+)
 
 
 def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[str] = ()) -> bool:
@@ -203,8 +256,8 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 		return False
 	if (own in CODES and own != GENERIC) or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
 		return True
-	if GENERIC in (own, *codes):
-		return not excuse(answer)
+	if GENERIC in (own, *codes) or any(_GENERIC.search(value) for _key, value in pieces):
+		return not excuse(answer or text)
 	if any(PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
@@ -213,9 +266,22 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	# {"refresh_token": "is invalid"}, and Strava's {"resource": "RefreshToken", "code": "invalid"}.
 	sentences += [f"{key} {value}" for key, value in pieces if _subject(_words(key))]
 	sentences += [" ".join(pair) for pair in _pairs(answer)]
-	return any(_is_dead(_words(sentence), " " in sentence.strip()) for sentence in sentences) or any(
+	if any(_is_dead(_words(_OPAQUE.sub(" ", sentence)), " " in sentence.strip()) for sentence in sentences):
+		return True
+	clauses = (clause for _key, value in pieces for clause in _CLAUSE.split(value))
+	return any(_ENDED.fullmatch(" ".join(_words(clause))) for clause in clauses) or any(
 		_ABROAD.fullmatch(part.strip()) for _key, value in pieces for part in _SENTENCE_ABROAD.split(value)
 	)
+
+
+def in_markup(text: str) -> str:
+	"""What stands around the code `invalid_grant` in a page, in XML, or in JSON with something around it, without tags;
+	empty where it has no such code."""
+	found = _QUOTED.search(text)
+	around = (
+		text[max(found.start() - LONGEST_TEXT // 2, 0) : found.end() + LONGEST_TEXT // 3] if found else ""
+	)
+	return re.sub(r"<[^>]*>", " ", around)
 
 
 def excuse(answer: object) -> str:
@@ -285,6 +351,9 @@ def _pieces(value: object, key: str = "", depth: int = 0) -> Iterator[tuple[str,
 				return
 		if "://" not in value[:12]:
 			yield key, value[:LONGEST_TEXT]
+		elif key == "type":
+			# RFC 9457 3.1.1: the end of the address is the code.
+			yield key, value[:LONGEST_TEXT].rstrip("/").rpartition("/")[2]
 	elif depth < DEEPEST and isinstance(value, Mapping):
 		for inner, each in value.items():
 			for piece in _pieces(each, str(inner)[:LONGEST_TEXT], depth + 1):
@@ -322,8 +391,16 @@ def _words(text: str) -> list[str]:
 
 
 def as_code(text: str) -> str:
-	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`."""
-	return "_".join(_words(text)) if len(text) <= 60 else ""
+	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`, and those for a part of
+	the client's credentials are `invalid_client`."""
+	code = "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
+	return next((standard for said, standard in _STANDARD if said.fullmatch(code)), code)
+
+
+def code_in(answer: object, known: Collection[str]) -> str:
+	"""The first of the texts in `answer` that is one of the codes `known`; a sentence is none. Empty where there is none."""
+	codes = (as_code(value) for _key, value in _pieces(answer) if " " not in value.strip())
+	return next((code for code in codes if code in known), "")
 
 
 def _subject(words: list[str]) -> bool:
@@ -332,6 +409,9 @@ def _subject(words: list[str]) -> bool:
 
 def _is_dead(words: list[str], is_sentence: bool) -> bool:
 	"""Whether one sentence, or one code, says that the refresh token is dead."""
+	if not ALIVE.intersection(words):
+		# It may be missing there; what is invalid there is so anywhere.
+		words = _IN_REQUEST.sub("", " ".join(words)).split()
 	behind = words[words.index("token") :] if "token" in words else words
 	if _FOR_NOW.search(" ".join(words)):
 		return False
@@ -376,7 +456,10 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 			continue
 		before = words[index - 1] if index else ""
 		if before == "refresh":
-			yield index - 1, index + 1
+			start = index - 1
+			while start and words[start - 1] in _KINDS:
+				start -= 1
+			yield start, index + 1
 		elif is_sentence and _is_unnamed(before) and "refresh" not in words and "access" not in words:
 			yield index, index + 1
 
@@ -400,7 +483,9 @@ def _verdict_behind(words: list[str]) -> bool:
 			return not denied and not of_noun and _ends_here(behind)
 		elif word in ALIVE:
 			return denied and _ends_here(words[index + 1 :])
-		elif word == "used" and not denied and "already" in words[:index]:
+		elif word in OWNED:
+			return denied and not _PREPOSITIONS.isdisjoint(words[index + 1 : index + 2])
+		elif word == "used" and not denied and "already" in words[: index + 2]:
 			return True
 		elif word == "used" and index == 0:
 			# "Old refresh token used" is seen from before the subject.

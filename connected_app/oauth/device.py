@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from . import authorization, catalogue, dpop, fapi, token_endpoint
+from . import authorization, catalogue, dead_grants, dpop, fapi, token_endpoint
 from .client import Client
 from .clock import utc_now
 from .errors import OAuthError, Sentence
@@ -33,6 +33,7 @@ LONGEST_INTERVAL = 60
 LONGEST_LIFE = 1800
 LONGEST_CODE = 60
 LONGEST_ADDRESS = 1000
+EXPIRED = frozenset({"expired_token", "code_expired", "device_code_expired", "expired_device_code"})
 # The provider cannot be reached for now: asked again later.
 PASSING = frozenset({"network", "timeout", "tls_interrupted", "server_error", "rate_limited"})
 
@@ -144,15 +145,14 @@ def ask(
 
 def _after(error: OAuthError, attempt: DeviceAttempt) -> DeviceAttempt:
 	"""The attempt to continue with after `error`; an error that ends the attempt is raised (3.5)."""
-	said = (error.provider_error or "").lower()
+	said = dead_grants.as_code(error.provider_error)
 	if said == "authorization_pending":
 		return attempt
 	if said == "slow_down":
 		return replace(attempt, interval=attempt.interval + SLOWER)
-	if said == "expired_token":
+	if said in EXPIRED:
 		raise catalogue.error("device_code_expired", provider_error=said)
-	# Microsoft's word is the second one.
-	if said in ("access_denied", "authorization_declined"):
+	if authorization.DECLINED.fullmatch(said):
 		raise catalogue.error("consent_declined", provider_error=said)
 	if error.code in PASSING:
 		# 3.5: less often at each time-out.

@@ -20,6 +20,7 @@ OPENID, OAUTH = "/.well-known/openid-configuration", "/.well-known/oauth-authori
 # The issuer's path stands before or after it. Some providers use names of their own (Intuit's openid_configuration and
 # openid_sandbox_configuration), or a slash at the end (Django).
 _WELL_KNOWN = re.compile(r"(?P<before>.*)/\.well-known/[\w.-]+(?P<behind>/.*)?", re.DOTALL)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 ENDPOINTS = (
 	"authorization_endpoint",
 	"token_endpoint",
@@ -106,8 +107,12 @@ def _is_elsewhere(reply: Reply) -> bool:
 	"""Whether the document may be at another address: for an unknown path, some servers answer with a page, or ask for a
 	token."""
 	if reply.status == 200:
-		return reply.json_object() is None
+		return not _is_metadata(reply.json_object() or {})
 	return 400 <= reply.status < 500 and reply.status != 429
+
+
+def _is_metadata(document: Mapping[str, Any]) -> bool:
+	return not document.keys().isdisjoint(("issuer", *ENDPOINTS))
 
 
 def _read(reply: Reply) -> dict[str, Any]:
@@ -115,7 +120,11 @@ def _read(reply: Reply) -> dict[str, Any]:
 	if reply.status != 200:
 		raise catalogue.error("discovery_not_found", reply.status)
 	document = reply.json_object()
-	if document is None or reply.content_type in ("text/html", "application/xhtml+xml"):
+	if (
+		not document
+		or not _is_metadata(document)
+		or reply.content_type in ("text/html", "application/xhtml+xml")
+	):
 		raise catalogue.error("discovery_invalid")
 	# A member that is null or empty is as if it were not there.
 	return {name: value for name, value in document.items() if value not in (None, "")}
@@ -124,10 +133,12 @@ def _read(reply: Reply) -> dict[str, Any]:
 def _endpoints(document: Mapping[str, Any]) -> dict[str, str]:
 	endpoints: dict[str, str] = {}
 	for name in ENDPOINTS:
-		value = document.get(name, "")
-		if not isinstance(value, str) or (value and not value.startswith(("https://", "http://"))):
+		# Some have false for what there is not.
+		value = document.get(name) or ""
+		address = value.strip() if isinstance(value, str) else "?"
+		if address and not _WEB.match(address):
 			raise catalogue.error("discovery_invalid/address", name)
-		endpoints[name] = value
+		endpoints[name] = _WEB.sub(lambda scheme: scheme[0].lower(), address, count=1)
 	return endpoints
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -188,17 +189,24 @@ def refresh_token_of(response: Mapping[str, Any]) -> Secret | None:
 	"""The refresh token of a token response (RFC 6749 A.17). None if it could not be sent or stored: it would replace the old
 	one in vain."""
 	token = response.get("refresh_token")
-	return Secret(token) if isinstance(token, str) and token and not _UNUSABLE.search(token) else None
+	is_one = isinstance(token, str) and lifetimes.is_said(token) and not _UNUSABLE.search(token)
+	return Secret(token) if is_one else None
 
 
 def parse_scopes(value: object, separator: str = " ") -> tuple[str, ...]:
-	"""Scopes from a response: a list, or a string with spaces, or commas where there are no spaces."""
-	if isinstance(value, list):
-		parts = [part for each in value if isinstance(each, str) for part in each.split()]
-	elif isinstance(value, str):
-		if separator == "," or " " not in value.strip() or ", " in value:
-			value = value.replace(",", " ")
-		parts = value.split()
-	else:
-		return ()
-	return tuple(dict.fromkeys(part.strip() for part in parts if part.strip() and part.isprintable()))
+	"""Scopes from a response: a list, also as JSON in a string, or a string with spaces, or commas where there are no
+	spaces."""
+	if isinstance(value, str) and value.startswith("["):
+		with suppress(ValueError, RecursionError):
+			value = json.loads(value)
+	texts = value if isinstance(value, list) else [value]
+	parts = [part for each in texts if isinstance(each, str) for part in _separated(each, separator)]
+	return tuple(dict.fromkeys(part for part in parts if part.isprintable()))
+
+
+def _separated(text: str, separator: str) -> list[str]:
+	if " " not in text:
+		text = text.replace("%20", " ")
+	if separator == "," or " " not in text.strip() or ", " in text or " ," in text:
+		text = text.replace(",", " ")
+	return text.split()

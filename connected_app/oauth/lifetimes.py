@@ -5,18 +5,31 @@ from __future__ import annotations
 import email.utils
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 LONGEST_LIFE = 10 * 366 * 24 * 3600
 DAY = 24 * 3600
-# Names for the lifetime of the refresh token: Keycloak, QuickBooks, and many others.
-REFRESH = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
-# Other names for the expiry of the access token (the older Entra, Facebook), or for its remaining life.
-ACCESS = ("expires_on", "expires", "expiry", "expiration")
+# Names, ignoring case and separators: for the lifetime of the refresh token (Keycloak, QuickBooks, and many others), and
+# other names for the expiry of the access token (the older Entra, Facebook), or for its remaining life.
+_ENDS = ("expiresin", "expiresat", "expireson", "expirein", "expiry", "expiration", "expires")
+REFRESH = (
+	*(before + name for before in ("refreshtoken", "refresh") for name in _ENDS),
+	"xrefreshtokenexpiresin",
+	"rtexpiresin",
+)
+ACCESS = (
+	*(before + name for before in ("", "accesstoken") for name in _ENDS),
+	"expiresinsec",
+	"expiresinseconds",
+	"expirestime",
+	"exp",
+)
+NOTHING = frozenset({"null", "none", "nil", "undefined"})
 # Between 2001 and 2286, an instant has ten digits in seconds and thirteen in milliseconds.
 _EPOCH, _EPOCH_MILLISECONDS = range(10**9, 10**10), range(10**12, 10**13)
+_EPOCH_YEAR = 2001
 _FRACTION = re.compile(r"\.[0-9]+")
 # Protocol Buffers write a duration as "3600s".
 _SECONDS = re.compile(r"\s*([0-9.]+) ?(?:s|secs?|seconds?)\s*", re.IGNORECASE)
@@ -32,21 +45,26 @@ def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None
 		return after(response["expires_in"], now)
 	if is_said(response.get("expires_at")):
 		return instant(response["expires_at"], now)
-	said = next((response[name] for name in ACCESS if is_said(response.get(name))), None)
-	return after(said, now)
+	return after(next(_said(response, ACCESS), None), now)
 
 
 def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
 	"""The UTC instant at which the refresh token expires; None if the response does not say. Keycloak's 0 means "never"."""
-	for name in REFRESH:
-		if is_said(response.get(name)) and (number(response[name]) or 0) > 0:
-			return after(response[name], now)
-	return instant(response.get("refresh_token_expires_at"), now)
+	for value in _said(response, REFRESH):
+		if number(value) is None or (number(value) or 0) > 0:
+			return after(value, now)
+	return None
+
+
+def _said(response: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Any]:
+	"""The values of `names`, which are in lower case and without separators."""
+	given = {"".join(filter(str.isalnum, name.casefold())): value for name, value in response.items()}
+	return (given[name] for name in names if is_said(given.get(name)))
 
 
 def is_said(value: object) -> bool:
-	"""Whether there is a value: null and "" count as omitted."""
-	return value is not None and value != ""
+	"""Whether there is a value: null and "" count as omitted, and so does "null" as a text, which some servers make of it."""
+	return value not in (None, "") and not (isinstance(value, str) and value.strip().casefold() in NOTHING)
 
 
 def number(value: object) -> float | None:
@@ -90,19 +108,27 @@ def instant(value: object, now: datetime) -> datetime | None:
 	try:
 		if seconds is not None:
 			found = datetime.fromtimestamp(seconds, timezone.utc) if int(seconds) in _EPOCH else None
-		elif isinstance(value, str) and len(value) <= 40:
-			found = _date(value.strip())
-			found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 		else:
-			found = None
+			found = date(value) if isinstance(value, str) else None
 	except (ValueError, OverflowError):
 		return None
-	if found is None or found > now + timedelta(seconds=LONGEST_LIFE):
+	# There was no OAuth before; it is a language's word for "no date", such as the year 1.
+	if found is None or found.year < _EPOCH_YEAR or found > now + timedelta(seconds=LONGEST_LIFE):
 		return None
 	return max(found.astimezone(timezone.utc), now)
 
 
-def _date(text: str) -> datetime:
+def date(text: str) -> datetime | None:
+	"""What an ISO 8601 date or a date of HTTP says. One without a zone is UTC."""
+	text = text.strip()
+	try:
+		found = _parsed(text) if len(text) <= 40 else None
+	except (ValueError, OverflowError):
+		return None
+	return found.replace(tzinfo=timezone.utc) if found and not found.tzinfo else found
+
+
+def _parsed(text: str) -> datetime:
 	"""
 	:raises ValueError: if it is no date
 	"""

@@ -165,6 +165,8 @@ def _document(address: str, challenge: Mapping[str, str], http: Transport) -> di
 		# Some servers answer every unknown path with a page, or by asking for a token.
 		document = reply.json_object() if reply.status == 200 else None
 		if document is not None and (named or "resource" in document):
+			# A member that is null or empty is as if it were not there.
+			document = {name: value for name, value in document.items() if value not in (None, "")}
 			_check(document, address)
 			return document
 	if named:

@@ -58,6 +58,9 @@ class Reply:
 		try:
 			# A line end within a text is invalid JSON, but harmless.
 			value = json.loads(self.text, strict=False)
+			if isinstance(value, str) and value[:1] in ("{", "["):
+				# Some servers encode twice.
+				value = json.loads(value, strict=False)
 		except (ValueError, RecursionError):
 			return None
 		level = [value]

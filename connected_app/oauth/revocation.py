@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import client_auth, dead_grants, token_endpoint, wire
+from . import client_auth, dead_grants, lifetimes, token_endpoint, wire
 from .client import Client
 from .errors import OAuthError, TemporaryFailure
 from .grant import Grant
@@ -24,6 +24,7 @@ ALREADY_INVALID = (
 	"token_expired",
 	"invalid_refresh_token",
 )
+NO = ("false", "error", "fail", "failed", "failure")
 CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
@@ -78,19 +79,20 @@ def _ask(
 
 def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	reply, sent = exchange.reply, exchange.sent
-	answer = reply.json_object() or {}
+	answer = token_endpoint.said(reply)
 	name = answer.get("error")
 	if quirks.revocation.success and dead_grants.matches(answer, quirks.revocation.success):
 		return True
 	# RFC 7009 2.2: an invalid token needs no revoking. Google says so with an error, others in other words.
-	if isinstance(name, str) and name.lower() in ALREADY_INVALID:
+	if dead_grants.code_in(answer, ALREADY_INVALID):
 		return True
 	refused = bool(name) or _says_no(answer)
 	if quirks.revocation.success and reply.status < 300:
 		refused = True
 	if 200 <= reply.status < 300 and not refused:
 		return True
-	if (reply.status < 400 and not refused) or reply.status in (401, 408, 429) or reply.status >= 500:
+	is_passing = reply.status in (401, 429, *token_endpoint.OF_THE_MOMENT) or reply.status >= 500
+	if (reply.status < 400 and not refused) or (is_passing and reply.status != 501):
 		token_endpoint.read(reply)
 		raise token_endpoint.error_from(answer, reply, sent=sent)
 	error = token_endpoint.error_from(answer, reply, sent=sent)
@@ -106,5 +108,17 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 
 def _says_no(answer: Mapping[str, Any]) -> bool:
 	"""Whether an answer without `error` is a refusal all the same, whatever its status."""
-	said = {str(answer[name]).casefold() for name in ("ok", "success", "status", "result") if name in answer}
-	return bool(answer.get("errors")) or not said.isdisjoint(("false", "error", "fail", "failed", "failure"))
+	said = {
+		name.casefold(): str(value).casefold()
+		for name, value in answer.items()
+		if not isinstance(value, dict)
+	}
+	inner = answer.get("data")
+	return (
+		bool(answer.get("errors"))
+		or any(said.get(name) in NO for name in ("ok", "success", "status", "result", "revoked", "message"))
+		or any(said.get(name) == "0" for name in ("ok", "success", "revoked"))
+		or any(said.get(name, "0") not in ("0", "none", "") for name in ("errcode", "error_code"))
+		or any((lifetimes.number(said.get(name)) or 0) >= 400 for name in ("status", "statuscode"))
+		or (isinstance(inner, dict) and _says_no(inner))
+	)

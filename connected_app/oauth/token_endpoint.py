@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from . import catalogue, dead_grants, dpop, mtls, wire
+from . import catalogue, dead_grants, dpop, lifetimes, mtls, wire
 from .client import Client
 from .client_auth import authenticate
 from .errors import OAuthError, Sentence, TemporaryFailure
@@ -55,6 +55,10 @@ NOT_ALLOWED = {
 }
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
+# Codes that are understood wherever they stand; the last ones are those of RFC 8628 3.5.
+KNOWN = (
+	TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT, "authorization_pending", "expired_token"}
+)
 # Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
 OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
 # A time-out, a conflict, a lock, too early: whatever the code beside it is.
@@ -65,6 +69,11 @@ PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_t
 
 # A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
 _IN_JSON = re.compile(r'"refresh_?token"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,8000}")', re.IGNORECASE)
+# The same of a text in Python's or JavaScript's notation, and of XML.
+_IN_OTHERS = re.compile(
+	r"'refresh_?token'\s*:\s*'([^'\\\s]{1,8000})'|<refresh_?token>\s*([^<>&\s]{1,8000})\s*</refresh_?token>",
+	re.IGNORECASE,
+)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
@@ -228,7 +237,7 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 	unreadable = not wire.standard(answer, quirks).get("access_token")
 	# With a token beside it, "error" says that there is none ("none", "0"), and the old refresh token may be spent.
 	failed = reply.status >= 400 or answer.get("ok") is False or (unreadable and bool(answer.get("error")))
-	if failed or (unreadable and says_why(answer, quirks)):
+	if failed or (unreadable and (says_why(answer, quirks) or dead_grants.code_in(answer, KNOWN))):
 		raise error_from(answer, reply, sent=exchange.sent, quirks=quirks, grant_type=grant_type)
 	if rest and unreadable and not answer.get("refresh_token"):
 		answer["refresh_token"] = rest
@@ -251,13 +260,17 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if said is None:
 		form = _form(reply)
 		if not form and (reply.content_type == "text/html" or "<" in text):
-			return None
+			text = dead_grants.in_markup(reply.text)
+			if not text:
+				return None
 		# What has spaces in its names is a sentence with an equals sign.
 		said = form if form and all(_NAME.fullmatch(name) for name in form) else {}
 	answer = said if isinstance(said, dict) else {}
-	if wire.standard(answer, quirks).get("access_token"):
-		return None
 	code = answer.get("error")
+	if wire.standard(answer, quirks).get("access_token") or _is_one_of(
+		str(code).casefold(), answer, quirks.later_errors
+	):
+		return None
 	redacted = Redactor(sent)
 	text = redacted(text)
 	code, said = code if isinstance(code, str) else "", _without(said, redacted)
@@ -301,6 +314,17 @@ def read(reply: Reply) -> dict[str, Any]:
 	return answer
 
 
+def said(reply: Reply) -> dict[str, Any]:
+	"""What an answer says without tokens: of JSON the object, the first one in a list, or `ok` for a mere true or false;
+	else a form. Empty where it says nothing."""
+	value = reply.json_value()
+	if isinstance(value, list):
+		value = next((each for each in value if isinstance(each, dict)), None)
+	if value in (True, False, "true", "false"):
+		return {"ok": value}
+	return value if isinstance(value, dict) else _form(reply) or {}
+
+
 def _form(reply: Reply) -> dict[str, Any] | None:
 	"""The body as a form, which some providers send, whatever they call it. A page that is none has no such names."""
 	found = _pairs(reply.text.strip())
@@ -321,9 +345,12 @@ def salvaged(reply: Reply) -> Secret | None:
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
-	found = {json.loads(quoted) for quoted in _IN_JSON.findall(text)} | {
-		unquote_plus(value) for value in _IN_FORM.findall(text)
+	# In a text that is JSON itself, each quote has a backslash.
+	found = {
+		json.loads(quoted) for each in (text, text.replace('\\"', '"')) for quoted in _IN_JSON.findall(each)
 	}
+	found |= {unquote_plus(value) for value in _IN_FORM.findall(text)}
+	found |= {one or other for one, other in _IN_OTHERS.findall(text)}
 	return refresh_token_of({"refresh_token": found.pop()}) if len(found) == 1 else None
 
 
@@ -344,8 +371,12 @@ def error_from(
 	# "InvalidClient" and "invalid-client" are the same code; what is not known stays as it is, for templates, and so do
 	# words: Zoho's "Access Denied" is no `access_denied`.
 	key = dead_grants.as_code(name)
-	if " " in name or key not in TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT}:
+	if " " in name or key not in KNOWN:
 		key = name.lower()
+		own = (*quirks.later_errors, *quirks.reconnect_errors, *quirks.admin_errors)
+		if not _is_one_of(key, answer, own) and (found := dead_grants.code_in(answer, KNOWN)):
+			key = name = found
+			words = words or found
 	wait = retry_after(reply) if reply else None
 	excuse = ""
 	if key == dead_grants.GENERIC and grant_type == "refresh_token":
@@ -398,6 +429,8 @@ def _is_one_of(error: str, answer: Mapping[str, Any], words: Iterable[str]) -> b
 def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
 	"""The name of a provider's error, and that with what it says of it."""
 	raw = answer.get("error") or answer.get("error_code") or ""
+	if isinstance(raw, list):
+		raw = next((each for each in raw if isinstance(each, str)), "")
 	if isinstance(raw, dict):  # Facebook nests it
 		answer, raw = raw, raw.get("type") or raw.get("code") or ""
 	name = printable(redact(str(raw), sent), 60)
@@ -408,14 +441,19 @@ def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
 def retry_after(reply: Reply) -> float | None:
 	"""Seconds from `Retry-After` (RFC 9110 10.2.3), at most a day, or None."""
 	value = reply.headers.get("retry-after", "").strip()
-	if not value:
-		return None
-	try:
-		seconds = float(value)
-	except ValueError:
-		try:
-			then, now = parsedate_to_datetime(value), parsedate_to_datetime(reply.headers.get("date", ""))
-			seconds = then.timestamp() - now.timestamp()
-		except (TypeError, ValueError, OverflowError):
+	seconds = lifetimes.number(value)
+	# By the provider's own clock.
+	now = lifetimes.date(reply.headers.get("date", ""))
+	if seconds is None:
+		then = lifetimes.date(value)
+		if not now or not then:
 			return None
-	return min(max(seconds, 0.0), 86400.0) if seconds == seconds else None
+		seconds = then.timestamp() - now.timestamp()
+	elif now and (said := next((each for each in (seconds, seconds / 1000) if _is_near(each, now)), None)):
+		seconds = said - now.timestamp()
+	return min(max(seconds, 0.0), 86400.0)
+
+
+def _is_near(seconds: float, now: datetime) -> bool:
+	"""Whether `seconds` are no time to wait but the instant, within a month of `now`."""
+	return abs(seconds - now.timestamp()) < 31 * lifetimes.DAY

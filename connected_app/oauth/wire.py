@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from . import catalogue
+from .lifetimes import is_said
 from .paths import at
 from .provider import Quirks
 from .redact import Secret, printable
@@ -110,6 +111,8 @@ def standard(answer: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
 			# Slack nests the user token in the first response, but not in the response to a refresh.
 			if found is not None:
 				done[name] = found
+		if not is_said(done.get(name)):
+			done.pop(name, None)
 	path, unit = quirks.answer.get("expires", ""), quirks.answer.get("unit", "seconds")
 	if path or unit != "seconds":
 		found = at(answer, path or "expires_in")

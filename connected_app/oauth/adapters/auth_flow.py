@@ -144,7 +144,8 @@ class AuthFlow:
 			return False
 		words = self.source.quirks.api_expired
 		status, headers = response.status_code, response.headers
-		if status != 401 and any("=" in word for word in words) and _is_short_json(response):
+		is_said = status == 403 or any("=" in word for word in words)
+		if status != 401 and is_said and _is_short_json(response):
 			yield Read(response)
 			return is_rejected(status, headers, words, partial(_json, response))
 		return is_rejected(status, headers, words)
