@@ -37,6 +37,7 @@ EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
 CONSUMERS = frozenset(
 	{
 		(EMAIL_ACCOUNT, "validate"),
+		(EMAIL_ACCOUNT, "validate_frappe_mail_settings"),
 		(EMAIL_ACCOUNT, "get_inbound_mails"),
 		(EMAIL_ACCOUNT, "append_email_to_sent_folder"),
 		("frappe.integrations.doctype.connected_app.connected_app", "has_token"),

@@ -7,6 +7,7 @@ could name anybody's connection and a server of their own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
@@ -26,8 +27,13 @@ from connected_app.site.rows import find
 # particular: it gets the user who never leaves, and may always use it.
 NOBODY = "Administrator"
 ENDPOINTS = ("authorization_uri", "token_uri", "issuer", "userinfo_uri")
-# The fields of an Email Account with a server, and when each is used.
-SERVERS = {"email_server": "enable_incoming", "smtp_server": "enable_outgoing"}
+# The fields of an Email Account with a server: what says that it is used, and the method that shows it a token. That is also
+# called where the former says otherwise: a mail that waits in the queue is sent by the account that it was written for.
+SERVERS = {
+	"email_server": ("enable_incoming", "1", "get_incoming_server"),
+	"smtp_server": ("enable_outgoing", "1", "sendmail_config"),
+	"frappe_mail_site": ("service", "Frappe Mail", "_frappe_mail_client"),
+}
 
 
 def before_validate(account: Document, _event: str) -> None:
@@ -50,15 +56,17 @@ def give_to_nobody(connected_app: str) -> None:
 	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 
-def asker() -> Any:
-	"""The Email Account for which Frappe asks for the token; None where other code asks."""
+def asker() -> tuple[Any, set[str]]:
+	"""The Email Account for which Frappe asks for the token, and by which of its methods; None where other code asks."""
 	frame: FrameType | None = sys._getframe(1)
-	while frame and (frame.f_globals.get("__name__"), frame.f_code.co_name) != (
-		EMAIL_ACCOUNT,
-		"get_oauth_token",
-	):
+	account, methods = None, set()
+	while frame:
+		if frame.f_globals.get("__name__") == EMAIL_ACCOUNT:
+			if account is None and frame.f_code.co_name == "get_oauth_token":
+				account = frame.f_locals["self"]
+			methods.add(frame.f_code.co_name)
 		frame = frame.f_back
-	return frame.f_locals["self"] if frame else None
+	return account, methods
 
 
 def account_of(account: Any, key: ConnectionKey) -> str | None:
@@ -73,7 +81,9 @@ def account_of(account: Any, key: ConnectionKey) -> str | None:
 
 def keep_servers_in_use() -> None:
 	"""What Email Accounts use when this rule begins to hold is listed in *Mail Servers*, so that their mail goes on."""
-	fields = ["auth_method", "connected_app", *SERVERS, *SERVERS.values()]
+	meta = frappe.get_meta("Email Account")
+	known_servers = filter(meta.has_field, SERVERS)
+	fields = ["auth_method", "connected_app", *known_servers, *(used for used, *_rest in SERVERS.values())]
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
 	for account in frappe.get_all("Email Account", filters, fields):
 		if (app := _app_of(account)) and (added := _not_allowed(app, account)):
@@ -88,21 +98,40 @@ def _app_of(account: Any) -> Any:
 	return frappe.db.get_value("Connected App", account.connected_app, fields, as_dict=True)
 
 
-def _not_allowed(app: Any, account: Any) -> list[str]:
+def _not_allowed(app: Any, account: Any, methods: Collection[str] = ()) -> list[str]:
 	hosts = [
-		(account.get(field) or "").strip().lower() for field, used in SERVERS.items() if account.get(used)
+		_host(field, (account.get(field) or "").strip().lower())
+		for field, (used, value, method) in SERVERS.items()
+		if str(account.get(used)) == value or method in methods
 	]
 	return [host for host in hosts if host and not is_allowed(app, host)]
 
 
-def check_servers(app: Any, account: Any) -> None:
+def _host(field: str, server: str) -> str:
+	"""The host of `server`; an address whose host cannot be trusted with a token is nobody's, and stays as it is."""
+	host = host_of(server) if field == "frappe_mail_site" else ""
+	return host if host and (server.startswith("https:") or is_loopback(host)) else server
+
+
+def check_asker(app: Any) -> None:
+	"""As `check_servers`, where an Email Account asks for a token.
+
+	:param app: the Connected App's document
+	"""
+	account, methods = asker()
+	if account:
+		check_servers(app, account, methods)
+
+
+def check_servers(app: Any, account: Any, methods: Collection[str] = ()) -> None:
 	"""
 	:param app: a Connected App's document or row
 	:param account: the Email Account. A text that an admin wrote can change it without saving it (`doc.db_set`), so that this
 		is asked also where Frappe asks for the token
+	:param methods: of the Email Account, that ask for the token
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
-	for host in _not_allowed(app, account):
+	for host in _not_allowed(app, account, methods):
 		frappe.throw(
 			_(
 				"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."

@@ -137,6 +137,72 @@ class TestEmail(Case):
 				frappe.db.rollback()
 		self.assertTrue(frappe.get_doc("Email Account", "Mail").get_oauth_token())
 
+	def test_a_server_that_is_not_in_use(self) -> None:
+		"""Sending is off, and a mail that names the account waits: it is sent all the same, with the token. Receiving likewise."""
+		self.set_up()
+		values = {"enable_outgoing": 0, "smtp_server": "mail.evil.example"}
+		frappe.db.set_value(
+			"Email Account", "Mail", {**values, "enable_incoming": 0, "email_server": "imap.evil.example"}
+		)
+		frappe.db.commit()
+		frappe.clear_document_cache("Email Account", "Mail")
+		queue = frappe.get_doc(
+			{
+				"doctype": "Email Queue",
+				"email_account": "Mail",
+				"sender": ALICES_MAIL,
+				"message": "Subject: Out",
+				"status": "Not Sent",
+				"recipients": [{"recipient": ALICES_MAIL, "status": "Not Sent"}],
+			}
+		).insert()
+		self.assertIn("Mail Servers of the Connected App", self.try_again(queue).error)
+		with self.assertRaisesRegex(frappe.ValidationError, "imap.evil.example"):
+			frappe.get_doc("Email Account", "Mail").get_incoming_server()
+
+	def test_the_servers_of_a_service_principal(self) -> None:
+		"""Its token is under the same rule where it is asked for."""
+		if not frappe.get_meta("Email Account").has_field("backend_app_flow"):
+			self.skipTest("this Frappe's Email Account has no service principals")
+		status, text = self.save(backend_app_flow=1, connected_user=None)
+		self.assertEqual(status, 200, json.loads(text).get("exc"))
+		frappe.db.set_value("Email Account", "Mail", "smtp_server", "mail.evil.example")
+		account = frappe.get_doc("Email Account", "Mail")
+		with self.assertRaisesRegex(frappe.ValidationError, "mail.evil.example"):
+			account.get_oauth_token()
+
+	def test_frappe_mail(self) -> None:
+		"""Frappe's own mail service is reached over HTTP, at an address that stands in the account."""
+		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
+			self.skipTest("this Frappe has no mail service of its own")
+		unused = {"enable_incoming": 0, "enable_outgoing": 0, "email_server": "", "smtp_server": ""}
+		service = {**unused, "service": "Frappe Mail", "default_outgoing": 0}
+		# Also before Alice has connected.
+		for site in ("https://mail.evil.example", "mail.evil.example", "https://localhost@mail.evil.example"):
+			status, text = self.save(**service, frappe_mail_site=site)
+			self.assertEqual(status, 417, text[:500])
+			self.assertIn("Mail Servers", text)
+		self.set_up()
+		frappe.db.set_value(
+			"Email Account",
+			"Mail",
+			{"service": "Frappe Mail", "frappe_mail_site": "https://mail.evil.example"},
+		)
+		with self.assertRaisesRegex(frappe.ValidationError, "mail.evil.example"):
+			frappe.get_doc("Email Account", "Mail").get_frappe_mail_client()
+		frappe.db.rollback()
+		# This provider has no such service, and is asked for it.
+		status, text = self.save(**service, frappe_mail_site=self.authlib.issuer)
+		self.assertNotIn("only for the code of apps", text)
+		self.assertIn("JSONDecodeError", text)
+		for site, allowed in (("https://mail.example.com/x", True), ("http://mail.example.com", False)):
+			account = frappe._dict(service="Frappe Mail", frappe_mail_site=site)
+			app = frappe._dict(token_uri="https://mail.example.com/t")
+			if allowed:
+				mail.check_servers(app, account)
+			else:
+				self.assertRaises(frappe.ValidationError, mail.check_servers, app, account)
+
 	def test_servers_that_were_in_use_before_the_rule(self) -> None:
 		"""When the app takes core's place, mail goes on."""
 		self.set_up()

@@ -393,7 +393,7 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		app, user = self._settings(), user or frappe.session.user
-		asker = mail.asker()
+		asker, _methods = mail.asker()
 		if asker and self.several_accounts and not accounts.is_named(account):
 			account = mail.account_of(asker, ConnectionKey.of_user(self.name, user))
 		try:
@@ -406,8 +406,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = self._token_cache(key)
 		if not token_cache or not token_cache.is_connected():
 			return None
-		if asker:
-			mail.check_servers(self, asker)
+		mail.check_asker(self)
 		sessions.current(app, key, user)
 		return self._token_cache(key)
 
@@ -418,6 +417,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
+		mail.check_asker(self)
 		sessions.current(self._settings(), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 
