@@ -13,14 +13,16 @@ from typing import Any
 
 import frappe
 from frappe import _
+from frappe.email import oauth
 from frappe.model.document import Document
 
 from connected_app.oauth.net import host_of, is_loopback
 from connected_app.oauth.templates import Template
 from connected_app.site import accounts, settings, templates
-from connected_app.site.callers import EMAIL_ACCOUNT
+from connected_app.site.callers import EMAIL_ACCOUNT, Caller, caller
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import find
 
 # Frappe wants a user in an Email Account, and asks for the connection as that user. A shared one belongs to nobody in
@@ -34,6 +36,7 @@ SERVERS = {
 	"smtp_server": ("enable_outgoing", "1", "sendmail_config"),
 	"frappe_mail_site": ("service", "Frappe Mail", "_frappe_mail_client"),
 }
+FRAPPE_MAIL = "frappe.email.frappemail"
 
 
 def before_validate(account: Document, _event: str) -> None:
@@ -67,6 +70,57 @@ def asker() -> tuple[Any, set[str]]:
 			methods.add(frame.f_code.co_name)
 		frame = frame.f_back
 	return account, methods
+
+
+class MailToken(str):
+	"""An access token that shows itself to mail servers only. Frappe keeps it on the Email Account once it has used it,
+	where a text, or a script, that sends a mail or comes after one finds it, without asking for it."""
+
+	__slots__ = ("_token",)
+	_token: str
+
+	@classmethod
+	def of(cls, token: str) -> MailToken:
+		shown = cls(PLACEHOLDER)
+		shown._token = token
+		return shown
+
+	def __format__(self, spec: str) -> str:
+		"""As Frappe writes it into XOAUTH2."""
+		shows = sys._getframe(1).f_globals is vars(oauth)
+		return format(self._token if shows else str(self), spec)
+
+	def __radd__(self, before: str) -> MailToken:
+		"""As Frappe writes it into a header, for its mail service."""
+		return MailToken.of(before + self._token)
+
+	def encode(self, *args: Any, **kwargs: Any) -> bytes:
+		"""As that header is sent."""
+		frame: FrameType | None = sys._getframe(1)
+		while frame and _package(frame) in ("http", "urllib3", "requests"):
+			frame = frame.f_back
+		by_frappe_mail = frame and frame.f_globals.get("__name__") == FRAPPE_MAIL
+		shows = by_frappe_mail and caller() is Caller.CODE
+		return (self._token if shows else str(self)).encode(*args, **kwargs)
+
+	def __reduce__(self) -> tuple[type, tuple[str]]:
+		return str, (str(self),)
+
+
+def for_asker(token: str) -> str:
+	"""`token` as the code gets it that asks for a Token Cache's password."""
+	frame: FrameType | None = sys._getframe(1)
+	while frame and _package(frame) == "connected_app":
+		frame = frame.f_back
+	if frame and frame.f_globals.get("__name__") == EMAIL_ACCOUNT:
+		_account, methods = asker()
+		if methods.intersection(method for _used, _value, method in SERVERS.values()):
+			return MailToken.of(token)
+	return token
+
+
+def _package(frame: FrameType) -> str:
+	return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def account_of(account: Any, key: ConnectionKey) -> str | None:

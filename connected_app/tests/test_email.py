@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import imaplib
 import json
 import os
+import pickle
 import smtplib
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from connected_app.tests.site import (
 	Browser,
 	Case,
 	forget,
+	frappes_own,
+	hostile,
 	known,
 	make_app,
 	make_user,
@@ -615,6 +619,65 @@ class TestEmail(Case):
 			with self.subTest(way), self.assertRaises(frappe.PermissionError):
 				safe_exec(f"frappe.get_doc('Email Account', 'Mail').{way}", script_filename="steals")
 		frappe.set_user("Administrator")
+
+	def test_what_stays_on_the_account(self) -> None:
+		"""A text that has a mail sent, which anybody's code may, finds no token on the account that has sent it."""
+		self.set_up()
+		token = row(self.app, ALICE).get_password("access_token")
+		mail = f"recipients=['{ALICES_MAIL}'], sender='{ALICES_MAIL}', subject='From a text', message='Hello', now=True"
+		for sender in (
+			"frappe.get_cached_doc('Email Account', 'Mail').get_smtp_server()",
+			"queue.get_email_account().get_smtp_server()",
+		):
+			for shown in (
+				"{sender}.access_token",
+				"{sender}.access_token ~ ''",
+				"'Bearer ' ~ {sender}.access_token",
+				"{sender}.access_token.encode()",
+				"{sender}.access_token | list",
+				"as_json([{sender}.access_token])",
+				"{sender}.access_token | string",
+			):
+				forget()
+				frappe.local.outgoing_email_account = {}
+				frappe.clear_document_cache("Email Account", "Mail")
+				text = "{% set queue = frappe.sendmail(" + mail + ") %}{{ " + shown + " }}"
+				told = frappe.render_template(text.replace("{sender}", sender), {})
+				self.assertIn("*", told)
+				self.assertNotIn(token, "".join(character for character in told if character.isalnum()))
+		self.assertEqual(frappe.get_last_doc("Email Queue").status, "Sent")
+		account = frappe.get_doc("Email Account", "Mail")
+		kept = account.get_smtp_server().access_token
+		self.assertNotIn(token.encode(), pickle.dumps(kept))
+		self.assertNotIn(token, str(copy.deepcopy(kept)) + f"{kept}" + repr(kept))
+		self.assertEqual(account.get_oauth_token().get_password("access_token"), token)
+
+	def test_frappe_mail_is_shown_the_token(self) -> None:
+		"""And a text that has its client is not."""
+		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
+			self.skipTest("this Frappe has no mail service of its own")
+		self.set_up()
+		token = row(self.app, ALICE).get_password("access_token")
+		service = hostile().Hostile()
+		self.addCleanup(service.close)
+		frappe.local.frappe_mail_clients = {}
+		account = frappe.get_doc("Email Account", "Mail")
+		account.update({"service": "Frappe Mail", "frappe_mail_site": service.url})
+		client = account.get_frappe_mail_client()
+		asked = "client.request('POST', '/x')"
+		for ask, shows in (
+			(lambda: frappes_own("def pull(client):\n\tclient.validate()")(client), True),
+			(lambda: frappe.render_template("{{ " + asked + " }}", {"client": client}), False),
+			(lambda: frappe.render_template("{{ client.client.headers }}", {"client": client}), False),
+		):
+			service.requests.clear()
+			try:
+				told = str(ask())
+			except Exception as error:
+				told = str(error)
+			self.assertNotIn(token, told)
+			sent = str([request.headers for request in service.requests])
+			self.assertEqual(token in sent, shows, sent)
 
 	def test_a_mailbox_that_belongs_to_nobody(self) -> None:
 		"""A shared connection: mail goes on whoever sends it, and whoever leaves. Frappe's own field for a user has one
