@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field
@@ -359,22 +359,29 @@ class _Adapter(HTTPAdapter):
 	:param certificate: presented on each of this adapter's connections, which no other adapter uses
 	"""
 
-	pools: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
+	_classes: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
 		"http": HTTPConnectionPool,
 		"https": HTTPSConnectionPool,
 	}
-	presenting: type[_PresentingConnection] = _PresentingConnection
+	_presenting: type[_PresentingConnection] = _PresentingConnection
 
 	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
 		self._certificate = certificate
-		self._pools: dict[str, Any] = dict(self.pools)
+		self._pools: dict[str, Any] = dict(self._classes)
 		if certificate:
-			self._pools["https"] = partial(self._presenting_pool, certificate)
+			self._pools["https"] = self._presenting_pool(certificate)
 		super().__init__(**kwargs)
 
-	def _presenting_pool(self, certificate: ClientCertificate, *args: Any, **kwargs: Any) -> Any:
-		pool: Any = self.pools["https"](*args, **kwargs)
-		pool.ConnectionCls = partial(self.presenting, certificate=certificate)
+	def _presenting_pool(self, certificate: ClientCertificate) -> Any:
+		# Not as partial objects, which give their arguments to whoever holds a connection.
+		def connection(*args: Any, **kwargs: Any) -> Any:
+			return self._presenting(*args, certificate=certificate, **kwargs)
+
+		def pool(*args: Any, **kwargs: Any) -> Any:
+			made: Any = self._classes["https"](*args, **kwargs)
+			made.ConnectionCls = connection
+			return made
+
 		return pool
 
 	def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -393,8 +400,8 @@ class _Adapter(HTTPAdapter):
 
 
 class _GuardedAdapter(_Adapter):
-	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
-	presenting = _GuardedPresentingConnection
+	_classes = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
+	_presenting = _GuardedPresentingConnection
 
 	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
 		"""What urllib3 logs at DEBUG, and what its errors name: without the query, in which some providers want secrets."""
@@ -764,13 +771,21 @@ def _tls_error(
 	return catalogue.error("tls_unsupported", host, printable(reason))
 
 
-_api_adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
+Adapters = Callable[[ClientCertificate | None], HTTPAdapter]
 
 
-def pooled(session: requests.Session) -> None:
-	"""Let `session` share this process's connections; cookies, headers and tokens stay its own."""
+def adapters() -> Adapters:
+	"""Connections to APIs that nobody shares who does not share these: by the certificate that is presented, or None."""
+	return lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
+
+
+THIS_PROCESS = adapters()
+
+
+def pooled(session: requests.Session, connections: Adapters = THIS_PROCESS) -> None:
+	"""Let `session` share connections; cookies, headers and tokens stay its own."""
 	for scheme in ("https://", "http://"):
-		session.mount(scheme, _api_adapter_for(None))
+		session.mount(scheme, connections(None))
 
 
 def names_proxies() -> bool:
@@ -780,9 +795,11 @@ def names_proxies() -> bool:
 	)
 
 
-def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
+def present(
+	session: requests.Session, url: str, certificate: ClientCertificate, connections: Adapters = THIS_PROCESS
+) -> None:
 	"""Let `session` present `certificate` to the server of `url`, and to no other that this one redirects to."""
 	if not url.isascii():
 		url = requests.Request("GET", url).prepare().url or url
 	parts = urlsplit(url.strip())
-	session.mount(f"{parts.scheme}://{parts.netloc}/", _api_adapter_for(certificate))
+	session.mount(f"{parts.scheme}://{parts.netloc}/", connections(certificate))

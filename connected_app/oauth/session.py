@@ -20,7 +20,7 @@ from . import catalogue, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
-from .net import names_proxies, pooled, present
+from .net import THIS_PROCESS, adapters, names_proxies, pooled, present
 from .presenting import BoundPresenter, Presenter, header
 from .redact import strip_frames
 from .rejection import LONGEST_ERROR, is_rejected
@@ -42,11 +42,13 @@ class Session(OAuth2Session):
 
 	:param refresher: where the grant comes from, at each request
 	:param errors: a context in which the session raises what is an OAuthError
+	:param apart: whether it has connections of its own: who holds it may be somebody to whom this process's, with the
+		requests of others on them, must not be handed
 	"""
 
 	_token: dict[str, Any] | None
 
-	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
+	def __init__(self, refresher: Refresher, errors: Errors = nullcontext, *, apart: bool = False) -> None:
 		# Not by OAuth2Session's own: making its adapters and its oauthlib client takes longer than all else that a
 		# request costs here.
 		fixed, own = _pristine()
@@ -54,7 +56,12 @@ class Session(OAuth2Session):
 		for name, copied in own.items():
 			vars(self)[name] = copied()
 		self._refresher = refresher
+		self._errors = errors
 		self._source = TokenSource(refresher, errors)
+		self._adapters = THIS_PROCESS
+		if apart:
+			self._adapters = adapters()
+			pooled(self, self._adapters)
 		self._grant = self._source.grant
 		self._scope = list(refresher.client.scopes)
 		self.redirect_uri = refresher.client.redirect_uri
@@ -162,7 +169,8 @@ class Session(OAuth2Session):
 
 	@cached_property
 	def _certificate(self) -> ClientCertificate:
-		return self._source.certificate()
+		with self._errors():
+			return self._refresher.certificate()
 
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self._grant:
@@ -213,7 +221,7 @@ class Session(OAuth2Session):
 		if self._refresher.provider.quirks.api_headers:
 			headers = {**self._source.api_headers(), **(headers or {})}
 		if self._refresher.client.certificate_bound:
-			present(self, url, self._certificate)
+			present(self, url, self._certificate, self._adapters)
 		if proxy := self._source.proxy_for(url):
 			kwargs.setdefault("proxies", {"https": proxy})
 		try:

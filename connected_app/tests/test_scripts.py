@@ -278,6 +278,44 @@ class TestServerScripts(Case):
 				with self.assertRaises(frappe.PermissionError):
 					print(app.call(target))
 
+	# What a script of somebody else's leaves for the next request of this process.
+	PLANTED = (
+		'session.get_adapter("https://api.example").send = planted',
+		"session.get(hello).connection.send = planted",
+		'session.get_adapter("http://x").poolmanager.connection_from_url(hello).urlopen = planted',
+		"session.get(hello, stream=True).raw.connection.request = planted",
+	)
+
+	def test_what_a_script_leaves_behind(self) -> None:
+		"""Connections are the process's, and have the tokens of all on them: those of a script are its own."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.connect(self.app, Browser(MALLORY), account="bob")
+		see_latest()
+		frappe.db.commit()
+		hello = f"{self.authlib.issuer}/api/hello"
+		app = frappe.get_doc("Connected App", self.app.name)
+		app.get_oauth2_session(ALICE).get(hello)
+		body = (
+			f"hello = {hello!r}\ncalls = frappe.response.calls\n"
+			'session = frappe.get_doc("Connected App", app).get_oauth2_session()\n'
+			'def planted(*args, **kwargs):\n\tcalls.append(1)\n\tfrappe.throw("planted")\n'
+		)
+		for way in self.PLANTED:
+			frappe.local.response.calls = []
+			self.run_script(body + way, MALLORY)
+			forget()
+			self.assertEqual(app.get_oauth2_session(ALICE).get(hello).status_code, 200)
+			self.assertEqual(frappe.local.response.calls, [], way)
+
+	def test_what_a_script_does_not_see(self) -> None:
+		"""What is all users' of an app, and the app's key."""
+		for name in ("quirks", "certificate"):
+			found = self.run_script(
+				f'frappe.flags.found = frappe.get_doc("Connected App", app).get_token_source().{name}', ALICE
+			)
+			self.assertIsNone(found, name)
+
 	def test_a_web_pages_script(self) -> None:
 		"""Anybody who edits the website can write one: it is no Server Script."""
 		page = frappe.get_doc(
