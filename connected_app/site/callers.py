@@ -24,12 +24,12 @@ R = TypeVar("R")
 # A module of Frappe's, and a function in it.
 FrappeFunction = tuple[str, str]
 
-# What runs scripts that only a Script Manager, or an admin in the System Console, can write. A Web Page's script is not
-# among them.
-SCRIPT_RUNNERS = frozenset(
-	f"frappe.core.doctype.{name}"
-	for name in ("server_script.server_script", "report.report", "system_console.system_console")
-)
+# What runs scripts that only a Script Manager can write: the module, and where the script stands. Neither a Web Page's
+# script is among them, nor what a System Manager types into the System Console.
+SCRIPT_RUNNERS = {
+	"frappe.core.doctype.server_script.server_script": ("Server Script", "script"),
+	"frappe.core.doctype.report.report": ("Report", "report_script"),
+}
 # Sends for everyone, a script or a template that queues a mail included, and shows no token.
 MAIL_SENDER = "frappe.email.doctype.email_queue.email_queue"
 EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
@@ -115,8 +115,24 @@ def _of_text(text: FrameType) -> Caller:
 	frame: FrameType | None = text
 	while frame and frame.f_code is not run_script.__code__:
 		frame = frame.f_back
-	runner = frame and frame.f_back and frame.f_back.f_globals.get("__name__")
-	return Caller.SCRIPT if runner in SCRIPT_RUNNERS else Caller.OTHER
+	runner = frame and frame.f_back
+	return Caller.SCRIPT if frame and runner and _is_stored(frame, runner) else Caller.OTHER
+
+
+def _is_stored(run: FrameType, runner: FrameType) -> bool:
+	"""Whether the script is what stands in the database: a text can make a document up, and have it run its script."""
+	doctype, field = SCRIPT_RUNNERS.get(str(runner.f_globals.get("__name__")), ("", ""))
+	document = runner.f_locals.get("self") or runner.f_locals.get("script")
+	if not doctype or document is None:
+		return False
+	# Not as the document says, which a text can change.
+	where, script = (doctype, str(document.name), field), run.f_locals["script"]
+	if not hasattr(frappe.local, "connected_app_scripts"):
+		frappe.local.connected_app_scripts = set()
+	known: set[tuple[str, ...]] = frappe.local.connected_app_scripts
+	if (*where, script) not in known and frappe.db.get_value(*where) == script:
+		known.add((*where, script))
+	return (*where, script) in known
 
 
 def refuse() -> None:

@@ -338,6 +338,49 @@ class TestServerScripts(Case):
 		self.assertNotIn(self.token, shown.text)
 		self.assertEqual(shown.status_code, 403, shown.text[:500])
 
+	# By whoever writes a template, and by a script that runs as somebody else. Each gives the token, where it gives anything.
+	MADE_UP = (
+		"frappe.get_doc({'doctype': 'Server Script', 'name': name, 'script_type': 'API', 'script': script})"
+		".execute_method().found",
+		"frappe.get_doc({'doctype': 'Report', 'name': name, 'report_script': 'data = ' ~ script.partition('= ')[2]})"
+		".execute_script({})",
+		"frappe.get_doc({'doctype': 'System Console', 'type': 'Python', 'console': script ~ '; print(frappe.flags.found)'})",
+	)
+
+	def test_scripts_that_a_text_makes_up(self) -> None:
+		"""A text that a Script Manager has not written does not become a script by having a document run it: not one that is
+		made up, nor one whose script was changed."""
+		found = f'frappe.flags.found = frappe.get_doc("Token Cache", {self.app.name + "-" + ALICE!r})'
+		script = f'{found}.get_password("access_token")'
+		saved = frappe.get_doc(
+			{
+				"doctype": "Server Script",
+				"name": f"script_{frappe.generate_hash(length=8)}",
+				"script_type": "API",
+				"api_method": frappe.generate_hash(length=8),
+				"script": "frappe.flags.found = 1",
+			}
+		).insert()
+		changed = f"frappe.get_doc('Server Script', '{saved.name}').update({{'script': script}}).execute_method().found"
+		note = frappe.get_doc({"doctype": "Console Log", "script": script}).insert()
+		renamed = (
+			f"frappe.get_doc('Server Script', '{saved.name}').update({{'script': script, 'doctype': 'Console Log',"
+			f" 'name': '{note.name}'}}).execute_method().found"
+		)
+		for way in (*self.MADE_UP[:2], changed, renamed):
+			for name in ("x", saved.name):
+				forget()
+				frappe.set_user(OPERATOR)
+				with self.assertRaises(Exception, msg=way) as caught:
+					print(frappe.render_template("{{ " + way + " }}", {"script": script, "name": name}))
+				frappe.set_user("Administrator")
+				self.assertIn("only for the code of apps", str(caught.exception), way)
+				self.assertNotIn(self.token, str(caught.exception))
+		frappe.set_user(OPERATOR)
+		text = "{% set console = " + self.MADE_UP[2] + " %}{{ console.run() }}{{ console.output }}"
+		shown = frappe.render_template(text, {"script": script})
+		self.assertNotIn(self.token, shown)
+
 	SHARED_WAYS = (
 		'frappe.flags.found = frappe.get_doc("Connected App", app).get_oauth2_session().token["access_token"]',
 		'frappe.flags.found = frappe.get_doc("Connected App", app).get_active_token().get_password("access_token")',
