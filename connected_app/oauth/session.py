@@ -294,7 +294,7 @@ def _answer(response: requests.Response) -> Any:
 		return None
 	try:
 		return response.json()
-	except ValueError:
+	except (ValueError, RecursionError):
 		return None
 
 

@@ -169,5 +169,5 @@ def _is_short_json(response: Any) -> bool:
 def _json(response: Any) -> Any:
 	try:
 		return response.json()
-	except ValueError:
+	except (ValueError, RecursionError):
 		return None
