@@ -6,7 +6,9 @@ could name anybody's connection and a server of their own.
 
 from __future__ import annotations
 
+import re
 import sys
+from base64 import b64decode
 from collections.abc import Collection
 from types import FrameType
 from typing import Any
@@ -37,6 +39,9 @@ SERVERS = {
 	"frappe_mail_site": ("service", "Frappe Mail", "_frappe_mail_client"),
 }
 FRAPPE_MAIL = "frappe.email.frappemail"
+# XOAUTH2, and OAUTHBEARER (RFC 7628 3.1).
+_SHOWN = re.compile(r"(auth=Bearer )[^\s\\'\"\x01]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 
 
 def before_validate(account: Document, _event: str) -> None:
@@ -121,6 +126,20 @@ def for_asker(token: str) -> str:
 
 def _package(frame: FrameType) -> str:
 	return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def hide_tokens(log: Document, _event: str) -> None:
+	"""Hook of Error Log. Python's mail libraries have what they show to a server in a variable of theirs, most of them in
+	base64, and where a server refuses it, Frappe notes their variables."""
+	for field in ("method", "error"):
+		if text := log.get(field):
+			log.set(field, _BASE64.sub(_without_token, _SHOWN.sub(r"\1…", str(text))))
+
+
+def _without_token(word: re.Match[str]) -> str:
+	"""A word of base64, which may be cut off, if it is no token."""
+	encoded = word[0][: len(word[0]) // 4 * 4]
+	return "…" if _SHOWN.search(b64decode(encoded).decode("latin-1")) else word[0]
 
 
 def account_of(account: Any, key: ConnectionKey) -> str | None:

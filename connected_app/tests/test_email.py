@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import imaplib
 import json
 import os
 import pickle
+import re
 import smtplib
 import tempfile
 from collections.abc import Iterator
@@ -309,6 +311,36 @@ class TestEmail(Case):
 		status, text = self.save(email_id=BOBS_MAIL)
 		self.assertEqual(status, 417, text[:500])
 		self.assertIn("Invalid Credentials", text)
+
+	def test_what_a_refusal_leaves_in_the_log(self) -> None:
+		"""Frappe notes the variables of Python's mail libraries, in which the token is, encoded."""
+		self.connect(self.app)
+		token = row(self.app, ALICE).get_password("access_token")
+		for unused in ({"enable_incoming": 0}, {"enable_outgoing": 0, "default_outgoing": 0}):
+			self.assertEqual(self.save(email_id=BOBS_MAIL, **unused)[0], 417)
+		logs = self.logs()
+		self.assertIn("SMTPAuthenticationError", logs)
+		self.assertIn("response = '…'", logs)
+		said = f"user={BOBS_MAIL}\1auth=Bearer {token}\1\1"
+		# As POP wants it, as OAUTHBEARER does, cut off, and before it is encoded.
+		for left in (
+			f"line = 'AUTH XOAUTH2 {base64.b64encode(said.encode()).decode()}'",
+			f"line = {base64.b64encode(f'n,a=bob@x,{chr(1)}{said}'.encode())!r}",
+			f"response = '{base64.b64encode(said.encode()).decode()[:-30]}...'",
+			f"initial_response = {said!r}",
+		):
+			logs += (
+				frappe.get_doc({"doctype": "Error Log", "method": left[:140], "error": left})
+				.insert()
+				.as_json()
+			)
+		for word in re.findall(r"[A-Za-z0-9+/]{24,}", logs):
+			self.assertNotIn(b"Bearer", base64.b64decode(word[: len(word) // 4 * 4]))
+		self.assertNotIn(token, logs)
+		kept = frappe.get_doc(
+			{"doctype": "Error Log", "method": "m", "error": f"id = '{'ab12' * 20}'"}
+		).insert()
+		self.assertEqual(kept.error, f"id = '{'ab12' * 20}'")
 
 	def test_refreshed_for_mail(self) -> None:
 		"""An expired token is refreshed, once for sending and receiving."""
