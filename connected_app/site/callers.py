@@ -83,11 +83,11 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 		elif name in CONSOLES and code.co_filename.startswith("<"):
 			return Caller.CODE
 		elif app == "frappe":
-			if name == MAIL_SENDER:
-				return Caller.CODE
 			function = (name, code.co_name)
 			if by_frappe and not _names(code, called):
 				return Caller.OTHER
+			if name == MAIL_SENDER:
+				return Caller.CODE
 			if by_frappe is None:
 				by_frappe = True
 			if function in CONSUMERS or function == also or name.rpartition(".")[2].startswith("test_"):
