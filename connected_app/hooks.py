@@ -77,6 +77,7 @@ doc_events = {
 		"before_validate": "connected_app.site.mail.before_validate",
 		"on_update": "connected_app.site.mail.on_update",
 	},
+	"Error Log": {"before_insert": "connected_app.site.mail.hide_tokens"},
 	"Notification Settings": {"on_trash": "connected_app.site.offboarding.before_user_deleted"},
 }
 

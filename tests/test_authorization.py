@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -372,6 +373,24 @@ def test_microsoft_tenant(op: OpenIDProvider) -> None:
 	assert op.connect(op.id_token(iss=op.server.url + "/t1/v2.0", tid="t1"), callback=callback).account
 	op.refuses("id_token_issuer", op.id_token(iss=op.server.url + "/t1/v2.0", tid="t2"), callback=callback)
 	op.refuses("id_token_issuer", op.id_token(iss=op.server.url + "/t1/v2.0"), callback=callback)
+
+
+def test_a_key_that_takes_for_ever(op: OpenIDProvider) -> None:
+	"""A private part, even an empty one, has the library check that its factors are prime: a minute for a key of 10,000 digits,
+	and each key set may have a hundred. No key with one is used, and none is read."""
+
+	def encoded(number: int) -> str:
+		raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+		return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+	prime = 2**4423 - 1
+	factors = {"p": encoded(prime), "q": encoded(prime), **dict.fromkeys(("dp", "dq", "qi"), "Aw")}
+	for private in ("", None, False):
+		key = {"kty": "RSA", "kid": "x", "n": encoded(prime**2), "e": "AQAB", "d": private, **factors}
+		op.server.script("/jwks", as_json({"keys": [key]}))
+		began = time.monotonic()
+		op.refuses("id_token_key_unknown")
+		assert time.monotonic() - began < 2
 
 
 def test_signature_keys_out_of_reach(op: OpenIDProvider) -> None:

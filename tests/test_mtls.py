@@ -10,15 +10,19 @@ import ssl
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pytest
 import requests
 from cryptography import x509
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
+from urllib3.connectionpool import ConnectionPool
 
 from connected_app.oauth import (
 	ConfigurationError,
@@ -27,6 +31,7 @@ from connected_app.oauth import (
 	Secret,
 	Session,
 	Settings,
+	TokenSource,
 	endpoint_checks,
 	keys,
 	mtls,
@@ -35,6 +40,7 @@ from connected_app.oauth import (
 )
 from connected_app.oauth.certificates import ClientCertificate
 from connected_app.oauth.findings import Subject
+from connected_app.oauth.provider import STANDARD
 
 from .helpers import a_grant, changed, settings_of
 from .stores import MemoryStore
@@ -196,6 +202,53 @@ def test_sessions_share_with_their_own_certificate_only(server: Server, http: Ht
 	]
 	numbers = [number for _name, number in server.seen]
 	assert numbers[0] == numbers[3] and len(set(numbers)) == 3
+
+
+def reachable(*roots: Any) -> list[Any]:
+	"""What a Server Script gets hold of by these: attributes without an underscore, items, and what methods of this project's
+	give that need no arguments."""
+	found: list[Any] = list(roots)
+	seen = {id(each) for each in found}
+	for each in found:
+		inner = [each[key] for key in list(each.keys())] if isinstance(each, Mapping) else []
+		inner += each if isinstance(each, list | tuple | set | frozenset) else []
+		if not isinstance(each, ModuleType | type | FunctionType | str | bytes | int | float):
+			for name in dir(each):
+				with suppress(Exception):
+					inner.append(None if name.startswith("_") else getattr(each, name))
+		if isinstance(each, MethodType) and type(each.__self__).__module__.startswith("connected_app"):
+			with suppress(Exception):
+				inner.append(each())
+		for other in inner:
+			if id(other) not in seen:
+				seen.add(id(other))
+				found.append(other)
+	return found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_script_reaches(server: Server, http: Http) -> None:
+	"""By a session that is apart, nothing that others use: what a script puts in its place would see their tokens. And by
+	no way the client's key."""
+	bound = config(server, certificate_bound=True)
+	of_process = session_of(bound, http)
+	assert of_process.get(server.url + "/api").json()["sub"] == "ours"
+	apart = Session(Refresher(*bound, MemoryStore(a_grant()), http), apart=True)
+	response = apart.get(server.url + "/api", stream=True)
+	assert response.raw.connection and response.json()["sub"] == "ours"
+	source = TokenSource(Refresher(*bound, MemoryStore(a_grant()), http))
+	adapter: Any = apart.get_adapter(server.url + "/")
+	pool = adapter.poolmanager.connection_from_url(server.url)
+	found = reachable(apart, response, source, adapter, pool, pool.ConnectionCls)
+	ids = {id(each) for each in found}
+	assert id(adapter.poolmanager) in ids and len(found) > 200
+	shared = reachable(*of_process.adapters.values())
+	shared = [each for each in shared if isinstance(each, HTTPAdapter | PoolManager | ConnectionPool)]
+	assert len(shared) > 4
+	for each in (*shared, STANDARD, *filter(lambda value: isinstance(value, dict), vars(STANDARD).values())):
+		assert id(each) not in ids, each
+	assert not any(isinstance(each, ClientCertificate) for each in found)
+	assert not any("PRIVATE KEY" in each for each in found if isinstance(each, str))
 
 
 def test_another_host_is_shown_none(server: Server, tls: Path, http: Http) -> None:

@@ -429,9 +429,10 @@ def api_session(config: Settings, http: Http, clock: Clock, quirks: Quirks, **gr
 		(as_json({"error": {"code": 10}}, 400), False),
 		(Answer(status=403), False),
 		(Answer(b"error.code=190", 400), False),
+		(Answer(b"[" * 60_000, 400), False),
 		(as_json({"error": {"code": 190}, "more": "x" * 70_000}, 400), False),
 	],
-	ids=["401", "status", "text", "number", "another code", "another status", "no JSON", "long"],
+	ids=["401", "status", "text", "number", "another code", "another status", "no JSON", "deep", "long"],
 )
 def test_what_means_expired(
 	answer: Answer, expired: bool, config: Settings, http: Http, clock: Clock, server: Hostile

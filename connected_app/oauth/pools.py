@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
@@ -151,22 +151,29 @@ class _Adapter(HTTPAdapter):
 	:param certificate: presented on each of this adapter's connections, which no other adapter uses
 	"""
 
-	pools: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
+	_classes: Mapping[str, type[connectionpool.HTTPConnectionPool]] = {
 		"http": HTTPConnectionPool,
 		"https": HTTPSConnectionPool,
 	}
-	presenting: type[_PresentingConnection] = _PresentingConnection
+	_presenting: type[_PresentingConnection] = _PresentingConnection
 
 	def __init__(self, certificate: ClientCertificate | None = None, **kwargs: Any) -> None:
 		self._certificate = certificate
-		self._pools: dict[str, Any] = dict(self.pools)
+		self._pools: dict[str, Any] = dict(self._classes)
 		if certificate:
-			self._pools["https"] = partial(self._presenting_pool, certificate)
+			self._pools["https"] = self._presenting_pool(certificate)
 		super().__init__(**kwargs)
 
-	def _presenting_pool(self, certificate: ClientCertificate, *args: Any, **kwargs: Any) -> Any:
-		pool: Any = self.pools["https"](*args, **kwargs)
-		pool.ConnectionCls = partial(self.presenting, certificate=certificate)
+	def _presenting_pool(self, certificate: ClientCertificate) -> Any:
+		# No partial objects, which show their arguments to whoever holds a connection.
+		def connection(*args: Any, **kwargs: Any) -> Any:
+			return self._presenting(*args, certificate=certificate, **kwargs)
+
+		def pool(*args: Any, **kwargs: Any) -> Any:
+			made: Any = self._classes["https"](*args, **kwargs)
+			made.ConnectionCls = connection
+			return made
+
 		return pool
 
 	def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -185,8 +192,8 @@ class _Adapter(HTTPAdapter):
 
 
 class GuardedAdapter(_Adapter):
-	pools = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
-	presenting = _GuardedPresentingConnection
+	_classes = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}  # noqa: RUF012
+	_presenting = _GuardedPresentingConnection
 
 	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
 		"""The URL that urllib3 logs at DEBUG and names in errors: without the query, where some providers want secrets."""
@@ -194,18 +201,29 @@ class GuardedAdapter(_Adapter):
 		return str(current.target).partition("?")[0]
 
 
-_api_adapter_for = lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
+Adapters = Callable[[ClientCertificate | None], HTTPAdapter]
 
 
-def pooled(session: requests.Session) -> None:
-	"""Let `session` use this process's connections; cookies, headers and tokens stay its own."""
+def adapters() -> Adapters:
+	"""Connections of their own to APIs: gives the adapter for the certificate that is presented, or for None."""
+	return lru_cache(maxsize=CERTIFICATES)(partial(_Adapter, pool_connections=20, pool_maxsize=20))
+
+
+# Connections that all sessions of this process share.
+THIS_PROCESS = adapters()
+
+
+def pooled(session: requests.Session, connections: Adapters = THIS_PROCESS) -> None:
+	"""Let `session` share connections; cookies, headers and tokens stay its own."""
 	for scheme in ("https://", "http://"):
-		session.mount(scheme, _api_adapter_for(None))
+		session.mount(scheme, connections(None))
 
 
-def present(session: requests.Session, url: str, certificate: ClientCertificate) -> None:
+def present(
+	session: requests.Session, url: str, certificate: ClientCertificate, connections: Adapters = THIS_PROCESS
+) -> None:
 	"""Let `session` present `certificate` to the server of `url`, but not to a server that it redirects to."""
 	if not url.isascii():
 		url = requests.Request("GET", url).prepare().url or url
 	parts = urlsplit(url.strip())
-	session.mount(f"{parts.scheme}://{parts.netloc}/", _api_adapter_for(certificate))
+	session.mount(f"{parts.scheme}://{parts.netloc}/", connections(certificate))

@@ -20,7 +20,7 @@ from . import catalogue, dpop
 from .certificates import ClientCertificate
 from .connection import Connection
 from .grant import Grant
-from .pools import pooled, present
+from .pools import THIS_PROCESS, adapters, pooled, present
 from .presenting import BoundPresenter, Presenter, header
 from .proxies import names_proxies
 from .redact import strip_frames
@@ -43,11 +43,13 @@ class Session(OAuth2Session):
 
 	:param refresher: gives the grant for each request
 	:param errors: a context in which the session raises every OAuthError
+	:param apart: whether the session has connections of its own. Code that may not see other requests of this process must
+		not get the shared connections, which hold them
 	"""
 
 	_token: dict[str, Any] | None
 
-	def __init__(self, refresher: Refresher, errors: Errors = nullcontext) -> None:
+	def __init__(self, refresher: Refresher, errors: Errors = nullcontext, *, apart: bool = False) -> None:
 		# Not by OAuth2Session's own constructor: making its adapters and oauthlib client costs more than everything else
 		# that a request does here.
 		fixed, own = _pristine()
@@ -55,7 +57,12 @@ class Session(OAuth2Session):
 		for name, copied in own.items():
 			vars(self)[name] = copied()
 		self._refresher = refresher
+		self._errors = errors
 		self._source = TokenSource(refresher, errors)
+		self._adapters = THIS_PROCESS
+		if apart:
+			self._adapters = adapters()
+			pooled(self, self._adapters)
 		self._grant = self._source.grant
 		self._scope = list(refresher.client.scopes)
 		self.redirect_uri = refresher.client.redirect_uri
@@ -161,7 +168,8 @@ class Session(OAuth2Session):
 
 	@cached_property
 	def _certificate(self) -> ClientCertificate:
-		return self._source.certificate()
+		with self._errors():
+			return self._refresher.certificate()
 
 	def _adopt(self, grant: Grant) -> Grant:
 		if grant is not self._grant:
@@ -212,7 +220,7 @@ class Session(OAuth2Session):
 		if self._refresher.provider.quirks.api_headers:
 			headers = {**self._source.api_headers(), **(headers or {})}
 		if self._refresher.client.certificate_bound:
-			present(self, url, self._certificate)
+			present(self, url, self._certificate, self._adapters)
 		if proxy := self._source.proxy_for(url):
 			kwargs.setdefault("proxies", {"https": proxy})
 		try:
@@ -285,7 +293,7 @@ def _answer(response: requests.Response) -> Any:
 		return None
 	try:
 		return response.json()
-	except ValueError:
+	except (ValueError, RecursionError):
 		return None
 
 

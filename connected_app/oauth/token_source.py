@@ -16,8 +16,6 @@ from .paths import split
 from .policy import is_host, is_loopback
 
 if TYPE_CHECKING:
-	from .certificates import ClientCertificate
-	from .provider import Quirks
 	from .refresh import Refresher
 
 T = TypeVar("T")
@@ -56,8 +54,8 @@ class TokenSource:
 	:param runner: runs work that needs the store
 	:raises OAuthError: as `Refresher.current`
 
-	`grant` is the one that was used last. Attributes that decide whose it is have an underscore, so that a Server Script
-	cannot set them.
+	`grant` is the one that was used last. A Server Script can read and set attributes without an underscore: so none of them
+	decides whose grant it is, is shared with others, or gives the client's key.
 	"""
 
 	def __init__(
@@ -70,8 +68,18 @@ class TokenSource:
 		self.grant = self._ask(refresher.current)
 
 	@property
-	def quirks(self) -> Quirks:
-		return self._refresher.provider.quirks
+	def api_header(self) -> str:
+		"""As in `Quirks`, which itself is this process's."""
+		return self._refresher.provider.quirks.api_header
+
+	@property
+	def api_expired(self) -> tuple[str, ...]:
+		"""As in `Quirks`."""
+		return self._refresher.provider.quirks.api_expired
+
+	@property
+	def has_api_headers(self) -> bool:
+		return bool(self._refresher.provider.quirks.api_headers)
 
 	@property
 	def leeway(self) -> int:
@@ -190,13 +198,6 @@ class TokenSource:
 		except OAuthError as error:
 			self.fail(error)
 		return ""
-
-	def certificate(self) -> ClientCertificate:
-		"""The certificate to which tokens are bound, as it is now.
-
-		:raises ConfigurationError: as `mtls.certificate_of`
-		"""
-		return self._ask(self._refresher.certificate)
 
 	def check_needs_no_certificate(self) -> None:
 		"""For clients that make their own connections.

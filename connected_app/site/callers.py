@@ -24,12 +24,12 @@ R = TypeVar("R")
 # A module of Frappe, and a function in it.
 FrappeFunction = tuple[str, str]
 
-# The modules that run scripts which only a Script Manager, or an admin in the System Console, can write. Not those that run
-# a Web Page's script.
-SCRIPT_RUNNERS = frozenset(
-	f"frappe.core.doctype.{name}"
-	for name in ("server_script.server_script", "report.report", "system_console.system_console")
-)
+# The modules that run scripts which only a Script Manager can write, with the DocType and field of these scripts. Not those
+# that run a Web Page's script, nor the System Console, in which any System Manager types.
+SCRIPT_RUNNERS = {
+	"frappe.core.doctype.server_script.server_script": ("Server Script", "script"),
+	"frappe.core.doctype.report.report": ("Report", "report_script"),
+}
 # Sends mail for everyone, also for a script or a template that queues one, and discloses no token.
 MAIL_SENDER = "frappe.email.doctype.email_queue.email_queue"
 EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
@@ -37,6 +37,7 @@ EMAIL_ACCOUNT = "frappe.email.doctype.email_account.email_account"
 CONSUMERS = frozenset(
 	{
 		(EMAIL_ACCOUNT, "validate"),
+		(EMAIL_ACCOUNT, "validate_frappe_mail_settings"),
 		(EMAIL_ACCOUNT, "get_inbound_mails"),
 		(EMAIL_ACCOUNT, "append_email_to_sent_folder"),
 		("frappe.integrations.doctype.connected_app.connected_app", "has_token"),
@@ -82,11 +83,11 @@ def caller(*, also: FrappeFunction | None = None, of_call: bool = True) -> Calle
 		elif name in CONSOLES and code.co_filename.startswith("<"):
 			return Caller.CODE
 		elif app == "frappe":
-			if name == MAIL_SENDER:
-				return Caller.CODE
 			function = (name, code.co_name)
 			if by_frappe and not _names(code, called):
 				return Caller.OTHER
+			if name == MAIL_SENDER:
+				return Caller.CODE
 			if by_frappe is None:
 				by_frappe = True
 			if function in CONSUMERS or function == also or name.rpartition(".")[2].startswith("test_"):
@@ -114,8 +115,24 @@ def _of_text(text: FrameType) -> Caller:
 	frame: FrameType | None = text
 	while frame and frame.f_code is not run_script.__code__:
 		frame = frame.f_back
-	runner = frame and frame.f_back and frame.f_back.f_globals.get("__name__")
-	return Caller.SCRIPT if runner in SCRIPT_RUNNERS else Caller.OTHER
+	runner = frame and frame.f_back
+	return Caller.SCRIPT if frame and runner and _is_stored(frame, runner) else Caller.OTHER
+
+
+def _is_stored(run: FrameType, runner: FrameType) -> bool:
+	"""Whether the script is what stands in the database: a text can make a document up, and have it run its script."""
+	doctype, field = SCRIPT_RUNNERS.get(str(runner.f_globals.get("__name__")), ("", ""))
+	document = runner.f_locals.get("self") or runner.f_locals.get("script")
+	if not doctype or document is None:
+		return False
+	# Not as the document says, which a text can change.
+	where, script = (doctype, str(document.name), field), run.f_locals["script"]
+	if not hasattr(frappe.local, "connected_app_scripts"):
+		frappe.local.connected_app_scripts = set()
+	known: set[tuple[str, ...]] = frappe.local.connected_app_scripts
+	if (*where, script) not in known and frappe.db.get_value(*where) == script:
+		known.add((*where, script))
+	return (*where, script) in known
 
 
 def refuse() -> None:

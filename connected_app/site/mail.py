@@ -6,28 +6,42 @@ connection there, and a server of their own.
 
 from __future__ import annotations
 
+import re
 import sys
+from base64 import b64decode
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
 import frappe
 from frappe import _
+from frappe.email import oauth
 from frappe.model.document import Document
 
 from connected_app.oauth.policy import host_of, is_loopback
 from connected_app.oauth.templates import Template
 from connected_app.site import accounts, settings, templates
-from connected_app.site.callers import EMAIL_ACCOUNT
+from connected_app.site.callers import EMAIL_ACCOUNT, Caller, caller
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
+from connected_app.site.passwords import PLACEHOLDER
 from connected_app.site.rows import find
 
 # Frappe wants a user in an Email Account, and asks for the connection as that user. A shared connection has no user, so it
 # gets one who never leaves and may always use it.
 NOBODY = "Administrator"
 ENDPOINTS = ("authorization_uri", "token_uri", "issuer", "userinfo_uri")
-# The fields of an Email Account with a server → the field that turns it on.
-SERVERS = {"email_server": "enable_incoming", "smtp_server": "enable_outgoing"}
+# The fields of an Email Account with a server → the field and value that turn it on, and the method that shows the token to
+# it. A mail in the queue is sent by the account that it was written for, even if that has been turned off.
+SERVERS = {
+	"email_server": ("enable_incoming", "1", "get_incoming_server"),
+	"smtp_server": ("enable_outgoing", "1", "sendmail_config"),
+	"frappe_mail_site": ("service", "Frappe Mail", "_frappe_mail_client"),
+}
+FRAPPE_MAIL = "frappe.email.frappemail"
+# XOAUTH2, and OAUTHBEARER (RFC 7628 3.1).
+_SHOWN = re.compile(r"(auth=Bearer )[^\s\\'\"\x01]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}={0,2}")
 
 
 def before_validate(account: Document, _event: str) -> None:
@@ -50,15 +64,82 @@ def give_to_nobody(connected_app: str) -> None:
 	frappe.db.set_value("Email Account", uses, "connected_user", NOBODY)
 
 
-def asker() -> Any:
-	"""The Email Account for which Frappe asks for the token; None if other code asks."""
+def asker() -> tuple[Any, set[str]]:
+	"""The Email Account for which Frappe asks for the token, and the methods by which it asks; None if other code asks."""
 	frame: FrameType | None = sys._getframe(1)
-	while frame and (frame.f_globals.get("__name__"), frame.f_code.co_name) != (
-		EMAIL_ACCOUNT,
-		"get_oauth_token",
-	):
+	account, methods = None, set()
+	while frame:
+		if frame.f_globals.get("__name__") == EMAIL_ACCOUNT:
+			if account is None and frame.f_code.co_name == "get_oauth_token":
+				account = frame.f_locals["self"]
+			methods.add(frame.f_code.co_name)
 		frame = frame.f_back
-	return frame.f_locals["self"] if frame else None
+	return account, methods
+
+
+class MailToken(str):
+	"""An access token that shows itself to mail servers only. Frappe keeps it on the Email Account once it has used it,
+	where a text, or a script, that sends a mail or comes after one finds it, without asking for it."""
+
+	__slots__ = ("_token",)
+	_token: str
+
+	@classmethod
+	def of(cls, token: str) -> MailToken:
+		shown = cls(PLACEHOLDER)
+		shown._token = token
+		return shown
+
+	def __format__(self, spec: str) -> str:
+		"""As Frappe writes it into XOAUTH2."""
+		shows = sys._getframe(1).f_globals is vars(oauth)
+		return format(self._token if shows else str(self), spec)
+
+	def __radd__(self, before: str) -> MailToken:
+		"""As Frappe writes it into a header, for its mail service."""
+		return MailToken.of(before + self._token)
+
+	def encode(self, *args: Any, **kwargs: Any) -> bytes:
+		"""As that header is sent."""
+		frame: FrameType | None = sys._getframe(1)
+		while frame and _package(frame) in ("http", "urllib3", "requests"):
+			frame = frame.f_back
+		by_frappe_mail = frame and frame.f_globals.get("__name__") == FRAPPE_MAIL
+		shows = by_frappe_mail and caller() is Caller.CODE
+		return (self._token if shows else str(self)).encode(*args, **kwargs)
+
+	def __reduce__(self) -> tuple[type, tuple[str]]:
+		return str, (str(self),)
+
+
+def for_asker(token: str) -> str:
+	"""`token` as the code gets it that asks for a Token Cache's password."""
+	frame: FrameType | None = sys._getframe(1)
+	while frame and _package(frame) == "connected_app":
+		frame = frame.f_back
+	if frame and frame.f_globals.get("__name__") == EMAIL_ACCOUNT:
+		_account, methods = asker()
+		if methods.intersection(method for _used, _value, method in SERVERS.values()):
+			return MailToken.of(token)
+	return token
+
+
+def _package(frame: FrameType) -> str:
+	return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def hide_tokens(log: Document, _event: str) -> None:
+	"""Hook of Error Log. Python's mail libraries have what they show to a server in a variable of theirs, most of them in
+	base64, and where a server refuses it, Frappe notes their variables."""
+	for field in ("method", "error"):
+		if text := log.get(field):
+			log.set(field, _BASE64.sub(_without_token, _SHOWN.sub(r"\1…", str(text))))
+
+
+def _without_token(word: re.Match[str]) -> str:
+	"""A word of base64, which may be cut off, if it is no token."""
+	encoded = word[0][: len(word[0]) // 4 * 4]
+	return "…" if _SHOWN.search(b64decode(encoded).decode("latin-1")) else word[0]
 
 
 def account_of(account: Any, key: ConnectionKey) -> str | None:
@@ -73,7 +154,9 @@ def account_of(account: Any, key: ConnectionKey) -> str | None:
 
 def keep_servers_in_use() -> None:
 	"""On installing, list the servers that Email Accounts already use in *Mail Servers*, so that their mail goes on."""
-	fields = ["auth_method", "connected_app", *SERVERS, *SERVERS.values()]
+	meta = frappe.get_meta("Email Account")
+	known_servers = filter(meta.has_field, SERVERS)
+	fields = ["auth_method", "connected_app", *known_servers, *(used for used, *_rest in SERVERS.values())]
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
 	for account in frappe.get_all("Email Account", filters, fields):
 		if (app := _app_of(account)) and (added := _not_allowed(app, account)):
@@ -88,21 +171,40 @@ def _app_of(account: Any) -> Any:
 	return frappe.db.get_value("Connected App", account.connected_app, fields, as_dict=True)
 
 
-def _not_allowed(app: Any, account: Any) -> list[str]:
+def _not_allowed(app: Any, account: Any, methods: Collection[str] = ()) -> list[str]:
 	hosts = [
-		(account.get(field) or "").strip().lower() for field, used in SERVERS.items() if account.get(used)
+		_host(field, (account.get(field) or "").strip().lower())
+		for field, (used, value, method) in SERVERS.items()
+		if str(account.get(used)) == value or method in methods
 	]
 	return [host for host in hosts if host and not is_allowed(app, host)]
 
 
-def check_servers(app: Any, account: Any) -> None:
+def _host(field: str, server: str) -> str:
+	"""The host of `server`; an address whose host cannot be trusted with a token is nobody's, and stays as it is."""
+	host = host_of(server) if field == "frappe_mail_site" else ""
+	return host if host and (server.startswith("https:") or is_loopback(host)) else server
+
+
+def check_asker(app: Any) -> None:
+	"""As `check_servers`, where an Email Account asks for a token.
+
+	:param app: the Connected App's document
+	"""
+	account, methods = asker()
+	if account:
+		check_servers(app, account, methods)
+
+
+def check_servers(app: Any, account: Any, methods: Collection[str] = ()) -> None:
 	"""
 	:param app: a Connected App's document or row
 	:param account: the Email Account. An evaluated text of an admin can change it without saving it (`doc.db_set`), so this is
 		also called when Frappe asks for the token
+	:param methods: of the Email Account, that ask for the token
 	:raises frappe.ValidationError: for a server that does not belong to the provider
 	"""
-	for host in _not_allowed(app, account):
+	for host in _not_allowed(app, account, methods):
 		frappe.throw(
 			_(
 				"{0} is not known as a mail server of this Connected App's provider, so it gets no token. An administrator can add it to Mail Servers of the Connected App."

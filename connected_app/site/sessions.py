@@ -17,7 +17,7 @@ from connected_app.oauth.grant_types import (
 from connected_app.oauth.refresh import Refresher
 from connected_app.oauth.session import Session
 from connected_app.oauth.token_source import TokenSource
-from connected_app.site import access, settings
+from connected_app.site import access, callers, settings
 from connected_app.site.errors import raises_frappe_errors
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.http import http
@@ -103,7 +103,12 @@ def session(app: AppSettings, key: ConnectionKey, user: str = "") -> Session:
 	if not app.enabled or (key.user and not app.is_for_users):
 		with raises_frappe_errors(app.connect_url):
 			_check_is_for(app, key)
-	return Session(refresher(app, key, _usable_by(key, user)), lambda: raises_frappe_errors(app.connect_url))
+	return Session(
+		refresher(app, key, _usable_by(key, user)),
+		lambda: raises_frappe_errors(app.connect_url),
+		# A script can put a function of its own in the place of one of a connection's, for whoever uses that next.
+		apart=callers.caller() is callers.Caller.SCRIPT,
+	)
 
 
 def token_source(app: AppSettings, key: ConnectionKey, user: str = "") -> TokenSource:

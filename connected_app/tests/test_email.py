@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import imaplib
 import json
 import os
+import pickle
+import re
 import smtplib
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +31,8 @@ from connected_app.tests.site import (
 	Browser,
 	Case,
 	forget,
+	frappes_own,
+	hostile,
 	known,
 	make_app,
 	make_user,
@@ -137,6 +143,72 @@ class TestEmail(Case):
 				frappe.db.rollback()
 		self.assertTrue(frappe.get_doc("Email Account", "Mail").get_oauth_token())
 
+	def test_a_server_that_is_not_in_use(self) -> None:
+		"""Sending is off, and a mail that names the account waits: it is sent all the same, with the token. Receiving likewise."""
+		self.set_up()
+		values = {"enable_outgoing": 0, "smtp_server": "mail.evil.example"}
+		frappe.db.set_value(
+			"Email Account", "Mail", {**values, "enable_incoming": 0, "email_server": "imap.evil.example"}
+		)
+		frappe.db.commit()
+		frappe.clear_document_cache("Email Account", "Mail")
+		queue = frappe.get_doc(
+			{
+				"doctype": "Email Queue",
+				"email_account": "Mail",
+				"sender": ALICES_MAIL,
+				"message": "Subject: Out",
+				"status": "Not Sent",
+				"recipients": [{"recipient": ALICES_MAIL, "status": "Not Sent"}],
+			}
+		).insert()
+		self.assertIn("Mail Servers of the Connected App", self.try_again(queue).error)
+		with self.assertRaisesRegex(frappe.ValidationError, "imap.evil.example"):
+			frappe.get_doc("Email Account", "Mail").get_incoming_server()
+
+	def test_the_servers_of_a_service_principal(self) -> None:
+		"""Its token is under the same rule where it is asked for."""
+		if not frappe.get_meta("Email Account").has_field("backend_app_flow"):
+			self.skipTest("this Frappe's Email Account has no service principals")
+		status, text = self.save(backend_app_flow=1, connected_user=None)
+		self.assertEqual(status, 200, json.loads(text).get("exc"))
+		frappe.db.set_value("Email Account", "Mail", "smtp_server", "mail.evil.example")
+		account = frappe.get_doc("Email Account", "Mail")
+		with self.assertRaisesRegex(frappe.ValidationError, "mail.evil.example"):
+			account.get_oauth_token()
+
+	def test_frappe_mail(self) -> None:
+		"""Frappe's own mail service is reached over HTTP, at an address that stands in the account."""
+		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
+			self.skipTest("this Frappe has no mail service of its own")
+		unused = {"enable_incoming": 0, "enable_outgoing": 0, "email_server": "", "smtp_server": ""}
+		service = {**unused, "service": "Frappe Mail", "default_outgoing": 0}
+		# Also before Alice has connected.
+		for site in ("https://mail.evil.example", "mail.evil.example", "https://localhost@mail.evil.example"):
+			status, text = self.save(**service, frappe_mail_site=site)
+			self.assertEqual(status, 417, text[:500])
+			self.assertIn("Mail Servers", text)
+		self.set_up()
+		frappe.db.set_value(
+			"Email Account",
+			"Mail",
+			{"service": "Frappe Mail", "frappe_mail_site": "https://mail.evil.example"},
+		)
+		with self.assertRaisesRegex(frappe.ValidationError, "mail.evil.example"):
+			frappe.get_doc("Email Account", "Mail").get_frappe_mail_client()
+		frappe.db.rollback()
+		# This provider has no such service, and is asked for it.
+		status, text = self.save(**service, frappe_mail_site=self.authlib.issuer)
+		self.assertNotIn("only for the code of apps", text)
+		self.assertIn("JSONDecodeError", text)
+		for site, allowed in (("https://mail.example.com/x", True), ("http://mail.example.com", False)):
+			account = frappe._dict(service="Frappe Mail", frappe_mail_site=site)
+			app = frappe._dict(token_uri="https://mail.example.com/t")
+			if allowed:
+				mail.check_servers(app, account)
+			else:
+				self.assertRaises(frappe.ValidationError, mail.check_servers, app, account)
+
 	def test_servers_that_were_in_use_before_the_rule(self) -> None:
 		"""When the app takes core's place, mail goes on."""
 		self.set_up()
@@ -239,6 +311,36 @@ class TestEmail(Case):
 		status, text = self.save(email_id=BOBS_MAIL)
 		self.assertEqual(status, 417, text[:500])
 		self.assertIn("Invalid Credentials", text)
+
+	def test_what_a_refusal_leaves_in_the_log(self) -> None:
+		"""Frappe notes the variables of Python's mail libraries, in which the token is, encoded."""
+		self.connect(self.app)
+		token = row(self.app, ALICE).get_password("access_token")
+		for unused in ({"enable_incoming": 0}, {"enable_outgoing": 0, "default_outgoing": 0}):
+			self.assertEqual(self.save(email_id=BOBS_MAIL, **unused)[0], 417)
+		logs = self.logs()
+		self.assertIn("SMTPAuthenticationError", logs)
+		self.assertIn("response = '…'", logs)
+		said = f"user={BOBS_MAIL}\1auth=Bearer {token}\1\1"
+		# As POP wants it, as OAUTHBEARER does, cut off, and before it is encoded.
+		for left in (
+			f"line = 'AUTH XOAUTH2 {base64.b64encode(said.encode()).decode()}'",
+			f"line = {base64.b64encode(f'n,a=bob@x,{chr(1)}{said}'.encode())!r}",
+			f"response = '{base64.b64encode(said.encode()).decode()[:-30]}...'",
+			f"initial_response = {said!r}",
+		):
+			logs += (
+				frappe.get_doc({"doctype": "Error Log", "method": left[:140], "error": left})
+				.insert()
+				.as_json()
+			)
+		for word in re.findall(r"[A-Za-z0-9+/]{24,}", logs):
+			self.assertNotIn(b"Bearer", base64.b64decode(word[: len(word) // 4 * 4]))
+		self.assertNotIn(token, logs)
+		kept = frappe.get_doc(
+			{"doctype": "Error Log", "method": "m", "error": f"id = '{'ab12' * 20}'"}
+		).insert()
+		self.assertEqual(kept.error, f"id = '{'ab12' * 20}'")
 
 	def test_refreshed_for_mail(self) -> None:
 		"""An expired token is refreshed, once for sending and receiving."""
@@ -549,6 +651,65 @@ class TestEmail(Case):
 			with self.subTest(way), self.assertRaises(frappe.PermissionError):
 				safe_exec(f"frappe.get_doc('Email Account', 'Mail').{way}", script_filename="steals")
 		frappe.set_user("Administrator")
+
+	def test_what_stays_on_the_account(self) -> None:
+		"""A text that has a mail sent, which anybody's code may, finds no token on the account that has sent it."""
+		self.set_up()
+		token = row(self.app, ALICE).get_password("access_token")
+		mail = f"recipients=['{ALICES_MAIL}'], sender='{ALICES_MAIL}', subject='From a text', message='Hello', now=True"
+		for sender in (
+			"frappe.get_cached_doc('Email Account', 'Mail').get_smtp_server()",
+			"queue.get_email_account().get_smtp_server()",
+		):
+			for shown in (
+				"{sender}.access_token",
+				"{sender}.access_token ~ ''",
+				"'Bearer ' ~ {sender}.access_token",
+				"{sender}.access_token.encode()",
+				"{sender}.access_token | list",
+				"as_json([{sender}.access_token])",
+				"{sender}.access_token | string",
+			):
+				forget()
+				frappe.local.outgoing_email_account = {}
+				frappe.clear_document_cache("Email Account", "Mail")
+				text = "{% set queue = frappe.sendmail(" + mail + ") %}{{ " + shown + " }}"
+				told = frappe.render_template(text.replace("{sender}", sender), {})
+				self.assertIn("*", told)
+				self.assertNotIn(token, "".join(character for character in told if character.isalnum()))
+		self.assertEqual(frappe.get_last_doc("Email Queue").status, "Sent")
+		account = frappe.get_doc("Email Account", "Mail")
+		kept = account.get_smtp_server().access_token
+		self.assertNotIn(token.encode(), pickle.dumps(kept))
+		self.assertNotIn(token, str(copy.deepcopy(kept)) + f"{kept}" + repr(kept))
+		self.assertEqual(account.get_oauth_token().get_password("access_token"), token)
+
+	def test_frappe_mail_is_shown_the_token(self) -> None:
+		"""And a text that has its client is not."""
+		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
+			self.skipTest("this Frappe has no mail service of its own")
+		self.set_up()
+		token = row(self.app, ALICE).get_password("access_token")
+		service = hostile().Hostile()
+		self.addCleanup(service.close)
+		frappe.local.frappe_mail_clients = {}
+		account = frappe.get_doc("Email Account", "Mail")
+		account.update({"service": "Frappe Mail", "frappe_mail_site": service.url})
+		client = account.get_frappe_mail_client()
+		asked = "client.request('POST', '/x')"
+		for ask, shows in (
+			(lambda: frappes_own("def pull(client):\n\tclient.validate()")(client), True),
+			(lambda: frappe.render_template("{{ " + asked + " }}", {"client": client}), False),
+			(lambda: frappe.render_template("{{ client.client.headers }}", {"client": client}), False),
+		):
+			service.requests.clear()
+			try:
+				told = str(ask())
+			except Exception as error:
+				told = str(error)
+			self.assertNotIn(token, told)
+			sent = str([request.headers for request in service.requests])
+			self.assertEqual(token in sent, shows, sent)
 
 	def test_a_mailbox_that_belongs_to_nobody(self) -> None:
 		"""A shared connection: mail goes on whoever sends it, and whoever leaves. Frappe's own field for a user has one

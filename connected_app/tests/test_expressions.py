@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 from frappe.utils.safe_exec import get_safe_globals
@@ -157,6 +158,22 @@ class TestWays(Thefts):
 					app.answer(account)
 				except Exception as error:
 					self.assertNotIsInstance(error, frappe.PermissionError)
+
+	def test_a_method_passed_to_what_sends(self) -> None:
+		"""What sends mail for everybody calls no method that a text has put in the place of one of its own."""
+		account = {"doctype": "Email Account", "email_account_name": "x", "auth_method": "OAuth"}
+		account |= {"connected_app": self.app.name, "connected_user": ALICE, "smtp_server": "localhost"}
+		queue = {"doctype": "Email Queue", "status": "Not Sent", "sender": "x@example.com"}
+		for method in ("sendmail_config", "get_oauth_token", "get_smtp_server"):
+			text = (
+				"{% set _ = queue.append('recipients', {'recipient': 'y@example.com'}).set('is_mail_sent', account."
+				+ method
+				+ ") %}{{ queue.send() }}"
+			)
+			names = {"account": frappe.get_doc(account), "queue": frappe.get_doc(queue)}
+			with patch.dict(frappe.flags, mute_emails=False), self.assertRaises(Exception) as caught:
+				print(frappe.render_template(text, names))
+			self.assertIn("only for the code of apps", str(caught.exception), method)
 
 	def test_hooks_see_no_new_secret(self) -> None:
 		"""What is not stored yet stands in no field either, while the document's hooks run."""

@@ -278,6 +278,44 @@ class TestServerScripts(Case):
 				with self.assertRaises(frappe.PermissionError):
 					print(app.call(target))
 
+	# What a script of somebody else's leaves for the next request of this process.
+	PLANTED = (
+		'session.get_adapter("https://api.example").send = planted',
+		"session.get(hello).connection.send = planted",
+		'session.get_adapter("http://x").poolmanager.connection_from_url(hello).urlopen = planted',
+		"session.get(hello, stream=True).raw.connection.request = planted",
+	)
+
+	def test_what_a_script_leaves_behind(self) -> None:
+		"""Connections are the process's, and have the tokens of all on them: those of a script are its own."""
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.connect(self.app, Browser(MALLORY), account="bob")
+		see_latest()
+		frappe.db.commit()
+		hello = f"{self.authlib.issuer}/api/hello"
+		app = frappe.get_doc("Connected App", self.app.name)
+		app.get_oauth2_session(ALICE).get(hello)
+		body = (
+			f"hello = {hello!r}\ncalls = frappe.response.calls\n"
+			'session = frappe.get_doc("Connected App", app).get_oauth2_session()\n'
+			'def planted(*args, **kwargs):\n\tcalls.append(1)\n\tfrappe.throw("planted")\n'
+		)
+		for way in self.PLANTED:
+			frappe.local.response.calls = []
+			self.run_script(body + way, MALLORY)
+			forget()
+			self.assertEqual(app.get_oauth2_session(ALICE).get(hello).status_code, 200)
+			self.assertEqual(frappe.local.response.calls, [], way)
+
+	def test_what_a_script_does_not_see(self) -> None:
+		"""What is all users' of an app, and the app's key."""
+		for name in ("quirks", "certificate"):
+			found = self.run_script(
+				f'frappe.flags.found = frappe.get_doc("Connected App", app).get_token_source().{name}', ALICE
+			)
+			self.assertIsNone(found, name)
+
 	def test_a_web_pages_script(self) -> None:
 		"""Anybody who edits the website can write one: it is no Server Script."""
 		page = frappe.get_doc(
@@ -299,6 +337,49 @@ class TestServerScripts(Case):
 		shown = self.alice.open(f"/{page.route}")
 		self.assertNotIn(self.token, shown.text)
 		self.assertEqual(shown.status_code, 403, shown.text[:500])
+
+	# By whoever writes a template, and by a script that runs as somebody else. Each gives the token, where it gives anything.
+	MADE_UP = (
+		"frappe.get_doc({'doctype': 'Server Script', 'name': name, 'script_type': 'API', 'script': script})"
+		".execute_method().found",
+		"frappe.get_doc({'doctype': 'Report', 'name': name, 'report_script': 'data = ' ~ script.partition('= ')[2]})"
+		".execute_script({})",
+		"frappe.get_doc({'doctype': 'System Console', 'type': 'Python', 'console': script ~ '; print(frappe.flags.found)'})",
+	)
+
+	def test_scripts_that_a_text_makes_up(self) -> None:
+		"""A text that a Script Manager has not written does not become a script by having a document run it: not one that is
+		made up, nor one whose script was changed."""
+		found = f'frappe.flags.found = frappe.get_doc("Token Cache", {self.app.name + "-" + ALICE!r})'
+		script = f'{found}.get_password("access_token")'
+		saved = frappe.get_doc(
+			{
+				"doctype": "Server Script",
+				"name": f"script_{frappe.generate_hash(length=8)}",
+				"script_type": "API",
+				"api_method": frappe.generate_hash(length=8),
+				"script": "frappe.flags.found = 1",
+			}
+		).insert()
+		changed = f"frappe.get_doc('Server Script', '{saved.name}').update({{'script': script}}).execute_method().found"
+		note = frappe.get_doc({"doctype": "Console Log", "script": script}).insert()
+		renamed = (
+			f"frappe.get_doc('Server Script', '{saved.name}').update({{'script': script, 'doctype': 'Console Log',"
+			f" 'name': '{note.name}'}}).execute_method().found"
+		)
+		for way in (*self.MADE_UP[:2], changed, renamed):
+			for name in ("x", saved.name):
+				forget()
+				frappe.set_user(OPERATOR)
+				with self.assertRaises(Exception, msg=way) as caught:
+					print(frappe.render_template("{{ " + way + " }}", {"script": script, "name": name}))
+				frappe.set_user("Administrator")
+				self.assertIn("only for the code of apps", str(caught.exception), way)
+				self.assertNotIn(self.token, str(caught.exception))
+		frappe.set_user(OPERATOR)
+		text = "{% set console = " + self.MADE_UP[2] + " %}{{ console.run() }}{{ console.output }}"
+		shown = frappe.render_template(text, {"script": script})
+		self.assertNotIn(self.token, shown)
 
 	SHARED_WAYS = (
 		'frappe.flags.found = frappe.get_doc("Connected App", app).get_oauth2_session().token["access_token"]',

@@ -340,10 +340,11 @@ def test_a_body_that_the_caller_reads_is_the_callers(
 	source = make_source(api_expired=("error.code=190",))
 	text = Answer(b'{"error": {"code": 190}}', headers={"Content-Type": "text/plain"})
 	no_json = Answer(b"<html>", headers={"Content-Type": "application/json"})
-	url = server.script("/api", text, as_json({"error": {"code": 190}, "long": "x" * 70_000}), no_json)
-	answers = library(source, *[{"url": url}] * 3)
-	assert [answer.status_code for answer in answers] == [200] * 3
-	assert server.paths() == {"/api": 3}
+	deep = Answer(b"[" * 60_000, headers={"Content-Type": "application/json"})
+	url = server.script("/api", text, as_json({"error": {"code": 190}, "long": "x" * 70_000}), no_json, deep)
+	answers = library(source, *[{"url": url}] * 4)
+	assert [answer.status_code for answer in answers] == [200] * 4
+	assert server.paths() == {"/api": 4}
 
 
 @pytest.fixture

@@ -127,8 +127,11 @@ def test_a_server_that_refuses_everything(mail: Mail, source: TokenSource, serve
 	server.script("/token", as_json({"access_token": "newer", "expires_in": 3600}))
 	login = Login(source, USER)
 	for _attempt in range(4):
-		with mail.smtp() as smtp, pytest.raises(smtplib.SMTPAuthenticationError):
+		with mail.smtp() as smtp, pytest.raises(smtplib.SMTPAuthenticationError) as refused:
 			smtp.auth("XOAUTH2", login)
+		# smtplib keeps what it was given in a variable.
+		frame = refused.traceback[-1].frame
+		assert "initial_response" in frame.f_locals and "auth=Bearer" not in repr(frame.f_locals)
 	assert len(server.to("/token")) == 1
 
 

@@ -114,15 +114,14 @@ class AuthFlow:
 				yield Ask(partial(source.mark_rejected, fresh))
 
 	def _send(self, request: Any, grant: Grant) -> Steps:
-		quirks = self.source.quirks
-		if quirks.api_headers:
+		if self.source.has_api_headers:
 			if not self._api_headers or self._api_headers[0] is not grant:
 				self._api_headers = (grant, (yield Ask(self.source.api_headers)))
 			for name, value in self._api_headers[1].items():
 				request.headers.setdefault(name, value)
 		prover = self._prover(grant)
 		if not prover:
-			request.headers.update(header(grant.access_token, quirks.api_header))
+			request.headers.update(header(grant.access_token, self.source.api_header))
 			return (yield request)
 		# Once more where the API gives a nonce for the proof (RFC 9449 9).
 		for _attempt in range(2):
@@ -142,7 +141,7 @@ class AuthFlow:
 		if grant.dpop_key and _is_asked_for_nonce(response):
 			# It is about the proof: another token would not help.
 			return False
-		words = self.source.quirks.api_expired
+		words = self.source.api_expired
 		status, headers = response.status_code, response.headers
 		is_said = status == 403 or any("=" in word for word in words)
 		if status != 401 and is_said and _is_short_json(response):
@@ -173,5 +172,5 @@ def _is_short_json(response: Any) -> bool:
 def _json(response: Any) -> Any:
 	try:
 		return response.json()
-	except ValueError:
+	except (ValueError, RecursionError):
 		return None

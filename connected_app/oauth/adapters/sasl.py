@@ -6,6 +6,7 @@ OAUTHBEARER is the standard (RFC 7628); XOAUTH2 is Google's and Microsoft's own,
 from __future__ import annotations
 
 from ..grant import Grant
+from ..redact import Secret
 from ..token_source import TokenSource
 
 XOAUTH2, OAUTHBEARER = "XOAUTH2", "OAUTHBEARER"
@@ -16,7 +17,7 @@ def xoauth2(user: str, token: str) -> str:
 
 	:param user: the address of the mailbox
 	"""
-	return f"user={_checked(user)}\x01auth=Bearer {token}\x01\x01"
+	return Secret(f"user={_checked(user)}\x01auth=Bearer {token}\x01\x01")
 
 
 def oauthbearer(user: str, token: str, host: str = "", port: int = 0) -> str:
@@ -30,7 +31,7 @@ def oauthbearer(user: str, token: str, host: str = "", port: int = 0) -> str:
 		f"port={port}" if port else "",
 		f"auth=Bearer {token}",
 	]
-	return f"n,a={name},\x01" + "".join(f"{field}\x01" for field in fields if field) + "\x01"
+	return Secret(f"n,a={name},\x01" + "".join(f"{field}\x01" for field in fields if field) + "\x01")
 
 
 class Login:

@@ -395,7 +395,7 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		app, user = self._settings(), user or frappe.session.user
-		asker = mail.asker()
+		asker, _methods = mail.asker()
 		if asker and self.several_accounts and not accounts.is_named(account):
 			account = mail.account_of(asker, ConnectionKey.of_user(self.name, user))
 		try:
@@ -408,8 +408,7 @@ class ConnectedApp(SecretKeeper):
 		token_cache = token_caches.of_key(key)
 		if not token_cache or not token_caches.is_connected(token_cache):
 			return None
-		if asker:
-			mail.check_servers(self, asker)
+		mail.check_asker(self)
 		sessions.current(app, key, user)
 		return token_caches.of_key(key)
 
@@ -420,6 +419,7 @@ class ConnectedApp(SecretKeeper):
 		:param include_client_id: for compatibility; *Client Authentication* decides
 		:raises OAuthError: as `get_oauth2_session`
 		"""
+		mail.check_asker(self)
 		sessions.current(self._settings(), ConnectionKey.of_service_principal(self.name))
 		return self.get_token_cache("")
 

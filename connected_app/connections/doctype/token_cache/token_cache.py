@@ -15,7 +15,7 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.errors import ReconnectRequired
 from connected_app.oauth.grant import Grant, from_response
 from connected_app.oauth.presenting import header
-from connected_app.site import errors, recent, rows, settings, token_caches
+from connected_app.site import errors, mail, recent, rows, settings, token_caches
 from connected_app.site.access import check_caller, may_use
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import add_indexes_of_users, add_search_indexes, own_connection
@@ -145,12 +145,13 @@ class TokenCache(SecretKeeper):
 				return None
 			if grant := token_caches.latest_known(self.name):
 				secret = rows.secrets(grant).get(fieldname)
-				return str(secret) if secret else None
+				return mail.for_asker(str(secret)) if secret else None
 			if self.name and rows.is_ended(self.name):
 				if raise_exception:
 					raise frappe.AuthenticationError(f"Token Cache {self.name} was ended")
 				return None
-		return super().get_password(fieldname, raise_exception)
+		stored = super().get_password(fieldname, raise_exception)
+		return mail.for_asker(stored) if stored else stored
 
 	@for_code
 	def get_auth_header(self) -> dict[str, str]:
