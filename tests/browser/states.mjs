@@ -276,7 +276,7 @@ export async function onePage(page, name) {
 	await looks(page, "connect", { only: LIGHT, selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
 }
 
-// Disabling an app ends the connections of everybody: Desk asks first.
+// Disabling an app ends the connections of everybody, and another client leaves them without one: Desk asks first.
 export async function disabling(page, provider) {
 	const name = await makeApp(page, provider, { provider_name: "Acme Closing" });
 	await connectQuickly(page, name);
@@ -290,6 +290,17 @@ export async function disabling(page, provider) {
 		await dialog.waitFor({ state: "visible" });
 		return dialog;
 	};
+	await page.evaluate(() => cur_frm.set_value("client_id", "other"));
+	const warning = await ask();
+	const warned = await warning.innerText();
+	check(
+		"another Client ID, with connections, asks first",
+		/changed: Client ID\..*before: 1\..*connect again/s.test(warned),
+		warned
+	);
+	await warning.locator(".btn-modal-secondary:visible, .standard-actions .btn-secondary:visible").first().click();
+	await page.waitForSelector(".modal.show", { state: "detached" });
+	await page.evaluate(() => cur_frm.set_value("client_id", "demo"));
 	await page.evaluate(() => cur_frm.set_value("enabled", 0));
 	const question = await ask();
 	const text = await question.innerText();

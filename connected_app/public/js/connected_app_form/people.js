@@ -58,6 +58,16 @@
 			return form.people.confirm(`<p>${what}</p><p>${ends}</p>`);
 		},
 
+		confirm_other(frm, total, changed) {
+			const labels = changed.map((name) => __(frm.fields_dict[name].df.label));
+			return form.people.confirm(
+				__(
+					"You have changed: {0}. Connections that were made before: {1}. They will probably stop working, and people then have to connect again. Save all the same?",
+					[safe(labels.join(", ")), total]
+				)
+			);
+		},
+
 		confirm(question) {
 			return new Promise((resolve) => {
 				frappe.confirm(question, resolve, () => {
