@@ -316,7 +316,7 @@ export async function disabling(page, provider) {
 	await page.evaluate(() => cur_frm.set_value("enabled", 0));
 	const question = await ask();
 	const text = await question.innerText();
-	check("disabling an app with connections asks first", /Disable Acme Closing\?.*1 connections? end/s.test(text), text);
+	check("disabling an app with connections asks first", /Disable Acme Closing\?.*connections \(1\) end/s.test(text), text);
 	await question.locator(".btn-modal-secondary:visible, .standard-actions .btn-secondary:visible").first().click();
 	await page.waitForSelector(".modal.show", { state: "detached" });
 	const dirty = await page.evaluate(() => cur_frm.is_dirty());

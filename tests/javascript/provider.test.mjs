@@ -310,3 +310,14 @@ test("a key takes the place of Client Secret", async () => {
 	frm.doc.signing_key = "***";
 	assert.equal(step(2).done, true);
 });
+
+test("the last step says who connects, and whose account", async () => {
+	const own = { name: "x", enabled: 1, connection_is: "Each User's Own" };
+	const text = async (doc) => {
+		const { form, frm, state } = await open(doc);
+		return form.steps.view(frm, state).at(-1).text;
+	};
+	assert.match(await text(own), /Every user connects an account of their own/);
+	assert.match(await text({ ...own, connection_is: "Shared" }), /connect the account that is shared/);
+	assert.match(await text({ ...own, enabled: 0 }), /while the app is disabled/);
+});

@@ -36,7 +36,7 @@
 		// A refused save leaves the form as it is.
 		confirm_disabling(frm, total) {
 			const question = __(
-				"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
+				"Disable {0}? All its connections ({1}) end. The tokens are deleted here and, where the provider offers it, revoked there.",
 				[safe(frm.doc.provider_name), total]
 			);
 			return form.people.confirm(question);
