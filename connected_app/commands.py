@@ -235,6 +235,8 @@ def new_app_command(
 	"""
 	import os
 
+	from frappe.utils import strip_html
+
 	from connected_app.oauth.errors import OAuthError
 	from connected_app.site import providers, templates
 
@@ -253,6 +255,7 @@ def new_app_command(
 	with _site(context):
 		app = frappe.new_doc("Connected App")
 		try:
+			_check_inputs(templates.find(key), inputs)
 			providers.apply(app, key, inputs)
 		except OAuthError as error:
 			if error.code == "template_unknown":
@@ -264,7 +267,11 @@ def new_app_command(
 		app.provider_name = title or app.provider_name
 		app.client_id = client_id
 		app.client_secret = os.environ.get("CLIENT_SECRET", "")
-		app.insert()
+		try:
+			app.insert()
+		except frappe.ValidationError as error:
+			click.echo(strip_html(str(error)), err=True)
+			return _end(False)
 		about = templates.about(templates.find(key))
 		row = {"name": app.name, "redirect_uri": app.redirect_uri, "register": about["register"]}
 		_show([row], as_json)
@@ -278,6 +285,8 @@ def status_command(context: Any, as_json: bool, prometheus: bool) -> None:
 	"""How the connections of this site are doing, and what should be done. Exit code 1: something is an error."""
 	from connected_app.site import health, metrics
 
+	if as_json and prometheus:
+		raise click.UsageError("Choose either --json or --prometheus.")
 	with _site(context):
 		found = health.read()
 		if as_json:
@@ -303,6 +312,9 @@ def rotate_key_command(context: Any, prepare: bool, finish: bool, yes: bool) -> 
 	there are secrets that cannot be read.
 	"""
 	from connected_app.site import passwords, rotation
+
+	if prepare and finish:
+		raise click.UsageError("Choose either --prepare or --finish.")
 
 	def report(outcome: rotation.Outcome) -> None:
 		click.echo(f"\r{outcome.encrypted} secrets encrypted", nl=False, err=True)
@@ -374,6 +386,15 @@ def import_command(context: Any, file: Any, update: bool, as_json: bool) -> None
 			raise click.UsageError(str(error)) from None
 		_show(rows, as_json)
 		_end(all(row["result"] in ("created", "updated") for row in rows))
+
+
+def _check_inputs(template: Any, given: dict[str, str]) -> None:
+	known = [each.name for each in template.inputs]
+	for name in given:
+		if name not in known:
+			raise click.UsageError(
+				f"{template.name} has no input {name!r}. It has: {', '.join(known) or 'none'}."
+			)
 
 
 def _set_up_address(address: str, title: str, as_json: bool) -> None:

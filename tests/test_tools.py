@@ -39,6 +39,13 @@ def test_the_demo_can_be_stopped(number: signal.Signals) -> None:
 			process.kill()
 
 
+@pytest.mark.parametrize("name", ["demo", "test", "check", "bench"])
+def test_help_is_no_mistake(name: str) -> None:
+	for argument, code in (("--help", 0), ("--frobnicate", 2)):
+		command = [sys.executable, f"scripts/{name}", argument]
+		assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == code
+
+
 def test_a_bench_is_shared_and_stays_as_it_is(tmp_path: Path) -> None:
 	"""Apps, Python and built assets are the bench's own; the checkout takes the place of another copy of the app."""
 	bench = Bench(tmp_path / "bench")

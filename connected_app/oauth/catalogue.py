@@ -1114,9 +1114,9 @@ CATALOGUE = {
 	),
 	"provider_input_invalid": Entry(
 		ConfigurationError,
-		"{0} has not the form that the provider uses.",
+		"{0} does not have the form that the provider uses.",
 		"Enter it, for example: {1}",
-		"An input has not the form that the provider uses, or would lead to another host.",
+		"An input does not have the form that the provider uses, or would lead to another host.",
 		"An administrator",
 		"Enter it as in the example.",
 	),

@@ -113,6 +113,7 @@ def own(app: AppSettings, token_cache: Any) -> dict[str, Any]:
 		"shared": app.is_shared,
 		"several_accounts": app.several_accounts,
 		"accounts": several,
+		"for_users": app.is_for_users,
 		"may_use": access.may_use(app),
 		"may_connect": app.is_for_users and access.may_connect(app),
 		"may_disconnect": not app.is_shared or access.is_admin(),

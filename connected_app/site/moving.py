@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import frappe
+from frappe.utils import strip_html
 
 from connected_app import __version__
 from connected_app.site import passwords
@@ -118,7 +119,7 @@ def _imported(app: dict[str, Any], update: bool) -> dict[str, str]:
 		# Any error, such as a value that the database rejects, concerns this app only.
 		frappe.db.rollback(save_point="connected_app_import")
 		frappe.clear_messages()
-		return {**outcome, "notes": (str(error) or type(error).__name__)[:300]}
+		return {**outcome, "notes": (strip_html(str(error)) or type(error).__name__)[:300]}
 	result = "updated" if there else "created"
 	return {**outcome, "result": result, "redirect_uri": row.redirect_uri, "notes": "; ".join(notes)}
 

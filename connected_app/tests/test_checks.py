@@ -94,6 +94,27 @@ class TestSettings(Case):
 		frappe.db.commit()
 		self.assertEqual(found(self.app), [("warning", "no_refresh_token", "query_parameters")])
 
+	def test_pasted_with_blanks(self) -> None:
+		"""Nobody sees the blank beside a Client ID, or the newline behind a secret, and providers refuse both. Two scopes
+		in one row are two scopes (RFC 6749 3.3)."""
+		values = {
+			field: f" {value}\n"
+			for field, value in self.app.as_dict().items()
+			if isinstance(value, str) and (field.endswith("_uri") or field in ("issuer", "client_id"))
+		}
+		pasted = {"provider_name": " Demo ", "client_secret": "\tdemo-secret\n", **values}
+		scopes = [{"scope": " openid email"}, {"scope": "email"}, {"scope": "profile\n"}]
+		app = make_app(**pasted, scopes=scopes)
+		self.assertEqual(app.provider_name, "Demo")
+		self.assertEqual([each.scope for each in app.scopes], ["openid", "email", "profile"])
+		self.app.reload()
+		self.app.update(pasted)
+		self.app.save(ignore_permissions=True)
+		frappe.db.commit()
+		self.assertEqual(found(self.app), [])
+		self.assertEqual(self.connect(self.app).status_code, 302)
+		self.assertRaises(frappe.MandatoryError, make_app, provider_name=" ")
+
 	def test_over_http(self) -> None:
 		findings = self.admin.ask("check_configuration", connected_app=self.app.name)
 		self.assertEqual({finding["level"] for finding in findings}, {"ok"}, findings)

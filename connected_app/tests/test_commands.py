@@ -205,6 +205,15 @@ class TestCommands(Commands):
 		for name, command in commands.connected_app.commands.items():
 			self.assertEqual("Exit code 1: " in command.help, name not in never, name)
 
+	def test_refused_by_frappe(self) -> None:
+		"""What Frappe refuses to save is said in a sentence, too."""
+		for option in ("--name", "--client-id"):
+			ended = bench("new-app", "github", option, "x" * 600)
+			self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+			self.assertIn("will get truncated", ended.stderr)
+			for no_sentence in ("Traceback", "<"):
+				self.assertNotIn(no_sentence, ended.stderr)
+
 	def test_wrong_usage(self) -> None:
 		for arguments in (
 			("check", "nothing"),
@@ -220,6 +229,9 @@ class TestCommands(Commands):
 			("revoke", self.app.name, "--user", ALICE, "--account", "", "--yes"),
 			("make-default", self.app.name, "--user", ALICE, "--account", ""),
 			("new-app", "nothing"),
+			("new-app", "github", "--input", "tenant=example.com"),
+			("status", "--json", "--prometheus"),
+			("rotate-key", "--prepare", "--finish"),
 			("frobnicate",),
 		):
 			ended = bench(*arguments)

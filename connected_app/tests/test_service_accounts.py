@@ -227,7 +227,8 @@ class TestServiceAccounts(Case):
 		answer = self.alice.call("authorize", connected_app=app.name)
 		self.assertEqual(answer.status_code, 417)
 		self.assertIn("acts for itself", answer.text)
-		self.assertFalse(self.alice.ask("connection", "GET", connected_app=app.name)["may_connect"])
+		mine = self.alice.ask("connection", "GET", connected_app=app.name)
+		self.assertEqual((mine["for_users"], mine["may_connect"]), (False, False))
 		names = [each["name"] for each in self.alice.ask("my_connections", "GET")]
 		self.assertNotIn(app.name, names)
 

@@ -28,6 +28,15 @@ def an_app(**values: Any) -> Any:
 	return app
 
 
+class TestForm(unittest.TestCase):
+	def test_half_filled_in(self) -> None:
+		"""What was saved once can be saved again: the rest is entered when the provider has given it, and a service
+		account never has an Authorization URI. *Check Configuration* says what is missing."""
+		fields = frappe.get_meta("Connected App").fields
+		demanded = {field.fieldname for field in fields if field.reqd or field.mandatory_depends_on}
+		self.assertEqual(demanded, {"provider_name", "exchange_from"})
+
+
 class TestForSession(unittest.TestCase):
 	def test_made_once(self) -> None:
 		first = settings.for_session(an_app())

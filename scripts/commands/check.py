@@ -47,6 +47,9 @@ print("\\n".join(sorted(seen - {"connected-app"})))
 
 
 def main(arguments: list[str]) -> int:
+	if arguments in (["--help"], ["-h"]):
+		say(__doc__)
+		return 0
 	if arguments not in ([], ["--fix"]):
 		say(__doc__)
 		return 2

@@ -24,6 +24,9 @@ LANES = ("lane1", "lane2", "checks")
 
 
 def main(arguments: list[str]) -> int:
+	if arguments in (["--help"], ["-h"]):
+		say(__doc__)
+		return 0
 	if (arguments and arguments[0] not in LANES) or len(arguments) > 2:
 		say(__doc__)
 		return 2

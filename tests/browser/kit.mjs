@@ -230,6 +230,13 @@ export async function picture(page, name, options = {}) {
 export const theme = (page, name) =>
 	page.evaluate((name) => document.documentElement.setAttribute("data-theme", name), name);
 
+// Icons on the page that are empty: this Frappe has none of that name.
+export const emptyIcons = (page, selector) =>
+	page.evaluate((selector) => {
+		const uses = [...document.querySelectorAll(`${selector} use`)].map((use) => use.getAttribute("href"));
+		return uses.filter((href) => !document.querySelector(href));
+	}, selector);
+
 // Serious and critical findings of axe-core within `selectors`.
 export async function accessibility(page, selectors) {
 	if (!(await page.evaluate(() => Boolean(window.axe)))) await page.evaluate(axe);
@@ -248,6 +255,8 @@ export async function accessibility(page, selectors) {
 export async function looks(page, name, { selectors = [], words = [], pictures = {}, only = LOOKS }) {
 	for (const [colours, size, viewport] of only) {
 		await page.setViewportSize(viewport);
+		// Frappe 16 leaves the sidebar open over what is made narrow.
+		if (viewport === PHONE) await page.evaluate(() => window.frappe?.app?.sidebar?.close_sidebar?.());
 		await theme(page, colours);
 		await settle(page);
 		const what = `${name}, ${colours}, ${size}`;
@@ -265,5 +274,6 @@ export async function looks(page, name, { selectors = [], words = [], pictures =
 		if (pictures[`${colours} ${size}`]) await picture(page, pictures[`${colours} ${size}`]);
 	}
 	await page.setViewportSize(WIDE);
+	await page.evaluate(() => window.frappe?.app?.sidebar?.open_sidebar?.());
 	await theme(page, "light");
 }

@@ -32,6 +32,28 @@ const wrongPatterns = (page) =>
 			.map((input) => input.label);
 	});
 
+// Nobody consents, so that there is no Authorization URI, and the Client ID comes later, with the key file.
+async function serviceAccount(page) {
+	await page.goto(`${base}/app/connected-app/new`);
+	await page.waitForFunction(() => window.cur_frm?.fields_dict?.provider?.connected_app_size > 200);
+	const picker = field(page, "provider").locator("input");
+	await picker.fill("google service account");
+	await page.keyboard.press("Enter");
+	await page.waitForFunction(() => cur_frm.doc.grant_type === "Service Account");
+	await save(page);
+	await field(page, "subject").locator("input").fill("alice@example.com");
+	await save(page);
+	check("a service account is saved before its key is there, as often as wanted", true);
+	await page.waitForFunction(() => document.querySelector(".connected-app-connection"));
+	const words = await page.evaluate(() => document.querySelector(".connected-app-connection").innerText);
+	check(
+		"and says that nobody has to connect",
+		words.includes("nobody has to connect") && !words.includes("You cannot connect"),
+		words
+	);
+	await shot(page, "service-account");
+}
+
 export async function pickProvider(page) {
 	await page.goto(`${base}/app/connected-app/new`);
 	await page.waitForFunction(() => window.cur_frm?.fields_dict?.provider?.connected_app_size > 200, null, {
@@ -48,6 +70,15 @@ export async function pickProvider(page) {
 	console.log(`        (in ${Math.round(time)} ms)`);
 	await page.keyboard.press("Tab");
 	check("who only passes through picks nothing", !(await doc(page, "provider"))[0]);
+	await picker.fill("no such provider");
+	await page.keyboard.press("Tab");
+	await field(page, "provider").locator(".connected-app-finding.error").waitFor();
+	const unknown = await field(page, "provider").innerText();
+	check(
+		"a name that is not in the list is not taken, and the form says so",
+		unknown.includes("no provider template called no such provider") && !(await doc(page, "provider"))[0],
+		unknown
+	);
 	await picker.fill("shops");
 	// Not what is rendered: those out of sight are not, nor are any at the very first moment (content-visibility).
 	const found = (await suggestions(page).allTextContents()).map((text) => text.trim());
@@ -90,7 +121,7 @@ export async function pickProvider(page) {
 	);
 	await looks(page, "provider input", {
 		selectors: [".connected-app-input", ".connected-app-steps"],
-		words: ["has not the form that the provider uses", "well confirmed"],
+		words: ["does not have the form that the provider uses", "well confirmed"],
 		pictures: { "light wide": "provider-input" },
 	});
 	await field(page, "client_id").locator("input").fill("mine");
@@ -147,4 +178,12 @@ export async function pickProvider(page) {
 	await save(page);
 	await page.waitForFunction(() => cur_frm.connected_app.differences?.length === 0, null, { timeout: 20000 });
 	check("the template's values are taken over when asked for", (await differences.count()) === 0);
+	await picker.fill("shopfy");
+	await page.keyboard.press("Tab");
+	await field(page, "provider").locator(".connected-app-finding.error").waitFor();
+	check(
+		"a slip does not take the provider away",
+		(await doc(page, "provider"))[0] === "shopify" && (await picker.inputValue()) === "Shopify"
+	);
+	await serviceAccount(page);
 }

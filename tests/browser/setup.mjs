@@ -25,6 +25,8 @@ export async function setUp(browser, provider) {
 	await discovery.locator("input").blur();
 	await discovery.locator(".connected-app-finding").waitFor();
 	check("a wrong address is told beside its field", (await discovery.innerText()).includes("not a web address"));
+	await headButton(page, "Get OpenID Configuration").click();
+	check("and nothing is saved or asked with it", await page.evaluate(() => cur_frm.is_new() && !frappe.msg_dialog?.display));
 	await discovery.locator("input").fill(`${provider.issuer}/.well-known/openid-configuration`);
 	await discovery.locator("input").blur();
 	await discovery.locator(".connected-app-finding").waitFor({ state: "detached" });
@@ -35,6 +37,11 @@ export async function setUp(browser, provider) {
 		redirect.endsWith(`/${await page.evaluate(() => cur_frm.doc.name)}`),
 		redirect
 	);
+
+	await field(page, "provider").locator("input").focus();
+	await page.keyboard.press("Tab");
+	await page.waitForTimeout(300);
+	check("who only passes through a field changes nothing", !(await page.evaluate(() => cur_frm.is_dirty())));
 
 	// The next step offers its button.
 	await page.locator(`${steps} .btn-primary`, { hasText: "Get OpenID Configuration" }).click({ timeout: 20000 });

@@ -1,7 +1,7 @@
 // Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
 
 import {
-	LIGHT, base, call, check, closeDialog, connectQuickly, headButton, listen, looks, makeApp, openForm, shot,
+	LIGHT, base, call, check, closeDialog, connectQuickly, emptyIcons, headButton, listen, looks, makeApp, openForm, shot,
 	startProvider, waitForConnection,
 } from "./kit.mjs";
 
@@ -141,7 +141,15 @@ export async function gallery(page) {
 	await page.goto(`${base}/app/connections-gallery`);
 	await page.locator(".gallery-card").first().waitFor({ timeout: 30000 });
 	const words = ["On this site", "Acme Mail", "1 to reconnect", "1 failing", "Disabled", "Gmail (IMAP and SMTP)", "well confirmed"];
-	await looks(page, "gallery", { selectors: [".connections-gallery"], words, pictures: { "light wide": "gallery" } });
+	// On a phone, a button has its icon alone.
+	const buttons = "#page-connections-gallery .standard-actions";
+	const empty = await emptyIcons(page, buttons);
+	check("the gallery's buttons have icons", empty.length === 0, empty.join(", "));
+	await looks(page, "gallery", {
+		selectors: [".connections-gallery", buttons],
+		words,
+		pictures: { "light wide": "gallery" },
+	});
 	await page.locator(".connections-gallery input[type=search]").fill("quickbooks");
 	const found = await page.locator(".connections-gallery [role=status]").innerText();
 	check("the gallery is searched by name", found === "1 provider", found);
@@ -156,7 +164,11 @@ export async function operations(page) {
 	await page.goto(`${base}/app/connections-operations`);
 	await page.locator(".health-facts").waitFor({ timeout: 30000 });
 	const words = ["Somebody has to act", "Acme Mail", "Disabled", "Failed refreshes", "In the background"];
-	await looks(page, "operations", { selectors: [".connections-operations"], words, pictures: { "light wide": "operations" } });
+	await looks(page, "operations", {
+		selectors: [".connections-operations", "#page-connections-operations .standard-actions"],
+		words,
+		pictures: { "light wide": "operations" },
+	});
 	const href = await page.locator(".health-table th a", { hasText: "Acme Mail" }).getAttribute("href");
 	check("each app leads to its form", href.includes("/connected-app/"), href);
 }
@@ -276,7 +288,7 @@ export async function onePage(page, name) {
 	await looks(page, "connect", { only: LIGHT, selectors: [".connected-app-page"], words: ["Connect to Acme Mail", "Reconnect Required"] });
 }
 
-// Disabling an app ends the connections of everybody: Desk asks first.
+// Disabling an app ends the connections of everybody, and another client leaves them without one: Desk asks first.
 export async function disabling(page, provider) {
 	const name = await makeApp(page, provider, { provider_name: "Acme Closing" });
 	await connectQuickly(page, name);
@@ -290,10 +302,21 @@ export async function disabling(page, provider) {
 		await dialog.waitFor({ state: "visible" });
 		return dialog;
 	};
+	await page.evaluate(() => cur_frm.set_value("client_id", "other"));
+	const warning = await ask();
+	const warned = await warning.innerText();
+	check(
+		"another Client ID, with connections, asks first",
+		/changed: Client ID\..*before: 1\..*connect again/s.test(warned),
+		warned
+	);
+	await warning.locator(".btn-modal-secondary:visible, .standard-actions .btn-secondary:visible").first().click();
+	await page.waitForSelector(".modal.show", { state: "detached" });
+	await page.evaluate(() => cur_frm.set_value("client_id", "demo"));
 	await page.evaluate(() => cur_frm.set_value("enabled", 0));
 	const question = await ask();
 	const text = await question.innerText();
-	check("disabling an app with connections asks first", /Disable Acme Closing\?.*1 connections? end/s.test(text), text);
+	check("disabling an app with connections asks first", /Disable Acme Closing\?.*connections \(1\) end/s.test(text), text);
 	await question.locator(".btn-modal-secondary:visible, .standard-actions .btn-secondary:visible").first().click();
 	await page.waitForSelector(".modal.show", { state: "detached" });
 	const dirty = await page.evaluate(() => cur_frm.is_dirty());

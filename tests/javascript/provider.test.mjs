@@ -165,7 +165,7 @@ test("an input that leaves the host is wrong, and goes nowhere", async () => {
 	const { form, frm, pick } = await open();
 	await pick("shops");
 	for (const value of ["evil.example/", "shop.example@evil", "Acme", "-", "a b", "acme\n"]) {
-		assert.match(form.provider.mistake_in(SHOP, value).message, /^Shop has not the form/, value);
+		assert.match(form.provider.mistake_in(SHOP, value).message, /^Shop does not have the form/, value);
 		frm.doc.provider_inputs = JSON.stringify({ shop: value });
 		assert.ok(!form.provider.is_complete(frm), value);
 		assert.equal(form.provider.address(frm, "https://{shop}.shops.example/apps"), "");
@@ -309,4 +309,15 @@ test("a key takes the place of Client Secret", async () => {
 	assert.equal(step(2).done, false);
 	frm.doc.signing_key = "***";
 	assert.equal(step(2).done, true);
+});
+
+test("the last step says who connects, and whose account", async () => {
+	const own = { name: "x", enabled: 1, connection_is: "Each User's Own" };
+	const text = async (doc) => {
+		const { form, frm, state } = await open(doc);
+		return form.steps.view(frm, state).at(-1).text;
+	};
+	assert.match(await text(own), /Every user connects an account of their own/);
+	assert.match(await text({ ...own, connection_is: "Shared" }), /connect the account that is shared/);
+	assert.match(await text({ ...own, enabled: 0 }), /while the app is disabled/);
 });

@@ -22,6 +22,8 @@ frappe.provide("connected_app.form");
 		"jwks_uri",
 		"device_authorization_uri",
 	];
+	// A connection is good for this client at this server only.
+	const MADE_WITH = ["client_id", "token_uri", "grant_type"];
 	const SHOWN_IN_STEPS = ["provider_name", "client_id", "client_secret", "client_authentication", "grant_type"];
 
 	Object.assign(form, {
@@ -40,8 +42,7 @@ frappe.provide("connected_app.form");
 				filled: null,
 				question: 0,
 				filling: 0,
-				was_enabled: 0,
-				was_shared: "",
+				was: {},
 				drawn: {},
 			};
 			return frm.connected_app;
@@ -97,8 +98,7 @@ frappe.provide("connected_app.form");
 		refresh(frm) {
 			const state = form.state(frm);
 			if (!frm.is_dirty()) {
-				state.was_enabled = frm.doc.enabled;
-				state.was_shared = frm.doc.connection_is;
+				state.was = { ...frm.doc };
 			}
 			// Frappe has emptied the page, so draw again.
 			const unknown = { connection: null, people: null, registration: null, drawn: {} };
@@ -114,13 +114,14 @@ frappe.provide("connected_app.form");
 		},
 
 		before_save(frm) {
-			const { was_enabled, was_shared, people } = form.state(frm);
-			if (was_enabled && !frm.doc.enabled && people?.total) {
-				return form.people.confirm_disabling(frm, people.total);
-			}
-			if (was_shared && was_shared !== frm.doc.connection_is && people?.total) {
+			const { was, people } = form.state(frm);
+			if (!people?.total) return;
+			if (was.enabled && !frm.doc.enabled) return form.people.confirm_disabling(frm, people.total);
+			if (was.connection_is && was.connection_is !== frm.doc.connection_is) {
 				return form.people.confirm_sharing(frm, people.total);
 			}
+			const changed = MADE_WITH.filter((name) => was[name] && was[name] !== frm.doc[name]);
+			if (changed.length) return form.people.confirm_other(frm, people.total, changed);
 		},
 
 		provider: (frm) => form.provider.choose(frm),

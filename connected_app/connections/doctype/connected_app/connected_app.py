@@ -144,6 +144,21 @@ class ConnectedApp(SecretKeeper):
 			raise frappe.PermissionError(_("Keys do not leave this site."))
 		return super().get_password(fieldname, raise_exception)
 
+	def _hide(self) -> None:
+		# Pasted with a blank or a newline, which nobody sees behind stars.
+		if type(self.client_secret) is str:
+			self.client_secret = self.client_secret.strip()
+		super()._hide()
+
+	def before_validate(self) -> None:
+		"""What is pasted may have blanks around it, and several scopes in one row (RFC 6749 3.3)."""
+		for field in self.meta.get("fields", {"fieldtype": ("in", ("Data", "Small Text"))}):
+			if isinstance(value := self.get(field.fieldname), str):
+				self.set(field.fieldname, value.strip())
+		scopes = list(dict.fromkeys(scope for row in self.scopes for scope in (row.scope or "").split()))
+		if scopes != [row.scope for row in self.scopes]:
+			self.set("scopes", [{"scope": scope} for scope in scopes])
+
 	def validate(self) -> None:
 		before = self.get_doc_before_save()
 		# Set once, because it is registered at the provider; `api.renew_redirect_uri` changes it. An app that shares another

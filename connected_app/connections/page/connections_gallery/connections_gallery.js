@@ -43,8 +43,14 @@
 
 	class Gallery {
 		constructor(page) {
-			page.set_primary_action(__("New Connected App"), () => frappe.new_doc("Connected App"), "add");
-			page.set_secondary_action(__("Connect by Address"), () => new AddressDialog(), "link");
+			const [new_app, by_address] = [__("New Connected App"), __("Connect by Address")];
+			// A phone shows the icons alone. Frappe 15 and 16 both have these.
+			page
+				.set_primary_action(new_app, () => frappe.new_doc("Connected App"), "add")
+				.attr("title", new_app);
+			page
+				.set_secondary_action(by_address, () => new AddressDialog(), "link-url")
+				.attr("title", by_address);
 			this.$apps = element("div");
 			this.$search = element("input", {
 				type: "search",

@@ -16,7 +16,7 @@
 
 	class Operations {
 		constructor(page) {
-			page.set_secondary_action(__("Refresh"), () => this.load(), "refresh");
+			page.set_secondary_action(__("Refresh"), () => this.load(), "refresh").attr("title", __("Refresh"));
 			this.$all = element("div", { class: "connections-operations" }).appendTo(page.main);
 		}
 

@@ -22,6 +22,10 @@
 				});
 				return;
 			}
+			if (!form.findings.check_address(frm, "openid_configuration")) {
+				frm.scroll_to_field("openid_configuration");
+				return;
+			}
 			await form.saved(frm);
 			const found = await call("get_openid_configuration", { connected_app: frm.doc.name }, asking());
 			if (!found) return;

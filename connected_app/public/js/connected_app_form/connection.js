@@ -72,6 +72,9 @@
 	}
 
 	function details(connection) {
+		if (connection.for_users === false) {
+			return [__("The service account acts for itself: nobody has to connect.")];
+		}
 		const found = [];
 		if (connection.shared) {
 			found.push(__("Shared: one connection for all who may use it here, and not your own account."));

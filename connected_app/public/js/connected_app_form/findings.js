@@ -32,6 +32,7 @@
 			const message = mistake_in((frm.doc[fieldname] || "").trim());
 			if (message) form.findings.show(frm, fieldname, { level: "error", message });
 			else clear(frm.fields_dict[fieldname]);
+			return !message;
 		},
 	};
 

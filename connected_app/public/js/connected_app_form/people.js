@@ -36,7 +36,7 @@
 		// If saving is refused, the form stays as it is.
 		confirm_disabling(frm, total) {
 			const question = __(
-				"Disable {0}? All {1} connections end. The tokens are deleted here and, where the provider offers it, revoked there.",
+				"Disable {0}? All its connections ({1}) end. The tokens are deleted here and, where the provider offers it, revoked there.",
 				[safe(frm.doc.provider_name), total]
 			);
 			return form.people.confirm(question);
@@ -56,6 +56,16 @@
 				[total]
 			);
 			return form.people.confirm(`<p>${what}</p><p>${ends}</p>`);
+		},
+
+		confirm_other(frm, total, changed) {
+			const labels = changed.map((name) => __(frm.fields_dict[name].df.label));
+			return form.people.confirm(
+				__(
+					"You have changed: {0}. Connections that were made before: {1}. They will probably stop working, and people then have to connect again. Save all the same?",
+					[safe(labels.join(", ")), total]
+				)
+			);
 		},
 
 		confirm(question) {

@@ -200,6 +200,7 @@
 		const items = new Map([...templates.values()].map((template) => [template.key, list_item(template)]));
 		awesomplete.item = ({ value }) => items.get(value).attr("aria-selected", "false")[0];
 		be_quiet(picker);
+		refuse_unknown(frm, picker);
 		picker.set_data([...templates.values()].map(({ key, name }) => ({ value: key, label: name })));
 		picker.set_formatted_input(frm.doc.provider);
 	}
@@ -231,6 +232,24 @@
 		});
 	}
 
+	// Frappe would empty the field without a word. Before it looks, the provider that was there is put back.
+	function refuse_unknown(frm, picker) {
+		const [input] = picker.$input;
+		const refuse = () => {
+			const text = input.value.trim();
+			const known = (template) => [template.key, template.name].includes(text);
+			if (!text || !templates.size || [...templates.values()].some(known)) return;
+			picker.set_formatted_input(frm.doc.provider);
+			const message = __("There is no provider template called {0}.", [text]);
+			const action = __("Choose one of the list, or leave Provider empty and fill in the fields.");
+			// What is said goes with the next change, and this one is not over.
+			setTimeout(() => form.findings.show(frm, "provider", { level: "error", message, action }));
+		};
+		input.addEventListener("change", refuse, true);
+		// To Frappe, an empty field that was never filled in would be another one once somebody has passed through it.
+		input.addEventListener("focus", () => (picker.last_value ??= ""), true);
+	}
+
 	function list_item(template) {
 		const { name, category_name, unsupported } = template;
 		const about = unsupported ? __("Cannot be connected: {0}", [unsupported]) : when_checked(template);
@@ -246,7 +265,7 @@
 			: new RegExp(`^(?:${pattern || ".+"})$`).test(value);
 		if (is_right) return null;
 		return {
-			message: __("{0} has not the form that the provider uses.", [label]),
+			message: __("{0} does not have the form that the provider uses.", [label]),
 			action: __("Enter it, for example: {0}", [example || options.join(", ")]),
 		};
 	}

@@ -77,9 +77,21 @@
 			title: __("Connect"),
 			field: "connection_html",
 			done: form.is_in_use(state),
-			text: __("Check Configuration finds mistakes without connecting. Then connect your own account to try it. Every user connects an account of their own."),
+			text: how_to_connect(doc),
 			button: state.connection?.may_connect && ["connect", __("Connect to {0}", [doc.provider_name])],
 		};
+	}
+
+	function how_to_connect({ enabled, connection_is, grant_type }) {
+		if (!enabled) return __("Nobody can connect while the app is disabled: tick Enabled, and save.");
+		if (connection_is === "Shared" && (!grant_type || grant_type === "User Consent")) {
+			return __(
+				"Check Configuration finds mistakes without connecting. Then connect the account that is shared by all who may connect."
+			);
+		}
+		return __(
+			"Check Configuration finds mistakes without connecting. Then connect your own account to try it. Every user connects an account of their own."
+		);
 	}
 
 	function tried(_frm, state) {
