@@ -78,8 +78,7 @@ class Addresses(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		for doctype in ("Connected App", registrations.DOCTYPE):
-			for name in frappe.get_all(doctype, pluck="name"):
-				frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
+			frappe.db.delete(doctype)
 		frappe.db.commit()
 
 	def stored(self) -> tuple[int, int]:
