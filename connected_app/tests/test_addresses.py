@@ -77,8 +77,9 @@ def mcp_server() -> Iterator[dict[str, Any]]:
 class Addresses(Case):
 	def setUp(self) -> None:
 		super().setUp()
-		for doctype in ("Connected App", registrations.DOCTYPE):
+		for doctype in ("Connected App", "Token Cache", registrations.DOCTYPE):
 			frappe.db.delete(doctype)
+			frappe.db.delete("__Auth", {"doctype": doctype})
 		frappe.db.commit()
 
 	def stored(self) -> tuple[int, int]:
