@@ -158,11 +158,17 @@ class Hostile:
 		}
 		if headers.get("transfer-encoding") == "chunked":
 			while not body.endswith(b"0\r\n\r\n"):
-				body += sock.recv(65536)
+				body += self._rest(sock)
 		while len(body) < int(headers.get("content-length", 0)):
-			body += sock.recv(65536)
+			body += self._rest(sock)
 		method, target, _version = first.split(" ")
 		return Request(head + b"\r\n\r\n" + body, method, target, headers, body, number)
+
+	def _rest(self, sock: socket.socket) -> bytes:
+		chunk = sock.recv(65536)
+		if not chunk:
+			raise ConnectionError("closed within a request")
+		return chunk
 
 	def _send(self, sock: socket.socket, answer: Answer) -> bool:
 		self._closing.wait(answer.delay)

@@ -15,14 +15,12 @@ import pathlib
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import types
 import unittest
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -33,6 +31,7 @@ import requests
 from connected_app.oauth.templates import Template
 from connected_app.site import settings, templates
 from connected_app.site.database import see_latest
+from connected_app.tests.processes import Processes
 
 REPO = os.environ.get("CONNECTED_APP_REPO", "")
 PYTHON = os.environ.get("CONNECTED_APP_TEST_PYTHON", "")
@@ -244,37 +243,16 @@ def library(name: str) -> Iterator[Any]:
 
 
 @functools.cache
-def processes() -> socket.socket:
-	"""To the process of `processes.py`; it ends when this one does."""
-	ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
-	with theirs:
-		process = subprocess.Popen(
-			[sys.executable, pathlib.Path(__file__).with_name("processes.py"), str(theirs.fileno())],
-			cwd=os.path.abspath(frappe.local.sites_path),
-			pass_fds=[theirs.fileno()],
-		)
-
-	@atexit.register
-	def end() -> None:
-		ours.close()
-		process.wait()
-
-	return ours
+def processes() -> Processes:
+	"""It ends when this process does."""
+	forks = Processes(sys.executable, os.path.abspath(frappe.local.sites_path))
+	atexit.register(forks.close)
+	return forks
 
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-	"""What Python does with these arguments, `-c` or `-m` and so on, in a new process of the bench. After three minutes it is
-	killed."""
-	with ExitStack() as stack:
-		streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
-		streams[0].write(stdin)
-		streams[0].seek(0)
-		message = json.dumps(arguments).encode()
-		socket.send_fds(processes(), [message], [stream.fileno() for stream in streams])
-		status = int(processes().recv(100))
-		for stream in streams[1:]:
-			stream.seek(0)
-		return subprocess.CompletedProcess(arguments, status, *(stream.read() for stream in streams[1:]))
+	"""What Python does with these arguments in a new process of the bench."""
+	return processes().run(*arguments, stdin=stdin)
 
 
 def bench(*arguments: str, stdin: str = "", site: str = "") -> subprocess.CompletedProcess[str]:

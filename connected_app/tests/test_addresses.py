@@ -77,9 +77,9 @@ def mcp_server() -> Iterator[dict[str, Any]]:
 class Addresses(Case):
 	def setUp(self) -> None:
 		super().setUp()
-		for doctype in ("Connected App", registrations.DOCTYPE):
-			for name in frappe.get_all(doctype, pluck="name"):
-				frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
+		for doctype in ("Connected App", "Token Cache", registrations.DOCTYPE):
+			frappe.db.delete(doctype)
+			frappe.db.delete("__Auth", {"doctype": doctype})
 		frappe.db.commit()
 
 	def stored(self) -> tuple[int, int]:

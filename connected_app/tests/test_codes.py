@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +25,7 @@ from connected_app.tests.site import (
 	certified,
 	make_app,
 	needs_providers,
+	processes,
 	provider,
 	row,
 )
@@ -285,24 +285,20 @@ class TestCodes(Case):
 class TestCommand(Case):
 	def connect(self, provider: Any, app: Any, answer: Any, user: str = ALICE) -> tuple[int, str, str]:
 		"""Run the command; `answer` is called with the code that it shows."""
-		process = subprocess.Popen(
-			[
-				*(sys.executable, "-m", "frappe.utils.bench_helper", "frappe", "--site", frappe.local.site),
-				*("connected-app", "connect", app.name, "--user", user, "--json"),
-			],
-			cwd=os.path.abspath(frappe.local.sites_path),
-			stdout=subprocess.PIPE,
-			stderr=subprocess.PIPE,
-			text=True,
-		)
-		said = ""
-		for line in process.stderr:
-			said += line
-			if line.startswith("and enter the code "):
-				answer(line.split()[-1])
-				break
-		out, rest = process.communicate(timeout=60)
-		return process.returncode, out, said + rest
+		command = ("frappe", "--site", frappe.local.site, "connected-app", "connect", app.name)
+		arguments = ("-m", "frappe.utils.bench_helper", *command, "--user", user, "--json")
+		reading, writing = os.pipe()
+		with open(os.devnull) as nothing, tempfile.TemporaryFile("w+") as out, open(reading) as lines:
+			processes().begin(*arguments, streams=(nothing.fileno(), out.fileno(), writing))
+			os.close(writing)
+			said = ""
+			for line in lines:
+				said += line
+				if line.startswith("and enter the code "):
+					answer(line.split()[-1])
+			status = processes().ended()
+			out.seek(0)
+			return status, out.read(), said
 
 	def test_connects(self) -> None:
 		with provider("--interval", "1") as running:

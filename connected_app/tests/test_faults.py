@@ -11,9 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 import unittest
 from collections.abc import Iterator
@@ -32,6 +30,7 @@ from connected_app.tests.site import (
 	hostile,
 	make_app,
 	needs_providers,
+	processes,
 	row,
 )
 from connected_app.tests.test_refreshing import Connected
@@ -39,10 +38,13 @@ from connected_app.tests.test_refreshing import Connected
 # One process of the bench, as a background worker is. What follows is the test's own script; `step` says a word and
 # waits until the test lets it go on.
 PRELUDE = """
+import json
+import os
 import sys
 import frappe
 
-site, name, user = sys.argv[1:]
+site, name, user, environment = sys.argv[1:]
+os.environ.update(json.loads(environment))
 
 def say(*words):
 	print(*words, flush=True)
@@ -74,6 +76,7 @@ def own_connection():
 	queries = {"mariadb": "select connection_id()", "postgres": "select pg_backend_pid()", "sqlite": "select 0"}
 	return frappe.db.sql(queries[frappe.db.db_type])[0][0]
 
+say(os.getpid())
 frappe.init(site)
 frappe.connect()
 """
@@ -104,43 +107,36 @@ class Worker:
 	"""A process of the bench that runs a script on one site."""
 
 	def __init__(self, script: str, app: str, site: str = "", user: str = ALICE, **environment: str) -> None:
-		self.process = subprocess.Popen(
-			[sys.executable, "-c", PRELUDE + script, site or frappe.local.site, app, user],
-			cwd=os.path.abspath(frappe.local.sites_path),
-			env={**os.environ, **environment},
-			stdin=subprocess.PIPE,
-			stdout=subprocess.PIPE,
-			text=True,
-		)
-		self.watch = threading.Timer(PATIENCE, self.process.kill)
-		self.watch.daemon = True
-		self.watch.start()
+		reads, stdin = os.pipe()
+		stdout, writes = os.pipe()
+		self.stdin, self.stdout = open(stdin, "w"), open(stdout)
+		arguments = (site or frappe.local.site, app, user, json.dumps(environment))
+		processes().begin("-c", PRELUDE + script, *arguments, streams=(reads, writes, 2))
+		os.close(reads)
+		os.close(writes)
+		self.pid = int(self.stdout.readline())
 
 	def hear(self) -> list[str]:
 		"""The next line that the process says, in words. Frappe prints queries that failed, which is not meant."""
-		while line := self.process.stdout.readline():
+		while line := self.stdout.readline():
 			words = line.split()
 			if words and words[0] in ("asking", "answered", "saved", "token", "error", "is", "ready"):
 				return words
 		return []
 
 	def go_on(self) -> None:
-		self.process.stdin.write("\n")
-		self.process.stdin.flush()
+		self.stdin.write("\n")
+		self.stdin.flush()
 
 	def kill(self) -> None:
-		self.process.send_signal(signal.SIGKILL)
+		os.kill(self.pid, signal.SIGKILL)
 		self.end()
 
 	def end(self) -> None:
-		self.watch.cancel()
 		with suppress(BrokenPipeError):
-			self.process.stdin.close()
-		self.process.stdout.close()
-		try:
-			self.process.wait(20)
-		finally:
-			self.process.kill()
+			self.stdin.close()
+		self.stdout.close()
+		processes().ended()
 
 
 @contextmanager

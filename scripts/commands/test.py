@@ -7,9 +7,9 @@
 	scripts/test lane2 15    only benches with "15" in their path
 	scripts/test checks      scripts/check
 
-Parts of it run side by side, as many as there are processors. The output of each is in test-logs/; what is printed
-is what each came to, the output of those that failed, and at the end a line for each check that failed. Ends with
-`N passed, N failed`; the exit code is not 0 when anything failed.
+Parts of it run side by side, one more than there are processors, since each waits at times. The output of each is in
+test-logs/; what is printed is what each came to, the output of those that failed, and at the end a line for each check
+that failed. Ends with `N passed, N failed`; the exit code is not 0 when anything failed.
 """
 
 import os
@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> int:
 	try:
 		# The longest first.
 		parts += lane2((arguments[1:] or [""])[0], notes) if "lane2" in wanted else []
-		parts += lane1.checks() if "checks" in wanted else []
 		parts += lane1.lane1() if "lane1" in wanted else []
-		results = run_parts(parts, at_once=max(os.cpu_count() or 1, 2))
+		parts += lane1.checks() if "checks" in wanted else []
+		results = run_parts(parts, at_once=(os.cpu_count() or 1) + 1)
 	except Problem as problem:
 		results["stopped"] = Counts(failed=1, notes=[str(problem)])
 	say()

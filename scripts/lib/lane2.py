@@ -22,6 +22,7 @@ def lane2(only: str, notes: list[str]) -> list[Part]:
 	"""
 	:param only: what the paths of the benches have in them
 	:param notes: gets a line for what is left out
+	:return: the longest first
 	:raise Problem: where a bench was asked for and is not there
 	"""
 	benches = find_benches(only)
@@ -30,7 +31,7 @@ def lane2(only: str, notes: list[str]) -> list[Part]:
 			raise Problem(f"no bench with {only!r} in its path.")
 		notes.append(f"lane 2: did NOT run: {HOW_TO_GET_A_BENCH}")
 		return []
-	unit_tests, lives = [], []
+	with_browser, without, lives = [], [], []
 	for bench in benches:
 		name = f"lane 2, Frappe {bench.version} ({bench.name})"
 		for db_type, database in DATABASES.items():
@@ -42,14 +43,13 @@ def lane2(only: str, notes: list[str]) -> list[Part]:
 			options = {"db_type": db_type, "snapshot_isolation": _snapshot_isolation(bench)}
 			# The screens and a site's life depend on Frappe more than on the database: on PostgreSQL once.
 			whole = db_type == "mariadb" or (db_type == "postgres" and bench is benches[-1])
-			unit_tests.append(
-				Part(what, functools.partial(_tests, found=bench, browser=whole, options=options))
-			)
+			part = Part(what, functools.partial(_tests, found=bench, browser=whole, options=options))
+			(with_browser if whole else without).append(part)
 			if whole:
 				lives.append(
 					Part(f"{what}, whole life", functools.partial(_life, found=bench, options=options))
 				)
-	return unit_tests + lives
+	return with_browser + without + lives
 
 
 def _snapshot_isolation(bench: Bench) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pathlib
 import re
 import subprocess
 import sys
 
 import requests
 
+from connected_app.tests.processes import Processes
 from scripts.lib.bench import Bench
 from scripts.lib.checkout import CHECKOUT
 from scripts.lib.site import Site, fresh_site
@@ -77,6 +79,7 @@ class Life:
 		self.bench, self.stack = bench, stack
 		self.site: Site
 		self.serving = contextlib.ExitStack()
+		self.loaded: dict[pathlib.Path, Processes] = {}
 		self.provider = Provider()
 		stack.callback(self.provider.stop)
 
@@ -97,19 +100,20 @@ class Life:
 		self.site.run("clear-cache")
 		return self.site.run("install-app", "connected_app")[1]
 
+	def processes(self) -> Processes:
+		"""They have loaded the app that is the bench's now."""
+		app = self.bench.app
+		if app not in self.loaded:
+			bench = self.bench
+			self.loaded[app] = Processes(str(bench.python), str(bench.sites), bench.environment)
+			self.stack.callback(self.loaded[app].close)
+		return self.loaded[app]
+
 	def inside(self, step: str, **args: object):
 		"""Run one of the functions of `inside.py` in the bench's Python."""
 		# As somebody with a shell.
 		program = "import sys; from tests.life.inside import inside; inside(*sys.argv[1:])"
-		command = [str(self.bench.python), "-c", program, self.site.name, step, json.dumps(args)]
-		done = subprocess.run(
-			command,
-			cwd=self.bench.sites,
-			env=self.bench.environment,
-			capture_output=True,
-			text=True,
-			check=False,
-		)
+		done = self.processes().run("-c", program, self.site.name, step, json.dumps(args))
 		assert done.returncode == 0, f"{step}: {done.stdout[-1000:]}{done.stderr[-3000:]}"
 		return json.loads(done.stdout.rpartition("RESULT ")[2])
 
