@@ -27,7 +27,7 @@ class Failed(Exception):
 
 
 class Steps:
-	"""Counts what truly happened; the exit code is its business alone."""
+	"""Counts the steps that truly happened; it alone decides the exit code."""
 
 	def __init__(self) -> None:
 		self.passed = self.failed = 0

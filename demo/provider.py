@@ -233,7 +233,7 @@ class Token(TokenMixin):
 
 @dataclass
 class Store:
-	"""All state. Whoever reads or writes it holds `lock`, for the whole of a token request."""
+	"""All state. Reading or writing it needs `lock`, for the whole of a token request."""
 
 	lock: threading.RLock = field(default_factory=threading.RLock)
 	codes: dict[str, Code] = field(default_factory=dict)
@@ -426,7 +426,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			if code is None or code.consent.client_id != client.client_id:
 				return None
 			if code.used:
-				# RFC 6749 4.1.2: whoever holds a used code may have stolen it.
+				# RFC 6749 4.1.2: the holder of a used code may have stolen it.
 				code.consent.revoked = True
 				return None
 			return code if time.time() < code.expires_at else None
@@ -658,7 +658,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			grant = server.get_consent_grant(end_user=None)
 		except OAuth2Error as error:
 			if not error.redirect_uri:
-				# RFC 6749 4.1.2.1: without a trusted redirect URI the person is told, not the client.
+				# RFC 6749 4.1.2.1: without a trusted redirect URI the person sees the error, not the client.
 				return page(ERROR, 400, code=error.error, description=error.get_error_description())
 			response = server.handle_error_response(server.create_oauth2_request(None), error)
 			response_issuer.add_issuer_parameter(server, response)

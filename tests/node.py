@@ -53,7 +53,7 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 
 
 def _begun(folder: Path, settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
-	"""The process, and what it says when it is ready. Once in a hundred starts Node's threads wait for each other for ever:
+	"""The process, and what it says when it is ready. Once in a hundred starts Node's threads wait for each other forever:
 	with one thread that has not been seen in 200, and it is started again."""
 	for seconds in READY:
 		process = subprocess.Popen(

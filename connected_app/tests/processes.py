@@ -1,5 +1,5 @@
 """A process of the bench from which others are forked: loading Frappe takes most of the time that a start takes. This app
-is loaded in each anew.
+is loaded again in each.
 
 Run as a script, with the number of a socket. Each message is a JSON list of what runs, as `python -c` does it or `-m`, and of
 its arguments, and comes with the standard streams; the answer is the exit code.
