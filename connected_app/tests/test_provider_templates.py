@@ -185,13 +185,13 @@ class TestProviderTemplates(Case):
 			answer = admin.ask("provider_settings", provider=provider, inputs=inputs)
 			self.assertEqual(list(answer), ["wrong_inputs"], value)
 			self.assertEqual(list(answer["wrong_inputs"]), [name])
-			self.assertIn("has not the form", answer["wrong_inputs"][name]["message"])
+			self.assertIn("does not have the form", answer["wrong_inputs"][name]["message"])
 			saved = admin.post(
 				f"{admin.base}/api/resource/Connected App",
 				json={"provider_name": "x", "provider": provider, "provider_inputs": inputs},
 			)
 			self.assertEqual(saved.status_code, 417, value)
-			self.assertIn("has not the form", saved.text)
+			self.assertIn("does not have the form", saved.text)
 		frappe.db.rollback()
 		self.assertEqual(frappe.db.count("Connected App"), before)
 

@@ -90,7 +90,7 @@ export async function pickProvider(page) {
 	);
 	await looks(page, "provider input", {
 		selectors: [".connected-app-input", ".connected-app-steps"],
-		words: ["has not the form that the provider uses", "well confirmed"],
+		words: ["does not have the form that the provider uses", "well confirmed"],
 		pictures: { "light wide": "provider-input" },
 	});
 	await field(page, "client_id").locator("input").fill("mine");

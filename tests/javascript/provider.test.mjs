@@ -165,7 +165,7 @@ test("an input that leaves the host is wrong, and goes nowhere", async () => {
 	const { form, frm, pick } = await open();
 	await pick("shops");
 	for (const value of ["evil.example/", "shop.example@evil", "Acme", "-", "a b", "acme\n"]) {
-		assert.match(form.provider.mistake_in(SHOP, value).message, /^Shop has not the form/, value);
+		assert.match(form.provider.mistake_in(SHOP, value).message, /^Shop does not have the form/, value);
 		frm.doc.provider_inputs = JSON.stringify({ shop: value });
 		assert.ok(!form.provider.is_complete(frm), value);
 		assert.equal(form.provider.address(frm, "https://{shop}.shops.example/apps"), "");

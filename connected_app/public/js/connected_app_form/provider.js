@@ -246,7 +246,7 @@
 			: new RegExp(`^(?:${pattern || ".+"})$`).test(value);
 		if (is_right) return null;
 		return {
-			message: __("{0} has not the form that the provider uses.", [label]),
+			message: __("{0} does not have the form that the provider uses.", [label]),
 			action: __("Enter it, for example: {0}", [example || options.join(", ")]),
 		};
 	}
