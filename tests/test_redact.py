@@ -1,4 +1,4 @@
-"""A provider that says back what it was sent, in whatever encoding: no secret gets into an error, a log or a traceback."""
+"""A provider echoes what it was sent, in any encoding: no secret gets into an error, a log or a traceback."""
 
 from __future__ import annotations
 
