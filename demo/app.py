@@ -82,7 +82,7 @@ def templates() -> dict[str, Template]:
 
 @dataclass
 class Page:
-	"""What the demo keeps while it runs."""
+	"""The demo's state while it runs."""
 
 	database: Database
 	defaults: dict[str, str]
@@ -175,7 +175,7 @@ class Browser:
 				for name, (_, attribute) in ENDPOINTS.items()
 			}
 		self.values.update(metadata=document, inputs=given)
-		# A client is registered at one provider.
+		# A client belongs to one provider.
 		self.fields.update(
 			endpoints,
 			openid_configuration=address,
@@ -334,7 +334,7 @@ def create_app(page: Page) -> Flask:
 		is_new = name != browser.values["provider"]
 		inputs = {each.name: request.form.get(f"input_{each.name}", "").strip() for each in template.inputs}
 		browser.values.update(provider=name, inputs={} if is_new else inputs, metadata={})
-		# The settings of another provider do not go with this one's ways.
+		# The settings of another provider do not fit this one's quirks.
 		browser.fields.update(dict.fromkeys(FIELDS, ""))
 		browser.save()
 		if is_new and any(not each.default for each in template.inputs):
@@ -439,7 +439,7 @@ def finish(browser: Browser, parameters: dict[str, list[str]]) -> Any:
 	if attempt is None:
 		raise unknown_attempt()
 	if attempt.context.get("browser") != digest(browser.id):
-		# Not taken: the right browser may still come.
+		# Do not spend it: the right browser may still come.
 		raise ReconnectRequired("attempt_elsewhere", "This attempt was begun in another browser.")
 	attempt = browser.attempts.take(state)
 	if attempt is None:
@@ -475,7 +475,7 @@ def defaults_for(provider: demo_provider.Provider) -> dict[str, str]:
 
 @contextmanager
 def serve(defaults: dict[str, str], port: int = 0) -> Iterator[Page]:
-	"""The page, over HTTP, as long as the block lasts. Its database goes with it."""
+	"""The page, over HTTP, as long as the block lasts. Its database is deleted with it."""
 	logging.getLogger("werkzeug").setLevel(logging.ERROR)
 	with tempfile.TemporaryDirectory(prefix="connected-app-demo-") as folder:
 		page = Page(Database(Path(folder) / "demo.sqlite"), defaults)

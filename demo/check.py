@@ -1,4 +1,4 @@
-"""Drives the demos from end to end over HTTP, as a browser would, and says for each step whether it truly happened."""
+"""Drives the demos from end to end over HTTP, as a browser would, and checks that each step truly happened."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Failed(Exception):
 
 
 class Steps:
-	"""Counts what truly happened; the exit code is its business alone."""
+	"""Counts the steps that truly happened; it alone decides the exit code."""
 
 	def __init__(self) -> None:
 		self.passed = self.failed = 0
@@ -108,14 +108,14 @@ class Browser:
 		return self.form
 
 	def press(self, path: str) -> Form:
-		"""Press a button of the page and look at the page that comes."""
+		"""Press a button of the page, and read the next page."""
 		answer = self.http.post(self.address + path, data=self.form.inputs, timeout=TIMEOUT)
 		answer.raise_for_status()
 		self.form = Form(answer.text)
 		return self.form
 
 	def connect(self) -> str:
-		"""Press Connect; gives the consent page's address."""
+		"""Press Connect; returns the consent page's address."""
 		self.open()
 		answer = self.http.post(
 			self.address + "/connect", data=self.form.inputs, allow_redirects=False, timeout=TIMEOUT

@@ -25,9 +25,9 @@ def main(site: str, discovery_url: str) -> None:
 
 
 def create(discovery_url: str) -> str:
-	"""Three apps at the one provider, so that there is one to show in each state, and a user without Desk.
+	"""Three apps at one provider, so that each state can be shown, and a user without Desk.
 
-	:returns: the name of the one that is left to be connected
+	:returns: the name of the app that is not connected yet
 	"""
 	for provider_name in ("Demo Mail", "Demo Calendar"):
 		make_app(provider_name, discovery_url)

@@ -1,10 +1,10 @@
 """A real OpenID provider for the demo and the tests, on Authlib's server.
 
 It keeps everything in memory, listens on the loopback address only and knows two accounts and no passwords.
-It runs in a process of its own (``python -m demo.provider``), never inside the client it is tried with;
+It runs in a process of its own (``python -m demo.provider``), never inside the client that is tested with it;
 `start` launches one and `Provider.consent` acts as the browser on its consent page.
 
-What it holds a client to: exact redirect URIs and S256 (RFC 7636), `iss` in every authorization response
+Its rules: exact redirect URIs and S256 (RFC 7636), `iss` in every authorization response
 (RFC 9207), single-use codes (RFC 6749 4.1.2) and single-use refresh tokens whose reuse revokes all that the
 consent gave (RFC 9700 4.14.2), revocation (RFC 7009), introspection (RFC 7662), assertions that are for it and new (RFC 7523 3),
 and no more questions about a device code than its interval allows (RFC 8628 3.5).
@@ -164,7 +164,7 @@ class Client(ClientMixin):
 
 @dataclass
 class Consent:
-	"""What one click on Allow gave. Every token that stems from it dies with it."""
+	"""The result of one click on Allow. All tokens from it end with it."""
 
 	client_id: str
 	user_id: str
@@ -233,7 +233,7 @@ class Token(TokenMixin):
 
 @dataclass
 class Store:
-	"""All state. Whoever reads or writes it holds `lock`, for the whole of a token request."""
+	"""All state. Reading or writing it needs `lock`, for the whole of a token request."""
 
 	lock: threading.RLock = field(default_factory=threading.RLock)
 	codes: dict[str, Code] = field(default_factory=dict)
@@ -426,7 +426,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			if code is None or code.consent.client_id != client.client_id:
 				return None
 			if code.used:
-				# RFC 6749 4.1.2: whoever holds a used code may have stolen it.
+				# RFC 6749 4.1.2: the holder of a used code may have stolen it.
 				code.consent.revoked = True
 				return None
 			return code if time.time() < code.expires_at else None
@@ -658,7 +658,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			grant = server.get_consent_grant(end_user=None)
 		except OAuth2Error as error:
 			if not error.redirect_uri:
-				# RFC 6749 4.1.2.1: without a trusted redirect URI the person is told, not the client.
+				# RFC 6749 4.1.2.1: without a trusted redirect URI the person sees the error, not the client.
 				return page(ERROR, 400, code=error.error, description=error.get_error_description())
 			response = server.handle_error_response(server.create_oauth2_request(None), error)
 			response_issuer.add_issuer_parameter(server, response)
@@ -712,7 +712,7 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			entry = {"auth_method": method, "form": form}
 			store.stats["requests"].append(entry)
 			response: Response = server.create_token_response()
-		# The work is done by now: a client that gives up waiting has lost a rotated refresh token.
+		# The tokens are issued by now: a client that gives up waiting has lost a rotated refresh token.
 		time.sleep(options.token_delay / 1000)
 		entry["answered_at"] = time.time()
 		return response
@@ -859,7 +859,7 @@ class Provider:
 	def consent(
 		self, url: str, account: str = "alice", allow: bool = True, scopes: list[str] | None = None
 	) -> str:
-		"""Answer the consent page as a browser would; return where it sends the person.
+		"""Answer the consent page as a browser would; return the address that it redirects to.
 
 		`scopes` leaves only those ticked. An error that the provider reports to the client comes back as a
 		redirect URL too; one that it shows to the person raises `requests.HTTPError`.

@@ -1,7 +1,7 @@
-"""SQLite under `connected_app.oauth`: grants, attempts and one record per browser. What is kept is encrypted.
+"""SQLite under `connected_app.oauth`: grants, attempts and one record per browser, all encrypted.
 
-One database has one lock for writers (`BEGIN IMMEDIATE`), and that lock is what lets one refresh run at a time,
-across threads and processes. Each caller has a connection of its own, so a commit is its own too.
+A database has one lock for writers (`BEGIN IMMEDIATE`). That lock allows one refresh at a time, across threads and
+processes. Each caller has its own connection, so commits are separate, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet
 from connected_app.oauth import Account, Attempt, Failure, Grant, Secret
 from connected_app.oauth.clock import utc_now
 
-# Longer than a refresh may take: those that wait then find its result.
+# Longer than a refresh may take, so that callers that wait find its result.
 WAIT = 60
 
 TABLES = """

@@ -1,4 +1,4 @@
-"""A clock to turn, and an OpenID provider whose every statement a test can falsify."""
+"""A clock that tests can set, and an OpenID provider whose every statement a test can falsify."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def changed(settings: Settings, **values: Any) -> Settings:
 
 
 class OpenIDProvider:
-	"""An OpenID provider on the hostile server, honest until told otherwise, with one attempt begun."""
+	"""An OpenID provider on the hostile server, honest by default, with one attempt begun."""
 
 	def __init__(self, server: Hostile, http: Http) -> None:
 		self.server, self.http, self.clock = server, http, Clock()
@@ -193,7 +193,7 @@ class OpenIDProvider:
 		return complete(*self.config, self.attempt, parameters, self.http, clock=self.clock)
 
 	def refuses(self, code: str, id_token: str | None = None, **more: Any) -> OAuthError:
-		"""`connect` fails by `code`: no grant is returned, and the error tells no secret."""
+		"""`connect` fails with `code`: no grant is returned, and the error holds no secret."""
 		with pytest.raises(ReconnectRequired) as caught:
 			self.connect(id_token, **more)
 		assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""A provider that answers whatever a test scripts, byte by byte, and remembers exactly what it was sent."""
+"""A provider that gives the answers that a test scripts, byte by byte, and records the requests exactly."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Hostile:
 		self._spawn(self._accept)
 
 	def script(self, path: str, *answers: Scripted) -> str:
-		"""Answer requests to `path` by these, one after the other; the last one goes on. Returns the address."""
+		"""Answer requests to `path` by these, one after the other; the last one repeats. Returns the address."""
 		with self._lock:
 			self._scripts[path] = list(answers)
 		return self.url + path

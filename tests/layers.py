@@ -1,4 +1,4 @@
-"""What imports what in the app, read from its code.
+"""The import graph of the app, read from its code.
 
 	python -m tests.layers    print what breaks the layers; exit code 1 if anything does
 
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# From the bottom up. What is in none of them stands above: controllers, endpoints, commands, pages, hooks.
+# From the bottom up. Modules in none of them are above: controllers, endpoints, commands, pages, hooks.
 LAYERS = ("oauth", "site")
-# Methods of controllers that are Frappe's, which all documents have.
+# Methods that controllers override and all documents have.
 OF_FRAPPE = {"delete", "get_password"}
 
 
@@ -24,10 +24,10 @@ class Module:
 	"""One file.
 
 	:param imports: modules of the same package → the line of the first import
-	:param used: private names that are used of something that is not the module's own → the line
+	:param used: private names of other objects that the module uses → the line
 	:param defined: private names that the module defines
 	:param overridden: for each class with a base from another module: its private methods → the line
-	:param attributes: what is read of anything → the line
+	:param attributes: the attributes that it reads → the line
 	:param names: all functions, methods, attributes and variables that the module defines
 	:param methods: the public methods of its classes
 	"""
@@ -109,7 +109,7 @@ def private(modules: dict[str, Module]) -> list[str]:
 
 
 def called_back(modules: dict[str, Module]) -> list[str]:
-	"""Methods that only controllers have, called by what is below them, which may be given a document as `Any`."""
+	"""Methods of controllers that a lower layer calls: a document that is passed as `Any` hides them from mypy."""
 	below = {name: module for name, module in modules.items() if _layer(name) < len(LAYERS)}
 	controllers = [module for name, module in modules.items() if ".doctype." in name]
 	own = set().union(*(module.names for module in below.values()))

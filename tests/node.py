@@ -28,7 +28,7 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 	"""Run the folder's `server.mjs` as long as the `with` block lasts.
 
 	:param settings: environment variables
-	:returns: what it says of itself when it is ready
+	:returns: the JSON that it prints when it is ready
 	"""
 	complaints = tempfile.TemporaryFile("w+")
 	process, line = _begun(folder, settings, complaints)
@@ -53,8 +53,8 @@ def running(folder: Path, **settings: str) -> Iterator[dict[str, Any]]:
 
 
 def _begun(folder: Path, settings: dict[str, str], complaints: IO[str]) -> tuple[subprocess.Popen[str], str]:
-	"""The process, and what it says when it is ready. Once in a hundred starts Node's threads wait for each other for ever:
-	with one thread that has not been seen in 200, and it is started again."""
+	"""The process, and the line that it prints when it is ready. Once in a hundred starts, Node's threads wait for each other
+	forever. With one thread that has not been seen in 200 starts, so it is started again with one."""
 	for seconds in READY:
 		process = subprocess.Popen(
 			["node", "--single-threaded", "server.mjs"],

@@ -1,4 +1,4 @@
-"""Every string of the app that a person may read, found in its files: what translations have to cover."""
+"""Every string of the app that a person may read, found in its files: the strings to translate."""
 
 from __future__ import annotations
 

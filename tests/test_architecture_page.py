@@ -1,4 +1,4 @@
-"""The layout that docs/architecture.md draws is what is there."""
+"""docs/architecture.md draws the real layout."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from requests.structures import CaseInsensitiveDict
 
 from connected_app.oauth import Client, OAuthError, Settings, begin, challenges
 from connected_app.oauth.authorization import Attempt
-from connected_app.oauth.consent import MoreConsent, choosing_account, wanted_by
+from connected_app.oauth.consent import MoreConsent, choosing_account, for_account, wanted_by
 from connected_app.oauth.provider import Quirks
 from connected_app.oauth.session import Session
 
@@ -155,3 +155,25 @@ def test_another_account(prompt: str, quirks: Quirks, parameters: dict[str, str]
 	given = {"prompt": prompt} if prompt else {}
 	client = Client(client_id="c", redirect_uri="https://site.example/cb", authorization_parameters=given)
 	assert choosing_account(client, quirks).authorization_parameters == parameters
+
+
+@pytest.mark.parametrize(
+	("hint", "sent"), [("alice@example.com", {"login_hint": "alice@example.com"}), ("", {})]
+)
+def test_an_account_is_proposed(hint: str, sent: dict[str, str]) -> None:
+	"""OIDC Core 3.1.2.1; an account that is unknown is not."""
+	client = Client(client_id="c", authorization_parameters={"prompt": "login"})
+	assert for_account(client, hint).authorization_parameters == {"prompt": "login", **sent}
+
+
+@pytest.mark.parametrize(
+	("more", "expected"),
+	[
+		(MoreConsent(scopes=("a",)), False),
+		(MoreConsent(max_age=0), True),
+		(MoreConsent(acr_values="x"), True),
+	],
+)
+def test_what_is_a_step_up(more: MoreConsent, expected: bool) -> None:
+	"""RFC 9470: another login, not more scopes."""
+	assert more.is_step_up is expected

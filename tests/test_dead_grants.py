@@ -1,5 +1,5 @@
-"""An answer to a refresh that says the refresh token is dead, in whatever words and wherever; and never the other way
-round: what is said of the client, of the request or of a passing failure costs nobody a grant."""
+"""Answers that say that the refresh token is dead are recognized, in any words and place. Answers about the client, about
+the request, or about a passing failure cost nobody the grant."""
 
 from __future__ import annotations
 

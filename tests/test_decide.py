@@ -1,4 +1,4 @@
-"""What a refresh decides before it acts: a row a case."""
+"""The decision before a refresh: one row for each case."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GONE = Failure(code="grant_invalid", message="…", reconnect=True)
 		# There is no grant.
 		(None, None, None, False, "not_connected"),
 		(None, GONE, DUE, False, "not_connected"),
-		# Somebody else has stored another one meanwhile.
+		# Another process has stored a newer one meanwhile.
 		(NEWER, None, FRESH, False, Use(NEWER)),
 		(NEWER, None, FRESH, True, Use(NEWER)),
 		(NEWER, GONE, FRESH, True, Use(NEWER)),
@@ -45,19 +45,19 @@ GONE = Failure(code="grant_invalid", message="…", reconnect=True)
 		(DUE, None, DUE, False, Ask(DUE)),
 		(EXPIRED, None, EXPIRED, False, Ask()),
 		(EXPIRED, OVER, EXPIRED, False, Ask()),
-		# A caller that knows it to be good asks for another one all the same.
+		# A caller asks for another one although it is still good.
 		(FRESH, None, FRESH, False, Ask(FRESH)),
 		(replace(FRESH, revision=7), None, replace(FRESH, revision=7), True, Ask()),
 		# An API has rejected it.
 		(FRESH, None, FRESH, True, Ask()),
 		(ENDLESS, None, ENDLESS, True, Ask()),
 		(DUE, None, DUE, True, Ask()),
-		# An API rejects whatever it is shown: what is new is used until the pause is over.
+		# An API rejects every token: a new one is used until the pause is over.
 		(replace(FRESH, rejected_at=NOW), None, replace(FRESH, rejected_at=NOW), True, "use"),
 		(replace(FRESH, rejected_at=NOW - REJECTED_PAUSE + SECOND), None, FRESH, True, "use"),
 		(replace(FRESH, rejected_at=NOW - REJECTED_PAUSE), None, FRESH, True, Ask()),
 		(replace(DUE, rejected_at=NOW), None, DUE, True, Ask()),
-		# What failed last is not tried again yet.
+		# After a failure, the pause is not over yet.
 		(DUE, WAITING, DUE, False, Use(DUE)),
 		(DUE, ADMIN, DUE, False, Use(DUE)),
 		(DUE, GONE, DUE, False, Use(DUE)),
@@ -65,7 +65,7 @@ GONE = Failure(code="grant_invalid", message="…", reconnect=True)
 		(EXPIRED, ADMIN, EXPIRED, False, "invalid_client"),
 		(EXPIRED, GONE, EXPIRED, False, "grant_invalid"),
 		(FRESH, WAITING, FRESH, True, "cooling_down"),
-		# There is nothing to refresh with.
+		# There is no refresh token.
 		(WITHOUT_REFRESH_TOKEN, None, WITHOUT_REFRESH_TOKEN, False, Use(WITHOUT_REFRESH_TOKEN)),
 		(replace(EXPIRED, refresh_token=None), None, EXPIRED, False, "expired, new"),
 		(replace(FRESH, refresh_token=None), None, FRESH, True, "expired"),

@@ -93,7 +93,7 @@ def error(name: str, status: int = 400, **more: Any) -> Answer:
 
 
 def test_at_authlib(authlib: Running, http: Http) -> None:
-	"""RFC 8628 3: waiting, then the grant of whoever has entered the code, with an ID token; it refreshes itself, and the
+	"""RFC 8628 3: waiting, then the grant of the user who has entered the code, with an ID token; it refreshes itself, and the
 	code is spent."""
 	provider, client = settings(
 		authlib.discovery_url, ("openid", "email", "offline_access"), client_secret=Secret(CLIENT_SECRET)

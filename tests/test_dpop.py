@@ -181,7 +181,7 @@ def test_a_nonce_that_changes(strict: Strict, bound: Settings, http: Http, clock
 
 
 def test_a_nonce_is_never_right(strict: Strict, bound: Settings, http: Http, clock: Clock) -> None:
-	"""Asked for one for ever: two requests, then what was said is the caller's; nothing is refreshed for it."""
+	"""Asked for one forever: two requests, then what was said is the caller's; nothing is refreshed for it."""
 	strict.nonce, strict.fickle = "n", True
 	grant = a_grant(dpop_key=dpop.new_key(), token_type="DPoP")
 	store = MemoryStore(grant)

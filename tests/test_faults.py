@@ -1,4 +1,4 @@
-"""Faults of the network, of clocks and of providers, seen from whoever wants to use a grant: nothing deadlocks, nothing
+"""Faults of the network, of clocks and of providers, as a caller that wants to use a grant sees them: nothing deadlocks, nothing
 that the provider still honours is lost, and each error has its branch of the tree."""
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def running() -> Iterator[Glewlwyd]:
 		"oauth-par-duration": 90,
 		"auth-type-device-enabled": True,
 		"device-authorization-expiration": 1800,
-		# Nobody waits so long: whoever asks twice is too quick.
+		# No test waits so long: a second request is too early.
 		"device-authorization-interval": 900,
 		"introspection-revocation-allowed": True,
 		"introspection-revocation-allow-target-client": True,

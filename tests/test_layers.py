@@ -1,4 +1,4 @@
-"""The layers of the app, read from its code; and that the reader finds what it looks for."""
+"""The layers of the app, read from its code; and tests of the reader itself."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ assert not loaded, loaded
 
 
 def test_no_frappe_and_no_environment() -> None:
-	"""core-defects 11: `oauth/` imports no Frappe, nothing else of the app, and sets no environment variable."""
+	"""core-defects 11: `oauth/` imports neither Frappe nor the rest of the app, and sets no environment variable."""
 	# With an empty environment: this process has imported the package already.
 	done = subprocess.run(
 		[sys.executable, "-W", "error", "-c", PROGRAM], cwd=ROOT, env={}, capture_output=True, text=True

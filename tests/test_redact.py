@@ -1,4 +1,4 @@
-"""A provider that says back what it was sent, in whatever encoding: no secret gets into an error, a log or a traceback."""
+"""A provider echoes what it was sent, in any encoding: no secret gets into an error, a log or a traceback."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_long_answer_takes_no_time(piece: str) -> None:
 def test_many_texts_take_no_time(
 	said: object, config: Settings, server: Hostile, http: Http, clock: Clock
 ) -> None:
-	"""Whoever waits for the refresh waits for it, too."""
+	"""Callers that wait for the refresh wait for this, too."""
 	config = changed(config, client_secret=Secret("a" * 900), authentication="client_secret_post")
 	server.script("/token", as_json(said, 400))
 	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="b" * 1500))

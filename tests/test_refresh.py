@@ -107,7 +107,7 @@ def test_a_provider_that_repeats_the_access_token(
 
 
 def test_loser_reads_again(config: Settings, http: Http, clock: Clock, server: Hostile) -> None:
-	"""core-defects 25: whoever waited for the lock takes what the winner stored."""
+	"""core-defects 25: a caller that waited for the lock takes what the winner stored."""
 	newer = a_grant(access_token="newer")
 	refresher = Refresher(*config, MemoryStore(newer), http, clock)
 	assert refresher.renew(a_grant(expires_at=EXPIRED)) is newer
@@ -363,7 +363,7 @@ def test_configuration_error_cools_down(
 
 
 def test_an_api_that_refuses_every_token(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
-	"""core-defects 17: a token that was refused though it was new is not mended by another refresh."""
+	"""core-defects 17: a token that was refused though it was new is not fixed by another refresh."""
 	server.script("/token", *(as_json({"access_token": f"new-{n}", "expires_in": 3600}) for n in range(9)))
 	store = MemoryStore(a_grant())
 	refresher = Refresher(*config, store, http, clock)
@@ -506,7 +506,7 @@ def test_long_subject_on_refresh(op: OpenIDProvider) -> None:
 	ids=str,
 )
 def test_settings_that_do_not_fit_on_refresh(settings: dict[str, Any], op: OpenIDProvider) -> None:
-	"""What an admin can mend costs nobody a rotated refresh token, and the lock covers the token request only."""
+	"""What an admin can fix costs nobody a rotated refresh token, and the lock covers the token request only."""
 	op.config = changed(op.config, **settings)
 	refresher, store = op.refresher()
 	answer = {"access_token": "new", "refresh_token": "r2", "id_token": op.id_token(("nonce",))}
@@ -534,7 +534,7 @@ def test_a_lock_that_cannot_be_had(config: Settings, server: Hostile, http: Http
 
 
 def test_a_mistyped_issuer(op: OpenIDProvider) -> None:
-	"""The access token that came before is used while it is good; the refresh tokens are kept until it is mended."""
+	"""The access token that came before is used while it is good; the refresh tokens are kept until it is fixed."""
 	right = op.config
 	op.config = changed(right, issuer="https://mistyped.example")
 	refresher, store = op.refresher()
@@ -651,7 +651,7 @@ def test_client_credentials_replace_what_cannot_be_read(
 
 
 def test_one_client_credentials_request(config: Settings, server: Hostile, http: Http, clock: Clock) -> None:
-	"""core-defects 25: one at a time, too; whoever waited takes what was stored."""
+	"""core-defects 25: one at a time, too; callers that waited take what was stored."""
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}, delay=0.1))
 	store = MemoryStore()
 	threads = [

@@ -192,7 +192,7 @@ def test_as_a_public_client() -> None:
 
 
 def test_update(server: Hostile, http: Http) -> None:
-	"""RFC 7592 2.2: all of it is sent, and what the answer gives anew is kept."""
+	"""RFC 7592 2.2: all of it is sent, and new values in the answer are stored."""
 	given = ask(server, http, as_json(answered(server), 201))
 	server.script("/register/id-1", as_json({"client_id": "id-1", "registration_access_token": "another"}))
 	changed = registration.update(given, wanted(redirect_uri="https://new.example/cb"), http)

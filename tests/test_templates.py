@@ -1,4 +1,4 @@
-"""Provider templates: every file is well-formed, and what is not is refused with a sentence."""
+"""Provider templates: every file is well-formed, and a malformed one is refused with a message."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_check_is_of_one_file() -> None:
 
 
 def test_no_provider_is_in_code() -> None:
-	"""What is true of one provider is in its template; `Quirks` has what several have in common, as its defaults."""
+	"""Facts about one provider are in its template; the defaults of `Quirks` have those that several providers share."""
 	templates = load([PROVIDERS])
 	addresses = [str(each[path]) for each in templates.values() for path in ADDRESSES if each[path]]
 	hosts = {urlsplit(address).hostname for address in addresses if "{" not in address.split("/")[2]}

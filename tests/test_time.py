@@ -1,4 +1,4 @@
-"""What strangers send is read in a time that grows with its length, and no faster."""
+"""Reading input from strangers takes linear time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a secure connection is not established, told apart: certificates are only one of the causes."""
+"""Each reason why a secure connection fails has its own error: certificates are only one of them."""
 
 from __future__ import annotations
 

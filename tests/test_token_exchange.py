@@ -121,7 +121,7 @@ def test_what_is_sent(config: Settings, server: Hostile, http: Http) -> None:
 
 
 def test_the_source_is_asked_before_the_lock(config: Settings, server: Hostile, http: Http) -> None:
-	"""It takes a lock of its own: two that wait for each other would wait for ever."""
+	"""It takes a lock of its own: two that wait for each other would wait forever."""
 	server.script("/token", as_json(TOKENS))
 	store, free = MemoryStore(), []
 

@@ -1,4 +1,4 @@
-"""Requests in a provider's shape, and its answers in the standard's."""
+"""Requests in a provider's shape, and its responses in the standard's shape."""
 
 from __future__ import annotations
 

@@ -1264,7 +1264,7 @@ CATALOGUE = {
 	),
 	"registration_invalid": Entry(
 		ConfigurationError,
-		"{0} did not answer as a server that registers clients does.",
+		"{0} did not respond like a server that registers clients.",
 		"Register this site there by hand, create a Connected App, and enter Client ID and Client Secret.",
 		"The answer to a registration could not be read, or has no Client ID.",
 		"An administrator",
@@ -1295,7 +1295,7 @@ CATALOGUE = {
 	),
 	"registration_unusable/authentication": Entry(
 		ConfigurationError,
-		"The server wants this site to authenticate by {0}, which it cannot without more.",
+		"The server wants this site to authenticate by {0}, which it cannot do as it is set up.",
 		"Register this site there by hand, create a Connected App, and enter Client ID and Client Secret.",
 	),
 	"client_document_wrong": Entry(

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from .paths import at
 
-# Codes that name the refresh token, or the grant, and nothing else.
+# Codes that are about the refresh token or the grant only.
 CODES = frozenset(
 	{
 		"invalid_grant", "bad_refresh_token", "invalid_refresh_token", "expired_refresh_token", "refresh_token_expired",
@@ -31,12 +31,12 @@ CODES = frozenset(
 )  # fmt: skip
 # The one that some servers have for whatever fails: what is said beside it counts.
 GENERIC = "invalid_grant"
-# It as a part of a text: `oidc.invalid_grant`, "invalid_grant: …"; and in markup, or in JSON that cannot be read.
+# The code as part of a text: `oidc.invalid_grant`, "invalid_grant: …"; and in markup, or in JSON that cannot be parsed.
 _GENERIC = re.compile(r"(?<![a-z0-9])invalid_?grant(?:_?(?:error|exception))?(?!_?[a-z0-9])", re.IGNORECASE)
 _QUOTED = re.compile(
 	r"[\"']error[\"']\s*:\s*[\"']invalid_grant[\"']|<error(?:_code)?>\s*invalid_grant\s*</", re.IGNORECASE
 )
-# Codes that settle that it is about something else, whatever is said beside them.
+# Codes that are about something else, whatever the text says.
 OTHERS = frozenset(
 	{
 		"invalid_client", "incorrect_client_credentials", "invalid_scope", "unsupported_grant_type", "invalid_target",
@@ -85,7 +85,7 @@ SMALL = frozenset(
 	"provided supplied given passed sent presented submitted specified used old previous current value for of with in "
 	"on at from due please any anymore more again permanently just code error reason status detected".split()
 )
-# Words that say that it is about something else, or will pass: the sentence does not count.
+# Words that mean something else, or a passing failure: the sentence does not count.
 VETOES = frozenset(
 	"missing required require requires empty blank absent null temporarily temporary later retry unavailable timeout "
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
@@ -98,7 +98,7 @@ PLACES = frozenset(
 	"header headers body cookie cookies parameter parameters param params payload query form field fields format "
 	"endpoint".split()
 )
-# What a code, or a further sentence, says of a failure that passes.
+# Words of a passing failure, in a code or in a further sentence.
 PASSING = frozenset(
 	"temporarily temporary later retry unavailable timeout throttled throttling rate limit limited overloaded "
 	"maintenance".split()
@@ -110,9 +110,9 @@ OTHER_SUBJECTS = frozenset(
 )
 # A token that is called something is another one, but for these names.
 THE_TOKEN = frozenset("oauth offline refreshed".split())
-# Before "refresh token".
+# Words before "refresh token".
 _KINDS = frozenset("jwt oauth opaque 2 . 0".split())
-# The same in other languages. Nothing else may stand in the sentence.
+# The same in other languages. The sentence may have nothing else.
 _SUBJECT_ABROAD = (
 	r"(?:refresh[ _-]?tokens?|aktualisierungs-?token|刷新令牌|刷新 ?token|更新令牌|リフレッシュ ?トークン|리프레시 ?토큰|갱신 ?토큰"
 	r"|jeton d['’]actualisation|jeton de rafra[iî]chissement|token de (?:actualizaci[oó]n|refresco|atualiza[cç][aã]o)"
@@ -171,7 +171,7 @@ _TIMED_OUT = re.compile(r"\b(?:timeout|time out|timed out)\b")
 _GRANT_TIMED_OUT = re.compile(
 	r"(?:(?:the|this|your) )?(?:refresh ?)?(?:token|grant|consent)(?: has| was)? timed out\b"
 )
-# What the user is to do, and has done.
+# What the user has to do, or has done.
 _FOR_THE_USER = re.compile(
 	r"\b(?<!or )(?:(?:log|sign) ?(?:in|on) and|re ?(?:authenticat|authori[sz]|consent)\w*|reconnect(?! to)"
 	r"|(?:(?:log|sign) ?(?:in|on)|authenticate|authori[sz]e|consent|grant access) (?:\w+ ){0,2}again)\b"
@@ -194,7 +194,7 @@ _BAD = re.compile(
 _THE_CLIENT = re.compile(
 	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown))"
 )
-# What the grant is called, and what is said of one that is over.
+# Names of the grant, and verdicts that it is over.
 _GRANT = re.compile(
 	r"\b(?:refreshtoken|(?:token|tokens|grant|session|consent|authorization|code)"
 	r"(?! (?:request|refresh|service|endpoint|server|store|type)))\b"
@@ -285,7 +285,7 @@ def in_markup(text: str) -> str:
 
 
 def excuse(answer: object) -> str:
-	"""What an answer with the code `invalid_grant` says that is not the end of the grant; empty where it is the end.
+	"""Why an answer with the code `invalid_grant` does not mean the end of the grant; empty if it does.
 
 	:returns: "client": it is the client that was refused; "later": it will pass, or nobody can know
 	"""
@@ -313,7 +313,7 @@ def excuse(answer: object) -> str:
 
 
 def _is_over(words: list[str]) -> bool:
-	"""Whether a clause says of the grant, by whatever name, that it is over."""
+	"""Whether a clause says that the grant, by any of its names, is over."""
 	text = " ".join(words)
 	if _BY_THE_USER.search(text):
 		return True
@@ -408,9 +408,9 @@ def _subject(words: list[str]) -> bool:
 
 
 def _is_dead(words: list[str], is_sentence: bool) -> bool:
-	"""Whether one sentence, or one code, says that the refresh token is dead."""
+	"""Whether a sentence or a code says that the refresh token is dead."""
 	if not ALIVE.intersection(words):
-		# It may be missing there; what is invalid there is so anywhere.
+		# "… in the request": it may be missing there, but if it is invalid there, it is invalid anywhere.
 		words = _IN_REQUEST.sub("", " ".join(words)).split()
 	behind = words[words.index("token") :] if "token" in words else words
 	if _FOR_NOW.search(" ".join(words)):

@@ -67,17 +67,17 @@ class KeySets:
 		self._lock = threading.Lock()
 
 	def find(
-		self, uri: str, kid: str | None, algorithm: str, http: Transport, *, anew: bool = False
+		self, uri: str, kid: str | None, algorithm: str, http: Transport, *, again: bool = False
 	) -> list[jwt.PyJWK]:
 		"""The keys that may have signed.
 
-		:param anew: the cached keys did not verify the token; returns nothing unless the set could be fetched again
+		:param again: the cached keys did not verify the token; returns nothing unless the set could be fetched again
 		:raises TemporaryFailure: `keys_unavailable`, and what `net.Http.get` raises
 		"""
 		now = time.monotonic()
 		with self._lock:
 			fetched, searched, keys = self._sets.get(uri, (-math.inf, -math.inf, []))
-		found = [] if anew else _suitable(keys, kid, algorithm)
+		found = [] if again else _suitable(keys, kid, algorithm)
 		expired = now - fetched > KEYS_LIVE
 		if expired or (not found and now - searched > KEYS_REST):
 			keys = self._fetch(uri, http)
@@ -183,10 +183,10 @@ def check_refreshed(provider: Provider, client: Client, token: object, account_i
 	try:
 		_check_parties(provider, client, claims)
 	except ReconnectRequired as error:
-		mend = ConfigurationError(error.code, error.message, "Check Issuer and Client ID.")
+		failure = ConfigurationError(error.code, error.message, "Check Issuer and Client ID.")
 	else:
 		return
-	raise mend
+	raise failure
 
 
 def signed_userinfo(provider: Provider, client: Client, token: str, http: Transport) -> dict[str, Any]:
@@ -259,9 +259,9 @@ def _decoded(
 	wrong: jwt.PyJWTError | None = None
 	# The second time with a key set that was fetched again, if that is allowed now: the provider may have changed a key
 	# without changing its name, or have given it no name.
-	for anew in (False, True):
+	for again in (False, True):
 		try:
-			keys = key_sets.find(provider.jwks_uri, kid, algorithm, http, anew=anew)
+			keys = key_sets.find(provider.jwks_uri, kid, algorithm, http, again=again)
 		except TemporaryFailure:
 			if wrong:
 				break

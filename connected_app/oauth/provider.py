@@ -1,4 +1,4 @@
-"""A provider: what is true of the server, whoever its client is."""
+"""A provider: everything that is true of the server, independent of the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that talks to the token endpoint, and the one map from what providers send to our errors."""
+"""The only module that sends token requests, and that maps providers' errors to ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shape import Fields, Shape
 if TYPE_CHECKING:
 	from .net import Transport
 
-# RFC 6749 5.2; and the grant is there, but of no use without the user (OIDC Core 3.1.2.6).
+# RFC 6749 5.2; and codes for a grant that needs the user again (OIDC Core 3.1.2.6).
 NEEDS_THE_USER = frozenset(
 	{"interaction_required", "login_required", "consent_required", "account_selection_required"}
 )
@@ -45,7 +45,7 @@ ADMIN_MUST_ACT = frozenset(
 		"access_denied",
 	}
 )
-# What an administrator has to allow depends on what was asked for.
+# What an administrator has to allow depends on the grant type.
 NOT_ALLOWED = {
 	"refresh_token": "unauthorized_client/refresh_token",
 	"client_credentials": "unauthorized_client/client_credentials",
@@ -59,15 +59,15 @@ INVALID_CLIENT = "incorrect_client_credentials"
 KNOWN = (
 	TRY_LATER | GRANT_IS_DEAD | ADMIN_MUST_ACT | {INVALID_CLIENT, "authorization_pending", "expired_token"}
 )
-# Others are of the address, the way there, or the moment. 498 is some servers' own, for tokens.
+# Other statuses are about the address, the network, or a passing state. 498 is some servers' own, for tokens.
 OF_THE_GRANT = frozenset({400, 401, 403, 410, 422, 498})
-# A time-out, a conflict, a lock, too early: whatever the code beside it is.
+# A time-out, a conflict, a lock, too early: passing, whatever the error code is.
 OF_THE_MOMENT = frozenset({408, 409, 423, 425})
 # Fields of a request that are no secrets; all others are.
 PUBLIC = frozenset({"grant_type", "redirect_uri", "client_id", "scope", "token_type_hint", "resource"})
 
 
-# A refresh token in what is no JSON, or only the beginning of it, and in what is no form. It ends where it says so.
+# A refresh token in broken or incomplete JSON, and in a broken form. It must be complete.
 _IN_JSON = re.compile(r'"refresh_?token"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,8000}")', re.IGNORECASE)
 # The same of a text in Python's or JavaScript's notation, and of XML.
 _IN_OTHERS = re.compile(
@@ -80,7 +80,7 @@ _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-	"""A request that the client has authenticated, and what came back.
+	"""An authenticated request, and the answer.
 
 	:param sent: the secrets of the request, which the answer may echo
 	"""
@@ -110,7 +110,7 @@ def authenticated_request(
 	url, http = mtls.at(provider, client, url, http)
 	prover = dpop.Prover(dpop_key) if dpop_key else None
 	exchange = _authenticated(provider, client, url, form, http, shape, prover)
-	# Once: a provider that is never content gets no further request.
+	# Once only: a provider that is never satisfied gets no further request.
 	if prover and dpop.endpoint_asks_for_nonce(exchange.reply):
 		exchange = _authenticated(provider, client, url, form, http, shape, prover)
 	return exchange
@@ -143,7 +143,7 @@ def sent(
 	http: Transport,
 	shape: Shape,
 ) -> Exchange:
-	"""Send a request whose fields and headers are complete, under the names and with the headers that the provider wants."""
+	"""Send a request whose fields and headers are complete, with the provider's own names and further headers."""
 	quirks = provider.quirks
 	# What the template says itself is a word of the protocol, such as `refresh`.
 	own = {*quirks.exchange_fields.values(), *quirks.renewal_fields.values(), *quirks.client_fields.values()}
@@ -177,8 +177,8 @@ def request(
 	"""Ask the token endpoint (RFC 6749 3.2, 5).
 
 	:param dpop_key: as `authenticated_request` has it
-	:param said: what the provider has said before, for an address with that in it
-	:returns: the token response, as the provider sent it; of a refresh that cannot be read, its refresh token alone
+	:param said: values that the provider gave before, for an address that contains them
+	:returns: the token response as the provider sent it; if a refresh response cannot be read, its refresh token alone
 	:raises ReconnectRequired: `grant_invalid`
 	:raises TemporaryFailure: `network`, `timeout`, `server_error`, `rate_limited`, `redirected`, `response_invalid`,
 		`response_too_large`
@@ -226,7 +226,7 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 	quirks, reply = provider.quirks, exchange.reply
 	if grant_type == "refresh_token" and (dead := _dead_grant(exchange, quirks)):
 		raise dead
-	# What a rotating provider has spent the old refresh token for is not lost with what cannot be read.
+	# A rotating provider has spent the old refresh token: the new one must not be lost with an unreadable answer.
 	rest = salvaged(reply) if grant_type == "refresh_token" and not quirks.trade else None
 	try:
 		answer: dict[str, Any] = as_secrets(read(reply))
@@ -245,13 +245,13 @@ def _answer(provider: Provider, exchange: Exchange, grant_type: str) -> dict[str
 
 
 def says_why(answer: Mapping[str, Any], quirks: Quirks) -> bool:
-	"""Whether an answer with HTTP 200 and no token has a word of the template in it."""
+	"""Whether an answer with HTTP 200 and no token contains a word of the template."""
 	words = (*quirks.reconnect_errors, *quirks.later_errors, *quirks.admin_errors)
 	return any("=" in word and dead_grants.matches(answer, word) for word in words)
 
 
 def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
-	"""The error for an answer to a refresh which says that the refresh token is dead, if it does."""
+	"""The error, if an answer to a refresh says that the refresh token is dead."""
 	reply, sent = exchange.reply, exchange.sent
 	if not (reply.status < 300 or reply.status in OF_THE_GRANT):
 		return None
@@ -326,7 +326,7 @@ def said(reply: Reply) -> dict[str, Any]:
 
 
 def _form(reply: Reply) -> dict[str, Any] | None:
-	"""The body as a form, which some providers send, whatever they call it. A page that is none has no such names."""
+	"""The body as a form, which some providers send under any content type. A page that is no form has no such names."""
 	found = _pairs(reply.text.strip())
 	labelled = reply.content_type in ("application/x-www-form-urlencoded", "text/plain", "")
 	return found if found and (labelled or {"access_token", "error"}.intersection(found)) else None
@@ -341,7 +341,7 @@ def _pairs(text: str) -> dict[str, Any] | None:
 
 
 def salvaged(reply: Reply) -> Secret | None:
-	"""The one refresh token in a success that cannot be read. None in doubt: a wrong one costs the grant."""
+	"""The only refresh token in a successful answer that cannot be read. None in doubt: a wrong one costs the grant."""
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
@@ -415,7 +415,7 @@ def error_from(
 		return catalogue.error(
 			"invalid_client/http", words or "HTTP 401", retry_after=wait, provider_error=name
 		)
-	# Only a definite answer may cost a user the grant: what is not understood is taken as passing.
+	# Only a definite answer may cost a user the grant: an unknown error counts as passing.
 	return catalogue.error("provider_error", words or "?", retry_after=wait, provider_error=name)
 
 
@@ -427,7 +427,7 @@ def _is_one_of(error: str, answer: Mapping[str, Any], words: Iterable[str]) -> b
 
 
 def _words(answer: Mapping[str, Any], sent: Iterable[str]) -> tuple[str, str]:
-	"""The name of a provider's error, and that with what it says of it."""
+	"""The name of a provider's error; and the name with its description."""
 	raw = answer.get("error") or answer.get("error_code") or ""
 	if isinstance(raw, list):
 		raw = next((each for each in raw if isinstance(each, str)), "")

@@ -73,7 +73,7 @@ def _guarded(event: Event, step: Callable[[Event], None]) -> None:
 			with own_transaction("events", 5), writing():
 				# Without a traceback: it is another app's, and may hold anything.
 				frappe.log_error(
-					title="Connected App: an event could not be told",
+					title="Connected App: an event could not be reported",
 					message=f"{type(error).__name__} in {step.__name__} for {event}",
 				)
 		except Exception:
@@ -377,7 +377,7 @@ def deliver(
 	event_name: str, connected_app: str, user: str, code: str, shared: bool = False, account: str = ""
 ) -> None:
 	"""Call the listeners that other apps have registered, each in its own transaction. Runs in a background job."""
-	told = {
+	arguments = {
 		"event": event_name,
 		"connected_app": connected_app,
 		"user": user,
@@ -390,7 +390,7 @@ def deliver(
 		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
 			# With those arguments that it accepts.
-			frappe.call(frappe.get_attr(path), **told)
+			frappe.call(frappe.get_attr(path), **arguments)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")

@@ -320,7 +320,7 @@ class TestCallback(Case):
 		)
 
 	def test_require_scopes(self) -> None:
-		"""core-defects 29: code can ask whether a scope was granted, and is told where to get it."""
+		"""core-defects 29: code can ask whether a scope was granted, and is shown where to get it."""
 		self.assertEqual(
 			self._error(lambda: self.app.require_scopes("read", user=ALICE)).code, "not_connected"
 		)
@@ -417,7 +417,7 @@ class TestCallback(Case):
 		self.assertNotIn("<img", page.text)
 
 	def test_a_failed_exchange_tells_no_secrets(self) -> None:
-		"""A wrong client secret: the admin's to mend, said on a page; no code, state or secret in logs."""
+		"""A wrong client secret: the admin has to fix it, and a page says so; no code, state or secret in logs."""
 		self.app.client_secret = "wrong-secret-of-the-test"
 		self.app.save()
 		frappe.db.commit()
@@ -833,7 +833,7 @@ class TestGrants(Case):
 		self.assertEqual(self.authlib.stats()["reuses"], 0)
 
 	def test_expired_for_good(self) -> None:
-		"""An expired token without a refresh token asks for a reconnect, and a new consent mends it."""
+		"""An expired token without a refresh token asks for a reconnect, and a new consent fixes it."""
 		remove_encrypted_password("Token Cache", row(self.app, ALICE).name, "refresh_token")
 		frappe.db.commit()
 		self.expire()
@@ -881,7 +881,7 @@ class TestGrants(Case):
 			self.assertTrue(session.connection.expires_at)
 
 	def test_deleted_while_connecting(self) -> None:
-		"""A row that is deleted while a callback waits for its lock is made anew."""
+		"""A row that is deleted while a callback waits for its lock is recreated."""
 		if frappe.db.db_type == "sqlite":
 			self.skipTest("SQLite has one writer at a time")
 		back = self.authlib.consent(self.alice.ask("authorize", connected_app=self.app.name))

@@ -1,4 +1,4 @@
-"""Events: the audit trail, notifications and e-mails to owners, and what other apps are told."""
+"""Events: the audit trail, notifications and e-mails to owners, and what other apps get."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class TestNotifications(Events):
 		self.assertEqual(self.news()[1].subject, "Your connection to Demo works again")
 
 	def test_from_failing_to_dead(self) -> None:
-		"""Who has been told that it will pass is told when it does not."""
+		"""An owner who heard that a failure will pass hears when it does not."""
 		self.take_down()
 		self.failing_for(25)
 		self.assertFails(TemporaryFailure, "network")
@@ -264,7 +264,7 @@ class TestNotifications(Events):
 		self.assertEqual(len(self.news()), 1)
 
 	def test_in_the_owners_language(self) -> None:
-		"""Whoever's request finds out."""
+		"""Whichever request notices it."""
 		source, text = "Your connection to {0} no longer works", "Ihre Verbindung zu {0} klappt nicht mehr"
 		translation = frappe.get_doc(
 			{"doctype": "Translation", "language": "de", "source_text": source, "translated_text": text}
@@ -335,7 +335,7 @@ class TestNotifications(Events):
 		return frappe.get_all("Email Queue Recipient", {"recipient": ALICE}, pluck="parent")
 
 	def test_the_service_principal(self) -> None:
-		"""What belongs to no user is told to whoever set the app up."""
+		"""The user who set up the app hears of connections without a user."""
 		owner = make_user("owner@site.example", "System Manager")
 		frappe.db.set_value("Connected App", self.app.name, "owner", owner)
 		frappe.db.commit()
@@ -377,7 +377,7 @@ class TestListeners(Events):
 			self.assertTrue(frappe.db.exists("Error Log", {"method": ("like", "%listener.fails failed%")}))
 
 	def test_without_a_queue(self) -> None:
-		"""A queue that is down costs nobody the connection, and the site's Error Log says what was not told."""
+		"""A queue that is down costs nobody the connection, and the site's Error Log names the lost event."""
 		with self.registered(), patch.object(frappe, "enqueue", side_effect=ConnectionError("secret-token")):
 			self.break_it()
 		self.assertEqual(len(self.news()), 1)

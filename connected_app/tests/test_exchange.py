@@ -55,7 +55,7 @@ class TestExchange(Case):
 		frappe.db.commit()
 
 	def test_from_a_users_connection(self) -> None:
-		"""Whoever is connected there is connected here; the source is renewed first where it is due."""
+		"""A user who is connected there is connected here; the source is renewed first if it is due."""
 		self.connect(self.source)
 		app = self.make()
 		self.assertEqual(self.who(app), "alice")
@@ -106,7 +106,7 @@ class TestExchange(Case):
 		self.assertEqual(self.asked(), ["client_credentials", "token-exchange"])
 
 	def test_one_at_a_time(self) -> None:
-		"""Of six processes one renews the source, and one exchanges; none waits for another for ever."""
+		"""Of six processes one renews the source, and one exchanges; none waits for another forever."""
 		self.not_on_sqlite("one writer at a time")
 		self.connect(self.source)
 		self.expire(self.source)

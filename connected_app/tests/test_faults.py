@@ -231,7 +231,7 @@ class TestKilled(Connected):
 		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
 
 	def test_after_the_commit(self) -> None:
-		"""core-defects 30: durable before use; whoever comes next uses it and asks nobody."""
+		"""core-defects 30: durable before use; the next caller uses it and asks nobody."""
 		provider = self.start()
 		self.kill(AFTER_THE_COMMIT, "saved")
 		self.assertRecovered(self.next_one())

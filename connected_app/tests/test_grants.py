@@ -89,7 +89,7 @@ class TestStore(Connected):
 		self.assertEqual(row(self.app, ALICE).get_password("refresh_token"), "another")
 
 	def test_a_row_that_is_made_again_goes_on_from_there(self) -> None:
-		"""Whoever knows the deleted row's grant takes the new one for newer."""
+		"""A caller that knows the deleted row's grant sees that the new one is newer."""
 		before = TokenCacheStore(self.key).load()
 		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": True})
 		self.assertEqual(self.connect(self.app).status_code, 302)

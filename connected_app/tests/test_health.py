@@ -249,7 +249,7 @@ class TestHealth(Case):
 		self.assertEqual(self.alice.visit(self.authlib.consent(url)).headers["Location"], "/me")
 
 	def test_without_redis(self) -> None:
-		"""A refresh does not fail for want of it, and an admin is told."""
+		"""A refresh does not fail without it, and an admin is notified."""
 		with patch.object(frappe.cache, "execute_command", side_effect=RedisDown):
 			counters.count(self.app.name)
 			self.assertIsNone(counters.read())

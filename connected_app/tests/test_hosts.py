@@ -1,4 +1,4 @@
-"""Several hosts serve a site: what they have to share, and that somebody is told when they do not."""
+"""Several hosts serve a site: what they have to share, and the warning when they do not."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class TestHosts(unittest.TestCase):
 
 	@unittest.skipUnless(shutil.which("redis-server"), "there is no redis-server on this machine")
 	def test_two_with_a_redis_each(self) -> None:
-		"""A sign-in that returns to the other host fails there, and an admin is told why."""
+		"""A sign-in that returns to the other host fails there, and an admin sees why."""
 		attempt = Attempt(
 			state=Secret(frappe.generate_hash(length=20)),
 			code_verifier=None,

@@ -318,7 +318,7 @@ class TestKeys(Case):
 		return frappe.get_all("Notification Log", found, pluck="subject", order_by="creation")
 
 	def test_certificates_that_end(self) -> None:
-		"""System Managers are told a month and a week before, once each; nobody else is."""
+		"""System Managers are notified a month and a week before, once each; nobody else is."""
 		manager = make_user("manager@site.example", "System Manager")
 		self.use()
 		life = keys.CERTIFICATE_LIFETIME.days

@@ -240,7 +240,7 @@ class TestExpiry(Case):
 			self.assertEqual(aware(again.expires_at) > utc_now(), left > timedelta())
 
 	def test_dead_grants_are_not_handed_back(self) -> None:
-		"""Core would send a refresh token that the provider has refused for ever, and coming back this app would call it
+		"""Core would send a refresh token that the provider has refused forever, and coming back this app would call it
 		connected. One that only this site's key does not open may be opened again."""
 		name = f"{self.app.name}-{ALICE}"
 		for code, left in (("grant_invalid", 0), ("secret_unreadable", 2)):

@@ -470,7 +470,7 @@ class TestRights(Permissions):
 		raise AssertionError(right)
 
 	def test_used(self) -> None:
-		"""core-defects 23: the rights in use; whoever lacks one is refused, and nothing has changed."""
+		"""core-defects 23: the rights in use; a user without one is refused, and nothing has changed."""
 		for doctype, holders in HOLDERS.items():
 			for right in ("read", "write", "create", "print", "email", "export", "share", "delete"):
 				for who, browser in self.people.items():

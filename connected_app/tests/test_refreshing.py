@@ -216,7 +216,7 @@ class TestRefresh(Connected):
 @needs_providers
 class TestBroken(Connected):
 	def test_withdrawn(self) -> None:
-		"""core-defects 21: a dead grant asks for a new connection, once, and a new connection mends it."""
+		"""core-defects 21: a dead grant asks for a new connection, once, and a new connection fixes it."""
 		self.authlib.command("revoke")
 		self.due()
 		error = self.assertFails(ReconnectRequired, "grant_invalid")
@@ -256,7 +256,7 @@ class TestBroken(Connected):
 		self.assertEqual((kept.status, kept.last_error, kept.failing_since), ("Connected", None, None))
 
 	def test_wrong_secret(self) -> None:
-		"""core-defects 21: a wrong client secret is the admin's to mend; the grant survives it."""
+		"""core-defects 21: a wrong client secret is for the admin to fix; the grant survives it."""
 		self.due()
 		self.change(client_secret="forgotten")
 		self.assertFails(ConfigurationError, "invalid_client")
@@ -307,7 +307,7 @@ class TestBroken(Connected):
 		self.assertEqual(row(self.app, ALICE).status, "Reconnect Required")
 
 	def test_another_encryption_key(self) -> None:
-		"""A site restored without its key: said in words; connecting anew and disconnecting still work."""
+		"""A site restored without its key: said in words; connecting again and disconnecting still work."""
 
 		def spoil() -> None:
 			frappe.db.rollback()
@@ -348,7 +348,7 @@ class TestDeleting(Connected):
 		self.assertEqual(self.authlib.stats()["revocations"], 0)
 
 	def test_not_committed(self) -> None:
-		"""Who has changed the row, and not committed, is told so, and does not wait for the lock it holds itself."""
+		"""A caller with an uncommitted change of the row gets an error, and does not wait for its own lock."""
 		self.not_on_sqlite("the caller's open work is committed first")
 
 		def save() -> None:
@@ -392,7 +392,7 @@ class TestDeleting(Connected):
 		self.assertEqual(self.authlib.stats()["refreshes"], 4)
 
 	def test_disconnecting_while_the_provider_is_down(self) -> None:
-		"""core-defects 13: what is forgotten here does not depend on the provider; the user is told."""
+		"""core-defects 13: what is forgotten here does not depend on the provider; the user is notified."""
 		self.change(revocation_uri="http://127.0.0.1:1/revoke")
 		self.assertEqual(self.alice.ask("disconnect", connected_app=self.app.name), {"revoked": False})
 		self.assertIsNone(row(self.app, ALICE))

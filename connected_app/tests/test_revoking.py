@@ -60,7 +60,7 @@ class TestRevoking(Connected):
 		headers = {name.replace("_", "-"): value for name, value in headers.items()}
 		return self.server.script(path, self.scripts.Answer(b"", 503, headers))
 
-	def mend(self, path: str = "/revoke") -> None:
+	def repair(self, path: str = "/revoke") -> None:
 		"""The gateway passes on what it is sent."""
 
 		def pass_on(request: Any) -> Any:
@@ -107,7 +107,7 @@ class TestRevoking(Connected):
 		return self.alice.ask("disconnect", connected_app=self.app.name)
 
 	def test_down_and_up_again(self) -> None:
-		"""core-defects 13: forgotten at once, revoked as soon as the provider can be reached; the user is told which."""
+		"""core-defects 13: forgotten at once, revoked as soon as the provider can be reached; the user sees which."""
 		token = self.disconnect_while_down()
 		self.assertIsNone(row(self.app, ALICE))
 		(kept,) = pending()
@@ -116,7 +116,7 @@ class TestRevoking(Connected):
 		self.assertGreater(kept.retry_at, naive(utc_now() + timedelta(minutes=4)))
 		self.retry()
 		self.assertEqual(len(pending()), 1, "it is not due yet")
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 		self.assertEqual(self.authlib.stats()["revocations"], 2)
 
@@ -192,7 +192,7 @@ class TestRevoking(Connected):
 		for _ in range(2):
 			self.disconnect()
 			self.connect(self.app)
-		self.mend()
+		self.repair()
 		busy, other = (kept.name for kept in pending())
 		self.due()
 		frappe.db.set_value(PENDING, other, "retry_at", "2020-01-02")
@@ -224,7 +224,7 @@ class TestRevoking(Connected):
 		self.assertEqual(self.connect(self.app).status_code, 302)
 		self.disconnect()
 		self.assertEqual(len(pending()), 3)
-		self.mend()
+		self.repair()
 		self.due()
 		self.server.requests.clear()
 		self.retry()
@@ -233,7 +233,7 @@ class TestRevoking(Connected):
 		self.assertEqual(self.server.paths()["/down"], 2, "two tokens of one grant")
 		self.assertEqual(sorted(kept.attempts for kept in left), [0, 1])
 		for kept in left:
-			# Nor is whoever was not asked for ever the first of those that are due.
+			# Nor is a row that was not asked about always the first of the due ones.
 			self.assertGreater(kept.retry_at, naive(utc_now() - timedelta(minutes=1)))
 
 	def test_no_sooner_than_the_provider_says(self) -> None:
@@ -367,7 +367,7 @@ class TestRevoking(Connected):
 		self.connect(self.app)
 		self.assertEqual(self.disconnect(), {"revoked": False})
 		self.assertEqual(len(pending()), 1, "the one of before")
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def test_deleted_rows(self) -> None:
@@ -382,7 +382,7 @@ class TestRevoking(Connected):
 		frappe.delete_doc("Token Cache", f"{self.app.name}-{ALICE}")
 		frappe.db.commit()
 		self.assertEqual(len(pending(user=ALICE)), 1)
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def delete_app(self) -> None:
@@ -395,7 +395,7 @@ class TestRevoking(Connected):
 		self.change(revocation_uri=self.down())
 		self.delete_app()
 		self.assertEqual(len(pending()), 1)
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def test_the_app_is_deleted_after_disconnecting(self) -> None:
@@ -405,13 +405,13 @@ class TestRevoking(Connected):
 		self.due()
 		self.retry()
 		self.assertEqual(len(pending()), 1, "the provider is still down")
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def test_the_app_is_renamed_meanwhile(self) -> None:
 		token = self.disconnect_while_down()
 		self.rename_app()
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def rename_app(self) -> None:
@@ -441,7 +441,7 @@ class TestRevoking(Connected):
 				url = elsewhere.script("/revoke", self.scripts.Answer(b""))
 				# The same client ID proves nothing: each provider names its clients as it likes.
 				self.another_app(client_id="demo", client_secret="other", revocation_uri=url)
-				self.mend()
+				self.repair()
 				self.assertRevoked(token)
 				self.assertEqual(elsewhere.requests, [])
 				sent = [request.form["token"] for request in self.server.requests]
@@ -455,7 +455,7 @@ class TestRevoking(Connected):
 		elsewhere = self.scripts.Hostile()
 		self.addCleanup(elsewhere.close)
 		self.change(revocation_uri=elsewhere.script("/revoke", self.scripts.Answer(b"")))
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 		self.assertEqual(elsewhere.requests, [])
 
@@ -468,7 +468,7 @@ class TestRevoking(Connected):
 				where = f"{self.server.url}/revoke"
 				self.another_app(client_id=client_id, client_secret="other", revocation_uri=where)
 				self.server.requests.clear()
-				self.mend()
+				self.repair()
 				self.assertRevoked(token)
 				asked = {
 					(request.form["client_id"], request.form["client_secret"])
@@ -482,7 +482,7 @@ class TestRevoking(Connected):
 		"""An admin enters the right one while tokens wait, in an app that has another name by now."""
 		token, _refresh_token = self.tokens()
 		self.change(client_secret="wrong", revocation_uri=self.down())
-		self.mend()
+		self.repair()
 		self.disconnect()
 		(kept,) = pending()
 		self.assertEqual(kept.error_code, "invalid_client")
@@ -496,14 +496,14 @@ class TestRevoking(Connected):
 		token = self.disconnect_while_down()
 		where = f"{self.server.url}/revoke"
 		make_app(self.authlib.issuer, revocation_uri=where, client_secret="outdated")
-		self.mend()
+		self.repair()
 		self.assertRevoked(token)
 
 	def test_a_client_secret_that_cannot_be_read(self) -> None:
 		"""The tokens wait until it can be, and the provider is not asked without it."""
 		token, _refresh_token = self.tokens()
 		self.change(revocation_uri=self.server.url + "/revoke")
-		self.mend()
+		self.repair()
 		where = "where doctype = 'Connected App' and name = %s"
 		stored = frappe.db.sql(f"select password from `__Auth` {where}", self.app.name, pluck=True)[0]
 		for sealed in ("nonsense", stored):
@@ -519,7 +519,7 @@ class TestRevoking(Connected):
 	def test_another_encryption_key(self) -> None:
 		"""What cannot be read waits until it can be: the key may come back."""
 		token = self.disconnect_while_down()
-		self.mend()
+		self.repair()
 		where = "where doctype = %s and fieldname = %s"
 		for fields in (("access_token", "refresh_token"), ("client",)):
 			frappe.db.rollback()

@@ -15,9 +15,9 @@ from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import environment, run
 from scripts.lib.virtualenvs import NODE_SERVERS, install_npm_packages, venv_python
 
-# Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: a little less than it does (99.1 in
-# November 2026).
-COVERED = 98
+# Per cent of the lines and branches of connected_app/oauth that lane 1 has to run: what it runs without Glewlwyd (98.88 in
+# November 2026; 99.1 with it).
+COVERED = 98.8
 
 
 def lane1() -> list[Part]:

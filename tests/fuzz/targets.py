@@ -1,4 +1,4 @@
-"""What strangers send, as bytes, and what must hold whatever they are: an error of ours, or something that is right.
+"""Input from strangers, as bytes. Whatever it is, the result must be an error of ours, or something valid.
 
 `test_targets.py` throws Hypothesis' inputs at these, `run.py` those that atheris breeds by coverage.
 """
@@ -77,7 +77,7 @@ class Fixed:
 
 
 def is_ours(error: OAuthError) -> None:
-	"""It can be shown and stored, and tells nothing."""
+	"""It can be shown and stored, and holds no secret."""
 	text = f"{error} {error.code} {error.provider_error}"
 	text.encode()
 	assert error.code and error.message and "\n" not in text
@@ -234,7 +234,7 @@ _CLAIMS = {
 	"iss": ISSUER, "sub": "alice", "aud": "client", "iat": int(NOW.timestamp()), "exp": int(NOW.timestamp()) + 300,
 	"nonce": "n" * 43,
 }  # fmt: skip
-# Good ones, to begin from.
+# Valid ones, to begin with.
 SEEDS: dict[str, list[bytes]] = {
 	"callback": [
 		f"state={ATTEMPT.state}&code=c&iss={ISSUER}".encode(),

@@ -1,4 +1,4 @@
-"""A strict emulator: each request must be, to the letter, the next one that the golden exchange has."""
+"""A strict emulator: each request must be exactly the next one of the golden exchange."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REDIRECT_URI = "https://site.example/callback/app"
 
 
 class EmulatedHttp(Http):
-	"""Sends what is for `https://HOST/PATH` to the emulator, at `/HOST/PATH`, over a real socket."""
+	"""Sends requests for `https://HOST/PATH` to the emulator, at `/HOST/PATH`, over a real socket."""
 
 	def __init__(self, emulator: str) -> None:
 		super().__init__(allow_http_loopback=True)
@@ -99,7 +99,7 @@ class Expected:
 			assert kind == "application/json" and same(sent, self.said.get("json", fields)), (sent, fields)
 		elif body == "form":
 			sent = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
-			# What the client has signed is another text each time.
+			# A signed value differs each time.
 			fields = {name: sent.get(name) if value == "*" else value for name, value in fields.items()}
 			assert sent == fields, (sent, fields)
 			assert not fields or kind == "application/x-www-form-urlencoded", kind
@@ -134,7 +134,7 @@ def script(server: Hostile, expected: list[Expected]) -> None:
 
 
 def check(server: Hostile, expected: list[Expected], default_method: str = "POST") -> None:
-	"""What was sent is what was expected, no more and no less."""
+	"""Check that the expected requests were sent, and no others."""
 	sent = list(server.requests)
 	assert len(sent) == len(expected), ([each.target for each in sent], [each.url for each in expected])
 	for request, each in zip(sent, expected, strict=True):

@@ -159,20 +159,20 @@ class Replay:
 		return attempt
 
 	def more(self) -> None:
-		"""The consent page of scopes that were not granted before."""
+		"""The consent page for scopes that were not granted before."""
 		said = self.said["more"]
 		more = MoreConsent(scopes=tuple(said["scopes"]))
 		self.consent(more.client(self.client, self.provider.quirks), {**self.said["consent"], **said})
 		self.exchanges += 1
 
 	def another(self) -> None:
-		"""The consent page where the user has connected an account, and wants another one beside it."""
+		"""The consent page for a user who adds another account."""
 		client = choosing_account(self.client, self.provider.quirks)
 		self.consent(client, {**self.said["consent"], **self.said["another"]})
 		self.exchanges += 1
 
 	def by_itself(self) -> Grant:
-		"""Client credentials, and what takes their place."""
+		"""Client credentials, and grant types that replace them."""
 		grant_type: GrantType = CLIENT_CREDENTIALS
 		if self.is_service_account:
 			grant_type = JwtBearer(self.said.get("subject", ""))
@@ -255,7 +255,7 @@ class Replay:
 		self.exchanges += 1
 
 	def refused(self, grant: Grant) -> None:
-		"""An answer to the first request for revocation that says no."""
+		"""A refusal of the first revocation request."""
 		first = self.expected("revocation")[0].said
 		script(self.server, [Expected({**first, **self.said["refused"]}, self.values)])
 		try:
