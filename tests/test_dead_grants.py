@@ -327,6 +327,8 @@ def test_other_wordings_and_languages(sentence: str) -> None:
 		"Grant has expired", "Authorization has been revoked", "The OAuth grant is no longer valid", "Consent was withdrawn",
 		"The user's authorization has expired", "access was revoked", "Refresh token lifetime exceeded",
 		"Could not find the refresh token", "Cannot find refresh token", "No matching refresh token",
+		"session not found", "The session no longer exists", "User session has been revoked", "user not found",
+		"The user has been deleted", "User no longer exists", "missing user, user may have been deleted",
 	],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
@@ -345,6 +347,8 @@ def test_further_wordings(code: str, text: str) -> None:
 		"The user has not revoked access", "The authorization server was removed", "The grant has not expired",
 		"The authorization code has expired", "Unknown parameter refresh_token in request",
 		"No refresh token found", "Could not find refresh token in the request", "The refresh token lifetime is invalid",
+		"Session cookie not found", "User agent not found", "Account not found", "User not found in cache", "user is locked",
+		"Session not found, try again later", "The user's session could not be read",
 	],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
@@ -530,6 +534,7 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"Client authentication failed", "invalid client credentials", "Invalid client secret", "client secret has expired",
 		"The client secret is wrong", "Client assertion signature is invalid", "invalid_client", "Unknown client",
 		"client authentication failed: unknown key", "Bad client credentials", "Application credentials are invalid",
+		"Missing required client_id", "Missing a required client_secret", "client_id is required", "client_secret is missing",
 	],
 )  # fmt: skip
 def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(

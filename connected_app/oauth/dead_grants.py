@@ -192,7 +192,8 @@ _BAD = re.compile(
 	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
 )
 _THE_CLIENT = re.compile(
-	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown))"
+	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown)"
+	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing))"
 )
 # What the grant is called, and what is said of one that is over.
 _GRANT = re.compile(
@@ -237,6 +238,8 @@ _ENDED = re.compile(
 	r"|(?:the )?refresh ?token (?:lifetime|validity(?: period)?)(?: has| is| was| been)* (?:exceeded|expired|over|ended)"
 	r"|(?:could not|couldn t|cannot|can not|unable to|failed to) find (?:the |a |any |this )?(?:matching |valid )?refresh ?token"
 	r"|no (?:matching|such|valid) refresh ?token(?: (?:was )?found)?"
+	r"|(?:the )?(?:user |login )?(?:session|user)(?: has| was| is| been| does)*"
+	r" (?:not found|no longer exists?|not exist|revoked|terminated|deleted)|user may have been deleted"
 )
 
 
