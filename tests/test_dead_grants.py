@@ -231,6 +231,17 @@ def test_what_a_template_adds() -> None:
 	)
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", ""])
+def test_what_a_template_adds_for_a_plain_text(
+	kind: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	config = changed(config, quirks=Quirks(reconnect_errors=("Unknown Basecamp ID.", "a.b=1")))
+	server.script("/token", Answer(b"Unknown Basecamp ID.\n", 401, {"Content-Type": kind}))
+	assert refused(config, http, clock)[0].code == "grant_invalid"
+	server.script("/token", Answer(b"Unknown Basecamp ID. Or not.", 401, {"Content-Type": kind}))
+	assert isinstance(refused(config, http, clock)[0], ConfigurationError)
+
+
 def test_the_table_is_of_json() -> None:
 	assert (
 		sum(bool(each["body"]) and isinstance(json.loads(each["body"]), dict) for each in ANSWERS[:-1]) > 25

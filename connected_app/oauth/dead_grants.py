@@ -257,10 +257,11 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	# One that stands elsewhere settles it as well.
 	if own in OTHERS or (own not in CODES and OTHERS.intersection(codes)):
 		return False
-	if (own in CODES and own != GENERIC) or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
+	said = answer or text
+	if (own in CODES and own != GENERIC) or any(matches(said, each) for each in (*WELL_KNOWN, *more)):
 		return True
 	if GENERIC in (own, *codes) or any(_GENERIC.search(value) for _key, value in pieces):
-		return not excuse(answer or text)
+		return not excuse(said)
 	if any(PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
