@@ -339,6 +339,7 @@ def test_other_wordings_and_languages(sentence: str) -> None:
 		"The user's authorization has expired", "access was revoked", "Refresh token lifetime exceeded",
 		"Could not find the refresh token", "Cannot find refresh token", "No matching refresh token",
 		"session not found", "The session no longer exists", "User session has been revoked", "user not found",
+		"The user has revoked the app's access", "Merchant revoked their consent for this app", "User withdrew",
 		"The user has been deleted", "User no longer exists", "missing user, user may have been deleted",
 	],
 )  # fmt: skip
@@ -359,7 +360,9 @@ def test_further_wordings(code: str, text: str) -> None:
 		"The authorization code has expired", "Unknown parameter refresh_token in request",
 		"No refresh token found", "Could not find refresh token in the request", "The refresh token lifetime is invalid",
 		"Session cookie not found", "User agent not found", "Account not found", "User not found in cache", "user is locked",
-		"Session not found, try again later", "The user's session could not be read",
+		"Session not found, try again later", "The user's session could not be read", "No valid refresh token",
+		"User disconnected from the directory server", "The user has revoked the client secret", "Owner revoked the API key",
+		"The user has revoked an application password", "The member has deauthorized this device",
 	],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
