@@ -283,6 +283,23 @@ def test_rejected_at_the_provider(
 	assert server.requests == []
 
 
+def test_an_error_by_other_names(config: Settings, server: Hostile, http: Http) -> None:
+	"""As Facebook's consent page has it: what the provider says is not lost."""
+	_, attempt = begin(*config)
+	given = {"state": attempt.state, "error_code": "1349126", "error_message": "App not active: <b>x</b>"}
+	with pytest.raises(TemporaryFailure) as caught:
+		complete(*config, attempt, given, http)
+	assert (caught.value.code, caught.value.provider_error) == ("provider_error", "1349126")
+	assert "App not active" in caught.value.message
+	with pytest.raises(ReconnectRequired) as refused:
+		complete(*config, attempt, {"state": attempt.state, "error_message": "access_denied"}, http)
+	assert refused.value.code == "consent_declined"
+	assert server.requests == []
+	# Beside a code it is none.
+	server.script("/token", as_json({"access_token": "a"}))
+	assert complete(*config, attempt, {**given, "code": "c"}, http).access_token == "a"
+
+
 @pytest.mark.parametrize("error", ["login_required", "consent_required", "interaction_required"])
 def test_a_prompt_of_none(error: str, config: Settings, http: Http) -> None:
 	"""OIDC Core 3.1.2.6: what an admin has asked for cannot work at a first consent, and is theirs to correct."""

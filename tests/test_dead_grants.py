@@ -231,6 +231,17 @@ def test_what_a_template_adds() -> None:
 	)
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", ""])
+def test_what_a_template_adds_for_a_plain_text(
+	kind: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	config = changed(config, quirks=Quirks(reconnect_errors=("Unknown Basecamp ID.", "a.b=1")))
+	server.script("/token", Answer(b"Unknown Basecamp ID.\n", 401, {"Content-Type": kind}))
+	assert refused(config, http, clock)[0].code == "grant_invalid"
+	server.script("/token", Answer(b"Unknown Basecamp ID. Or not.", 401, {"Content-Type": kind}))
+	assert isinstance(refused(config, http, clock)[0], ConfigurationError)
+
+
 def test_the_table_is_of_json() -> None:
 	assert (
 		sum(bool(each["body"]) and isinstance(json.loads(each["body"]), dict) for each in ANSWERS[:-1]) > 25
@@ -327,6 +338,9 @@ def test_other_wordings_and_languages(sentence: str) -> None:
 		"Grant has expired", "Authorization has been revoked", "The OAuth grant is no longer valid", "Consent was withdrawn",
 		"The user's authorization has expired", "access was revoked", "Refresh token lifetime exceeded",
 		"Could not find the refresh token", "Cannot find refresh token", "No matching refresh token",
+		"session not found", "The session no longer exists", "User session has been revoked", "user not found",
+		"The user has revoked the app's access", "Merchant revoked their consent for this app", "User withdrew",
+		"The user has been deleted", "User no longer exists", "missing user, user may have been deleted",
 	],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
@@ -345,6 +359,10 @@ def test_further_wordings(code: str, text: str) -> None:
 		"The user has not revoked access", "The authorization server was removed", "The grant has not expired",
 		"The authorization code has expired", "Unknown parameter refresh_token in request",
 		"No refresh token found", "Could not find refresh token in the request", "The refresh token lifetime is invalid",
+		"Session cookie not found", "User agent not found", "Account not found", "User not found in cache", "user is locked",
+		"Session not found, try again later", "The user's session could not be read", "No valid refresh token",
+		"User disconnected from the directory server", "The user has revoked the client secret", "Owner revoked the API key",
+		"The user has revoked an application password", "The member has deauthorized this device",
 	],
 )  # fmt: skip
 @pytest.mark.parametrize("code", ["invalid_request", "access_denied", "unauthorized_client", "E17"])
@@ -530,6 +548,7 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"Client authentication failed", "invalid client credentials", "Invalid client secret", "client secret has expired",
 		"The client secret is wrong", "Client assertion signature is invalid", "invalid_client", "Unknown client",
 		"client authentication failed: unknown key", "Bad client credentials", "Application credentials are invalid",
+		"Missing required client_id", "Missing a required client_secret", "client_id is required", "client_secret is missing",
 	],
 )  # fmt: skip
 def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(

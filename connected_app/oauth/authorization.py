@@ -54,6 +54,8 @@ _BY_THE_USER = re.compile(
 	r"|\b(?:cancell?ed|declined|denied|refused) by (?:the )?(?:user|(?:resource )?owner)\b",
 	re.IGNORECASE,
 )
+# Facebook's, for an error.
+OTHER_NAMES = ("error_code", "error_message")
 STANDARD_NAMES = ("state", "code", "iss", "error", "error_description")
 
 
@@ -210,6 +212,9 @@ def complete(
 		raise catalogue.error("state_mismatch")
 	if clock() >= attempt.expires_at:
 		raise catalogue.error("attempt_expired")
+	otherwise = [values[name] for name in OTHER_NAMES if name in values]
+	if otherwise and quirks.code_parameter not in values:
+		values = {**dict(zip(("error", "error_description"), otherwise, strict=False)), **values}
 	check_issuer(provider, values)
 	if "error" in values:
 		raise declined(provider, client, values)
@@ -302,7 +307,13 @@ def callback_names(quirks: Quirks) -> set[str]:
 	sources = [*quirks.keep.values(), quirks.granted_scopes]
 	found = {path for kind, _colon, path in (each.partition(":") for each in sources) if kind == "callback"}
 	fields = " ".join(quirks.exchange_fields.values())
-	return {*STANDARD_NAMES, quirks.code_parameter, *found, *re.findall(r"\{callback\.([\w.-]+)\}", fields)}
+	return {
+		*STANDARD_NAMES,
+		*OTHER_NAMES,
+		quirks.code_parameter,
+		*found,
+		*re.findall(r"\{callback\.([\w.-]+)\}", fields),
+	}
 
 
 def granted_scopes(

@@ -192,7 +192,8 @@ _BAD = re.compile(
 	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
 )
 _THE_CLIENT = re.compile(
-	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown))"
+	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown)"
+	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing))"
 )
 # Names of the grant, and verdicts that it is over.
 _GRANT = re.compile(
@@ -233,10 +234,14 @@ _ENDED = re.compile(
 	r" (?:revoked|withdrawn|expired|no longer valid)|access(?: (?:has|was|is|been|already))* (?:revoked|withdrawn))"
 	r"(?: by (?:the )?(?:user|owner|customer|merchant|member|admin|administrator))?"
 	r"|(?:the )?(?:account |resource )?(?:user|owner|customer|merchant|member)(?: has)?(?: already)?"
-	r" (?:revoked|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)\b.*"
+	r" (?:revoked|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)"
+	r"(?: (?:(?:the|their|this|your|app|application|s) )*(?:app|application|access|consent|authori[sz]ation|permissions?"
+	r"|grant|connection|integration|tokens?)(?: (?:to|for|of) .*)?)?"
 	r"|(?:the )?refresh ?token (?:lifetime|validity(?: period)?)(?: has| is| was| been)* (?:exceeded|expired|over|ended)"
 	r"|(?:could not|couldn t|cannot|can not|unable to|failed to) find (?:the |a |any |this )?(?:matching |valid )?refresh ?token"
-	r"|no (?:matching|such|valid) refresh ?token(?: (?:was )?found)?"
+	r"|no (?:matching|such) refresh ?token(?: (?:was )?found)?"
+	r"|(?:the )?(?:user |login )?(?:session|user)(?: has| was| is| been| does)*"
+	r" (?:not found|no longer exists?|not exist|revoked|terminated|deleted)|user may have been deleted"
 )
 
 
@@ -254,10 +259,11 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 	# One that stands elsewhere settles it as well.
 	if own in OTHERS or (own not in CODES and OTHERS.intersection(codes)):
 		return False
-	if (own in CODES and own != GENERIC) or any(matches(answer, each) for each in (*WELL_KNOWN, *more)):
+	said = answer or text
+	if (own in CODES and own != GENERIC) or any(matches(said, each) for each in (*WELL_KNOWN, *more)):
 		return True
 	if GENERIC in (own, *codes) or any(_GENERIC.search(value) for _key, value in pieces):
-		return not excuse(answer or text)
+		return not excuse(said)
 	if any(PASSING.intersection(each.split("_")) for each in codes):
 		return False
 	if CODES.intersection(codes):
