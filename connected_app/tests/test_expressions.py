@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -9,7 +10,9 @@ from unittest.mock import patch
 import frappe
 from frappe.utils.safe_exec import get_safe_globals
 
+from connected_app.oauth import Secret, catalogue
 from connected_app.site import passwords
+from connected_app.site.errors import in_words
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -174,6 +177,31 @@ class TestWays(Thefts):
 			with patch.dict(frappe.flags, mute_emails=False), self.assertRaises(Exception) as caught:
 				print(frappe.render_template(text, names))
 			self.assertIn("only for the code of apps", str(caught.exception), method)
+
+	def test_a_message_that_a_text_has_written(self) -> None:
+		"""What a row says of its last error, and how that is translated, is filled in, and formats nothing: by attributes and
+		items one comes from any function to the site's configuration, and so to its key."""
+		key = frappe.utils.password.get_encryption_key()
+		way = "__globals__[__builtins__][exit].__init__.__globals__[sys].modules[frappe].local.conf"
+		nested = {"template": "", "values": []}
+		for template in (f"{{0.__new__.{way}}}", f"{{0.__getnewargs__.{way}}}", "{0.__class__}", "{0!r:>99}"):
+			said = {"sentence": "network", "values": [{"template": template, "values": [nested]}]}
+			values = {"error_code": "network", "error_values": json.dumps(said)}
+			with patch.dict(frappe.local.conf, encryption_key=key):
+				frappe.safe_eval("doc.db_set(values)", None, {"doc": self.kept, "values": values})
+				told = frappe.render_template(
+					"{{ doc.last_error }}", {"doc": frappe.get_doc("Token Cache", self.kept.name)}
+				)
+				# As it is in an exception, too.
+				told += catalogue.from_json(values["error_values"])
+			self.assertNotIn(key, told)
+			self.assertIn(template, told)
+		frappe.db.rollback()
+		error = catalogue.error("network", Secret("op.example"))
+		translated = {error.message.template: f"{{0.__repr__.{way}}}"}
+		with patch("connected_app.site.errors._", lambda text: translated.get(text, text)):
+			with patch.dict(frappe.local.conf, encryption_key=key):
+				self.assertNotIn(key, in_words(error)["message"])
 
 	def test_hooks_see_no_new_secret(self) -> None:
 		"""What is not stored yet stands in no field either, while the document's hooks run."""
