@@ -239,6 +239,46 @@ class TestWays(Thefts):
 		self.assertEqual(app.get_password("client_secret"), "newer-client-secret")
 		frappe.db.rollback()
 
+	def test_what_was_sent(self) -> None:
+		"""What an admin has just typed is in no text's reach either, whichever way Frappe is sent it: a formula sees the request."""
+		peek = {"doctype": "Custom Field", "dt": "Connected App", "fieldname": "custom_peek", "label": "Peek"}
+		formula = "as_json([frappe.form_dict, frappe.request.form, frappe.request.values, frappe.request.get_data(as_text=True), frappe.request.get_json(silent=True)])"
+		field = frappe.get_doc(
+			{**peek, "fieldtype": "Small Text", "is_virtual": 1, "options": formula}
+		).insert()
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.clear_cache, doctype="Connected App")
+		self.addCleanup(field.delete)
+		base, name, typed = self.admin.base, self.app.name, 'typed "secret" \\ ü'
+		sent = {"client_secret": typed}
+		where = f"{base}/api/resource/Connected App/{name}"
+		document = {**self.admin.get(where).json()["data"], "doctype": "Connected App", **sent}
+		field_of = {"doctype": "Connected App", "name": name, "fieldname": "client_secret", "value": typed}
+		for answer in (
+			lambda: self.admin.put(where, json=sent),
+			lambda: self.admin.put(where, data={"data": json.dumps(sent)}),
+			lambda: self.admin.put(f"{base}/api/v2/document/Connected App/{name}", json=sent),
+			lambda: self.admin.call("frappe.client.set_value", **field_of),
+			lambda: self.admin.call("frappe.client.save", doc=json.dumps({**document, **self.latest()})),
+			lambda: self.admin.call(
+				"frappe.desk.form.save.savedocs", doc=json.dumps({**document, **self.latest()}), action="Save"
+			),
+		):
+			told = answer()
+			self.assertEqual(told.status_code, 200, told.text[:500])
+			self.assertIn("custom_peek", told.text)
+			for form in (typed, "typed ", "typed%20", "typed+"):
+				self.assertNotIn(form, told.text, told.url)
+			frappe.db.rollback()
+			self.assertEqual(self.app.get_password("client_secret"), typed)
+			passwords.store("Connected App", name, "client_secret", "another")
+			frappe.db.commit()
+
+	def latest(self) -> dict[str, str]:
+		frappe.db.rollback()
+		return {"modified": str(frappe.db.get_value("Connected App", self.app.name, "modified"))}
+
 	def test_frappes_key_opens_none(self) -> None:
 		"""What is stored for this app's documents is closed to Frappe's functions; each field that holds a secret is
 		known."""
