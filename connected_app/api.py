@@ -27,6 +27,7 @@ from connected_app.site import (
 	gallery,
 	links,
 	pages,
+	passwords,
 	providers,
 	registrations,
 	revocation,
@@ -472,8 +473,7 @@ def bring_key(
 	access.check_is_admin()
 	# Of what was sent, nothing stays for a traceback or a log to show.
 	private_key, passphrase = Secret(private_key), Secret(passphrase)
-	for name in ("private_key", "passphrase"):
-		frappe.form_dict.pop(name, None)
+	passwords.forget_sent(private_key, passphrase)
 	with raises_frappe_errors():
 		signing_keys.bring(
 			_app(connected_app).name, private_key, algorithm, key_id, passphrase, is_file=bool(cint(is_file))
@@ -489,7 +489,7 @@ def take_key_file(connected_app: str, key_file: str = "") -> None:
 	access.check_is_admin()
 	# Of what was sent, nothing stays for a traceback or a log to show.
 	key_file = Secret(key_file)
-	frappe.form_dict.pop("key_file", None)
+	passwords.forget_sent(key_file)
 	with raises_frappe_errors():
 		service_accounts.take_key_file(_app(connected_app).name, key_file)
 

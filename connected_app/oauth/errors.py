@@ -11,6 +11,20 @@ says what to do next. The original error is `__cause__`. No text here ever holds
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
+_PLACEHOLDER = re.compile(r"\{(\d)\}")
+
+
+def filled(template: str, values: Sequence[object]) -> str:
+	"""`template` with its `{0}` placeholders filled in. Not by `str.format`: templates are stored, and translated, and those
+	that somebody else has written would lead from a value's attributes to all that this process knows.
+
+	:raises LookupError: for a value that is not given
+	"""
+	return _PLACEHOLDER.sub(lambda found: str(values[int(found[1])]), template)
+
 
 class Sentence(str):
 	"""A sentence that keeps its template and values, so that a site can translate it.
@@ -23,7 +37,7 @@ class Sentence(str):
 	values: tuple[object, ...]
 
 	def __new__(cls, template: str, *values: object) -> Sentence:
-		text = super().__new__(cls, template.format(*values))
+		text = super().__new__(cls, filled(template, values))
 		text.template, text.values = template, values
 		return text
 

@@ -31,7 +31,7 @@ def localized(text: str) -> str:
 	"""A message or action of an error, in the reader's language."""
 	if isinstance(text, Sentence):
 		values = [localized(value) if isinstance(value, Sentence) else value for value in text.values]
-		return _(text.template).format(*values)
+		return errors.filled(_(text.template), values)
 	return _(text) if text else ""
 
 

@@ -8,6 +8,8 @@ document's fields nor the length of its stars hold a secret.
 from __future__ import annotations
 
 import base64
+import io
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -21,6 +23,7 @@ from frappe.model.base_document import get_controller
 from frappe.model.document import Document
 from frappe.query_builder import Order, Table
 from frappe.utils import password as frappes
+from werkzeug.datastructures import MultiDict
 
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
@@ -71,6 +74,7 @@ class SecretKeeper(Document):
 		for field in self._secrets():
 			value = self.get(field)
 			if value and not isinstance(value, Unsaved) and not self.is_dummy_password(value):
+				forget_sent(str(value))
 				self.set(field, Unsaved.of(value))
 
 	def _save_passwords(self) -> None:
@@ -106,6 +110,22 @@ class SecretKeeper(Document):
 		if value and not self.is_dummy_password(value):
 			return str(value)
 		return read(self.doctype, self.name, fieldname, raise_exception)
+
+
+def forget_sent(*secrets: str) -> None:
+	"""Take what was sent with `secrets` in it from the present request. Frappe hands that to texts and scripts, and to
+	some logs."""
+	forms = [form for secret in secrets for form in (secret, json.dumps(secret)[1:-1]) if secret]
+	for name, value in list(frappe.form_dict.items()):
+		text = value if isinstance(value, str) else frappe.as_json(value)
+		if any(form in text for form in forms):
+			del frappe.form_dict[name]
+	request = frappe.local.request if frappe.request else None
+	if request and forms:
+		# As werkzeug has it once it was read.
+		request.environ["wsgi.input"] = io.BytesIO()
+		vars(request).update(form=MultiDict(), stream=io.BytesIO(), _cached_data=b"", data=b"", json=None)
+		vars(request).update(values=request.args, _cached_json=(None, None))
 
 
 def store(doctype: str, name: str, fieldname: str, secret: str) -> None:

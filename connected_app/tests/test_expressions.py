@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -9,7 +10,9 @@ from unittest.mock import patch
 import frappe
 from frappe.utils.safe_exec import get_safe_globals
 
+from connected_app.oauth import Secret, catalogue
 from connected_app.site import passwords
+from connected_app.site.errors import in_words
 from connected_app.tests.site import (
 	ALICE,
 	Case,
@@ -175,6 +178,31 @@ class TestWays(Thefts):
 				print(frappe.render_template(text, names))
 			self.assertIn("only for the code of apps", str(caught.exception), method)
 
+	def test_a_message_that_a_text_has_written(self) -> None:
+		"""What a row says of its last error, and how that is translated, is filled in, and formats nothing: by attributes and
+		items one comes from any function to the site's configuration, and so to its key."""
+		key = frappe.utils.password.get_encryption_key()
+		way = "__globals__[__builtins__][exit].__init__.__globals__[sys].modules[frappe].local.conf"
+		nested = {"template": "", "values": []}
+		for template in (f"{{0.__new__.{way}}}", f"{{0.__getnewargs__.{way}}}", "{0.__class__}", "{0!r:>99}"):
+			said = {"sentence": "network", "values": [{"template": template, "values": [nested]}]}
+			values = {"error_code": "network", "error_values": json.dumps(said)}
+			with patch.dict(frappe.local.conf, encryption_key=key):
+				frappe.safe_eval("doc.db_set(values)", None, {"doc": self.kept, "values": values})
+				told = frappe.render_template(
+					"{{ doc.last_error }}", {"doc": frappe.get_doc("Token Cache", self.kept.name)}
+				)
+				# As it is in an exception, too.
+				told += catalogue.from_json(values["error_values"])
+			self.assertNotIn(key, told)
+			self.assertIn(template, told)
+		frappe.db.rollback()
+		error = catalogue.error("network", Secret("op.example"))
+		translated = {error.message.template: f"{{0.__repr__.{way}}}"}
+		with patch("connected_app.site.errors._", lambda text: translated.get(text, text)):
+			with patch.dict(frappe.local.conf, encryption_key=key):
+				self.assertNotIn(key, in_words(error)["message"])
+
 	def test_hooks_see_no_new_secret(self) -> None:
 		"""What is not stored yet stands in no field either, while the document's hooks run."""
 		seen: list[Any] = []
@@ -210,6 +238,46 @@ class TestWays(Thefts):
 		self.assertEqual(cache.get_password("access_token"), "newer-token")
 		self.assertEqual(app.get_password("client_secret"), "newer-client-secret")
 		frappe.db.rollback()
+
+	def test_what_was_sent(self) -> None:
+		"""What an admin has just typed is in no text's reach either, whichever way Frappe is sent it: a formula sees the request."""
+		peek = {"doctype": "Custom Field", "dt": "Connected App", "fieldname": "custom_peek", "label": "Peek"}
+		formula = "as_json([frappe.form_dict, frappe.request.form, frappe.request.values, frappe.request.get_data(as_text=True), frappe.request.get_json(silent=True)])"
+		field = frappe.get_doc(
+			{**peek, "fieldtype": "Small Text", "is_virtual": 1, "options": formula}
+		).insert()
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.clear_cache, doctype="Connected App")
+		self.addCleanup(field.delete)
+		base, name, typed = self.admin.base, self.app.name, 'typed "secret" \\ ü'
+		sent = {"client_secret": typed}
+		where = f"{base}/api/resource/Connected App/{name}"
+		document = {**self.admin.get(where).json()["data"], "doctype": "Connected App", **sent}
+		field_of = {"doctype": "Connected App", "name": name, "fieldname": "client_secret", "value": typed}
+		for answer in (
+			lambda: self.admin.put(where, json=sent),
+			lambda: self.admin.put(where, data={"data": json.dumps(sent)}),
+			lambda: self.admin.put(f"{base}/api/v2/document/Connected App/{name}", json=sent),
+			lambda: self.admin.call("frappe.client.set_value", **field_of),
+			lambda: self.admin.call("frappe.client.save", doc=json.dumps({**document, **self.latest()})),
+			lambda: self.admin.call(
+				"frappe.desk.form.save.savedocs", doc=json.dumps({**document, **self.latest()}), action="Save"
+			),
+		):
+			told = answer()
+			self.assertEqual(told.status_code, 200, told.text[:500])
+			self.assertIn("custom_peek", told.text)
+			for form in (typed, "typed ", "typed%20", "typed+"):
+				self.assertNotIn(form, told.text, told.url)
+			frappe.db.rollback()
+			self.assertEqual(self.app.get_password("client_secret"), typed)
+			passwords.store("Connected App", name, "client_secret", "another")
+			frappe.db.commit()
+
+	def latest(self) -> dict[str, str]:
+		frappe.db.rollback()
+		return {"modified": str(frappe.db.get_value("Connected App", self.app.name, "modified"))}
 
 	def test_frappes_key_opens_none(self) -> None:
 		"""What is stored for this app's documents is closed to Frappe's functions; each field that holds a secret is
