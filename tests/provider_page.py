@@ -18,10 +18,12 @@ A template is a file of facts, in TOML. Its keys are those of `SCHEMA` in `conne
 Everything that is left out is what OAuth 2.0 says. A product of a family says `like`. Other apps add templates by \
 `connected_app_providers = ["my_app/oauth_providers"]` in their `hooks.py`.
 
-*Needed*: what an administrator enters besides Client ID and Client Secret. *Checked*: by how many sources, and how sure \
-that makes us. *Special*: where the provider differs from the standards, by the template's keys.
+*Needed*: what an administrator enters besides Client ID and Client Secret. *Checked*: when, by how many sources, \
+and how sure that makes us, in the form's words ([what they mean](admin-guide.md#the-gallery)). *Special*: where the provider differs from the standards, by the template's keys.
 
 """
+# As the form says it.
+SURE = {"high": "well confirmed", "medium": "partly confirmed", "low": "unconfirmed"}
 # Of no interest here: they stand in columns of their own, or say nothing of how the provider behaves.
 PLAIN = {
 	"name", "category", "like", "hidden", "register", "guide", "notes", "checked", "ask", "scopes", "scope_words",
@@ -50,7 +52,7 @@ def row(template: Template) -> str:
 	needed = ", ".join(each.label for each in template.inputs)
 	checked = template.values.get("checked", {})
 	sources = len(checked.get("by", []))
-	sure = f"{checked.get('on', '')}: {sources} source{'' if sources == 1 else 's'}, {checked.get('confidence', '')}"
+	sure = f"{checked.get('on', '')}: {sources} source{'' if sources == 1 else 's'}, {SURE.get(checked.get('confidence'), '')}"
 	special = ", ".join(f"`{key}`" for key in differs(template))
 	return (
 		f"| {template.name} | `{template.key}` | {template['category']} | {needed} | {sure} | {special} |\n"

@@ -59,18 +59,19 @@ class SecretKeeper(Document):
 	FOR_SCRIPTS: ClassVar[tuple[str, ...]] = ()
 
 	def insert(self, *args: Any, **kwargs: Any) -> Any:
-		self._hide()
+		self.hide_secrets()
 		return super().insert(*args, **kwargs)
 
 	def save(self, *args: Any, **kwargs: Any) -> Any:
-		self._hide()
+		self.hide_secrets()
 		return super().save(*args, **kwargs)
 
 	def _secrets(self) -> Iterable[str]:
 		added = (field.fieldname for field in self.meta.get("fields", {"fieldtype": "Password"}))
 		return dict.fromkeys((*self.SECRETS, *added))
 
-	def _hide(self) -> None:
+	def hide_secrets(self) -> None:
+		"""Put stars where secrets that are still to be stored stand."""
 		for field in self._secrets():
 			value = self.get(field)
 			if value and not isinstance(value, Unsaved) and not self.is_dummy_password(value):
@@ -78,7 +79,7 @@ class SecretKeeper(Document):
 				self.set(field, Unsaved.of(value))
 
 	def _save_passwords(self) -> None:
-		self._hide()
+		self.hide_secrets()
 		ignored = self.flags.ignore_save_passwords or ()
 		for field in self._secrets():
 			if ignored is True or field in ignored:

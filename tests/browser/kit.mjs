@@ -101,8 +101,8 @@ export function listen(page) {
 	});
 	page.on("console", (message) => {
 		const { url } = message.location();
-		// Chromium says this of a page that is refused on purpose.
-		if (message.type() !== "error" || url.includes(".callback/")) return;
+		// Chromium says this of a page that is refused, and of a network that is cut, on purpose.
+		if (message.type() !== "error" || url.includes(".callback/") || message.text().includes("ERR_FAILED")) return;
 		if (OURS.test(`${url} ${message.text()}`)) errors.push(`${message.text()} (${url})`);
 	});
 	return page;

@@ -141,6 +141,11 @@ export async function pickProvider(page) {
 		filled
 	);
 
+	await field(page, "role_for_scripts").locator("input").focus();
+	await page.keyboard.press("Tab");
+	const focused = await page.evaluate(() => document.activeElement.dataset.label);
+	check("Tab passes what is folded away", focused === "Save", focused);
+
 	await page.getByLabel("Read customers").check();
 	const scopes = await page.evaluate(() => cur_frm.doc.scopes.map((row) => row.scope).join(" "));
 	check("a scope that is ticked is in the table", scopes === "read_products read_customers", scopes);

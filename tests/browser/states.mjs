@@ -1,7 +1,7 @@
 // Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
 
 import {
-	LIGHT, base, call, check, closeDialog, connectQuickly, emptyIcons, headButton, listen, looks, makeApp, openForm, shot,
+	LIGHT, base, call, check, PHONE, closeDialog, connectQuickly, emptyIcons, headButton, listen, looks, makeApp, openForm, shot,
 	startProvider, waitForConnection,
 } from "./kit.mjs";
 
@@ -236,6 +236,18 @@ export async function myConnections(page) {
 		"an app that is disabled and was never connected is not listed",
 		!(await page.locator(".connected-app-page").innerText()).includes("Acme Archive")
 	);
+	await page.setViewportSize(PHONE);
+	await page.route("**/connected_app.api.authorize", (route) => route.abort());
+	await page.getByRole("button", { name: "Reconnect Acme Calendar" }).click();
+	await page.waitForFunction(() => !document.querySelector("[data-action][disabled]"));
+	const [told, seen] = await page.evaluate(() => {
+		const status = document.getElementById("connected-app-status");
+		const { top, bottom } = status.getBoundingClientRect();
+		return [status.innerText, top >= 0 && bottom <= window.innerHeight];
+	});
+	check("what went wrong is in sight, however long the page", told.startsWith("That did not work") && seen, `${told}: ${seen}`);
+	await shot(page, "my-connections-failed");
+	await page.unroute("**/connected_app.api.authorize");
 	await page.setViewportSize({ width: 1280, height: 950 });
 
 	for (const name of ["Reconnect Acme Calendar", "Reconnect Acme Mail", "Disconnect Acme Mail", "Disconnect Acme Files"]) {

@@ -70,7 +70,8 @@
 		try {
 			await action();
 		} catch (error) {
-			status.textContent = error.message || failed;
+			// A TypeError is the browser's own: there is no network, for one.
+			status.textContent = error instanceof TypeError ? failed : error.message || failed;
 			wake();
 		}
 	}

@@ -93,6 +93,7 @@ frappe.provide("connected_app.form");
 	const handlers = {
 		setup(frm) {
 			watch_for_changes(frm);
+			pass_what_is_folded(frm);
 		},
 
 		refresh(frm) {
@@ -141,6 +142,12 @@ frappe.provide("connected_app.form");
 	frappe.ui.form.on("OAuth Scope", {
 		scope: (frm) => frm.doctype === "Connected App" && form.render(frm),
 	});
+
+	// Frappe's Tab key would go to the next field even if its section is folded away, and so never leave the field before.
+	function pass_what_is_folded({ layout }) {
+		const is_visible = layout.is_visible.bind(layout);
+		layout.is_visible = (field) => is_visible(field) && !field.section?.is_collapsed();
+	}
 
 	// Consent happens in another tab, which notifies this one when it is done. If it cannot, the form looks when the user comes
 	// back.

@@ -144,11 +144,11 @@ class ConnectedApp(SecretKeeper):
 			raise frappe.PermissionError(_("Keys do not leave this site."))
 		return super().get_password(fieldname, raise_exception)
 
-	def _hide(self) -> None:
+	def hide_secrets(self) -> None:
 		# Pasted with a blank or a newline, which nobody sees behind stars.
 		if type(self.client_secret) is str:
 			self.client_secret = self.client_secret.strip()
-		super()._hide()
+		super().hide_secrets()
 
 	def before_validate(self) -> None:
 		"""What is pasted may have blanks around it, and several scopes in one row (RFC 6749 3.3)."""
