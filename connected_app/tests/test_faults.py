@@ -292,6 +292,7 @@ class MariaDB(Server):
 		return [
 			self.SERVER, "--no-defaults", f"--user={getpass.getuser()}", f"--datadir={self.folder}/data",
 			f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={self.folder}/socket",
+			f"--tmpdir={self.folder}",
 			"--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci",
 			"--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M",
 		]  # fmt: skip
@@ -299,6 +300,7 @@ class MariaDB(Server):
 	def prepare(self) -> None:
 		options = [
 			f"--datadir={self.folder}/data",
+			f"--tmpdir={self.folder}",
 			"--auth-root-authentication-method=normal",
 			"--skip-test-db",
 		]

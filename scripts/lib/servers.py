@@ -92,6 +92,8 @@ def mariadb(
 	user = _account("mysql")
 	folder, port = _folder(stack, user), free_port()
 	where = ["--no-defaults", f"--datadir={folder / 'data'}", *([f"--user={user}"] if user else [])]
+	# In a folder that it shares, a server that starts removes the temporary tables of the others.
+	where.append(f"--tmpdir={folder}")
 	make = [server.with_name("mariadb-install-db"), *where, "--auth-root-authentication-method=normal"]
 	if not make[0].exists():
 		make[0] = pathlib.Path(shutil.which("mariadb-install-db") or "mariadb-install-db")

@@ -1,18 +1,16 @@
 // What the journeys share: counting checks, a provider, logging in, filling Desk's form, screenshots, axe.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import readline from "node:readline";
 
 export const [base] = process.argv.slice(2);
 export const repo = process.env.CONNECTED_APP_REPO || path.resolve(import.meta.dirname, "../..");
 const python = process.env.CONNECTED_APP_TEST_PYTHON || `${repo}/.venvs/newest/bin/python`;
-export const screenshots =
-	process.env.CONNECTED_APP_SCREENSHOTS || mkdtempSync(path.join(tmpdir(), "connected-app-"));
-mkdirSync(screenshots, { recursive: true });
+const screenshots = process.env.CONNECTED_APP_SCREENSHOTS;
+if (screenshots) mkdirSync(screenshots, { recursive: true });
 // Set, the pictures of the guides are written too. As seen from the checkout, not from here.
 const images = process.env.CONNECTED_APP_DOCS_IMAGES;
 const docs = images && path.resolve(repo, images);
@@ -216,8 +214,10 @@ export async function settle(page) {
 	await page.waitForTimeout(350);
 }
 
+// For people only.
 export async function shot(page, name, options = {}) {
 	await page.mouse.move(2, 2);
+	if (!screenshots) return;
 	await page.screenshot({ path: path.join(screenshots, `${name}.png`), animations: "disabled", ...options });
 }
 

@@ -1,14 +1,15 @@
 // People set up a Connected App in Desk, connect, see the state of it on every screen, and disconnect.
-// Real Chromium, the real site, real OpenID providers. Screenshots go to $CONNECTED_APP_SCREENSHOTS; those of the
-// guides also to $CONNECTED_APP_DOCS_IMAGES, if set.
+// Real Chromium, the real site, real OpenID providers. Screenshots of all screens go to $CONNECTED_APP_SCREENSHOTS, those
+// of the guides to $CONNECTED_APP_DOCS_IMAGES, if set.
 
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { chromium } from "playwright-core";
 import { severalAccounts } from "./accounts.mjs";
 import { connectByAddress } from "./address.mjs";
 import { connectWithCode } from "./code.mjs";
-import { check, counts, errors, screenshots, startProvider, stopProviders } from "./kit.mjs";
+import { check, counts, errors, startProvider, stopProviders } from "./kit.mjs";
 import { languages } from "./languages.mjs";
 import { keys, postedCallback } from "./keys.mjs";
 import { pickProvider } from "./provider.mjs";
@@ -61,6 +62,8 @@ try {
 } catch (error) {
 	check("the test ran to its end", false, error.stack);
 	const pages = browser?.contexts().flatMap((context) => context.pages()) ?? [];
+	const screenshots = mkdtempSync(path.join(tmpdir(), "connected-app-"));
+	console.log(`as it looked then: ${screenshots}`);
 	for (const [index, page] of pages.entries()) {
 		await page.screenshot({ path: path.join(screenshots, `failure-${index}.png`) }).catch(() => {});
 	}
@@ -69,6 +72,5 @@ try {
 	await browser?.close();
 	stopProviders();
 }
-console.log(`screenshots: ${screenshots}`);
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed ? 1 : 0);
