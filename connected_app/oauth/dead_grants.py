@@ -399,8 +399,8 @@ def _words(text: str) -> list[str]:
 def as_code(text: str) -> str:
 	"""`text` as a code: `InvalidGrant`, `invalid-grant` and "Invalid grant" are `invalid_grant`, and those for a part of
 	the client's credentials are `invalid_client`."""
-	code = "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
-	return next((standard for said, standard in _STANDARD if said.fullmatch(code)), code)
+	own = "_".join(word for word in _words(text) if word.isalnum()) if len(text) <= 60 else ""
+	return next((standard for said, standard in _STANDARD if said.fullmatch(own)), own)
 
 
 def code_in(answer: object, known: Collection[str]) -> str:
