@@ -358,7 +358,8 @@ def declined(provider: Provider, client: Client, values: Mapping[str, str]) -> O
 	"""The error of an authorization response (RFC 6749 4.1.2.1, OIDC Core 3.1.2.6)."""
 	error, quirks = values["error"], provider.quirks
 	sent = [values[name] for name in ("state", quirks.code_parameter) if name in values]
-	code, more = dead_grants.as_code(error), values.get("error_description", "")
+	code = dead_grants.as_code(error)
+	more = values.get("error_description", "")
 	# What is said beside a code that means something else is not the user's word.
 	settled = code in token_endpoint.KNOWN - token_endpoint.NEEDS_THE_USER
 	has_declined = DECLINED.fullmatch(code) or error.casefold() in {
