@@ -53,6 +53,8 @@ NOT_ALLOWED = {
 	JWT_BEARER: "unauthorized_client/service_account",
 	TOKEN_EXCHANGE: "unauthorized_client/token_exchange",
 }
+ABOUT_THE_REQUEST = frozenset({"invalid_request", "unauthorized_client", "access_denied"})
+_TOO_MANY = re.compile(r"\btoo many (?:\w+ )?(?:requests|attempts|calls)\b|\brate.?limit|\bthrottl", re.IGNORECASE)
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
 # Codes that are understood wherever they stand; the last ones are those of RFC 8628 3.5.
@@ -383,9 +385,11 @@ def error_from(
 		is_passing = reply is not None and reply.status in OF_THE_MOMENT
 		excuse = "later" if is_passing else dead_grants.excuse(_without(answer, Redactor(sent)))
 		key = INVALID_CLIENT if excuse == "client" else key
-	if excuse == "later" or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
+	# The standard has no code for too many requests: servers say it under any code that is about the request.
+	limited = key in ABOUT_THE_REQUEST and bool(_TOO_MANY.search(words))
+	if excuse == "later" or limited or key in TRY_LATER or _is_one_of(key, answer, quirks.later_errors):
 		return catalogue.error(
-			"rate_limited/said" if "rate" in key or key == "slow_down" else "server_error/said",
+			"rate_limited/said" if limited or "rate" in key or key == "slow_down" else "server_error/said",
 			words,
 			retry_after=wait,
 			provider_error=name,

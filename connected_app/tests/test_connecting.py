@@ -97,6 +97,16 @@ class TestTheWholeLine(Case):
 			visitor.ask("connection", "GET", connected_app=app.name)["account_name"], "bob@example.com"
 		)
 
+	def test_links_that_are_wrong(self) -> None:
+		"""They say where to look, and not which apps there are."""
+		visitor = Browser(VISITOR)
+		self.assertEqual(visitor.open("/connect").url, f"{visitor.base}/my-connections")
+		foreign = make_app(self.authlib.issuer, everyone_may_connect=0)
+		for name in (foreign.name, "nothing"):
+			page = visitor.open(f"/connect?app={name}")
+			self.assertEqual(page.status_code, 403)
+			self.assertIn('href="/my-connections"', page.text)
+
 	def test_the_certified_provider(self) -> None:
 		module = certified()
 		if not module.AVAILABLE:

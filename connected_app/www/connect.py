@@ -24,11 +24,16 @@ def get_context(context: Any) -> None:
 	query = frappe.safe_decode(frappe.request.query_string) if "_signature" in frappe.request.args else ""
 	cards.require_login(f"{links.PAGE}?{query}" if query else here)
 
+	if not name:
+		frappe.local.flags.redirect_location = "/my-connections"
+		raise frappe.Redirect(302)
 	# The same answer for a missing and a forbidden app, so that nobody can find out which apps exist.
 	mine = [state for state in my_connections() if state["name"] == name]
 	if not mine:
 		frappe.throw(
-			_("There is no such app to connect to, or you are not allowed to connect to it."),
+			_(
+				"There is no such app to connect to, or you are not allowed to connect to it. Those that you may connect to are under {0}."
+			).format(f'<a href="/my-connections">{_("My Connections")}</a>'),
 			frappe.PermissionError,
 		)
 	provider = mine[0]["provider_name"]

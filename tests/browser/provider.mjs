@@ -69,7 +69,7 @@ export async function pickProvider(page) {
 	check("the picker opens, with all templates", time < Infinity && count > 200, `${count}`);
 	console.log(`        (in ${Math.round(time)} ms)`);
 	await page.keyboard.press("Tab");
-	check("who only passes through picks nothing", !(await doc(page, "provider"))[0]);
+	check("passing through picks nothing", !(await doc(page, "provider"))[0]);
 	await picker.fill("no such provider");
 	await page.keyboard.press("Tab");
 	await field(page, "provider").locator(".connected-app-finding.error").waitFor();

@@ -24,7 +24,7 @@ export async function setUp(browser, provider) {
 	await discovery.locator("input").fill("ftp://nowhere");
 	await discovery.locator("input").blur();
 	await discovery.locator(".connected-app-finding").waitFor();
-	check("a wrong address is told beside its field", (await discovery.innerText()).includes("not a web address"));
+	check("a wrong address is shown beside its field", (await discovery.innerText()).includes("not a web address"));
 	await headButton(page, "Get OpenID Configuration").click();
 	check("and nothing is saved or asked with it", await page.evaluate(() => cur_frm.is_new() && !frappe.msg_dialog?.display));
 	await discovery.locator("input").fill(`${provider.issuer}/.well-known/openid-configuration`);
@@ -41,7 +41,7 @@ export async function setUp(browser, provider) {
 	await field(page, "provider").locator("input").focus();
 	await page.keyboard.press("Tab");
 	await page.waitForTimeout(300);
-	check("who only passes through a field changes nothing", !(await page.evaluate(() => cur_frm.is_dirty())));
+	check("passing through a field changes nothing", !(await page.evaluate(() => cur_frm.is_dirty())));
 
 	// The next step offers its button.
 	await page.locator(`${steps} .btn-primary`, { hasText: "Get OpenID Configuration" }).click({ timeout: 20000 });
@@ -106,7 +106,7 @@ export async function setUp(browser, provider) {
 
 	await field(page, "client_secret").locator("input").fill("demo-secret");
 	check(
-		"what is mended is no longer marked",
+		"what is fixed is no longer marked",
 		(await field(page, "client_secret").locator(".connected-app-finding").count()) === 0
 	);
 	await page.evaluate(() => {

@@ -12,7 +12,7 @@ export async function shareOne(browser, page, provider, visitor) {
 	const card = theirs.locator(`[data-app="${name}"]`);
 	await theirs.goto(`${base}/connect?app=${name}`);
 	check(
-		"before a System Manager has connected, others are told so, and cannot connect",
+		"before a System Manager has connected, others see that, and cannot connect",
 		(await card.innerText()).includes("A System Manager has not connected it yet.") &&
 			(await card.getByRole("button").count()) === 0,
 		await card.innerText()

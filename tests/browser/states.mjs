@@ -240,12 +240,12 @@ export async function myConnections(page) {
 	await page.route("**/connected_app.api.authorize", (route) => route.abort());
 	await page.getByRole("button", { name: "Reconnect Acme Calendar" }).click();
 	await page.waitForFunction(() => !document.querySelector("[data-action][disabled]"));
-	const [told, seen] = await page.evaluate(() => {
+	const [said, seen] = await page.evaluate(() => {
 		const status = document.getElementById("connected-app-status");
 		const { top, bottom } = status.getBoundingClientRect();
 		return [status.innerText, top >= 0 && bottom <= window.innerHeight];
 	});
-	check("what went wrong is in sight, however long the page", told.startsWith("That did not work") && seen, `${told}: ${seen}`);
+	check("what went wrong is in sight, however long the page", said.startsWith("That did not work") && seen, `${said}: ${seen}`);
 	await shot(page, "my-connections-failed");
 	await page.unroute("**/connected_app.api.authorize");
 	await page.setViewportSize({ width: 1280, height: 950 });
