@@ -1342,7 +1342,9 @@ def from_json(text: str | None) -> str:
 	try:
 		stored = json.loads(text or "{}")
 		if "sentence" in stored:
-			return Sentence(CATALOGUE[stored["sentence"]].sentence, *map(_value, stored["values"]))
+			return Sentence(
+				CATALOGUE[stored["sentence"]].sentence, *(_value(each) for each in stored["values"])
+			)
 		return str(stored.get("text", ""))
 	except (ValueError, LookupError, TypeError, AttributeError):
 		# Of another version.
@@ -1355,7 +1357,7 @@ def recognized(code: str, text: str) -> str:
 		literals = re.split(r"\{\d\}", CATALOGUE[key].sentence)
 		if len(literals) > 1 and not any(literals):
 			continue
-		if found := re.fullmatch("(.*)".join(map(re.escape, literals)), text, re.DOTALL):
+		if found := re.fullmatch("(.*)".join(re.escape(each) for each in literals), text, re.DOTALL):
 			return to_json(code, Sentence(CATALOGUE[key].sentence, *found.groups()))
 	return to_json(code, text)
 
@@ -1376,5 +1378,5 @@ def _stored(value: object) -> Any:
 
 def _value(stored: Any) -> object:
 	if isinstance(stored, dict):
-		return Sentence(stored["template"], *map(_value, stored["values"]))
+		return Sentence(stored["template"], *(_value(each) for each in stored["values"]))
 	return stored

@@ -156,7 +156,7 @@ def read(
 	if key is None:
 		encrypted = len(keys) == 1 and keys[0][0].startswith("ENCRYPTED")
 		raise catalogue.error("key_passphrase" if encrypted else "key_unreadable")
-	certificates = [each for each in map(_parsed_certificate, blocks) if each]
+	certificates = [found for block in blocks if (found := _parsed_certificate(block))]
 	return _taken(key, certificates, now, algorithm, key_id)
 
 

@@ -178,8 +178,7 @@ class Http:
 			# The host as the library will name it to the proxy; a trailing dot would hide an IP address.
 			self._check_target((urlsplit(_as_sent(url)).hostname or "").rstrip("."))
 		# A proxied request connects to the proxy.
-		pools.current.policy = None if proxy else self.policy
-		pools.current.deadline = deadline = pools.Deadline(min(self.total_timeout, left))
+		deadline = pools.begin(None if proxy else self.policy, min(self.total_timeout, left))
 		try:
 			request = self._prepared(method, url, params=params, data=data, json=json, headers=headers)
 			reply = self._exchange(request, url, proxy, deadline)

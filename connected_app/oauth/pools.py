@@ -26,9 +26,8 @@ from .policy import Policy
 
 # Client certificates that a process keeps connections with.
 CERTIFICATES = 64
-# Of the request that this thread sends: its `policy` (None: no address rule), its `deadline`, and the `target` with the
-# query.
-current = threading.local()
+# The request that this thread sends: its `policy`, its `deadline`, and its `target` with the query.
+_current = threading.local()
 
 
 class Deadline:
@@ -52,6 +51,17 @@ class Deadline:
 	def disarm(self) -> None:
 		if self.timer:
 			self.timer.cancel()
+
+
+def begin(policy: Policy | None, seconds: float) -> Deadline:
+	"""Begin the next request of this thread.
+
+	:param policy: the address rule; None for a request that the proxy resolves
+	:param seconds: for the whole exchange
+	"""
+	_current.policy = policy
+	_current.deadline = deadline = Deadline(seconds)
+	return deadline
 
 
 class HTTPConnection(connection.HTTPConnection):
@@ -82,7 +92,7 @@ class _Guarded:
 	_dns_host: str
 
 	def _new_conn(self) -> socket.socket:
-		policy: Policy | None = current.policy
+		policy: Policy | None = _current.policy
 		name = self._dns_host
 		found = socket.getaddrinfo(name, self.port, type=socket.SOCK_STREAM)  # type: ignore[attr-defined]
 		for *_family, address in found:
@@ -98,17 +108,17 @@ class _Guarded:
 					return super()._new_conn()  # type: ignore[misc,no-any-return]
 				except (HTTPError, OSError) as error:
 					failed = error
-				if time.monotonic() >= current.deadline.end:
+				if time.monotonic() >= _current.deadline.end:
 					break
 			raise failed
 		finally:
 			self._dns_host = name
 
 	def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-		super().putrequest(method, current.target, *args, **kwargs)  # type: ignore[misc]
+		super().putrequest(method, _current.target, *args, **kwargs)  # type: ignore[misc]
 
 	def getresponse(self, *args: Any, **kwargs: Any) -> Any:
-		current.deadline.arm(self.sock)  # type: ignore[attr-defined]
+		_current.deadline.arm(self.sock)  # type: ignore[attr-defined]
 		return super().getresponse(*args, **kwargs)  # type: ignore[misc]
 
 
@@ -197,8 +207,8 @@ class GuardedAdapter(_Adapter):
 
 	def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
 		"""The URL that urllib3 logs at DEBUG and names in errors: without the query, where some providers want secrets."""
-		current.target = super().request_url(request, proxies)
-		return str(current.target).partition("?")[0]
+		_current.target = super().request_url(request, proxies)
+		return str(_current.target).partition("?")[0]
 
 
 Adapters = Callable[[ClientCertificate | None], HTTPAdapter]

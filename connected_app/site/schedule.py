@@ -41,7 +41,7 @@ def run() -> None:
 	hosts.note()
 	for app in _apps():
 		names = [name.format(app.name) for name in JOBS]
-		if is_left_alone(app.name) or any(map(is_job_enqueued, names)):
+		if is_left_alone(app.name) or any(is_job_enqueued(name) for name in names):
 			continue
 		if _due(app, 1):
 			_enqueue(app.name, names[0])

@@ -337,7 +337,7 @@ class TestExpressions(Case):
 		"""A text that calls itself a module is none."""
 		names: dict[str, Any] = {"__name__": "frappe.email.smtp", "doc": self.cache}
 		with self.assertRaises(frappe.PermissionError):
-			eval("doc.get_json()", names)
+			eval("doc.get_json()", names)  # nosemgrep (what Frappe does)
 		exec(compile("def f(): return doc.get_json()", "/tmp/app.py", "exec"), names)
 		with self.assertRaises(frappe.PermissionError):
 			names["f"]()

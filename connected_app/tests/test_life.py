@@ -265,7 +265,7 @@ class TestDryRun(Case):
 		def state() -> list[Any]:
 			tables = ("Token Cache", "Connected App", "__Auth", "Scheduled Job Type")
 			rows = [frappe.db.sql(f"select * from `tab{name}`".replace("tab__", "__")) for name in tables]
-			return [sorted(map(str, found)) for found in rows]
+			return [sorted(str(each) for each in found) for found in rows]
 
 		before = state()
 		# Should this fail, the site stays this app's.

@@ -38,7 +38,7 @@ def _checks(counts: Counts) -> None:
 
 def _lane1(counts: Counts, venv: str) -> None:
 	python = venv_python(venv)
-	for missing in (*map(install_npm_packages, NODE_SERVERS), unpack("glewlwyd")):
+	for missing in (*(install_npm_packages(each) for each in NODE_SERVERS), unpack("glewlwyd")):
 		if missing:
 			counts.notes.append(missing)
 	with tempfile.TemporaryDirectory(prefix="connected-app-pytest-") as folder:

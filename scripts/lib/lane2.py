@@ -59,7 +59,7 @@ def _snapshot_isolation(bench: Bench) -> bool:
 
 def _tests(counts: Counts, found: Bench, browser: bool, options: dict) -> None:
 	venv_python("newest")  # the provider that the tests talk to runs in it
-	counts.notes += filter(None, map(install_npm_packages, NODE_SERVERS))
+	counts.notes += (why for each in NODE_SERVERS if (why := install_npm_packages(each)))
 	with (
 		borrowed(found, **options) as bench,
 		fresh_site(bench, SITE_PREFIX) as site,
