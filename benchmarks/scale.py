@@ -188,7 +188,7 @@ def measured(what: str, work: Callable[[], Any], **more: Any) -> Any:
 
 
 def disable(*numbers: str) -> None:
-	for number in map(int, numbers):
+	for number in (int(each) for each in numbers):
 		remove_all()
 		app = make_app()
 		add_connections(app.name, number)
@@ -277,7 +277,7 @@ def lists(*numbers: str) -> None:
 	from connected_app.site.identity import ConnectionKey
 	from connected_app.site.rows import read
 
-	for number in map(int, numbers):
+	for number in (int(each) for each in numbers):
 		remove_all()
 		app = make_app(refresh_idle_after=7, refresh_ahead=0)
 		add_connections(app.name, number)
@@ -356,7 +356,7 @@ def life(*numbers: str) -> None:
 		install.hand_back_names()
 		passwords.hand_back()
 
-	for number in map(int, numbers):
+	for number in (int(each) for each in numbers):
 		remove_all()
 		add_connections(make_app().name, number)
 		works = {

@@ -54,7 +54,9 @@ NOT_ALLOWED = {
 	TOKEN_EXCHANGE: "unauthorized_client/token_exchange",
 }
 ABOUT_THE_REQUEST = frozenset({"invalid_request", "unauthorized_client", "access_denied"})
-_TOO_MANY = re.compile(r"\btoo many (?:\w+ )?(?:requests|attempts|calls)\b|\brate.?limit|\bthrottl", re.IGNORECASE)
+_TOO_MANY = re.compile(
+	r"\btoo many (?:\w+ )?(?:requests|attempts|calls)\b|\brate.?limit|\bthrottl", re.IGNORECASE
+)
 # GitHub's word for `invalid_client`.
 INVALID_CLIENT = "incorrect_client_credentials"
 # Codes that are understood wherever they stand; the last ones are those of RFC 8628 3.5.

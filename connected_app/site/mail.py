@@ -155,8 +155,8 @@ def account_of(account: Any, key: ConnectionKey) -> str | None:
 def keep_servers_in_use() -> None:
 	"""On installing, list the servers that Email Accounts already use in *Mail Servers*, so that their mail goes on."""
 	meta = frappe.get_meta("Email Account")
-	known_servers = filter(meta.has_field, SERVERS)
-	fields = ["auth_method", "connected_app", *known_servers, *(used for used, *_rest in SERVERS.values())]
+	known = (field for field in SERVERS if meta.has_field(field))
+	fields = ["auth_method", "connected_app", *known, *(used for used, *_rest in SERVERS.values())]
 	filters = {"auth_method": "OAuth", "connected_app": ("is", "set")}
 	for account in frappe.get_all("Email Account", filters, fields):
 		if (app := _app_of(account)) and (added := _not_allowed(app, account)):

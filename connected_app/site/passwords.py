@@ -225,7 +225,8 @@ def _keys() -> Iterator[str]:
 	yield frappes.get_encryption_key()
 	for read in (lambda: frappe.local.conf, frappe.get_site_config):
 		configuration = read()
-		yield from filter(None, map(configuration.get, ("encryption_key", NEXT, PREVIOUS)))
+		names = ("encryption_key", NEXT, PREVIOUS)
+		yield from (key for name in names if (key := configuration.get(name)))
 
 
 @lru_cache(maxsize=16)

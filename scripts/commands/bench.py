@@ -227,7 +227,7 @@ def among_many(bench: Bench, number: int) -> Table:
 	with borrowed(bench) as own, fresh_site(own, SITE_PREFIX) as site:
 
 		def measured(*arguments: object) -> list[dict]:
-			say(f"… measuring {' '.join(map(str, arguments))}")
+			say(f"… measuring {' '.join(str(each) for each in arguments)}")
 			command = [own.python, CHECKOUT / "benchmarks" / "scale.py", site.name, *arguments]
 			what = f"`scale.py {arguments[0]}` on {bench.name}"
 			output = printed(what, command, cwd=own.sites, env=own.environment)
