@@ -146,10 +146,10 @@ CATALOGUE = {
 	"attempt_unknown": Entry(
 		ReconnectRequired,
 		"This attempt has expired, or was finished already.",
-		"",
+		"If you are connected, there is nothing to do. If not, please connect again.",
 		"The attempt has expired, or was finished already (page reloaded, link used twice).",
 		"The person",
-		"Connect again.",
+		"Nothing if the connection is there; otherwise connect again.",
 	),
 	"attempt_elsewhere": Entry(
 		ReconnectRequired,
