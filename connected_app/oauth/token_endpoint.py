@@ -78,6 +78,12 @@ _IN_OTHERS = re.compile(
 	r"'refresh_?token'\s*:\s*'([^'\\\s]{1,8000})'|<refresh_?token>\s*([^<>&\s]{1,8000})\s*</refresh_?token>",
 	re.IGNORECASE,
 )
+# Beside an error, or in a page, it may be a message about the refresh token, or an example.
+_NO_ANSWER = re.compile(
+	r"""["']errors?["']\s*:\s*(?:["'](?!["']|(?:0|none|null)["'])|[{\[]\s*[^\s}\]]|[1-9]|true)"""
+	r"|<errors?>\s*(?!\s|</)|<!doctype html|<html",
+	re.IGNORECASE,
+)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
@@ -331,7 +337,8 @@ def said(reply: Reply) -> dict[str, Any]:
 
 def _form(reply: Reply) -> dict[str, Any] | None:
 	"""The body as a form, which some providers send under any content type. A page that is no form has no such names."""
-	found = _pairs(reply.text.strip())
+	text = reply.text.strip()
+	found = None if text.startswith("<") else _pairs(text)
 	labelled = reply.content_type in ("application/x-www-form-urlencoded", "text/plain", "")
 	return found if found and (labelled or {"access_token", "error"}.intersection(found)) else None
 
@@ -349,6 +356,8 @@ def salvaged(reply: Reply) -> Secret | None:
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
+	if _NO_ANSWER.search(text.replace("\\", "")):
+		return None
 	# In a text that is JSON itself, each quote has a backslash.
 	found = {
 		json.loads(quoted) for each in (text, text.replace('\\"', '"')) for quoted in _IN_JSON.findall(each)
