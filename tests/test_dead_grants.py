@@ -274,6 +274,26 @@ def test_the_table_is_of_json() -> None:
 		"Refresh token is invalid for now",
 		"refresh token is being rotated",
 		"Refresh token not found in cache",
+		"Refresh token could not be found: storage offline",
+		"Refresh token not found (replication lag)",
+		"The refresh token does not exist on this replica",
+		"Refresh token could not be found because the store is down",
+		"Refresh token is not valid for the requested resource",
+		"The refresh token is not valid for this audience",
+		"Refresh token is invalid in this environment",
+		"The refresh token is not usable from this IP",
+		"Invalid token '<' at line 1",
+		"token is invalid: unexpected character",
+		"invalid token at position 5",
+		"Illegal token at offset 0",
+		"Lexical error: invalid token",
+		"Invalid token in input",
+		"grant type refresh_token invalid",
+		"The grant_type refresh_token is unknown",
+		"The grant type 'refresh_token' is not active for this app",
+		"The value refresh_token is invalid for grantType",
+		"Value 'refresh_token' is invalid",
+		'Unknown value "refresh_token"',
 		"El cliente del refresh token es inválido",
 		"刷新令牌的客户端无效",
 	],
@@ -305,9 +325,34 @@ def test_a_code_of_another_kind_anywhere(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+	"answer",
+	[
+		{
+			"errors": [
+				{"type": "field", "value": "refresh_token", "msg": "Invalid value", "path": "grant_type"}
+			]
+		},
+		{"errors": [{"field": "grant_type", "message": "refresh_token is invalid"}]},
+		{"errors": {"grant_type": ["refresh_token is unknown"]}},
+		{"grantType": "refresh_token", "message": "expired"},
+		{"error": "invalid_request", "grant_type": "refresh_token", "error_description": "Invalid"},
+		{"error": "unauthorized", "grant_type": "refresh_token", "status": "inactive"},
+		{"name": "grant-type", "reason": "bad", "given": "refresh_token"},
+		{"error": "x", "request": {"grant_type": "refresh_token", "state": "unknown"}},
+	],
+)
+def test_the_grant_type_has_the_same_name(answer: dict[str, Any]) -> None:
+	"""What is said beside an echo of the request, or of that field, is not said of the token."""
+	assert not dead_grants.is_said(answer)
+	assert dead_grants.is_said({"errors": [answer], "detail": "The refresh token has expired"})
+
+
+@pytest.mark.parametrize(
 	"sentence",
 	[
 		"Failed to refresh token: token is expired or revoked",
+		"The value of the refresh token is invalid",
+		"Invalid value for refresh_token",
 		"The refresh token is invalid, expired or was issued to another client",
 		"No such refresh token",
 		"refresh_token 已过期",

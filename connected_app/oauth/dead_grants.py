@@ -91,12 +91,13 @@ VETOES = frozenset(
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
 	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
 	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
-	"progress region node shard cluster cache currently momentarily decryption decrypted".split()
+	"progress region node shard cluster cache currently momentarily decryption decrypted down lag outage replica "
+	"replication unreachable line column position offset character characters syntax lexical".split()
 )
 # Behind the token: it is the request that lacks it, or has it in the wrong place.
 PLACES = frozenset(
 	"header headers body cookie cookies parameter parameters param params payload query form field fields format "
-	"endpoint".split()
+	"endpoint input offline environment sandbox audience resource ip".split()
 )
 # Words of a passing failure, in a code or in a further sentence.
 PASSING = frozenset(
@@ -221,6 +222,7 @@ _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the
 _FOR_NOW = re.compile(
 	r"\b(?:at this time|at the moment|for now|is being|too (?:recently|early|soon|fast|quickly))\b"
 )
+_TYPE = re.compile(r"\bgrant ?type\b")
 _SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]", re.IGNORECASE)
 # An identifier, which says nothing.
 _OPAQUE = re.compile(
@@ -268,6 +270,9 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 		return False
 	if CODES.intersection(codes):
 		return True
+	if answer:
+		answer = _besides_type(answer)
+		pieces = list(_pieces(answer))
 	sentences = [sentence for _key, value in pieces for sentence in _SENTENCE.split(value)]
 	# {"refresh_token": "is invalid"}, and Strava's {"resource": "RefreshToken", "code": "invalid"}.
 	sentences += [f"{key} {value}" for key, value in pieces if _subject(_words(key))]
@@ -388,6 +393,23 @@ def _pairs(value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
 			yield from _pairs(inner, depth + 1)
 
 
+def _besides_type(value: object, depth: int = 0) -> object:
+	"""`value` without what it says of the request's `grant_type`, whose value has the name of the token."""
+	if isinstance(value, Mapping) and depth < DEEPEST:
+		if any(isinstance(each, str) and _is_type(each) for each in value.values()):
+			return {}
+		return {
+			name: _besides_type(each, depth + 1) for name, each in value.items() if not _is_type(str(name))
+		}
+	if isinstance(value, list) and depth < DEEPEST:
+		return [_besides_type(each, depth + 1) for each in value]
+	return value
+
+
+def _is_type(text: str) -> bool:
+	return len(text) < 20 and "".join(_words(text)) == "granttype"
+
+
 def _words(text: str) -> list[str]:
 	split = _CAMEL.sub(" ", text).replace("_", " ").replace("-", " ").replace("'", " ").replace("’", " ")
 	words = [word.casefold() for word in _WORD.findall(split) if word not in ('"', "`", "“", "”", "*")]
@@ -419,7 +441,7 @@ def _is_dead(words: list[str], is_sentence: bool) -> bool:
 		# "… in the request": it may be missing there, but if it is invalid there, it is invalid anywhere.
 		words = _IN_REQUEST.sub("", " ".join(words)).split()
 	behind = words[words.index("token") :] if "token" in words else words
-	if _FOR_NOW.search(" ".join(words)):
+	if _FOR_NOW.search(text := " ".join(words)) or _TYPE.search(text):
 		return False
 	if VETOES.intersection(words) or PLACES.intersection(behind) or _names_another(words):
 		return False
@@ -465,7 +487,9 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 			start = index - 1
 			while start and words[start - 1] in _KINDS:
 				start -= 1
-			yield start, index + 1
+			# "Value 'refresh_token' is invalid": that of the grant type.
+			if words[start - 1 : start] != ["value"]:
+				yield start, index + 1
 		elif is_sentence and _is_unnamed(before) and "refresh" not in words and "access" not in words:
 			yield index, index + 1
 
