@@ -540,7 +540,20 @@ PASSING = [
 	"You can only refresh a token once every 30 seconds", "Limit of requests reached", "The token is being refreshed",
 	"A refresh is already in flight", "Failed to acquire lock", "Could not obtain a lock on the row",
 	"Something went wrong, please try again", "An error occurred while processing your request", "NullPointerException",
-	"SQLSTATE[40001]: Serialization failure",
+	"SQLSTATE[40001]: Serialization failure", "The service is not available", "The server is not ready", "System error",
+	"The service is currently not available", "The system is offline", "Server is shutting down", "A technical problem",
+	"Unknown error", "Unhandled exception", "Service error", "Bad gateway", "502 Bad Gateway", "Error 500", "Status code 503",
+	"connect ECONNREFUSED 127.0.0.1:5432", "read ECONNRESET", "ETIMEDOUT", "getaddrinfo EAI_AGAIN db", "socket hang up",
+	"context deadline exceeded", "context canceled", "Operation aborted", "The request was canceled", "Out of memory",
+	"Query execution was interrupted", "Request limit exceeded", "API limit reached", "Daily limit exceeded",
+	"Maximum number of requests reached", "Requests are too frequent", "Please wait 30 seconds", "Please wait",
+	"Please try again", "Please wait before refreshing", "Already refreshing", "Refresh request is already in process",
+	"Another process is refreshing the token", "The user is blocked for 15 minutes", "The IP is not in the whitelist",
+	"Request blocked by the firewall", "Clock skew is too great", "The request timestamp is invalid",
+	"The access token has expired. The service is temporarily unavailable.", "Access token expired, rate limit exceeded",
+	"Database session expired: connection lost", "API token revoked. Too many requests", "refresh_token is required",
+	"LDAP session terminated, try again later", "Missing parameter: refresh_token", "No refresh token supplied",
+	"The refresh token is missing", "Unsupported grant type", "grant_type is invalid", "Unknown grant type: refresh_token",
 ]  # fmt: skip
 
 
@@ -594,6 +607,8 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"The client secret is wrong", "Client assertion signature is invalid", "invalid_client", "Unknown client",
 		"client authentication failed: unknown key", "Bad client credentials", "Application credentials are invalid",
 		"Missing required client_id", "Missing a required client_secret", "client_id is required", "client_secret is missing",
+		"Client is disabled", "The client has been disabled", "The application is suspended", "Client not found", "App is inactive",
+		"Invalid API key", "The API key is invalid", "Invalid app_id", "Client authentication required", "No client credentials",
 	],
 )  # fmt: skip
 def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(
@@ -643,6 +658,11 @@ STILL_DEAD = [
 	"Invalid client secret, client id or refresh token", "The app authentication has expired",
 	"The client certificate is not the one that the refresh token is bound to: invalid client certificate",
 	"The refresh token can be used only once", "The refresh token has not expired but was revoked", "Still not authorized",
+	"The refresh token was replaced during another refresh", "The connection was closed by the user",
+	"Your organization has disabled this app for the user", "token lifetime timeout", "Refresh token is not available",
+	"The session was deactivated for 30 minutes of inactivity", "The server's session has been revoked", "System user deleted",
+	"missing or unknown refresh token", "No refresh token found", "Incorrect password. Please log in and try again",
+	"Refresh token limit exceeded", "expired access/refresh token, try again later", "Code 503: token revoked",
 	"The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
 ]  # fmt: skip
 

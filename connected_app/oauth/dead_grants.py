@@ -150,20 +150,28 @@ _LATER = re.compile(
 	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
 	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
 	r"|(?:database|backend|gateway|network|socket|store|ldap) (?:\w+ ){0,2}(?:error|failure|exception|down)"
-	r"|connection (?:\w+ )?(?:refused|reset|closed|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
+	r"|connection (?:\w+ )?(?:refused|reset|closed(?! by the user)|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
 	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
 	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
 	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
 	r"|^(?:(?:the|your|this|current|provided|access|refresh|oauth) )*token (?:(?:is|has|was) )?"
 	r"(?:(?:not|hasn t|isn t) (?:been )?expired|still (?:valid|active|alive|usable))(?! (?:\w+ )?but\b)"
 	r"|in flight|being (?:refreshed|renewed|rotated)|(?:acquire|obtain|get) (?:\w+ ){0,2}lock"
-	r"|too (?:recently|early|soon|fast|quickly|often|frequently)|once (?:every|per)"
+	r"|too (?:recently|early|soon|fast|quickly|often|frequent|frequently)|once (?:every|per)"
+	r"|(?:service|server|system|site|api) (?:(?:is|are|currently) )*(?:not (?:available|ready)|offline|down|starting|shutting)"
+	r"|(?:system|unknown|unhandled|fatal|general|service|technical|runtime) (?:error|exception|failure|fault|problem)"
+	r"|bad gateway|(?:error|status|code) 5\d\d$|econn\w+|etimedout|enotfound|epipe|eai again|socket hang"
+	r"|deadline exceeded|(?:context|operation|request|query|execution) (?:(?:was|is|has been) )?(?:cancell?ed|aborted|interrupted)"
+	r"|out of memory|(?:request|api|call|daily|hourly|monthly) limit (?:(?:is|was|has been) )?(?:exceeded|reached)"
+	r"|max(?:imum)? (?:\w+ ){0,2}(?:requests|calls|attempts)|wait (?:before|for|\d+)|^(?:please )?(?:wait|try again)$"
+	r"|already refreshing|in process|another (?:process|thread|instance|worker) is|blocked for \d+"
+	r"|by (?:the |our |a )?(?:firewall|waf)|clock skew|(?:invalid|expired) timestamp|timestamp (?:\w+ )?(?:invalid|expired)"
 	r"|limit of (?:\w+ )?(?:requests|calls|attempts)|something went wrong|error (?:has )?occurr?ed"
 	r"|null ?(?:pointer|reference)\w*|sql ?(?:state|exception|error)\w*"
 	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
-	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
+	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)(?! (?:this|the|your|access|user))"
 	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
-	r"|ip (?:\w+ ){0,6}(?:restricted|blocked|allowed|permitted|denied|banned|malicious|whitelisted|allowlisted)"
+	r"|ip (?:\w+ ){0,6}(?:restricted|blocked|allowed|permitted|denied|banned|malicious|(?:white|allow)list(?:ed)?)"
 	r"|(?:restricted|blocked|denied|banned|from) (?:\w+ ){0,6}ip)\b"
 )
 # Which of the parties failed, it does not say.
@@ -182,7 +190,7 @@ _BY_THE_USER = re.compile(
 	r" (?:revoked|removed|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)\b"
 )
 # Whose end has a time is the user's login.
-_OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login".split())
+_OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login lifetime".split())
 _OF_THE_CLIENT = re.compile(
 	r"\b(?:client (?:secret|credentials?|authentication|assertion|certificate)"
 	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*))\b"
@@ -194,16 +202,29 @@ _BAD = re.compile(
 )
 _THE_CLIENT = re.compile(
 	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown)"
-	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing))"
+	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing)"
+	r"|(?:client|application|app) (?:(?:is|was|has|been) )*(?:disabled|deactivated|suspended|inactive|not (?:found|active))"
+	r"|(?:invalid|bad|unknown) (?:api key|app ?id)|api key (?:is )?(?:invalid|unknown)"
+	r"|client authentication (?:is )?required|no client (?:credentials|authentication))"
+)
+# The request, which has a refresh token and a grant type.
+_OF_THE_REQUEST = re.compile(
+	r"missing (?:\w+ )?parameter|(?:missing |no )(?:the )?refresh ?token(?: (?:was )?(?:supplied|provided|sent|given))?"
+	r"|(?:the )?refresh ?token (?:is |was )?(?:missing|required)"
+	r"|(?:unsupported|unknown|invalid) grant ?type|(?:the )?grant ?type (?:is )?(?:not supported|unsupported|unknown|invalid)"
 )
 # Names of the grant, and verdicts that it is over.
 _GRANT = re.compile(
 	r"\b(?:refreshtoken|(?:token|tokens|grant|session|consent|authorization|code)"
 	r"(?! (?:request|refresh|service|endpoint|server|store|type)))\b"
 )
+# Of what is no grant.
+_OTHER_NAMES = re.compile(
+	r"\b(?:access|id|api|csrf|bearer|client|database|db|ldap|backend) (?:token|tokens|session|sessions|code)\b"
+)
 _OVER = frozenset(
 	"expired revoked invalidated reused consumed redeemed rotated superseded deleted removed blacklisted denylisted "
-	"withdrawn terminated malformed".split()
+	"withdrawn terminated malformed replaced".split()
 )
 _SPENT = re.compile(r"\b(?:already|was|been) (?:been )?used\b")
 _CLAUSE = re.compile(r"[.;:!?,()](?:\s|$)|\s\(|\)|\n")
@@ -313,6 +334,7 @@ def excuse(answer: object) -> str:
 		return "client"
 	is_later = any(
 		_LATER.search(text)
+		or _OF_THE_REQUEST.fullmatch(text)
 		or (
 			_TIMED_OUT.search(text)
 			and not _OF_A_LOGIN.intersection(text.split())
@@ -328,6 +350,7 @@ def _is_over(words: list[str]) -> bool:
 	text = " ".join(words)
 	if _BY_THE_USER.search(text):
 		return True
+	text = _OTHER_NAMES.sub(" ", text)
 	if not _GRANT.search(text) or _names_another(words) or _FOR_NOW.search(text) or "yet" in words:
 		return False
 	if NOT.intersection(words):
