@@ -247,7 +247,7 @@ _TYPE = re.compile(r"\bgrant ?type\b")
 _SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]", re.IGNORECASE)
 # An identifier, which says nothing.
 _OPAQUE = re.compile(
-	r"(?<![\w-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
+	r"(?<![\w.+/=~-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
 	re.IGNORECASE,
 )
 _IN_REQUEST = re.compile(r" in (?:the |this |your )?request$")
