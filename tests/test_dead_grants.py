@@ -502,6 +502,30 @@ def test_an_echoed_secret_with_a_backslash(
 	assert "abcdefgh" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+	"said", ["Old refresh token used", "refresh token rotated", "The refresh token was revoked"]
+)
+def test_what_is_said_beside_new_tokens(
+	said: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""It is of the old one, wherever the new ones stand."""
+	for name in ("data", "result"):
+		server.script("/token", as_json({name: {"accessToken": "a", "refreshToken": "r2"}, "message": said}))
+		error, store = refused(config, http, clock)
+		assert error.code == "response_invalid" and store.grant and store.grant.refresh_token == "r2"
+	for answer in (
+		{"refresh_token": "expired", "access_token": ""},
+		{"data": {"access_token": "a"}, "message": "The refresh token was revoked"},
+		{
+			"data": {"access_token": "a", "refresh_token": REFRESH_TOKEN},
+			"message": "The refresh token was revoked",
+		},
+		{"data": {"access_token": "a", "refresh_token": "r2"}, "error": "invalid_grant"},
+	):
+		server.script("/token", as_json(answer))
+		assert refused(config, http, clock)[0].code == "grant_invalid"
+
+
 def test_a_template_cannot_speak_of_the_client() -> None:
 	"""Wherever the code stands."""
 	for answer in ({"error": "invalid_client"}, {"errors": [{"code": "invalid_client"}]}):

@@ -84,6 +84,7 @@ _NO_ANSWER = re.compile(
 	r"|<errors?>\s*(?!\s|</)|<!doctype html|<html",
 	re.IGNORECASE,
 )
+_ACCESS = re.compile(r"""["'<]access_?token["'>]\s*(?::\s*)?["']?[^\s"'<:]""", re.IGNORECASE)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
@@ -280,6 +281,9 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if wire.standard(answer, quirks).get("access_token") or _is_one_of(
 		str(code).casefold(), answer, quirks.later_errors
 	):
+		return None
+	if (fresh := salvaged(reply)) and fresh not in sent and _ACCESS.search(reply.text.replace("\\", "")):
+		# Tokens, in another place than expected: what is dead is the old one.
 		return None
 	redacted = Redactor(sent)
 	text = redacted(text)
