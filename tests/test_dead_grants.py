@@ -463,6 +463,11 @@ def test_the_code_in_what_is_no_json(
 		assert refused(config, http, clock)[0].code == "grant_invalid", kind
 		server.script("/token", Answer(b"Server is busy. " + body.encode(), 400, {"Content-Type": kind}))
 		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), kind
+	for start in ("<!DOCTYPE html>", "<HTML lang='en'>"):
+		# A page where tokens should be is another server's, or about the protocol.
+		page = f'{start}<h1>Errors</h1><pre>{{"error": "invalid_grant"}}</pre>'
+		server.script("/token", Answer(page.encode(), 200, {"Content-Type": "text/html"}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), start
 	for other in ("<p>What invalid_grant means</p>", "<p>invalid_grant_type</p>"):
 		server.script("/token", Answer(other.encode(), 400, {"Content-Type": "text/html"}))
 		assert isinstance(refused(config, http, clock)[0], TemporaryFailure)

@@ -81,9 +81,10 @@ _IN_OTHERS = re.compile(
 # Beside an error, or in a page, it may be a message about the refresh token, or an example.
 _NO_ANSWER = re.compile(
 	r"""["']errors?["']\s*:\s*(?:["'](?!["']|(?:0|none|null)["'])|[{\[]\s*[^\s}\]]|[1-9]|true)"""
-	r"|<errors?>\s*(?!\s|</)|<!doctype html|<html",
+	r"|<errors?>\s*(?!\s|</)",
 	re.IGNORECASE,
 )
+_PAGE = re.compile(r"<!doctype html|<html", re.IGNORECASE)
 _ACCESS = re.compile(r"""["'<]access_?token["'>]\s*(?::\s*)?["']?[^\s"'<:]""", re.IGNORECASE)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
@@ -271,7 +272,8 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if said is None:
 		form = _form(reply)
 		if not form and (reply.content_type == "text/html" or "<" in text):
-			text = dead_grants.in_markup(reply.text)
+			# Where tokens should be, a page is another server's, or about the protocol.
+			text = "" if reply.status < 400 and _PAGE.search(text) else dead_grants.in_markup(reply.text)
 			if not text:
 				return None
 		# What has spaces in its names is a sentence with an equals sign.
@@ -360,7 +362,7 @@ def salvaged(reply: Reply) -> Secret | None:
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
-	if _NO_ANSWER.search(text.replace("\\", "")):
+	if _NO_ANSWER.search(text.replace("\\", "")) or _PAGE.search(text):
 		return None
 	# In a text that is JSON itself, each quote has a backslash.
 	found = {
