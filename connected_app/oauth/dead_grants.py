@@ -92,7 +92,8 @@ VETOES = frozenset(
 	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
 	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
 	"progress region node shard cluster cache currently momentarily decryption decrypted down lag outage replica "
-	"replication unreachable line column position offset character characters syntax lexical".split()
+	"replication unreachable line column position offset character characters syntax lexical restarting "
+	"failover migration migrating".split()
 )
 # Behind the token: it is the request that lacks it, or has it in the wrong place.
 PLACES = frozenset(
@@ -111,6 +112,8 @@ OTHER_SUBJECTS = frozenset(
 )
 # A token that is called something is another one, but for these names.
 THE_TOKEN = frozenset("oauth offline refreshed".split())
+# A mere token beside these is the one of a header, or the access token.
+_WITH_ANOTHER = frozenset("refresh access bearer authorization".split())
 # Words before "refresh token".
 _KINDS = frozenset("jwt oauth opaque 2 . 0".split())
 # The same in other languages. The sentence may have nothing else.
@@ -513,7 +516,7 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 			# "Value 'refresh_token' is invalid": that of the grant type.
 			if words[start - 1 : start] != ["value"]:
 				yield start, index + 1
-		elif is_sentence and _is_unnamed(before) and "refresh" not in words and "access" not in words:
+		elif is_sentence and _is_unnamed(before) and _WITH_ANOTHER.isdisjoint(words):
 			yield index, index + 1
 
 
