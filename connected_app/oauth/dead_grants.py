@@ -83,7 +83,8 @@ SMALL = frozenset(
 	"a an the this that your our its it is was were are be been being has have had t s does do did could can may "
 	"already either or and also now appears seems to either longer because as since by you we they user which who "
 	"provided supplied given passed sent presented submitted specified used old previous current value for of with in "
-	"on at from due please any anymore more again permanently just code error reason status detected".split()
+	"on at from due please any anymore more again permanently just code error exception "
+	"reason status detected".split()
 )
 # Words that mean something else, or a passing failure: the sentence does not count.
 VETOES = frozenset(
@@ -238,7 +239,7 @@ _PREPOSITIONS = frozenset("of for with in on by from to".split())
 _ANOTHER = _ARTICLES | {"another", "different", "other"}
 # "an unknown error", "a bad status code": what these belong to is not the token.
 _ADJECTIVES = frozenset("bad unknown wrong incorrect invalid illegal".split())
-_NOUNS = frozenset("error status code reason".split())
+_NOUNS = frozenset("error exception status code reason".split())
 _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -247,7 +248,12 @@ _FOR_NOW = re.compile(
 	r"\b(?:at this time|at the moment|for now|is being|too (?:recently|early|soon|fast|quickly))\b"
 )
 _TYPE = re.compile(r"\bgrant ?type\b")
-_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]", re.IGNORECASE)
+_SENTENCE = re.compile(
+	r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]"
+	# What the user has to do is no part of what is said of the token.
+	r"|, (?=please (?:re-?(?:authori[sz]e|authenticate|connect)|(?:log|sign) ?in)\b(?!.{0,200}\blater))",
+	re.IGNORECASE,
+)
 # An identifier, which says nothing.
 _OPAQUE = re.compile(
 	r"(?<![\w.+/=~-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
