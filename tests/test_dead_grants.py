@@ -599,6 +599,8 @@ PASSING = [
 	"Database session expired: connection lost", "API token revoked. Too many requests", "refresh_token is required",
 	"LDAP session terminated, try again later", "Missing parameter: refresh_token", "No refresh token supplied",
 	"The refresh token is missing", "Unsupported grant type", "grant_type is invalid", "Unknown grant type: refresh_token",
+	"The CSRF token has expired", "Invalid CAPTCHA", "DPoP proof already used", "The nonce has already been used",
+	"The invitation code has expired", "The invitation has been revoked",
 ]  # fmt: skip
 
 
@@ -654,6 +656,7 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"Missing required client_id", "Missing a required client_secret", "client_id is required", "client_secret is missing",
 		"Client is disabled", "The client has been disabled", "The application is suspended", "Client not found", "App is inactive",
 		"Invalid API key", "The API key is invalid", "Invalid app_id", "Client authentication required", "No client credentials",
+		"API key has been revoked", "Your API key has expired", "Client assertion jti was already used", "client secret revoked",
 	],
 )  # fmt: skip
 def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(
@@ -708,7 +711,8 @@ STILL_DEAD = [
 	"The session was deactivated for 30 minutes of inactivity", "The server's session has been revoked", "System user deleted",
 	"missing or unknown refresh token", "No refresh token found", "Incorrect password. Please log in and try again",
 	"Refresh token limit exceeded", "expired access/refresh token, try again later", "Code 503: token revoked",
-	"The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
+	"The refresh token is not the one that the DPoP proof is bound to", "The nonce is fine, the token has expired",
+	"The refresh token was revoked: the API key has expired", "The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
 ]  # fmt: skip
 
 

@@ -154,7 +154,8 @@ _LATER = re.compile(
 	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
 	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
 	r"|(?:database|backend|gateway|network|socket|store|ldap) (?:\w+ ){0,2}(?:error|failure|exception|down)"
-	r"|connection (?:\w+ )?(?:refused|reset|closed(?! by the user)|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
+	r"|connection (?:\w+ )?(?:refused|reset|closed(?! by the user)|error|lost|failed|aborted|timed|dropped)"
+	r"|connect (?:error|failure|timeout)"
 	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
 	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
 	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
@@ -162,10 +163,12 @@ _LATER = re.compile(
 	r"(?:(?:not|hasn t|isn t) (?:been )?expired|still (?:valid|active|alive|usable))(?! (?:\w+ )?but\b)"
 	r"|in flight|being (?:refreshed|renewed|rotated)|(?:acquire|obtain|get) (?:\w+ ){0,2}lock"
 	r"|too (?:recently|early|soon|fast|quickly|often|frequent|frequently)|once (?:every|per)"
-	r"|(?:service|server|system|site|api) (?:(?:is|are|currently) )*(?:not (?:available|ready)|offline|down|starting|shutting)"
+	r"|(?:service|server|system|site|api) (?:(?:is|are|currently) )*"
+	r"(?:not (?:available|ready)|offline|down|starting|shutting)"
 	r"|(?:system|unknown|unhandled|fatal|general|service|technical|runtime) (?:error|exception|failure|fault|problem)"
 	r"|bad gateway|(?:error|status|code) 5\d\d$|econn\w+|etimedout|enotfound|epipe|eai again|socket hang"
-	r"|deadline exceeded|(?:context|operation|request|query|execution) (?:(?:was|is|has been) )?(?:cancell?ed|aborted|interrupted)"
+	r"|deadline exceeded"
+	r"|(?:context|operation|request|query|execution) (?:(?:was|is|has been) )?(?:cancell?ed|aborted|interrupted)"
 	r"|out of memory|(?:request|api|call|daily|hourly|monthly) limit (?:(?:is|was|has been) )?(?:exceeded|reached)"
 	r"|max(?:imum)? (?:\w+ ){0,2}(?:requests|calls|attempts)|wait (?:before|for|\d+)|^(?:please )?(?:wait|try again)$"
 	r"|already refreshing|in process|another (?:process|thread|instance|worker) is|blocked for \d+"
@@ -197,12 +200,15 @@ _BY_THE_USER = re.compile(
 _OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login lifetime".split())
 _OF_THE_CLIENT = re.compile(
 	r"\b(?:client (?:secret|credentials?|authentication|assertion|certificate)"
-	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*))\b"
+	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*)|api key)\b"
 )
+# Nor is the grant what these are.
+_OF_NEITHER = re.compile(r"\b(?:csrf|xsrf|captcha|dpo ?p proof|nonce|invitation)\b")
 # Of two that may be wrong, the code names the grant.
 _OR_THE_GRANT = re.compile(r"\brefresh ?token or\b|\bor (?:\w+ ){0,2}refresh ?token\b|\bbound\b")
 _BAD = re.compile(
-	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
+	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|revoked|already (?:been )?used"
+	r"|fail\w*|not (?:valid|match))\b"
 )
 _THE_CLIENT = re.compile(
 	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown)"
@@ -215,7 +221,8 @@ _THE_CLIENT = re.compile(
 _OF_THE_REQUEST = re.compile(
 	r"missing (?:\w+ )?parameter|(?:missing |no )(?:the )?refresh ?token(?: (?:was )?(?:supplied|provided|sent|given))?"
 	r"|(?:the )?refresh ?token (?:is |was )?(?:missing|required)"
-	r"|(?:unsupported|unknown|invalid) grant ?type|(?:the )?grant ?type (?:is )?(?:not supported|unsupported|unknown|invalid)"
+	r"|(?:unsupported|unknown|invalid) grant ?type"
+	r"|(?:the )?grant ?type (?:is )?(?:not supported|unsupported|unknown|invalid)"
 )
 # Names of the grant, and verdicts that it is over.
 _GRANT = re.compile(
@@ -224,7 +231,7 @@ _GRANT = re.compile(
 )
 # Of what is no grant.
 _OTHER_NAMES = re.compile(
-	r"\b(?:access|id|api|csrf|bearer|client|database|db|ldap|backend) (?:token|tokens|session|sessions|code)\b"
+	r"\b(?:access|id|api|csrf|invitation|bearer|client|database|db|ldap|backend) (?:token|tokens|session|sessions|code)\b"
 )
 _OVER = frozenset(
 	"expired revoked invalidated reused consumed redeemed rotated superseded deleted removed blacklisted denylisted "
@@ -344,6 +351,7 @@ def excuse(answer: object) -> str:
 	is_later = any(
 		_LATER.search(text)
 		or _OF_THE_REQUEST.fullmatch(text)
+		or (_OF_NEITHER.search(text) and _BAD.search(text))
 		or (
 			_TIMED_OUT.search(text)
 			and not _OF_A_LOGIN.intersection(text.split())
