@@ -274,6 +274,36 @@ def test_the_table_is_of_json() -> None:
 		"Refresh token is invalid for now",
 		"refresh token is being rotated",
 		"Refresh token not found in cache",
+		"Refresh token not found, please sign in again later",
+		"Refresh token not found, please authenticate the client",
+		"RefreshTokenUnknownException",
+		"ClientRefreshTokenInvalidException",
+		"RefreshTokenException",
+		"Authorization: token is invalid",
+		"Authorization failed: invalid token",
+		"Bearer: token invalid",
+		"Refresh token could not be found, service restarting",
+		"The refresh token is invalid for tenant migration",
+		"Refresh token could not be found: storage offline",
+		"Refresh token not found (replication lag)",
+		"The refresh token does not exist on this replica",
+		"Refresh token could not be found because the store is down",
+		"Refresh token is not valid for the requested resource",
+		"The refresh token is not valid for this audience",
+		"Refresh token is invalid in this environment",
+		"The refresh token is not usable from this IP",
+		"Invalid token '<' at line 1",
+		"token is invalid: unexpected character",
+		"invalid token at position 5",
+		"Illegal token at offset 0",
+		"Lexical error: invalid token",
+		"Invalid token in input",
+		"grant type refresh_token invalid",
+		"The grant_type refresh_token is unknown",
+		"The grant type 'refresh_token' is not active for this app",
+		"The value refresh_token is invalid for grantType",
+		"Value 'refresh_token' is invalid",
+		'Unknown value "refresh_token"',
 		"El cliente del refresh token es inválido",
 		"刷新令牌的客户端无效",
 	],
@@ -305,9 +335,40 @@ def test_a_code_of_another_kind_anywhere(answer: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+	"answer",
+	[
+		{
+			"errors": [
+				{"type": "field", "value": "refresh_token", "msg": "Invalid value", "path": "grant_type"}
+			]
+		},
+		{"errors": [{"field": "grant_type", "message": "refresh_token is invalid"}]},
+		{"errors": {"grant_type": ["refresh_token is unknown"]}},
+		{"grantType": "refresh_token", "message": "expired"},
+		{"error": "invalid_request", "grant_type": "refresh_token", "error_description": "Invalid"},
+		{"error": "unauthorized", "grant_type": "refresh_token", "status": "inactive"},
+		{"name": "grant-type", "reason": "bad", "given": "refresh_token"},
+		{"error": "x", "request": {"grant_type": "refresh_token", "state": "unknown"}},
+	],
+)
+def test_the_grant_type_has_the_same_name(answer: dict[str, Any]) -> None:
+	"""What is said beside an echo of the request, or of that field, is not said of the token."""
+	assert not dead_grants.is_said(answer)
+	assert dead_grants.is_said({"errors": [answer], "detail": "The refresh token has expired"})
+
+
+@pytest.mark.parametrize(
 	"sentence",
 	[
 		"Failed to refresh token: token is expired or revoked",
+		"The value of the refresh token is invalid",
+		"refresh token expired, please re-authorize the application",
+		"The refresh token was revoked, please reconnect your app with the client",
+		"Invalid refresh token, please sign in again with your credentials",
+		"RefreshTokenExpiredException",
+		"InvalidRefreshTokenException",
+		"com.example.RefreshTokenNotFoundException: refresh token not found",
+		"Invalid value for refresh_token",
 		"The refresh token is invalid, expired or was issued to another client",
 		"No such refresh token",
 		"refresh_token 已过期",
@@ -418,6 +479,11 @@ def test_the_code_in_what_is_no_json(
 		assert refused(config, http, clock)[0].code == "grant_invalid", kind
 		server.script("/token", Answer(b"Server is busy. " + body.encode(), 400, {"Content-Type": kind}))
 		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), kind
+	for start in ("<!DOCTYPE html>", "<HTML lang='en'>"):
+		# A page where tokens should be is another server's, or about the protocol.
+		page = f'{start}<h1>Errors</h1><pre>{{"error": "invalid_grant"}}</pre>'
+		server.script("/token", Answer(page.encode(), 200, {"Content-Type": "text/html"}))
+		assert isinstance(refused(config, http, clock)[0], TemporaryFailure), start
 	for other in ("<p>What invalid_grant means</p>", "<p>invalid_grant_type</p>"):
 		server.script("/token", Answer(other.encode(), 400, {"Content-Type": "text/html"}))
 		assert isinstance(refused(config, http, clock)[0], TemporaryFailure)
@@ -455,6 +521,30 @@ def test_an_echoed_secret_with_a_backslash(
 	with pytest.raises(ConfigurationError) as caught:
 		Refresher(*config, store, http, clock).current()
 	assert "abcdefgh" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+	"said", ["Old refresh token used", "refresh token rotated", "The refresh token was revoked"]
+)
+def test_what_is_said_beside_new_tokens(
+	said: str, config: Settings, server: Hostile, http: Http, clock: Clock
+) -> None:
+	"""It is of the old one, wherever the new ones stand."""
+	for name in ("data", "result"):
+		server.script("/token", as_json({name: {"accessToken": "a", "refreshToken": "r2"}, "message": said}))
+		error, store = refused(config, http, clock)
+		assert error.code == "response_invalid" and store.grant and store.grant.refresh_token == "r2"
+	for answer in (
+		{"refresh_token": "expired", "access_token": ""},
+		{"data": {"access_token": "a"}, "message": "The refresh token was revoked"},
+		{
+			"data": {"access_token": "a", "refresh_token": REFRESH_TOKEN},
+			"message": "The refresh token was revoked",
+		},
+		{"data": {"access_token": "a", "refresh_token": "r2"}, "error": "invalid_grant"},
+	):
+		server.script("/token", as_json(answer))
+		assert refused(config, http, clock)[0].code == "grant_invalid"
 
 
 def test_a_template_cannot_speak_of_the_client() -> None:
@@ -495,7 +585,22 @@ PASSING = [
 	"You can only refresh a token once every 30 seconds", "Limit of requests reached", "The token is being refreshed",
 	"A refresh is already in flight", "Failed to acquire lock", "Could not obtain a lock on the row",
 	"Something went wrong, please try again", "An error occurred while processing your request", "NullPointerException",
-	"SQLSTATE[40001]: Serialization failure",
+	"SQLSTATE[40001]: Serialization failure", "The service is not available", "The server is not ready", "System error",
+	"The service is currently not available", "The system is offline", "Server is shutting down", "A technical problem",
+	"Unknown error", "Unhandled exception", "Service error", "Bad gateway", "502 Bad Gateway", "Error 500", "Status code 503",
+	"connect ECONNREFUSED 127.0.0.1:5432", "read ECONNRESET", "ETIMEDOUT", "getaddrinfo EAI_AGAIN db", "socket hang up",
+	"context deadline exceeded", "context canceled", "Operation aborted", "The request was canceled", "Out of memory",
+	"Query execution was interrupted", "Request limit exceeded", "API limit reached", "Daily limit exceeded",
+	"Maximum number of requests reached", "Requests are too frequent", "Please wait 30 seconds", "Please wait",
+	"Please try again", "Please wait before refreshing", "Already refreshing", "Refresh request is already in process",
+	"Another process is refreshing the token", "The user is blocked for 15 minutes", "The IP is not in the whitelist",
+	"Request blocked by the firewall", "Clock skew is too great", "The request timestamp is invalid",
+	"The access token has expired. The service is temporarily unavailable.", "Access token expired, rate limit exceeded",
+	"Database session expired: connection lost", "API token revoked. Too many requests", "refresh_token is required",
+	"LDAP session terminated, try again later", "Missing parameter: refresh_token", "No refresh token supplied",
+	"The refresh token is missing", "Unsupported grant type", "grant_type is invalid", "Unknown grant type: refresh_token",
+	"The CSRF token has expired", "Invalid CAPTCHA", "DPoP proof already used", "The nonce has already been used",
+	"The invitation code has expired", "The invitation has been revoked",
 ]  # fmt: skip
 
 
@@ -549,6 +654,9 @@ def test_a_passing_failure_as_a_code_of_its_own(
 		"The client secret is wrong", "Client assertion signature is invalid", "invalid_client", "Unknown client",
 		"client authentication failed: unknown key", "Bad client credentials", "Application credentials are invalid",
 		"Missing required client_id", "Missing a required client_secret", "client_id is required", "client_secret is missing",
+		"Client is disabled", "The client has been disabled", "The application is suspended", "Client not found", "App is inactive",
+		"Invalid API key", "The API key is invalid", "Invalid app_id", "Client authentication required", "No client credentials",
+		"API key has been revoked", "Your API key has expired", "Client assertion jti was already used", "client secret revoked",
 	],
 )  # fmt: skip
 def test_a_failure_of_the_client_under_the_code_of_a_dead_grant(
@@ -598,7 +706,13 @@ STILL_DEAD = [
 	"Invalid client secret, client id or refresh token", "The app authentication has expired",
 	"The client certificate is not the one that the refresh token is bound to: invalid client certificate",
 	"The refresh token can be used only once", "The refresh token has not expired but was revoked", "Still not authorized",
-	"The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
+	"The refresh token was replaced during another refresh", "The connection was closed by the user",
+	"Your organization has disabled this app for the user", "token lifetime timeout", "Refresh token is not available",
+	"The session was deactivated for 30 minutes of inactivity", "The server's session has been revoked", "System user deleted",
+	"missing or unknown refresh token", "No refresh token found", "Incorrect password. Please log in and try again",
+	"Refresh token limit exceeded", "expired access/refresh token, try again later", "Code 503: token revoked",
+	"The refresh token is not the one that the DPoP proof is bound to", "The nonce is fine, the token has expired",
+	"The refresh token was revoked: the API key has expired", "The token is still active but the user has revoked it", "OAuthException", "The refresh token was used too often: revoked",
 ]  # fmt: skip
 
 

@@ -123,6 +123,11 @@ UNREADABLE = {
 	),
 	"Python": (b"{'access_token': 'a', 'refresh_token': 'r2'}", "response_invalid"),
 	"XML": (b"<o><access_token>a</access_token><refresh_token>r2</refresh_token></o>", "response_invalid"),
+	"with an error that is none": (
+		b'{"error": "", "refresh_token": "r2", "errors": [ ],}',
+		"response_invalid",
+	),
+	"with null as an error": (b'{"error": null, "errors": {}, "refresh_token": "r2",}', "response_invalid"),
 }
 
 
@@ -190,6 +195,15 @@ def test_a_word_for_nothing(
 		Answer(b"<refresh_token>r2</refresh_token><refresh_token>r3</refresh_token>"),
 		Answer(b"{'refresh_token': 'r2"),
 		Answer(b"<refresh_token>r2<"),
+		as_json({"errors": {"refresh_token": "This field is required."}}),
+		as_json({"success": False, "refresh_token": "Not a text"}),
+		as_json({"errors": {"refresh_token": "required"}}),
+		Answer(b"{'errors': {'refresh_token': 'required'}}"),
+		Answer(b'{"error": "x", "refresh_token": "required",}'),
+		Answer(b'{"error": {"code": 7}, "refresh_token": "required",}'),
+		Answer(b"<errors><refresh_token>required</refresh_token></errors>"),
+		Answer(b'<!DOCTYPE html><script>var api = {"refresh_token": "/oauth/refresh", "x": 1}</script>'),
+		Answer(b"<html><pre>curl -d grant_type=x&refresh_token=YOUR_TOKEN&x=1</pre></html>"),
 	],
 	ids=lambda answer: str(answer.body[:60]),
 )

@@ -69,6 +69,18 @@ EPOCH = int(NOW.timestamp())
 		({"expires_in": 31_536_000}, 365 * DAY),
 		({"expires_in": 315_360_000}, 3650 * DAY),
 		({"expires_in": 8_640_000}, 100 * DAY),
+		# What cannot be read is not said, and another name counts.
+		({"expires_in": "soon", "expires_at": EPOCH + HOUR}, HOUR),
+		({"expires_in": {"seconds": 60}, "expires_on": EPOCH + HOUR}, HOUR),
+		({"expires_at": "0001-01-01T00:00:00Z", "expiry": EPOCH + HOUR}, HOUR),
+		({"expires": "never", "exp": EPOCH + HOUR}, HOUR),
+		({"expiresIn": 3600, "expires-in": None}, HOUR),
+		({"expires_in": 0, "expires": EPOCH + HOUR}, None),
+		# A token that is new is not over: by these names it is a cookie's, a page's or a session's end.
+		({"expires": -1}, None),
+		({"expires": "Thu, 01 Jan 2026 00:00:00 GMT"}, None),
+		({"exp": EPOCH - 5}, None),
+		({"expires": "Thu, 01 Jan 2026 00:00:00 GMT", "exp": EPOCH + HOUR}, HOUR),
 		# What is over is over, and what cannot be read is not said.
 		({"expires_at": "2020-01-01T00:00:00Z"}, 0),
 		({"expires_at": EPOCH - 5}, 0),

@@ -42,6 +42,8 @@ def test_refresh_token_first(config: Settings, server: Hostile, http: Http) -> N
 			"invalid_client",
 		),
 		(as_json([{"error": "invalid_client"}], 400), "invalid_client"),
+		(as_json({"error": "invalid_client", "reason": "token_expired"}, 401), "invalid_client"),
+		(as_json({"errors": [{"code": "InvalidClient"}, {"code": "invalid_token"}]}, 400), "invalid_client"),
 		(Answer(status=409), "response_invalid"),
 		(as_json({"message": "locked"}, 423), "provider_error"),
 		(as_json({"ok": False, "error": "ratelimited"}, 200, headers={"Retry-After": "7"}), "rate_limited"),
@@ -107,6 +109,12 @@ def test_what_may_be_confirmed_later(
 		(as_json({"error": {"code": "invalid_token"}}, 400), True),
 		(as_json({"message": "invalid_token"}, 400), True),
 		(as_json({"error": "InvalidToken"}, 400), True),
+		(as_json({"error": "0", "errors": "none"}), True),
+		(as_json({"error": "None"}), True),
+		(as_json({"error": "false"}), True),
+		(as_json({"error_code": False}), True),
+		(as_json({"errcode": "SUCCESS"}), True),
+		(as_json({"error": "1"}), False),
 	],
 )
 def test_definite_answers(

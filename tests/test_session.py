@@ -468,6 +468,8 @@ SCOPE = {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="admin"'}
 		(Answer(status=403, headers=SCOPE), False),
 		(as_json({"message": "The CSRF token has expired"}, 403), False),
 		(as_json({"error": "access_denied"}, 403), False),
+		(as_json({"error": "insufficient_scope", "reason": "invalid_access_token"}, 403), False),
+		(as_json({"error": {"code": "InsufficientPermissions", "details": ["invalid_token"]}}, 403), False),
 		(as_json({"error": "token_expired", "more": "x" * 70_000}, 403), False),
 	],
 )

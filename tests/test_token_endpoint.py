@@ -382,6 +382,36 @@ def test_words_are_no_codes(answer: Any, config: Settings, server: Hostile, http
 	assert caught.value.code == "provider_error"
 
 
+@pytest.mark.parametrize(
+	("name", "text", "code"),
+	[
+		*(
+			(name, text, "rate_limited")
+			for name in ("invalid_request", "unauthorized_client", "access_denied")
+			for text in (
+				"Too many requests",
+				"rate_limit_exceeded",
+				"Rate limit reached",
+				"Request was throttled",
+			)
+		),
+		("invalid_request", "Too many failed attempts", "rate_limited"),
+		("invalid_request", "Too many parameters", "invalid_request"),
+		("invalid_request", "separate limits", "invalid_request"),
+		("access_denied", "too many scopes", "access_denied"),
+		("invalid_scope", "rate limit: unknown scope", "invalid_scope"),
+		("invalid_client", "the client is not throttled", "invalid_client"),
+	],
+)
+def test_too_many_requests_under_a_code_about_the_request(
+	name: str, text: str, code: str, config: Settings, server: Hostile, http: Http
+) -> None:
+	server.script("/token", as_json({"error": name, "error_description": text}, 400))
+	with pytest.raises(OAuthError) as caught:
+		token_endpoint.request(*config, {"grant_type": "authorization_code", "code": "c"}, http)
+	assert caught.value.code == code
+
+
 def test_what_is_shown_of_it(config: Settings, server: Hostile, http: Http) -> None:
 	"""Also where it does not stand in `error`, or in a list there."""
 	for answer in ({"ErrorCode": "invalid_client"}, {"error": ["invalid_client", 7]}, {"error": [7]}):

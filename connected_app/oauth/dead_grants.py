@@ -83,7 +83,8 @@ SMALL = frozenset(
 	"a an the this that your our its it is was were are be been being has have had t s does do did could can may "
 	"already either or and also now appears seems to either longer because as since by you we they user which who "
 	"provided supplied given passed sent presented submitted specified used old previous current value for of with in "
-	"on at from due please any anymore more again permanently just code error reason status detected".split()
+	"on at from due please any anymore more again permanently just code error exception "
+	"reason status detected".split()
 )
 # Words that mean something else, or a passing failure: the sentence does not count.
 VETOES = frozenset(
@@ -91,12 +92,14 @@ VETOES = frozenset(
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
 	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
 	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
-	"progress region node shard cluster cache currently momentarily decryption decrypted".split()
+	"progress region node shard cluster cache currently momentarily decryption decrypted down lag outage replica "
+	"replication unreachable line column position offset character characters syntax lexical restarting "
+	"failover migration migrating".split()
 )
 # Behind the token: it is the request that lacks it, or has it in the wrong place.
 PLACES = frozenset(
 	"header headers body cookie cookies parameter parameters param params payload query form field fields format "
-	"endpoint".split()
+	"endpoint input offline environment sandbox audience resource ip".split()
 )
 # Words of a passing failure, in a code or in a further sentence.
 PASSING = frozenset(
@@ -110,6 +113,8 @@ OTHER_SUBJECTS = frozenset(
 )
 # A token that is called something is another one, but for these names.
 THE_TOKEN = frozenset("oauth offline refreshed".split())
+# A mere token beside these is the one of a header, or the access token.
+_WITH_ANOTHER = frozenset("refresh access bearer authorization".split())
 # Words before "refresh token".
 _KINDS = frozenset("jwt oauth opaque 2 . 0".split())
 # The same in other languages. The sentence may have nothing else.
@@ -149,20 +154,31 @@ _LATER = re.compile(
 	r"|exceeded (?:\w+ ){0,5}(?:attempts|requests|calls|logins)|(?:attempts|requests|calls|logins) (?:\w+ ){0,3}exceeded"
 	r"|internal (?:\w+ )?(?:error|exception|failure|fault)|server error|unexpected (?:\w+ )?(?:error|exception|failure)"
 	r"|(?:database|backend|gateway|network|socket|store|ldap) (?:\w+ ){0,2}(?:error|failure|exception|down)"
-	r"|connection (?:\w+ )?(?:refused|reset|closed|error|lost|failed|aborted|timed|dropped)|connect (?:error|failure|timeout)"
+	r"|connection (?:\w+ )?(?:refused|reset|closed(?! by the user)|error|lost|failed|aborted|timed|dropped)"
+	r"|connect (?:error|failure|timeout)"
 	r"|(?:unable to|cannot|could not|couldn t|failed to) (?:be )?(?:process|complete|(?:re)?connect|reach|contact|handle)(?:e?d)?"
 	r"|http (?:\w+ ){0,2}5\d\d|not yet (?:valid|active|usable|expired)|(?:not|hasn t) expired yet"
 	r"|access token (?:\w+ ){0,3}(?:not|hasn t) expired|login hours"
 	r"|^(?:(?:the|your|this|current|provided|access|refresh|oauth) )*token (?:(?:is|has|was) )?"
 	r"(?:(?:not|hasn t|isn t) (?:been )?expired|still (?:valid|active|alive|usable))(?! (?:\w+ )?but\b)"
 	r"|in flight|being (?:refreshed|renewed|rotated)|(?:acquire|obtain|get) (?:\w+ ){0,2}lock"
-	r"|too (?:recently|early|soon|fast|quickly|often|frequently)|once (?:every|per)"
+	r"|too (?:recently|early|soon|fast|quickly|often|frequent|frequently)|once (?:every|per)"
+	r"|(?:service|server|system|site|api) (?:(?:is|are|currently) )*"
+	r"(?:not (?:available|ready)|offline|down|starting|shutting)"
+	r"|(?:system|unknown|unhandled|fatal|general|service|technical|runtime) (?:error|exception|failure|fault|problem)"
+	r"|bad gateway|(?:error|status|code) 5\d\d$|econn\w+|etimedout|enotfound|epipe|eai again|socket hang"
+	r"|deadline exceeded"
+	r"|(?:context|operation|request|query|execution) (?:(?:was|is|has been) )?(?:cancell?ed|aborted|interrupted)"
+	r"|out of memory|(?:request|api|call|daily|hourly|monthly) limit (?:(?:is|was|has been) )?(?:exceeded|reached)"
+	r"|max(?:imum)? (?:\w+ ){0,2}(?:requests|calls|attempts)|wait (?:before|for|\d+)|^(?:please )?(?:wait|try again)$"
+	r"|already refreshing|in process|another (?:process|thread|instance|worker) is|blocked for \d+"
+	r"|by (?:the |our |a )?(?:firewall|waf)|clock skew|(?:invalid|expired) timestamp|timestamp (?:\w+ )?(?:invalid|expired)"
 	r"|limit of (?:\w+ )?(?:requests|calls|attempts)|something went wrong|error (?:has )?occurr?ed"
 	r"|null ?(?:pointer|reference)\w*|sql ?(?:state|exception|error)\w*"
 	r"|(?:organi[sz]ation|org|tenant|instance|workspace|company)(?: is| was| has| been| currently)* "
-	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)"
+	r"(?:inactive|suspended|disabled|closed|frozen|deactivated|paused)(?! (?:this|the|your|access|user))"
 	r"|(?:inactive|suspended|disabled|frozen|deactivated) (?:organi[sz]ation|org|tenant|instance|workspace|company)"
-	r"|ip (?:\w+ ){0,6}(?:restricted|blocked|allowed|permitted|denied|banned|malicious|whitelisted|allowlisted)"
+	r"|ip (?:\w+ ){0,6}(?:restricted|blocked|allowed|permitted|denied|banned|malicious|(?:white|allow)list(?:ed)?)"
 	r"|(?:restricted|blocked|denied|banned|from) (?:\w+ ){0,6}ip)\b"
 )
 # Which of the parties failed, it does not say.
@@ -181,28 +197,45 @@ _BY_THE_USER = re.compile(
 	r" (?:revoked|removed|withdrawn|withdrew|disconnected|deauthori[sz]ed|uninstalled)\b"
 )
 # Whose end has a time is the user's login.
-_OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login".split())
+_OF_A_LOGIN = frozenset("session sessions idle inactivity inactive sso login lifetime".split())
 _OF_THE_CLIENT = re.compile(
 	r"\b(?:client (?:secret|credentials?|authentication|assertion|certificate)"
-	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*))\b"
+	r"|(?:application|app) (?:secret|credentials?|certificate|authentication (?:has )?fail\w*)|api key)\b"
 )
+# Nor is the grant what these are.
+_OF_NEITHER = re.compile(r"\b(?:csrf|xsrf|captcha|dpo ?p proof|nonce|invitation)\b")
 # Of two that may be wrong, the code names the grant.
 _OR_THE_GRANT = re.compile(r"\brefresh ?token or\b|\bor (?:\w+ ){0,2}refresh ?token\b|\bbound\b")
 _BAD = re.compile(
-	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|fail\w*|not (?:valid|match))\b"
+	r"\b(?:invalid|wrong|bad|incorrect|expired|unknown|mismatch|unsuccessful|missing|revoked|already (?:been )?used"
+	r"|fail\w*|not (?:valid|match))\b"
 )
 _THE_CLIENT = re.compile(
 	r"(?:the )?(?:(?:invalid|unknown|bad) client(?: id)?|client (?:is )?(?:invalid|unknown)"
-	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing))"
+	r"|missing (?:an? |the )?(?:required )?client (?:id|secret)|client (?:id|secret) (?:is )?(?:required|missing)"
+	r"|(?:client|application|app) (?:(?:is|was|has|been) )*(?:disabled|deactivated|suspended|inactive|not (?:found|active))"
+	r"|(?:invalid|bad|unknown) (?:api key|app ?id)|api key (?:is )?(?:invalid|unknown)"
+	r"|client authentication (?:is )?required|no client (?:credentials|authentication))"
+)
+# The request, which has a refresh token and a grant type.
+_OF_THE_REQUEST = re.compile(
+	r"missing (?:\w+ )?parameter|(?:missing |no )(?:the )?refresh ?token(?: (?:was )?(?:supplied|provided|sent|given))?"
+	r"|(?:the )?refresh ?token (?:is |was )?(?:missing|required)"
+	r"|(?:unsupported|unknown|invalid) grant ?type"
+	r"|(?:the )?grant ?type (?:is )?(?:not supported|unsupported|unknown|invalid)"
 )
 # Names of the grant, and verdicts that it is over.
 _GRANT = re.compile(
 	r"\b(?:refreshtoken|(?:token|tokens|grant|session|consent|authorization|code)"
 	r"(?! (?:request|refresh|service|endpoint|server|store|type)))\b"
 )
+# Of what is no grant.
+_OTHER_NAMES = re.compile(
+	r"\b(?:access|id|api|csrf|invitation|bearer|client|database|db|ldap|backend) (?:token|tokens|session|sessions|code)\b"
+)
 _OVER = frozenset(
 	"expired revoked invalidated reused consumed redeemed rotated superseded deleted removed blacklisted denylisted "
-	"withdrawn terminated malformed".split()
+	"withdrawn terminated malformed replaced".split()
 )
 _SPENT = re.compile(r"\b(?:already|was|been) (?:been )?used\b")
 _CLAUSE = re.compile(r"[.;:!?,()](?:\s|$)|\s\(|\)|\n")
@@ -213,7 +246,7 @@ _PREPOSITIONS = frozenset("of for with in on by from to".split())
 _ANOTHER = _ARTICLES | {"another", "different", "other"}
 # "an unknown error", "a bad status code": what these belong to is not the token.
 _ADJECTIVES = frozenset("bad unknown wrong incorrect invalid illegal".split())
-_NOUNS = frozenset("error status code reason".split())
+_NOUNS = frozenset("error exception status code reason".split())
 _IS = frozenset("is are was were has have had been be".split())
 _WORD = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -221,10 +254,16 @@ _TRIED = re.compile(r"\b(?:to|not|cannot|could|can|couldn t|when) refresh (?:the
 _FOR_NOW = re.compile(
 	r"\b(?:at this time|at the moment|for now|is being|too (?:recently|early|soon|fast|quickly))\b"
 )
-_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]", re.IGNORECASE)
+_TYPE = re.compile(r"\bgrant ?type\b")
+_SENTENCE = re.compile(
+	r"[.;!?](?:\s|$)|\n|\s(?:rid|(?:req|request|trace|log)_?id)\s*[:=]"
+	# What the user has to do is no part of what is said of the token.
+	r"|, (?=please (?:re-?(?:authori[sz]e|authenticate|connect)|(?:log|sign) ?in)\b(?!.{0,200}\blater))",
+	re.IGNORECASE,
+)
 # An identifier, which says nothing.
 _OPAQUE = re.compile(
-	r"(?<![\w-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
+	r"(?<![\w.+/=~-])(?![\w.+/=~-]*token)(?=[\w.+/=~-]*\d)[\w.+/=~-]{8,}|\bwith (?:the )?(?:id|hash|jti)[:=# ]+\S+",
 	re.IGNORECASE,
 )
 _IN_REQUEST = re.compile(r" in (?:the |this |your )?request$")
@@ -268,6 +307,9 @@ def is_said(answer: object, text: str = "", *, code: str = "", more: Iterable[st
 		return False
 	if CODES.intersection(codes):
 		return True
+	if answer:
+		answer = _besides_type(answer)
+		pieces = list(_pieces(answer))
 	sentences = [sentence for _key, value in pieces for sentence in _SENTENCE.split(value)]
 	# {"refresh_token": "is invalid"}, and Strava's {"resource": "RefreshToken", "code": "invalid"}.
 	sentences += [f"{key} {value}" for key, value in pieces if _subject(_words(key))]
@@ -308,6 +350,8 @@ def excuse(answer: object) -> str:
 		return "client"
 	is_later = any(
 		_LATER.search(text)
+		or _OF_THE_REQUEST.fullmatch(text)
+		or (_OF_NEITHER.search(text) and _BAD.search(text))
 		or (
 			_TIMED_OUT.search(text)
 			and not _OF_A_LOGIN.intersection(text.split())
@@ -323,6 +367,7 @@ def _is_over(words: list[str]) -> bool:
 	text = " ".join(words)
 	if _BY_THE_USER.search(text):
 		return True
+	text = _OTHER_NAMES.sub(" ", text)
 	if not _GRANT.search(text) or _names_another(words) or _FOR_NOW.search(text) or "yet" in words:
 		return False
 	if NOT.intersection(words):
@@ -388,6 +433,23 @@ def _pairs(value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
 			yield from _pairs(inner, depth + 1)
 
 
+def _besides_type(value: object, depth: int = 0) -> object:
+	"""`value` without what it says of the request's `grant_type`, whose value has the name of the token."""
+	if isinstance(value, Mapping) and depth < DEEPEST:
+		if any(isinstance(each, str) and _is_type(each) for each in value.values()):
+			return {}
+		return {
+			name: _besides_type(each, depth + 1) for name, each in value.items() if not _is_type(str(name))
+		}
+	if isinstance(value, list) and depth < DEEPEST:
+		return [_besides_type(each, depth + 1) for each in value]
+	return value
+
+
+def _is_type(text: str) -> bool:
+	return len(text) < 20 and "".join(_words(text)) == "granttype"
+
+
 def _words(text: str) -> list[str]:
 	split = _CAMEL.sub(" ", text).replace("_", " ").replace("-", " ").replace("'", " ").replace("’", " ")
 	words = [word.casefold() for word in _WORD.findall(split) if word not in ('"', "`", "“", "”", "*")]
@@ -419,7 +481,7 @@ def _is_dead(words: list[str], is_sentence: bool) -> bool:
 		# "… in the request": it may be missing there, but if it is invalid there, it is invalid anywhere.
 		words = _IN_REQUEST.sub("", " ".join(words)).split()
 	behind = words[words.index("token") :] if "token" in words else words
-	if _FOR_NOW.search(" ".join(words)):
+	if _FOR_NOW.search(text := " ".join(words)) or _TYPE.search(text):
 		return False
 	if VETOES.intersection(words) or PLACES.intersection(behind) or _names_another(words):
 		return False
@@ -465,8 +527,10 @@ def _subjects(words: list[str], is_sentence: bool) -> Iterator[tuple[int, int]]:
 			start = index - 1
 			while start and words[start - 1] in _KINDS:
 				start -= 1
-			yield start, index + 1
-		elif is_sentence and _is_unnamed(before) and "refresh" not in words and "access" not in words:
+			# "Value 'refresh_token' is invalid": that of the grant type.
+			if words[start - 1 : start] != ["value"]:
+				yield start, index + 1
+		elif is_sentence and _is_unnamed(before) and _WITH_ANOTHER.isdisjoint(words):
 			yield index, index + 1
 
 

@@ -39,13 +39,16 @@ _ZONE = re.compile(r"([+-][0-9]{2})([0-9]{2})$")
 def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
 	"""The UTC instant at which the access token of a token response expires; None if the response does not say.
 
-	`expires_in` counts first (RFC 6749 5.1), then `expires_at`, then `ACCESS`.
+	`expires_in` counts first (RFC 6749 5.1), then `expires_at`, then `ACCESS`. By those names, the past is the end of
+	something else: the token is new.
 	"""
-	if is_said(response.get("expires_in")):
-		return after(response["expires_in"], now)
-	if is_said(response.get("expires_at")):
-		return instant(response["expires_at"], now)
-	return after(next(_said(response, ACCESS), None), now)
+	for name, read in (("expires_in", after), ("expires_at", instant)):
+		value = response.get(name)
+		found = read(value, now) if is_said(value) else None
+		if found or number(value) is not None:
+			return found
+	instants = (after(value, now) for value in _said(response, ACCESS))
+	return next((found for found in instants if found and found > now), None)
 
 
 def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
@@ -58,8 +61,12 @@ def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | Non
 
 def _said(response: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Any]:
 	"""The values of `names`, which are in lower case and without separators."""
-	given = {"".join(filter(str.isalnum, name.casefold())): value for name, value in response.items()}
-	return (given[name] for name in names if is_said(given.get(name)))
+	given = {
+		"".join(filter(str.isalnum, name.casefold())): value
+		for name, value in response.items()
+		if is_said(value)
+	}
+	return (given[name] for name in names if name in given)
 
 
 def is_said(value: object) -> bool:

@@ -254,7 +254,8 @@ class Refresher:
 			except (ConfigurationError, TemporaryFailure):
 				# The old refresh token may be spent, even if the rest of the answer is unusable.
 				token = refresh_token_of(wire.standard(answer, provider.quirks))
-				if token and grant and token != grant.refresh_token:
+				# A sentence is a message: "This field is required."
+				if token and " " not in token and grant and token != grant.refresh_token:
 					locked.save_refresh_token(token)
 				raise
 			answer.clear()

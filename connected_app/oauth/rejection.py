@@ -18,6 +18,8 @@ EXPIRED = frozenset(
 		"access_token_expired", "expired_access_token", "invalid_access_token", "access_token_invalid",
 	}
 )  # fmt: skip
+# A new token would not have them either (RFC 6750 3.1).
+LACKING = frozenset({"insufficient_scope", "insufficient_permission", "insufficient_permissions"})
 
 
 def is_rejected(
@@ -41,8 +43,8 @@ def is_rejected(
 		read = challenges.read(headers.get("www-authenticate"))
 		if any(each.parameters.get("error") == "invalid_token" for each in read):
 			return True
-		if status == 403 and dead_grants.code_in(answer(), EXPIRED):
-			return True
+		if status == 403 and dead_grants.code_in(said := answer(), EXPIRED):
+			return not dead_grants.code_in(said, LACKING)
 	paths = [word for word in words if "=" in word]
 	if not paths:
 		return False

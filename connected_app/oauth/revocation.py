@@ -25,6 +25,8 @@ ALREADY_INVALID = (
 	"invalid_refresh_token",
 )
 NO = ("false", "error", "fail", "failed", "failure")
+# In place of an error where there is none.
+NONE = ("", "0", "false", "none", "null", "ok", "success")
 CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 
 
@@ -84,9 +86,9 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	if quirks.revocation.success and dead_grants.matches(answer, quirks.revocation.success):
 		return True
 	# RFC 7009 2.2: an invalid token needs no revoking. Google says so with an error, others in other words.
-	if dead_grants.code_in(answer, ALREADY_INVALID):
+	if not dead_grants.code_in(answer, CLIENT_ERRORS) and dead_grants.code_in(answer, ALREADY_INVALID):
 		return True
-	refused = bool(name) or _says_no(answer)
+	refused = _is_error(name) or _says_no(answer)
 	if quirks.revocation.success and reply.status < 300:
 		refused = True
 	if 200 <= reply.status < 300 and not refused:
@@ -96,7 +98,7 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 		token_endpoint.read(reply)
 		raise token_endpoint.error_from(answer, reply, sent=sent)
 	error = token_endpoint.error_from(answer, reply, sent=sent)
-	if code := next((each for each in CLIENT_ERRORS if dead_grants.matches(answer, each)), ""):
+	if code := dead_grants.code_in(answer, CLIENT_ERRORS):
 		error = token_endpoint.error_from({**answer, "error": code}, reply, sent=sent)
 	# What is wrong with the client can be corrected, and the token revoked then (Doorkeeper: 403 unauthorized_client).
 	if error.code in CLIENT_ERRORS or (
@@ -104,6 +106,10 @@ def _confirms(exchange: Exchange, quirks: Quirks) -> bool:
 	):
 		raise error
 	return False
+
+
+def _is_error(value: object) -> bool:
+	return bool(value) and str(value).casefold() not in NONE
 
 
 def _says_no(answer: Mapping[str, Any]) -> bool:
@@ -115,10 +121,10 @@ def _says_no(answer: Mapping[str, Any]) -> bool:
 	}
 	inner = answer.get("data")
 	return (
-		bool(answer.get("errors"))
+		_is_error(answer.get("errors"))
 		or any(said.get(name) in NO for name in ("ok", "success", "status", "result", "revoked", "message"))
 		or any(said.get(name) == "0" for name in ("ok", "success", "revoked"))
-		or any(said.get(name, "0") not in ("0", "none", "") for name in ("errcode", "error_code"))
+		or any(said.get(name, "") not in NONE for name in ("errcode", "error_code"))
 		or any((lifetimes.number(said.get(name)) or 0) >= 400 for name in ("status", "statuscode"))
 		or (isinstance(inner, dict) and _says_no(inner))
 	)

@@ -78,6 +78,14 @@ _IN_OTHERS = re.compile(
 	r"'refresh_?token'\s*:\s*'([^'\\\s]{1,8000})'|<refresh_?token>\s*([^<>&\s]{1,8000})\s*</refresh_?token>",
 	re.IGNORECASE,
 )
+# Beside an error, or in a page, it may be a message about the refresh token, or an example.
+_NO_ANSWER = re.compile(
+	r"""["']errors?["']\s*:\s*(?:["'](?!["']|(?:0|none|null)["'])|[{\[]\s*[^\s}\]]|[1-9]|true)"""
+	r"|<errors?>\s*(?!\s|</)",
+	re.IGNORECASE,
+)
+_PAGE = re.compile(r"<!doctype html|<html", re.IGNORECASE)
+_ACCESS = re.compile(r"""["'<]access_?token["'>]\s*(?::\s*)?["']?[^\s"'<:]""", re.IGNORECASE)
 _NAME = re.compile(r"[\w.\[\]-]+")
 _IN_FORM = re.compile(r"(?:^|&)refresh_token=([^&\s]{1,8000})&")
 
@@ -264,7 +272,8 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if said is None:
 		form = _form(reply)
 		if not form and (reply.content_type == "text/html" or "<" in text):
-			text = dead_grants.in_markup(reply.text)
+			# Where tokens should be, a page is another server's, or about the protocol.
+			text = "" if reply.status < 400 and _PAGE.search(text) else dead_grants.in_markup(reply.text)
 			if not text:
 				return None
 		# What has spaces in its names is a sentence with an equals sign.
@@ -274,6 +283,9 @@ def _dead_grant(exchange: Exchange, quirks: Quirks) -> OAuthError | None:
 	if wire.standard(answer, quirks).get("access_token") or _is_one_of(
 		str(code).casefold(), answer, quirks.later_errors
 	):
+		return None
+	if (fresh := salvaged(reply)) and fresh not in sent and _ACCESS.search(reply.text.replace("\\", "")):
+		# Tokens, in another place than expected: what is dead is the old one.
 		return None
 	redacted = Redactor(sent)
 	text = redacted(text)
@@ -331,7 +343,8 @@ def said(reply: Reply) -> dict[str, Any]:
 
 def _form(reply: Reply) -> dict[str, Any] | None:
 	"""The body as a form, which some providers send under any content type. A page that is no form has no such names."""
-	found = _pairs(reply.text.strip())
+	text = reply.text.strip()
+	found = None if text.startswith("<") else _pairs(text)
 	labelled = reply.content_type in ("application/x-www-form-urlencoded", "text/plain", "")
 	return found if found and (labelled or {"access_token", "error"}.intersection(found)) else None
 
@@ -349,6 +362,8 @@ def salvaged(reply: Reply) -> Secret | None:
 	if not 200 <= reply.status < 300:
 		return None
 	text = reply.text + ("&" if reply.complete else "")
+	if _NO_ANSWER.search(text.replace("\\", "")) or _PAGE.search(text):
+		return None
 	# In a text that is JSON itself, each quote has a backslash.
 	found = {
 		json.loads(quoted) for each in (text, text.replace('\\"', '"')) for quoted in _IN_JSON.findall(each)
