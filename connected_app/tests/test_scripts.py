@@ -316,6 +316,15 @@ class TestServerScripts(Case):
 			)
 			self.assertIsNone(found, name)
 
+	def test_what_a_script_writes_on_a_grant(self) -> None:
+		"""This process remembers what it has decrypted, for other requests, too."""
+		self.run_script(
+			'frappe.get_doc("Connected App", app).get_token_source().grant.extra["realm"] = "planted"', ALICE
+		)
+		forget()
+		source = frappe.get_doc("Connected App", self.app.name).get_token_source(ALICE)
+		self.assertEqual(source.grant.extra, {})
+
 	def test_a_script_that_was_edited_since_the_job_began(self) -> None:
 		"""Frappe runs the new one, which this transaction cannot see."""
 		name = f"script_{frappe.generate_hash(length=8)}"
