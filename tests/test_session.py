@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
@@ -566,3 +567,17 @@ def test_heeds_the_environment_as_requests_does(
 					session, given[0], {**proxies}, *given[2:]
 				)
 				assert session.merge_environment_settings(*given) == theirs
+
+
+def test_closing_a_session_with_its_own_connections(
+	config: Settings, store: MemoryStore, http: Http, clock: Clock, server: Hostile
+) -> None:
+	"""A script may keep hundreds of sessions; those that it has closed hold no socket. Others leave theirs to the process."""
+	url = server.script("/api", api(ACCESS_TOKEN))
+	for apart in (True, False):
+		with Session(Refresher(*config, store, http, clock), apart=apart) as session:
+			assert session.get(url).status_code == 200
+			pool = weakref.ref(session.get_adapter(url).poolmanager.connection_from_url(url))
+		# urllib3 closes the connections of a pool that is gone.
+		assert (pool() is None) == apart
+		assert session.get(url).status_code == 200

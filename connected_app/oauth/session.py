@@ -160,7 +160,9 @@ class Session(OAuth2Session):
 				prepared_request.headers.pop(name, None)
 
 	def close(self) -> None:
-		"""Leave the process's pooled connections open for others."""
+		"""Close connections that are this session's own. Those of the process stay open for others."""
+		if self._adapters is not THIS_PROCESS:
+			super().close()
 
 	@cached_property
 	def _prover(self) -> dpop.Prover | None:

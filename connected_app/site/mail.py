@@ -102,7 +102,8 @@ class MailToken(str):
 	def encode(self, *args: Any, **kwargs: Any) -> bytes:
 		"""As that header is sent."""
 		frame: FrameType | None = sys._getframe(1)
-		while frame and _package(frame) in ("http", "urllib3", "requests"):
+		# Through the libraries that send, and whatever traces them.
+		while frame and _package(frame) != "frappe":
 			frame = frame.f_back
 		by_frappe_mail = frame and frame.f_globals.get("__name__") == FRAPPE_MAIL
 		shows = by_frappe_mail and caller() is Caller.CODE

@@ -24,6 +24,7 @@ from frappe.model.document import Document
 from frappe.query_builder import Order, Table
 from frappe.utils import password as frappes
 from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Request
 
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
@@ -118,15 +119,24 @@ def forget_sent(*secrets: str) -> None:
 	some logs."""
 	forms = [form for secret in secrets for form in (secret, json.dumps(secret)[1:-1]) if secret]
 	for name, value in list(frappe.form_dict.items()):
-		text = value if isinstance(value, str) else frappe.as_json(value)
-		if any(form in text for form in forms):
+		if any(form in _as_text(value) for form in forms):
 			del frappe.form_dict[name]
-	request = frappe.local.request if frappe.request else None
-	if request and forms:
+	request = getattr(frappe.local, "request", None)
+	if isinstance(request, Request) and forms:
 		# As werkzeug has it once it was read.
 		request.environ["wsgi.input"] = io.BytesIO()
 		vars(request).update(form=MultiDict(), stream=io.BytesIO(), _cached_data=b"", data=b"", json=None)
 		vars(request).update(values=request.args, _cached_json=(None, None))
+
+
+def _as_text(value: Any) -> str:
+	if isinstance(value, str):
+		return value
+	try:
+		return str(frappe.as_json(value))
+	except Exception:
+		# Code that runs a script puts what it likes there.
+		return str(value)
 
 
 def store(doctype: str, name: str, fieldname: str, secret: str) -> None:

@@ -365,9 +365,11 @@ def grant_in(packed: str) -> Grant | None:
 	:raises ReconnectRequired: `secret_unreadable`
 	"""
 	grant = unpacked(packed, get_encryption_key())
-	if grant and grant.token_type.lower() == "dpop":
-		return replace(grant, dpop_key=_secret(json.loads(packed)[0], "dpop_key"))
-	return grant
+	if grant is None:
+		return None
+	is_bound = grant.token_type.lower() == "dpop"
+	# Whoever gets it can write on `extra`: the one in memory is also for other requests.
+	return replace(grant, dpop_key=_secret(json.loads(packed)[0], "dpop_key") if is_bound else None, extra={})
 
 
 @lru_cache(maxsize=256)

@@ -10,13 +10,16 @@ import os
 import pickle
 import re
 import smtplib
+import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import frappe
+import requests
 from frappe.email.doctype.email_account.email_account import pull
 from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY, safe_exec
@@ -710,6 +713,26 @@ class TestEmail(Case):
 			self.assertNotIn(token, told)
 			sent = str([request.headers for request in service.requests])
 			self.assertEqual(token in sent, shows, sent)
+
+	def test_frappe_mail_where_requests_are_traced(self) -> None:
+		"""What measures requests puts functions of its own between Frappe and the library that sends."""
+		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
+			self.skipTest("this Frappe has no mail service of its own")
+		self.set_up()
+		token = row(self.app, ALICE).get_password("access_token")
+		service = hostile().Hostile()
+		self.addCleanup(service.close)
+		frappe.local.frappe_mail_clients = {}
+		account = frappe.get_doc("Email Account", "Mail")
+		account.update({"service": "Frappe Mail", "frappe_mail_site": service.url})
+		tracer = types.ModuleType("tracer")
+		vars(tracer)["send"] = requests.Session.send
+		exec("def traced(*args, **kwargs):\n\treturn send(*args, **kwargs)", vars(tracer))
+		with patch.dict(sys.modules, tracer=tracer), patch.object(requests.Session, "send", tracer.traced):
+			# This server answers with no JSON.
+			with self.assertRaises(ValueError):
+				frappes_own("def pull(client):\n\tclient.validate()")(account.get_frappe_mail_client())
+		self.assertIn(token, str([request.headers for request in service.requests]))
 
 	def test_a_mailbox_that_belongs_to_nobody(self) -> None:
 		"""A shared connection: mail goes on whoever sends it, and whoever leaves. Frappe's own field for a user has one

@@ -11,7 +11,7 @@ from frappe.installer import update_site_config
 from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
 from connected_app.site import callers, passwords
-from connected_app.site.database import see_latest
+from connected_app.site.database import own_connection, see_latest
 from connected_app.tests.site import (
 	ALICE,
 	MALLORY,
@@ -315,6 +315,38 @@ class TestServerScripts(Case):
 				f'frappe.flags.found = frappe.get_doc("Connected App", app).get_token_source().{name}', ALICE
 			)
 			self.assertIsNone(found, name)
+
+	def test_what_a_script_writes_on_a_grant(self) -> None:
+		"""This process remembers what it has decrypted, for other requests, too."""
+		self.run_script(
+			'frappe.get_doc("Connected App", app).get_token_source().grant.extra["realm"] = "planted"', ALICE
+		)
+		forget()
+		source = frappe.get_doc("Connected App", self.app.name).get_token_source(ALICE)
+		self.assertEqual(source.grant.extra, {})
+
+	def test_a_script_that_was_edited_since_the_job_began(self) -> None:
+		"""Frappe runs the new one, which this transaction cannot see."""
+		name = f"script_{frappe.generate_hash(length=8)}"
+		found = f'frappe.get_doc("Token Cache", "{self.app.name}-{ALICE}").get_password("access_token")'
+		values = {
+			"script_type": "DocType Event",
+			"reference_doctype": "ToDo",
+			"doctype_event": "Before Insert",
+		}
+		frappe.get_doc({"doctype": "Server Script", "name": name, "script": "x = 1", **values}).insert()
+		frappe.db.commit()
+		self.addCleanup(frappe.db.commit)
+		self.addCleanup(frappe.delete_doc, "Server Script", name)
+		self.assertEqual(frappe.db.get_value("Server Script", name, "script"), "x = 1")
+		with own_connection():
+			script = frappe.get_doc("Server Script", name)
+			script.update({"script": f"frappe.response.found = {found}"}).save()
+			frappe.db.commit()
+			script = frappe.get_doc("Server Script", name)
+		frappe.set_user(ALICE)
+		script.execute_doc(frappe.get_doc({"doctype": "ToDo"}))
+		self.assertEqual(frappe.response.found, self.token)
 
 	def test_a_web_pages_script(self) -> None:
 		"""Anybody who edits the website can write one: it is no Server Script."""

@@ -231,6 +231,17 @@ class TestPlaceholder(Case):
 		self.assertFalse(frappe.db.get_value("Connected App", app.name, "client_secret"))
 		self.assertIsNone(self.secret(app))
 
+	def test_saving_whatever_the_request_holds(self) -> None:
+		"""Other apps' tests make a request up, and code that runs a script gives it documents and sessions as its form."""
+		self.addCleanup(setattr, frappe.local, "request", getattr(frappe.local, "request", None))
+		self.addCleanup(setattr, frappe.local, "form_dict", frappe.local.form_dict)
+		nested: list[Any] = [LONG_SECRET]
+		nested.append(nested)
+		frappe.local.request = frappe._dict(method="POST")
+		frappe.local.form_dict = frappe._dict(session=object(), nested=nested, sent={"x": LONG_SECRET})
+		self.assertEqual(self.secret(make_app(client_secret=LONG_SECRET)), LONG_SECRET)
+		self.assertEqual(list(frappe.form_dict), ["session"])
+
 	def test_missing_is_not_unreadable(self) -> None:
 		app = make_app(client_secret=LONG_SECRET)
 		frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", app.name)
