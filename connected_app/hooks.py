@@ -77,6 +77,8 @@ doc_events = {
 		"before_validate": "connected_app.site.mail.before_validate",
 		"on_update": "connected_app.site.mail.on_update",
 	},
+	"Server Script": {"on_update": "connected_app.site.callers.script_saved"},
+	"Report": {"on_update": "connected_app.site.callers.script_saved"},
 	"Error Log": {"before_insert": "connected_app.site.mail.hide_tokens"},
 	"Notification Settings": {"on_trash": "connected_app.site.offboarding.before_user_deleted"},
 }

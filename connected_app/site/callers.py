@@ -129,20 +129,31 @@ def _is_stored(run: FrameType, runner: FrameType) -> bool:
 		return False
 	# Not as the document says, which a text can change.
 	where, script = (doctype, str(document.name), field), run.f_locals["script"]
+	if (*where, script) not in _known() and _is_committed(where, script):
+		_known().add((*where, script))
+	return (*where, script) in _known()
+
+
+def _is_committed(where: tuple[str, str, str], script: str) -> bool:
+	"""Not as this transaction sees it: a text can write into that without being asked for a permission (`doc.db_set`). And
+	Frappe may take a script from its cache that was stored after the transaction began."""
+	with own_connection():
+		return bool(frappe.db.get_value(*where) == script)
+
+
+def _known() -> set[tuple[str, ...]]:
+	"""The scripts that this request has found stored."""
 	if not hasattr(frappe.local, "connected_app_scripts"):
 		frappe.local.connected_app_scripts = set()
 	known: set[tuple[str, ...]] = frappe.local.connected_app_scripts
-	if (*where, script) not in known and (
-		frappe.db.get_value(*where) == script or _is_stored_since(where, script)
-	):
-		known.add((*where, script))
-	return (*where, script) in known
+	return known
 
 
-def _is_stored_since(where: tuple[str, str, str], script: str) -> bool:
-	"""Frappe may take a script from its cache that was stored after this transaction began."""
-	with own_connection():
-		return bool(frappe.db.get_value(*where) == script)
+def script_saved(script: Any, _event: str) -> None:
+	"""Hook of the DocTypes of `SCRIPT_RUNNERS`: what code or a form has saved may run before it is committed."""
+	if caller() is not Caller.OTHER:
+		field = dict(SCRIPT_RUNNERS.values())[script.doctype]
+		_known().add((script.doctype, str(script.name), field, str(script.get(field) or "")))
 
 
 def refuse() -> None:

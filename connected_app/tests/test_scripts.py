@@ -379,6 +379,17 @@ class TestServerScripts(Case):
 		"frappe.get_doc({'doctype': 'System Console', 'type': 'Python', 'console': script ~ '; print(frappe.flags.found)'})",
 	)
 
+	# What Frappe's documents write without asking whether the user may; it is undone at the end of a GET request.
+	WRITTEN = (
+		"{% set saved = frappe.get_doc('Server Script', name) %}{% set done = saved.db_set('script', script) %}"
+		"{{ saved.execute_method().found }}",
+		"{% set made = frappe.get_doc({'doctype': 'Server Script', 'name': name ~ '2', 'script_type': 'API',"
+		" 'api_method': 'x', 'script': script}) %}{% set done = made.db_insert() %}{{ made.execute_method().found }}",
+		"{% set made = frappe.get_doc({'doctype': 'Server Script', 'name': name ~ '3', 'script_type': 'API',"
+		" 'api_method': 'x', 'script': script}) %}{% set done = made.set('validate', made.as_dict) %}"
+		"{% set done = made.insert(ignore_permissions=True) %}{{ made.execute_method().found }}",
+	)
+
 	def test_scripts_that_a_text_makes_up(self) -> None:
 		"""A text that a Script Manager has not written does not become a script by having a document run it: not one that is
 		made up, nor one whose script was changed."""
@@ -408,6 +419,13 @@ class TestServerScripts(Case):
 				frappe.set_user("Administrator")
 				self.assertIn("only for the code of apps", str(caught.exception), way)
 				self.assertNotIn(self.token, str(caught.exception))
+		for way in self.WRITTEN:
+			forget()
+			frappe.set_user(OPERATOR)
+			with self.assertRaises(Exception, msg=way) as caught:
+				print(frappe.render_template(way, {"script": script, "name": saved.name}))
+			frappe.set_user("Administrator")
+			self.assertIn("only for the code of apps", str(caught.exception), way)
 		frappe.set_user(OPERATOR)
 		text = "{% set console = " + self.MADE_UP[2] + " %}{{ console.run() }}{{ console.output }}"
 		shown = frappe.render_template(text, {"script": script})
