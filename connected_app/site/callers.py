@@ -129,8 +129,11 @@ def _is_stored(run: FrameType, runner: FrameType) -> bool:
 		return False
 	# Not as the document says, which a text can change.
 	where, script = (doctype, str(document.name), field), run.f_locals["script"]
-	if (*where, script) not in _known() and _is_committed(where, script):
-		_known().add((*where, script))
+	if (*where, script) not in _known():
+		# Without writes of its own, this transaction sees only what is committed.
+		seen = not frappe.db.transaction_writes and frappe.db.get_value(*where) == script
+		if seen or _is_committed(where, script):
+			_known().add((*where, script))
 	return (*where, script) in _known()
 
 
