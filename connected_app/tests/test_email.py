@@ -322,8 +322,10 @@ class TestEmail(Case):
 		for unused in ({"enable_incoming": 0}, {"enable_outgoing": 0, "default_outgoing": 0}):
 			self.assertEqual(self.save(email_id=BOBS_MAIL, **unused)[0], 417)
 		logs = self.logs()
-		self.assertIn("SMTPAuthenticationError", logs)
-		self.assertIn("response = '…'", logs)
+		# PostgreSQL undoes the log with the request that failed; MariaDB's table of logs has no transactions.
+		if frappe.db.db_type == "mariadb":
+			self.assertIn("SMTPAuthenticationError", logs)
+			self.assertIn("response = '…'", logs)
 		said = f"user={BOBS_MAIL}\1auth=Bearer {token}\1\1"
 		# As POP wants it, as OAUTHBEARER does, cut off, and before it is encoded.
 		for left in (
