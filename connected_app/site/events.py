@@ -7,6 +7,7 @@ Token Cache is the truth, this is the news.
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,6 +36,8 @@ WRITTEN = (
 )
 NOTIFIED = ("broken", "mended", "used_for_mail")
 HOOK = "connected_app_events"
+# Seconds before a listener is called again.
+BUSY_PAUSES = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -389,9 +392,20 @@ def deliver(
 		# A listener's failure must not affect others. On SQLite, Frappe begins a job without a transaction.
 		frappe.db.commit()  # nosemgrep (the one before it is done)
 		try:
-			# With those arguments that it accepts.
-			frappe.call(frappe.get_attr(path), **arguments)
+			_call(path, arguments)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")
 	frappe.db.commit()  # nosemgrep (the last one, or the log of it)
+
+
+def _call(path: str, arguments: dict[str, Any]) -> None:
+	"""Call a listener with those arguments that it accepts; again where the database was busy, which undoes what it did."""
+	for pause in BUSY_PAUSES:
+		try:
+			frappe.call(frappe.get_attr(path), **arguments)
+			return
+		except (frappe.QueryDeadlockError, frappe.QueryTimeoutError):
+			frappe.db.rollback()
+			time.sleep(pause)
+	frappe.call(frappe.get_attr(path), **arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import frappe
 import requests
@@ -375,6 +375,19 @@ class TestListeners(Events):
 		# On SQLite our own transactions commit what was done before.
 		if frappe.db.db_type != "sqlite":
 			self.assertTrue(frappe.db.exists("Error Log", {"method": ("like", "%listener.fails failed%")}))
+
+	def test_a_busy_database(self) -> None:
+		"""A listener whose transaction a deadlock has undone is called again, and others once."""
+		for failures, calls, logged in ((0, 1, 0), (2, 3, 0), (5, 3, 1)):
+			listener = Mock(side_effect=[*[frappe.QueryDeadlockError("locked")] * failures, None])
+			with (
+				patch.object(events, "_listeners", return_value=["another_app.busy"]),
+				patch.object(frappe, "get_attr", return_value=lambda **event: listener(**event)),  # noqa: B023
+				patch.object(events.time, "sleep"),
+				patch.object(frappe, "log_error") as log_error,
+			):
+				events.deliver("broken", self.app.name, ALICE, "grant_invalid")
+			self.assertEqual((listener.call_count, log_error.call_count), (calls, logged))
 
 	def test_without_a_queue(self) -> None:
 		"""A queue that is down costs nobody the connection, and the site's Error Log names the lost event."""
