@@ -52,10 +52,7 @@ class Session(OAuth2Session):
 	def __init__(self, refresher: Refresher, errors: Errors = nullcontext, *, apart: bool = False) -> None:
 		# Not by OAuth2Session's own constructor: making its adapters and oauthlib client costs more than everything else
 		# that a request does here.
-		fixed, own = _pristine()
-		vars(self).update(fixed)
-		for name, copied in own.items():
-			vars(self)[name] = copied()
+		vars(self).update(_pristine()[0])
 		self._refresher = refresher
 		self._errors = errors
 		self._source = TokenSource(refresher, errors)
@@ -67,6 +64,14 @@ class Session(OAuth2Session):
 		self._scope = list(refresher.client.scopes)
 		self.redirect_uri = refresher.client.redirect_uri
 		self.auto_refresh_url = refresher.provider.token_uri
+
+	def __getattr__(self, name: str) -> Any:
+		"""An attribute of requests that this session has not used yet: many sessions are made for one request, or none."""
+		copied = _pristine()[1].get(name)
+		if copied is None:
+			raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+		value = vars(self)[name] = copied()
+		return value
 
 	@cached_property
 	def _client(self) -> WebApplicationClient:

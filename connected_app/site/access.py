@@ -160,13 +160,19 @@ def check_is_me_or_admin(user: str) -> None:
 		frappe.throw(_("This is another user's connection."), frappe.PermissionError)
 
 
-def check_caller(connected_app: str, user: str | None, shared: bool | int = False) -> None:
+def check_caller(
+	connected_app: str,
+	user: str | None,
+	shared: bool | int = False,
+	asking: callers.Caller | None = None,
+) -> None:
 	"""
 	:param shared: whether the shared connection is used, without naming a user
+	:param asking: as `callers.caller` has just said, if somebody has asked
 	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's connection,
 		unless its user has the Connected App's *Role for Server Scripts*
 	"""
-	asking = callers.caller()
+	asking = asking or callers.caller()
 	if asking is callers.Caller.OTHER:
 		callers.refuse()
 	own = not shared and (not user or user == frappe.session.user)

@@ -27,14 +27,18 @@ from connected_app.site.threads import Anywhere
 
 
 def refresher(
-	app: AppSettings, key: ConnectionKey, usable: Callable[[str], AppSettings] = settings.usable
+	app: AppSettings,
+	key: ConnectionKey,
+	usable: Callable[[str], AppSettings] = settings.usable,
+	asking: callers.Caller | None = None,
 ) -> Refresher:
 	"""
 	:param app: the settings of the app of `key`; a refresh reads what only it needs, such as the client secret
 	:param usable: returns these settings by the app's name, as `settings.usable`
+	:param asking: as `access.check_caller`
 	:raises frappe.PermissionError: as `access.check_caller`
 	"""
-	access.check_caller(app.name, key.user)
+	access.check_caller(app.name, key.user, asking=asking)
 	grant_type = _grant_type(app, key)
 
 	def latest() -> Settings:
@@ -103,11 +107,12 @@ def session(app: AppSettings, key: ConnectionKey, user: str = "") -> Session:
 	if not app.enabled or (key.user and not app.is_for_users):
 		with raises_frappe_errors(app.connect_url):
 			_check_is_for(app, key)
+	asking = callers.caller()
 	return Session(
-		refresher(app, key, _usable_by(key, user)),
+		refresher(app, key, _usable_by(key, user), asking),
 		lambda: raises_frappe_errors(app.connect_url),
 		# A script can put a function of its own in the place of one of a connection's, for whoever uses that next.
-		apart=callers.caller() is callers.Caller.SCRIPT,
+		apart=asking is callers.Caller.SCRIPT,
 	)
 
 
