@@ -245,7 +245,8 @@ def test_what_a_script_reaches(server: Server, http: Http) -> None:
 	shared = reachable(*of_process.adapters.values())
 	shared = [each for each in shared if isinstance(each, HTTPAdapter | PoolManager | ConnectionPool)]
 	assert len(shared) > 4
-	for each in (*shared, STANDARD, *filter(lambda value: isinstance(value, dict), vars(STANDARD).values())):
+	facts = [value for value in vars(STANDARD).values() if isinstance(value, dict)]
+	for each in (*shared, STANDARD, *facts):
 		assert id(each) not in ids, each
 	assert not any(isinstance(each, ClientCertificate) for each in found)
 	assert not any("PRIVATE KEY" in each for each in found if isinstance(each, str))

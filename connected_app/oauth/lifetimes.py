@@ -62,7 +62,7 @@ def refresh_expiry(response: Mapping[str, Any], now: datetime) -> datetime | Non
 def _said(response: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[Any]:
 	"""The values of `names`, which are in lower case and without separators."""
 	given = {
-		"".join(filter(str.isalnum, name.casefold())): value
+		"".join(each for each in name.casefold() if each.isalnum()): value
 		for name, value in response.items()
 		if is_said(value)
 	}
