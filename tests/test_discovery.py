@@ -188,7 +188,7 @@ def test_what_means_the_same(server: Hostile, http: Http) -> None:
 
 
 def test_no_metadata_name_no_other_issuer(server: Hostile, http: Http) -> None:
-	"""JSON that is something else is not told to come from another issuer."""
+	"""JSON that is no metadata is not reported as from another issuer."""
 	for answer in (as_json({"error": "not_found"}), as_json({})):
 		url = server.script("/.well-known/openid-configuration", answer)
 		with pytest.raises(ConfigurationError) as caught:

@@ -175,7 +175,7 @@ class _Adapter(HTTPAdapter):
 		super().__init__(**kwargs)
 
 	def _presenting_pool(self, certificate: ClientCertificate) -> Any:
-		# No partial objects, which show their arguments to whoever holds a connection.
+		# No partial objects, which show their arguments to everybody who holds a connection.
 		def connection(*args: Any, **kwargs: Any) -> Any:
 			return self._presenting(*args, certificate=certificate, **kwargs)
 

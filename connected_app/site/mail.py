@@ -24,7 +24,7 @@ from connected_app.site import accounts, settings, templates
 from connected_app.site.callers import EMAIL_ACCOUNT, Caller, caller
 from connected_app.site.events import announce
 from connected_app.site.identity import ConnectionKey
-from connected_app.site.passwords import PLACEHOLDER
+from connected_app.site.passwords import Hidden, behind
 from connected_app.site.rows import find
 
 # Frappe wants a user in an Email Account, and asks for the connection as that user. A shared connection has no user, so it
@@ -77,27 +77,20 @@ def asker() -> tuple[Any, set[str]]:
 	return account, methods
 
 
-class MailToken(str):
+class MailToken(Hidden):
 	"""An access token that shows itself to mail servers only. Frappe keeps it on the Email Account once it has used it,
 	where a text, or a script, that sends a mail or comes after one finds it, without asking for it."""
 
-	__slots__ = ("_token",)
-	_token: str
-
-	@classmethod
-	def of(cls, token: str) -> MailToken:
-		shown = cls(PLACEHOLDER)
-		shown._token = token
-		return shown
+	__slots__ = ()
 
 	def __format__(self, spec: str) -> str:
 		"""As Frappe writes it into XOAUTH2."""
 		shows = sys._getframe(1).f_globals is vars(oauth)
-		return format(self._token if shows else str(self), spec)
+		return format(behind(self) if shows else str(self), spec)
 
 	def __radd__(self, before: str) -> MailToken:
 		"""As Frappe writes it into a header, for its mail service."""
-		return MailToken.of(before + self._token)
+		return MailToken.of(before + behind(self))
 
 	def encode(self, *args: Any, **kwargs: Any) -> bytes:
 		"""As that header is sent."""
@@ -107,7 +100,7 @@ class MailToken(str):
 			frame = frame.f_back
 		by_frappe_mail = frame and frame.f_globals.get("__name__") == FRAPPE_MAIL
 		shows = by_frappe_mail and caller() is Caller.CODE
-		return (self._token if shows else str(self)).encode(*args, **kwargs)
+		return (behind(self) if shows else str(self)).encode(*args, **kwargs)
 
 	def __reduce__(self) -> tuple[type, tuple[str]]:
 		return str, (str(self),)

@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import frappe
 from cryptography.fernet import Fernet, InvalidToken
@@ -29,6 +29,7 @@ from werkzeug.wrappers import Request
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
 
+H = TypeVar("H", bound="Hidden")
 # A fixed length: Frappe's own placeholder is as long as the secret (core-defects 14). Any number of stars means
 # "unchanged" to Frappe, so saving a form again keeps the secret.
 PLACEHOLDER = "*" * 8
@@ -39,17 +40,28 @@ DOCTYPES = ("Connected App", "Token Cache", "Pending Revocation", "Offboarding",
 NEXT, PREVIOUS = "connected_app_next_encryption_key", "connected_app_previous_encryption_key"
 
 
-class Unsaved(str):
-	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars."""
+class Hidden(str):
+	"""Stars, behind which a secret is carried."""
 
-	__slots__ = ("_unsaved",)
-	_unsaved: str
+	__slots__ = ("_behind",)
+	_behind: str
 
 	@classmethod
-	def of(cls, secret: str) -> Unsaved:
-		unsaved = cls(PLACEHOLDER)
-		unsaved._unsaved = secret
-		return unsaved
+	def of(cls: type[H], secret: str) -> H:
+		hidden = cls(PLACEHOLDER)
+		hidden._behind = secret
+		return hidden
+
+
+def behind(hidden: Hidden) -> str:
+	"""The secret. Not by an attribute, which texts and scripts could read."""
+	return hidden._behind
+
+
+class Unsaved(Hidden):
+	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars."""
+
+	__slots__ = ()
 
 
 class SecretKeeper(Document):
@@ -87,7 +99,7 @@ class SecretKeeper(Document):
 				continue
 			value = self.get(field)
 			if isinstance(value, Unsaved):
-				store(self.doctype, self.name, field, value._unsaved)
+				store(self.doctype, self.name, field, behind(value))
 			if value:
 				self.set(field, PLACEHOLDER)
 			else:
@@ -108,7 +120,7 @@ class SecretKeeper(Document):
 			raise frappe.PermissionError(_("Server Scripts may not read this secret."))
 		value = self.get(fieldname)
 		if isinstance(value, Unsaved):
-			return value._unsaved
+			return behind(value)
 		if value and not self.is_dummy_password(value):
 			return str(value)
 		return read(self.doctype, self.name, fieldname, raise_exception)

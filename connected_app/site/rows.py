@@ -368,7 +368,7 @@ def grant_in(packed: str) -> Grant | None:
 	if grant is None:
 		return None
 	is_bound = grant.token_type.lower() == "dpop"
-	# Whoever gets it can write on `extra`: the one in memory is also for other requests.
+	# A caller can write to `extra`, and the one in memory is also for other requests.
 	return replace(grant, dpop_key=_secret(json.loads(packed)[0], "dpop_key") if is_bound else None, extra={})
 
 

@@ -679,9 +679,9 @@ class TestEmail(Case):
 				frappe.local.outgoing_email_account = {}
 				frappe.clear_document_cache("Email Account", "Mail")
 				text = "{% set queue = frappe.sendmail(" + mail + ") %}{{ " + shown + " }}"
-				told = frappe.render_template(text.replace("{sender}", sender), {})
-				self.assertIn("*", told)
-				self.assertNotIn(token, "".join(character for character in told if character.isalnum()))
+				answer = frappe.render_template(text.replace("{sender}", sender), {})
+				self.assertIn("*", answer)
+				self.assertNotIn(token, "".join(character for character in answer if character.isalnum()))
 		self.assertEqual(frappe.get_last_doc("Email Queue").status, "Sent")
 		account = frappe.get_doc("Email Account", "Mail")
 		kept = account.get_smtp_server().access_token
@@ -689,8 +689,8 @@ class TestEmail(Case):
 		self.assertNotIn(token, str(copy.deepcopy(kept)) + f"{kept}" + repr(kept))
 		self.assertEqual(account.get_oauth_token().get_password("access_token"), token)
 
-	def test_frappe_mail_is_shown_the_token(self) -> None:
-		"""And a text that has its client is not."""
+	def frappe_mail(self) -> tuple[Any, Any, str]:
+		"""An Email Account with Frappe's own mail service, a server in the place of that, and the token."""
 		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
 			self.skipTest("this Frappe has no mail service of its own")
 		self.set_up()
@@ -700,6 +700,11 @@ class TestEmail(Case):
 		frappe.local.frappe_mail_clients = {}
 		account = frappe.get_doc("Email Account", "Mail")
 		account.update({"service": "Frappe Mail", "frappe_mail_site": service.url})
+		return account, service, token
+
+	def test_frappe_mail_is_shown_the_token(self) -> None:
+		"""And a text that has its client is not."""
+		account, service, token = self.frappe_mail()
 		client = account.get_frappe_mail_client()
 		asked = "client.request('POST', '/x')"
 		for ask, shows in (
@@ -709,24 +714,16 @@ class TestEmail(Case):
 		):
 			service.requests.clear()
 			try:
-				told = str(ask())
+				answer = str(ask())
 			except Exception as error:
-				told = str(error)
-			self.assertNotIn(token, told)
+				answer = str(error)
+			self.assertNotIn(token, answer)
 			sent = str([request.headers for request in service.requests])
 			self.assertEqual(token in sent, shows, sent)
 
 	def test_frappe_mail_where_requests_are_traced(self) -> None:
 		"""What measures requests puts functions of its own between Frappe and the library that sends."""
-		if not frappe.get_meta("Email Account").has_field("frappe_mail_site"):
-			self.skipTest("this Frappe has no mail service of its own")
-		self.set_up()
-		token = row(self.app, ALICE).get_password("access_token")
-		service = hostile().Hostile()
-		self.addCleanup(service.close)
-		frappe.local.frappe_mail_clients = {}
-		account = frappe.get_doc("Email Account", "Mail")
-		account.update({"service": "Frappe Mail", "frappe_mail_site": service.url})
+		account, service, token = self.frappe_mail()
 		tracer = types.ModuleType("tracer")
 		vars(tracer)["send"] = requests.Session.send
 		exec("def traced(*args, **kwargs):\n\treturn send(*args, **kwargs)", vars(tracer))

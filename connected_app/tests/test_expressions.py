@@ -189,13 +189,13 @@ class TestWays(Thefts):
 			values = {"error_code": "network", "error_values": json.dumps(said)}
 			with patch.dict(frappe.local.conf, encryption_key=key):
 				frappe.safe_eval("doc.db_set(values)", None, {"doc": self.kept, "values": values})
-				told = frappe.render_template(
+				shown = frappe.render_template(
 					"{{ doc.last_error }}", {"doc": frappe.get_doc("Token Cache", self.kept.name)}
 				)
 				# As it is in an exception, too.
-				told += catalogue.from_json(values["error_values"])
-			self.assertNotIn(key, told)
-			self.assertIn(template, told)
+				shown += catalogue.from_json(values["error_values"])
+			self.assertNotIn(key, shown)
+			self.assertIn(template, shown)
 		frappe.db.rollback()
 		error = catalogue.error("network", Secret("op.example"))
 		translated = {error.message.template: f"{{0.__repr__.{way}}}"}
@@ -265,11 +265,11 @@ class TestWays(Thefts):
 				"frappe.desk.form.save.savedocs", doc=json.dumps({**document, **self.latest()}), action="Save"
 			),
 		):
-			told = answer()
-			self.assertEqual(told.status_code, 200, told.text[:500])
-			self.assertIn("custom_peek", told.text)
+			shown = answer()
+			self.assertEqual(shown.status_code, 200, shown.text[:500])
+			self.assertIn("custom_peek", shown.text)
 			for form in (typed, "typed ", "typed%20", "typed+"):
-				self.assertNotIn(form, told.text, told.url)
+				self.assertNotIn(form, shown.text, shown.url)
 			frappe.db.rollback()
 			self.assertEqual(self.app.get_password("client_secret"), typed)
 			passwords.store("Connected App", name, "client_secret", "another")

@@ -370,7 +370,7 @@ class TestServerScripts(Case):
 		self.assertNotIn(self.token, shown.text)
 		self.assertEqual(shown.status_code, 403, shown.text[:500])
 
-	# By whoever writes a template, and by a script that runs as somebody else. Each gives the token, where it gives anything.
+	# By the author of a template, and by a script that runs as somebody else. Each gives the token, where it gives anything.
 	MADE_UP = (
 		"frappe.get_doc({'doctype': 'Server Script', 'name': name, 'script_type': 'API', 'script': script})"
 		".execute_method().found",

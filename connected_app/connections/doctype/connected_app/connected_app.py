@@ -410,7 +410,7 @@ class ConnectedApp(SecretKeeper):
 		:raises OAuthError: as `get_oauth2_session`, when a refresh failed
 		"""
 		app, user = self._settings(), user or frappe.session.user
-		asker, _methods = mail.asker()
+		asker, methods = mail.asker()
 		if asker and self.several_accounts and not accounts.is_named(account):
 			account = mail.account_of(asker, ConnectionKey.of_user(self.name, user))
 		try:
@@ -423,7 +423,8 @@ class ConnectedApp(SecretKeeper):
 		token_cache = token_caches.of_key(key)
 		if not token_cache or not token_caches.is_connected(token_cache):
 			return None
-		mail.check_asker(self)
+		if asker:
+			mail.check_servers(self, asker, methods)
 		sessions.current(app, key, user)
 		return token_caches.of_key(key)
 
