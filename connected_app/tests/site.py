@@ -19,7 +19,7 @@ import subprocess
 import sys
 import types
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -400,6 +400,46 @@ def row(app: Any, user: str) -> Any:
 def forget() -> None:
 	"""As at the start of a request."""
 	frappe.local.connected_app_grants = {}
+
+
+def add_field(cleanup: Callable[..., Any], doctype: str, fieldname: str, **values: Any) -> None:
+	"""A field that the site adds to a DocType, until the test is over.
+
+	:param cleanup: `addCleanup` of the test, or `addClassCleanup`
+	"""
+	# First: Frappe commits in the middle of inserting a field, and one that stays is in every later test.
+	cleanup(_remove_field, doctype, fieldname)
+	field = {"dt": doctype, "fieldname": fieldname, "label": frappe.unscrub(fieldname), **values}
+	frappe.get_doc({"doctype": "Custom Field", **field}).insert()
+	frappe.db.commit()
+
+
+def _remove_field(doctype: str, fieldname: str) -> None:
+	"""Whatever state the test has left the transaction in."""
+	frappe.db.rollback()
+	frappe.db.delete("Custom Field", {"dt": doctype, "fieldname": fieldname})
+	_end_left_transactions()
+	frappe.db.commit()
+	frappe.clear_cache(doctype=doctype)
+
+
+# The connections of this site's user, but for the one that asks.
+_END_OTHERS = {
+	"mariadb": """select concat('kill ', id) from information_schema.processlist
+		where user = substring_index(user(), '@', 1) and id <> connection_id() and command = 'Sleep'""",
+	"postgres": """select concat('select pg_terminate_backend(', pid, ')') from pg_stat_activity
+		where usename = current_user and pid <> pg_backend_pid() and state = 'idle in transaction'""",
+}
+
+
+def _end_left_transactions() -> None:
+	"""Where a formula is refused, Frappe evaluates it again to report that, and then closes nothing: what the request
+	has read stays locked until the same thread of the web server has another request, and no column can be added."""
+	ends = (
+		frappe.db.sql(_END_OTHERS[frappe.db.db_type], pluck=True) if frappe.db.db_type in _END_OTHERS else []
+	)
+	for end in ends:
+		frappe.db.sql(end)
 
 
 @contextmanager

@@ -17,7 +17,16 @@ import frappe
 from frappe.utils import background_jobs
 from frappe.utils.safe_exec import get_safe_globals
 
-from connected_app.tests.site import ALICE, Browser, Case, make_app, make_user, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	Browser,
+	Case,
+	add_field,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
 
 ADMIN = "expression-admin@site.example"
 # Everything of the two documents that gives a secret, a session, or acts with somebody's connection.
@@ -235,25 +244,10 @@ class TestExpressions(Case):
 			(self.cache, OF_TOKEN_CACHE[0]),
 			(self.app, OF_APP[5].replace("{user}", ALICE)),
 		):
-			field = frappe.get_doc(
-				{
-					"doctype": "Custom Field",
-					"dt": doc.doctype,
-					"fieldname": "custom_peek",
-					"fieldtype": "Data",
-					"label": "Peek",
-					"is_virtual": 1,
-					"options": f"doc.{expression}",
-				}
-			).insert()
-			frappe.db.commit()
-			try:
-				reply = self.admin.open(f"/api/resource/{doc.doctype}/{doc.name}")
-				self.assertTellsNothing(reply.text, expression)
-			finally:
-				field.delete()
-				frappe.clear_cache(doctype=doc.doctype)
-				frappe.db.commit()
+			peek = {"fieldtype": "Data", "is_virtual": 1, "options": f"doc.{expression}"}
+			add_field(self.addCleanup, doc.doctype, "custom_peek", **peek)
+			reply = self.admin.open(f"/api/resource/{doc.doctype}/{doc.name}")
+			self.assertTellsNothing(reply.text, expression)
 
 	def test_print_formats_over_http(self) -> None:
 		for doc, expression in self.expressions()[:10]:

@@ -16,6 +16,7 @@ from connected_app.site.errors import in_words
 from connected_app.tests.site import (
 	ALICE,
 	Case,
+	add_field,
 	forget,
 	frappes_own,
 	make_app,
@@ -241,15 +242,9 @@ class TestWays(Thefts):
 
 	def test_what_was_sent(self) -> None:
 		"""What an admin has just typed is in no text's reach either, whichever way Frappe is sent it: a formula sees the request."""
-		peek = {"doctype": "Custom Field", "dt": "Connected App", "fieldname": "custom_peek", "label": "Peek"}
 		formula = "as_json([frappe.form_dict, frappe.request.form, frappe.request.values, frappe.request.get_data(as_text=True), frappe.request.get_json(silent=True)])"
-		field = frappe.get_doc(
-			{**peek, "fieldtype": "Small Text", "is_virtual": 1, "options": formula}
-		).insert()
-		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.clear_cache, doctype="Connected App")
-		self.addCleanup(field.delete)
+		peek = {"fieldtype": "Small Text", "is_virtual": 1, "options": formula}
+		add_field(self.addCleanup, "Connected App", "custom_peek", **peek)
 		base, name, typed = self.admin.base, self.app.name, 'typed "secret" \\ ü'
 		sent = {"client_secret": typed}
 		where = f"{base}/api/resource/Connected App/{name}"

@@ -7,10 +7,9 @@ import tempfile
 from typing import Any
 
 import frappe
-from frappe.custom.doctype.custom_field.custom_field import create_custom_field
 
 from connected_app.site import keys, moving, passwords
-from connected_app.tests.site import ALICE, Case, make_app
+from connected_app.tests.site import ALICE, Case, add_field, make_app
 from connected_app.tests.test_commands import bench
 from connected_app.tests.test_ending import add_connections
 
@@ -231,10 +230,7 @@ class TestMoving(Case):
 		frappe.db.commit()
 
 	def test_a_field_of_the_site(self) -> None:
-		values = {"fieldname": "contract_ends_on", "label": "Contract Ends On", "fieldtype": "Date"}
-		field = create_custom_field("Connected App", values)
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(field.delete)
+		add_field(self.addCleanup, "Connected App", "contract_ends_on", fieldtype="Date")
 		app = frappe.get_doc("Connected App", self.app.name)
 		app.update({"contract_ends_on": "2030-01-31"})
 		app.save()

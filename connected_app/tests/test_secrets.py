@@ -8,7 +8,6 @@ from typing import Any
 
 import frappe
 import requests
-from frappe.custom.doctype.custom_field.custom_field import create_custom_field
 from frappe.utils.password import set_encrypted_password
 
 from connected_app.oauth import ConfigurationError, Grant, Secret
@@ -17,7 +16,17 @@ from connected_app.patches import encrypt_clear_secrets
 from connected_app.site import install, passwords, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
-from connected_app.tests.site import ALICE, MALLORY, Browser, Case, make_app, make_user, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	MALLORY,
+	Browser,
+	Case,
+	add_field,
+	make_app,
+	make_user,
+	needs_providers,
+	row,
+)
 
 NO_VALUES = ("Section Break", "Column Break", "Tab Break", "HTML")
 CLIENT_SECRET = "demo-secret"
@@ -316,11 +325,7 @@ class TestFieldsOfTheSite(Case):
 	def setUpClass(cls) -> None:
 		super().setUpClass()
 		for doctype in cls.DOCTYPES:
-			values = {"fieldname": "site_secret", "label": "Site Secret", "fieldtype": "Password"}
-			field = create_custom_field(doctype, values)
-			cls.addClassCleanup(frappe.db.commit)
-			cls.addClassCleanup(field.delete)
-		frappe.db.commit()
+			add_field(cls.addClassCleanup, doctype, "site_secret", fieldtype="Password")
 
 	def documents(self, **values: Any) -> list[Any]:
 		app = make_app(**values)
