@@ -26,6 +26,7 @@ from frappe.utils import password as frappes
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
+from connected_app.oauth.redact import Secret
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
 
@@ -241,14 +242,14 @@ def opened(stored: str, *ciphers: Fernet) -> str | None:
 	return None
 
 
-def _keys() -> Iterator[str]:
+def _keys() -> Iterator[Secret]:
 	"""The keys that may open something, the one in use first. A process that lives long has read the configuration long
 	ago: where no key of its own does, it looks again."""
-	yield frappes.get_encryption_key()
+	yield Secret(frappes.get_encryption_key())
 	for read in (lambda: frappe.local.conf, frappe.get_site_config):
 		configuration = read()
 		names = ("encryption_key", NEXT, PREVIOUS)
-		yield from (key for name in names if (key := configuration.get(name)))
+		yield from (Secret(key) for name in names if (key := configuration.get(name)))
 
 
 @lru_cache(maxsize=16)
