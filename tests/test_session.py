@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 from typing import Any
@@ -26,6 +28,7 @@ from connected_app.oauth import (
 	TemporaryFailure,
 )
 from connected_app.oauth.provider import Quirks
+from connected_app.oauth.session import _pristine
 
 from .helpers import ACCESS_TOKEN, NOW, Clock, a_grant, changed
 from .hostile import Answer, Hostile, Request, as_json
@@ -581,3 +584,31 @@ def test_closing_a_session_with_its_own_connections(
 		# urllib3 closes the connections of a pool that is gone.
 		assert (pool() is None) == apart
 		assert session.get(url).status_code == 200
+
+
+def test_two_threads_that_use_a_session_first(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+	"""They have the same headers: what one of them sets is not lost."""
+	own, both = _pristine()[1], threading.Barrier(2)
+	copied = own["headers"]
+
+	def together() -> Any:
+		both.wait(10)
+		return copied()
+
+	monkeypatch.setitem(own, "headers", together)
+	with ThreadPoolExecutor(2) as threads:
+		first, second = threads.map(lambda _each: session.headers, range(2))
+	assert first is second and session.headers is first
+
+
+def test_attributes_that_there_are_not(session: Session) -> None:
+	class Broken(Session):
+		@property
+		def report(self) -> Any:
+			return self.connection.no_such_thing  # type: ignore[attr-defined]
+
+	assert not hasattr(session, "no_such_thing")
+	with pytest.raises(AttributeError, match=r"'Session' object has no attribute 'no_such_thing'"):
+		_ = session.no_such_thing
+	with pytest.raises(AttributeError, match=r"'Connection' object has no attribute 'no_such_thing'"):
+		_ = Broken(session._refresher).report

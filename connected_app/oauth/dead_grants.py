@@ -91,7 +91,7 @@ VETOES = frozenset(
 	"missing required require requires empty blank absent null temporarily temporary later retry unavailable timeout "
 	"timed rate limit limited limits throttled many requests overloaded busy maintenance internal database backend "
 	"upstream gateway unsupported json malformed encoding content decode parse parsing decrypt connect "
-	"connection network lock locked yet before until unless if unless when pending processing concurrent concurrently "
+	"connection network lock locked yet before until unless if when pending processing concurrent concurrently "
 	"progress region node shard cluster cache currently momentarily decryption decrypted down lag outage replica "
 	"replication unreachable line column position offset character characters syntax lexical restarting "
 	"failover migration migrating".split()

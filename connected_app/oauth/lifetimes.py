@@ -39,8 +39,8 @@ _ZONE = re.compile(r"([+-][0-9]{2})([0-9]{2})$")
 def access_expiry(response: Mapping[str, Any], now: datetime) -> datetime | None:
 	"""The UTC instant at which the access token of a token response expires; None if the response does not say.
 
-	`expires_in` counts first (RFC 6749 5.1), then `expires_at`, then `ACCESS`. By those names, the past is the end of
-	something else: the token is new.
+	`expires_in` counts first (RFC 6749 5.1), then `expires_at`, then `ACCESS`. Under the names in
+	`ACCESS`, a time in the past is the end of something else: the token is new.
 	"""
 	for name, read in (("expires_in", after), ("expires_at", instant)):
 		value = response.get(name)

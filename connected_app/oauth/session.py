@@ -69,9 +69,10 @@ class Session(OAuth2Session):
 		"""An attribute of requests that this session has not used yet: many sessions are made for one request, or none."""
 		copied = _pristine()[1].get(name)
 		if copied is None:
-			raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-		value = vars(self)[name] = copied()
-		return value
+			# Raises what Python has raised, which a property may have.
+			return super().__getattribute__(name)
+		# Another thread may have been first.
+		return vars(self).setdefault(name, copied())
 
 	@cached_property
 	def _client(self) -> WebApplicationClient:

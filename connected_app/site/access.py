@@ -168,7 +168,7 @@ def check_caller(
 ) -> None:
 	"""
 	:param shared: whether the shared connection is used, without naming a user
-	:param asking: as `callers.caller` has just said, if somebody has asked
+	:param asking: what `callers.caller` has just returned; by default it is called here
 	:raises frappe.PermissionError: to an expression or a template; to a Server Script that uses another user's connection,
 		unless its user has the Connected App's *Role for Server Scripts*
 	"""

@@ -388,15 +388,17 @@ def deliver(
 		"shared": shared,
 		"account": account,
 	}
+	# On SQLite, Frappe begins a job without a transaction.
+	frappe.db.commit()  # nosemgrep (nothing is written yet)
 	for path in _listeners(event_name):
-		# A listener's failure must not affect others. On SQLite, Frappe begins a job without a transaction.
-		frappe.db.commit()  # nosemgrep (the one before it is done)
+		# A listener's failure must not affect others.
 		try:
 			_call(path, arguments)
+			frappe.db.commit()  # nosemgrep (it is done, and what it runs after that is its own as well)
 		except Exception:
 			frappe.db.rollback()
 			frappe.log_error(title=f"Connected App: {path} failed")
-	frappe.db.commit()  # nosemgrep (the last one, or the log of it)
+			frappe.db.commit()  # nosemgrep (the log of it)
 
 
 def _call(path: str, arguments: dict[str, Any]) -> None:

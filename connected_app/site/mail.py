@@ -102,9 +102,6 @@ class MailToken(Hidden):
 		shows = by_frappe_mail and caller() is Caller.CODE
 		return (behind(self) if shows else str(self)).encode(*args, **kwargs)
 
-	def __reduce__(self) -> tuple[type, tuple[str]]:
-		return str, (str(self),)
-
 
 def for_asker(token: str) -> str:
 	"""`token` as the code gets it that asks for a Token Cache's password."""

@@ -26,6 +26,7 @@ from frappe.utils import password as frappes
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request
 
+from connected_app.oauth.redact import Secret
 from connected_app.site.callers import Caller, caller, for_code
 from connected_app.site.database import CHUNK, show_progress
 
@@ -41,7 +42,7 @@ NEXT, PREVIOUS = "connected_app_next_encryption_key", "connected_app_previous_en
 
 
 class Hidden(str):
-	"""Stars, behind which a secret is carried."""
+	"""Stars, behind which a secret is carried. A copy has the stars only, and so has a job that is given them."""
 
 	__slots__ = ("_behind",)
 	_behind: str
@@ -52,6 +53,9 @@ class Hidden(str):
 		hidden._behind = secret
 		return hidden
 
+	def __reduce__(self) -> tuple[type, tuple[str]]:
+		return str, (str(self),)
+
 
 def behind(hidden: Hidden) -> str:
 	"""The secret. Not by an attribute, which texts and scripts could read."""
@@ -59,9 +63,26 @@ def behind(hidden: Hidden) -> str:
 
 
 class Unsaved(Hidden):
-	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars."""
+	"""What stands in a field for a secret that is still to be stored. Hooks of the document see the stars; in another field,
+	where a text or a script has put it to have it stored there, it is nothing else."""
 
-	__slots__ = ()
+	__slots__ = ("_place",)
+	_place: tuple[Document, str]
+
+	@classmethod
+	def at(cls, document: Document, field: str, secret: str) -> Unsaved:
+		unsaved = cls.of(secret)
+		unsaved._place = document, field
+		return unsaved
+
+
+def _unsaved(document: Document, field: str) -> str | None:
+	"""The secret that is still to be stored in this field of this document."""
+	value = document.get(field)
+	if not isinstance(value, Unsaved):
+		return None
+	place, its_field = value._place
+	return behind(value) if place is document and its_field == field else None
 
 
 class SecretKeeper(Document):
@@ -89,7 +110,7 @@ class SecretKeeper(Document):
 			value = self.get(field)
 			if value and not isinstance(value, Unsaved) and not self.is_dummy_password(value):
 				forget_sent(str(value))
-				self.set(field, Unsaved.of(value))
+				self.set(field, Unsaved.at(self, field, value))
 
 	def _save_passwords(self) -> None:
 		self.hide_secrets()
@@ -97,10 +118,9 @@ class SecretKeeper(Document):
 		for field in self._secrets():
 			if ignored is True or field in ignored:
 				continue
-			value = self.get(field)
-			if isinstance(value, Unsaved):
-				store(self.doctype, self.name, field, behind(value))
-			if value:
+			if (secret := _unsaved(self, field)) is not None:
+				store(self.doctype, self.name, field, secret)
+			if self.get(field):
 				self.set(field, PLACEHOLDER)
 			else:
 				frappes.remove_encrypted_password(self.doctype, self.name, field)
@@ -118,9 +138,9 @@ class SecretKeeper(Document):
 			fieldname in self.FOR_SCRIPTS and isinstance(self, get_controller(self.doctype))
 		):
 			raise frappe.PermissionError(_("Server Scripts may not read this secret."))
+		if (secret := _unsaved(self, fieldname)) is not None:
+			return secret
 		value = self.get(fieldname)
-		if isinstance(value, Unsaved):
-			return behind(value)
 		if value and not self.is_dummy_password(value):
 			return str(value)
 		return read(self.doctype, self.name, fieldname, raise_exception)
@@ -241,14 +261,14 @@ def opened(stored: str, *ciphers: Fernet) -> str | None:
 	return None
 
 
-def _keys() -> Iterator[str]:
+def _keys() -> Iterator[Secret]:
 	"""The keys that may open something, the one in use first. A process that lives long has read the configuration long
 	ago: where no key of its own does, it looks again."""
-	yield frappes.get_encryption_key()
+	yield Secret(frappes.get_encryption_key())
 	for read in (lambda: frappe.local.conf, frappe.get_site_config):
 		configuration = read()
 		names = ("encryption_key", NEXT, PREVIOUS)
-		yield from (key for name in names if (key := configuration.get(name)))
+		yield from (Secret(key) for name in names if (key := configuration.get(name)))
 
 
 @lru_cache(maxsize=16)

@@ -111,7 +111,7 @@ def session(app: AppSettings, key: ConnectionKey, user: str = "") -> Session:
 	return Session(
 		refresher(app, key, _usable_by(key, user), asking),
 		lambda: raises_frappe_errors(app.connect_url),
-		# A script can put a function of its own in the place of one of a connection's, for the next user of that.
+		# A script can replace a function of a connection with its own, which the next user of the connection would call.
 		apart=asking is callers.Caller.SCRIPT,
 	)
 

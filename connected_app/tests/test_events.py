@@ -389,6 +389,27 @@ class TestListeners(Events):
 				events.deliver("broken", self.app.name, ALICE, "grant_invalid")
 			self.assertEqual((listener.call_count, log_error.call_count), (calls, logged))
 
+	def test_what_a_listener_has_run_after_its_commit(self) -> None:
+		"""It is that listener's, too: its failure is not another's, and calls nobody again."""
+		calls: list[str] = []
+
+		def listener(path: str) -> Any:
+			def called(**_event: Any) -> None:
+				calls.append(path)
+				frappe.db.after_commit.add(fails)
+
+			return called
+
+		fails = Mock(side_effect=frappe.QueryDeadlockError("locked"))
+		with (
+			patch.object(events, "_listeners", return_value=["another_app.first", "another_app.second"]),
+			patch.object(frappe, "get_attr", side_effect=listener),
+			patch.object(frappe, "log_error") as log_error,
+		):
+			events.deliver("broken", self.app.name, ALICE, "grant_invalid")
+		self.assertEqual(calls, ["another_app.first", "another_app.second"])
+		self.assertEqual((fails.call_count, log_error.call_count), (2, 2))
+
 	def test_without_a_queue(self) -> None:
 		"""A queue that is down costs nobody the connection, and the site's Error Log names the lost event."""
 		with self.registered(), patch.object(frappe, "enqueue", side_effect=ConnectionError("secret-token")):

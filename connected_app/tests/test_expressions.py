@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +12,7 @@ import frappe
 from frappe.utils.safe_exec import get_safe_globals
 
 from connected_app.oauth import Secret, catalogue
-from connected_app.site import passwords
+from connected_app.site import keys, passwords
 from connected_app.site.errors import in_words
 from connected_app.tests.site import (
 	ALICE,
@@ -238,6 +239,30 @@ class TestWays(Thefts):
 			self.assertNotIn(secret, str(seen))
 		self.assertEqual(cache.get_password("access_token"), "newer-token")
 		self.assertEqual(app.get_password("client_secret"), "newer-client-secret")
+		frappe.db.rollback()
+
+	def test_a_new_secret_stays_in_its_field(self) -> None:
+		"""What puts it into another field, whose secret an admin may read, has it stored nowhere; nor does a job get it."""
+		move = "[doc.set('client_secret', doc.signing_key), kept.set('access_token', doc.signing_key), kept.save()]"
+		jobs: list[bytes] = []
+		original = frappe.model.document.Document.run_method
+
+		def run_method(document: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+			if (document.doctype, method) == ("Connected App", "before_validate"):
+				kept = frappe.get_doc("Token Cache", self.kept.name)
+				frappe.safe_eval(move, None, {"doc": document, "kept": kept})
+				jobs.append(pickle.dumps(document))
+			return original(document, method, *args, **kwargs)
+
+		keys.make(self.app.name, "ES256")
+		made = passwords.read("Connected App", self.app.name, "next_signing_key")
+		with patch.object(frappe.model.document.Document, "run_method", run_method):
+			keys.use_new(self.app.name)
+		self.assertEqual(passwords.read("Connected App", self.app.name, "signing_key"), made)
+		self.assertEqual(passwords.read("Connected App", self.app.name, "client_secret"), CLIENT_SECRET)
+		self.assertEqual(passwords.read("Token Cache", self.kept.name, "access_token"), self.secrets[0])
+		self.assertEqual(len(jobs), 1)
+		self.assertNotIn(b"PRIVATE KEY", jobs[0])
 		frappe.db.rollback()
 
 	def test_what_was_sent(self) -> None:

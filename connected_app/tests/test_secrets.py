@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 import requests
-from frappe.utils.password import set_encrypted_password
+from cryptography.fernet import Fernet
+from frappe.utils.password import get_encryption_key, set_encrypted_password
 
 from connected_app.oauth import ConfigurationError, Grant, Secret
 from connected_app.oauth.clock import utc_now
@@ -27,6 +29,7 @@ from connected_app.tests.site import (
 	needs_providers,
 	row,
 )
+from connected_app.tests.test_redaction import locals_of
 
 NO_VALUES = ("Section Break", "Column Break", "Tab Break", "HTML")
 CLIENT_SECRET = "demo-secret"
@@ -261,6 +264,23 @@ class TestPlaceholder(Case):
 		self.assertIsNone(settings.of(app, with_secret=True).client.client_secret)
 		self.assertRaises(frappe.AuthenticationError, app.get_password, "client_secret")
 		frappe.db.rollback()
+
+	def test_what_no_key_opens(self) -> None:
+		"""What is logged of that, with the locals of each frame, shows none of the site's keys."""
+		app = make_app(client_secret=LONG_SECRET)
+		frappe.db.sql("update `__Auth` set password='nonsense' where name=%s", app.name)
+		keys = {"encryption_key": get_encryption_key()}
+		keys |= {name: Fernet.generate_key().decode() for name in (passwords.NEXT, passwords.PREVIOUS)}
+		logged = ""
+		with patch.dict(frappe.local.conf, keys):
+			try:
+				app.get_password("client_secret")
+			except frappe.ValidationError as error:
+				logged = locals_of(error)
+		frappe.db.rollback()
+		self.assertIn("in decrypt", logged)
+		for key in keys.values():
+			self.assertNotIn(key, logged)
 
 	def test_what_core_left(self) -> None:
 		"""core-defects 14: installing gives rows that core wrote stars of one length; the secrets stay."""
