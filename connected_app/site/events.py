@@ -405,9 +405,18 @@ def _call(path: str, arguments: dict[str, Any]) -> None:
 	"""Call a listener with those arguments that it accepts; again where the database was busy, which undoes what it did."""
 	for pause in BUSY_PAUSES:
 		try:
-			frappe.call(frappe.get_attr(path), **arguments)
-			return
+			return _call_once(path, arguments)
 		except (frappe.QueryDeadlockError, frappe.QueryTimeoutError):
 			frappe.db.rollback()
 			time.sleep(pause)
-	frappe.call(frappe.get_attr(path), **arguments)
+	_call_once(path, arguments)
+
+
+def _call_once(path: str, arguments: dict[str, Any]) -> None:
+	user = frappe.session.user
+	try:
+		frappe.call(frappe.get_attr(path), **arguments)
+	finally:
+		# A listener that works as another user does so for itself.
+		if frappe.session.user != user:
+			frappe.set_user(user)

@@ -389,6 +389,25 @@ class TestListeners(Events):
 				events.deliver("broken", self.app.name, ALICE, "grant_invalid")
 			self.assertEqual((listener.call_count, log_error.call_count), (calls, logged))
 
+	def test_a_listener_that_works_as_another_user(self) -> None:
+		"""Each call of each listener begins as the user of the event."""
+		users: list[str] = []
+
+		def listener(**_event: Any) -> None:
+			users.append(frappe.session.user)
+			frappe.set_user("Guest")
+			if len(users) == 1:
+				raise frappe.QueryDeadlockError("locked")
+
+		frappe.set_user(ALICE)
+		with (
+			patch.object(events, "_listeners", return_value=["another_app.first", "another_app.second"]),
+			patch.object(frappe, "get_attr", return_value=listener),
+			patch.object(events.time, "sleep"),
+		):
+			events.deliver("broken", self.app.name, ALICE, "grant_invalid")
+		self.assertEqual(users, [ALICE] * 3)
+
 	def test_what_a_listener_has_run_after_its_commit(self) -> None:
 		"""It is that listener's, too: its failure is not another's, and calls nobody again."""
 		calls: list[str] = []
