@@ -190,7 +190,7 @@ def standalone(steps: Steps) -> None:
 			callback = provider.consent(consent_url, account="alice")
 		with steps.step("a callback with a wrong state is refused"):
 			state = query["state"][0]
-			browser.open(callback.replace(state, "x" + state[1:]))
+			browser.open(callback.replace(state, "x" + state))
 			expect(browser.form.text("code"), "attempt_unknown", "code")
 			expect(browser.form.text("status"), "Not Connected", "status")
 		with steps.step("the callback in another browser is refused"):

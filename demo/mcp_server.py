@@ -56,7 +56,11 @@ def start(*options: str) -> Iterator[Server]:
 		yield Server(**json.loads(process.stdout.readline()))
 	finally:
 		process.terminate()
-		process.wait(10)
+		try:
+			process.wait(10)
+		except subprocess.TimeoutExpired:
+			process.kill()
+			process.wait()
 		if process.stdout:
 			process.stdout.close()
 

@@ -469,7 +469,8 @@ def create_app(clients: list[Client], options: Options) -> Flask:
 			return device.get("answer")
 
 		def should_slow_down(self, credential: DeviceCredentialDict) -> bool:
-			before, credential["asked_at"] = credential.get("asked_at", 0), time.monotonic()
+			# Not 0: this clock begins when the machine does.
+			before, credential["asked_at"] = credential.get("asked_at", float("-inf")), time.monotonic()
 			# A little less: this clock and the client's begin at different moments.
 			return bool(credential["asked_at"] - before < options.interval * 0.9)
 

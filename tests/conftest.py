@@ -30,6 +30,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def http() -> Http:
+	"""Patient: how long a server takes says how busy the machine is, not what is wrong."""
+	return Http(allow_http_loopback=True, connect_timeout=30, read_timeout=30, total_timeout=60)
+
+
+@pytest.fixture
+def impatient() -> Http:
+	"""For servers that keep it waiting longer than it waits."""
 	return Http(allow_http_loopback=True, connect_timeout=2, read_timeout=1, total_timeout=2)
 
 

@@ -72,6 +72,8 @@ class Hostile:
 		self._threads: list[threading.Thread] = []
 		self.requests: list[Request] = []
 		self.connections = 0
+		# Released when an answer has been sent, or could not be.
+		self.answered = threading.Semaphore(0)
 		self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
 		self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 		self._spawn(self._accept)
@@ -171,6 +173,13 @@ class Hostile:
 		return chunk
 
 	def _send(self, sock: socket.socket, answer: Answer) -> bool:
+		try:
+			return self._sent(sock, answer)
+		finally:
+			self.answered.release()
+
+	def _sent(self, sock: socket.socket, answer: Answer) -> bool:
+		"""Whether the connection can be used on."""
 		self._closing.wait(answer.delay)
 		lines = [
 			f"HTTP/1.1 {answer.status} X",

@@ -405,9 +405,9 @@ def test_a_key_that_takes_for_ever(op: OpenIDProvider) -> None:
 	for private in ("", None, False):
 		key = {"kty": "RSA", "kid": "x", "n": encoded(prime**2), "e": "AQAB", "d": private, **factors}
 		op.server.script("/jwks", as_json({"keys": [key]}))
-		began = time.monotonic()
+		began = time.process_time()
 		op.refuses("id_token_key_unknown")
-		assert time.monotonic() - began < 2
+		assert time.process_time() - began < 2
 
 
 def test_signature_keys_out_of_reach(op: OpenIDProvider) -> None:

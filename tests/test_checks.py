@@ -254,14 +254,18 @@ def test_without_a_refresh_token(key: str, http: Http) -> None:
 
 
 def test_a_host_that_cannot_be_reached_is_asked_once(http: Http) -> None:
+	# Taken, so that nobody else listens there.
 	with socket.socket() as closed:
 		closed.bind(("127.0.0.1", 0))
 		base = f"http://127.0.0.1:{closed.getsockname()[1]}"
-	provider = Provider(
-		authorization_uri=f"{base}/a", token_uri=f"{base}/t", jwks_uri=f"{base}/j", userinfo_uri=f"{base}/u"
-	)
-	asked = subject(http, provider)
-	found = [each for each in checks.run(asked) if each.level == "error"]
+		provider = Provider(
+			authorization_uri=f"{base}/a",
+			token_uri=f"{base}/t",
+			jwks_uri=f"{base}/j",
+			userinfo_uri=f"{base}/u",
+		)
+		asked = subject(http, provider)
+		found = [each for each in checks.run(asked) if each.level == "error"]
 	assert [each.field for each in found] == ["authorization_uri", "token_uri", "jwks_uri", "userinfo_uri"]
 	assert len({each.message for each in found}) == 1
 	assert len(asked.unreachable) == 1

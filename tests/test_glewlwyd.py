@@ -42,12 +42,6 @@ CLIENT = Client(client_id="client", redirect_uri=REDIRECT_URI, scopes=("openid",
 QUIRKS = Quirks(assertion_audience="endpoint")
 
 
-@pytest.fixture
-def http() -> Http:
-	"""More patient than that of the other tests: how quick this server is says nothing."""
-	return Http(allow_http_loopback=True)
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Glewlwyd]:
 	client = {

@@ -46,12 +46,6 @@ BACK = replace(
 )
 
 
-@pytest.fixture
-def http() -> Http:
-	"""More patient than that of the other tests: how quick this server is says nothing."""
-	return Http(allow_http_loopback=True)
-
-
 @pytest.fixture(scope="module")
 def idp() -> Iterator[Provider]:
 	clients = [f"{client.client_id}:{client.client_secret}:{REDIRECT_URI}" for client in (FRONT, BACK)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
@@ -228,6 +229,8 @@ BESIDE = st.dictionaries(
 def test_salvaged(token: str, beside: dict[str, str], cut: int) -> None:
 	"""Wherever JSON breaks off behind the refresh token, that is found, and nothing else is."""
 	whole = json.dumps({**beside, "refresh_token": token, "more": "x" * 10})
+	# Beside an error, or in a page, none is: Hypothesis knows the word, since it stands in this project's code.
+	assume(not re.search("error|<html|<!doctype", whole.replace("\\", ""), re.IGNORECASE))
 	body = whole[: len(whole) - cut].encode()
 	reply = Reply(status=200, headers={}, body=body, complete=False)
 	assert salvaged(reply) == token

@@ -45,7 +45,7 @@ from connected_app.oauth.provider import STANDARD
 from .helpers import a_grant, changed, settings_of
 from .stores import MemoryStore
 from .test_net import answers, certificate
-from .test_proxy import HOST, Proxy
+from .test_proxy import HOST, Proxy, client
 
 TODAY = datetime.now(timezone.utc)
 KEYS = {name: keys.generate("ES256", name, TODAY) for name in ("ours", "another")}
@@ -86,7 +86,7 @@ class Server:
 			threading.Thread(target=self._serve, args=(plain, number), daemon=True).start()
 
 	def _serve(self, plain: socket.socket, number: int) -> None:
-		plain.settimeout(5)
+		plain.settimeout(60)
 		# With what the client has sent unread, closing would reset the connection before an alert is read.
 		until_read = plain.dup()
 		try:
@@ -107,7 +107,7 @@ class Server:
 					sock.sendall(head.encode() + body)
 		except OSError:
 			with suppress(OSError):
-				until_read.settimeout(1)
+				until_read.settimeout(60)
 				while until_read.recv(65536):
 					pass
 		finally:
@@ -141,7 +141,7 @@ def server(tls: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def http(tls: Path) -> Http:
-	return Http(allow_http_loopback=True, connect_timeout=3, read_timeout=3, total_timeout=5)
+	return Http(allow_http_loopback=True, connect_timeout=30, read_timeout=30, total_timeout=60)
 
 
 def config(server: Server, **values: Any) -> Settings:
@@ -293,9 +293,7 @@ def test_through_the_proxy(tls: Path, server: Server, tmp_path: Path) -> None:
 	# It writes a line when a connection has ended.
 	server.ends = "\r\nConnection: close"
 	try:
-		http = Http(
-			allow_http_loopback=True, connect_timeout=5, read_timeout=5, total_timeout=8, proxy=proxy.url
-		)
+		http = client(proxy=proxy.url)
 		url = f"https://{HOST}:{server.port}"
 		token_endpoint.request(*config(server, token_uri=url + "/token"), FORM, http)
 		session = session_of(config(server, certificate_bound=True), http)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -28,34 +27,39 @@ PASSWORD = "proxy-password-8d1"
 
 class Proxy:
 	def __init__(self, folder: Path, *options: str) -> None:
-		self.log = folder / "proxy.log"
-		with socket.create_server(("127.0.0.1", 0)) as free:
-			self.port = free.getsockname()[1]
-		self.url = f"http://127.0.0.1:{self.port}"
-		command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", str(self.port)]
+		self.log, port = folder / "proxy.log", folder / "proxy.port"
+		command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1"]
+		# Any free port, of which it writes the number when it listens there.
+		command += ["--port", "0", "--port-file", str(port), "--timeout", "60"]
 		command += ["--num-workers", "1", "--num-acceptors", "1", "--log-file", str(self.log), *options]
 		self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-		for _ in range(200):
-			try:
-				socket.create_connection(("127.0.0.1", self.port), 1).close()
-				return
-			except OSError:
-				time.sleep(0.05)
-		raise AssertionError("the proxy did not start")
+		try:
+			(number,) = self.written(port, r"(\d+)\n")
+		except AssertionError:
+			self.stop()
+			raise
+		self.url = f"http://127.0.0.1:{number}"
+
+	def written(self, file: Path, pattern: str) -> list[str]:
+		"""What it has written of this kind, as soon as there is something."""
+		for _ in range(1200):
+			if file.exists() and (found := re.findall(pattern, file.read_text())):
+				return found
+			assert self.process.poll() is None, f"it has ended with status {self.process.poll()}"
+			time.sleep(0.05)
+		raise AssertionError(f"it has written no {pattern} to {file.name} within a minute")
 
 	def targets(self) -> list[str]:
 		"""What it was asked to connect to. It writes a line when a connection has ended."""
-		found: list[str] = []
-		for _ in range(40):
-			found = re.findall(r"CONNECT (\S+)", self.log.read_text())
-			if found:
-				break
-			time.sleep(0.05)
-		return found
+		return self.written(self.log, r"CONNECT (\S+)")
 
 	def stop(self) -> None:
 		self.process.terminate()
-		self.process.wait(10)
+		try:
+			self.process.wait(10)
+		except subprocess.TimeoutExpired:
+			self.process.kill()
+			self.process.wait()
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TlsServer]:
 
 
 def client(**settings: Any) -> Http:
-	return Http(allow_http_loopback=True, connect_timeout=5, read_timeout=5, total_timeout=8, **settings)
+	return Http(allow_http_loopback=True, connect_timeout=30, read_timeout=30, total_timeout=60, **settings)
 
 
 def test_the_setting(proxy: Proxy, tls: TlsServer) -> None:

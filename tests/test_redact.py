@@ -126,9 +126,9 @@ def test_whatever_comes(before: str, secret: str, after: str) -> None:
 	"piece", ["%", "%25", "&amp;", "&", "\\", "\\\\u", "&#", "=", "a", "%41", "\n", "ü", "QUFB", "41"]
 )
 def test_a_long_answer_takes_no_time(piece: str) -> None:
-	began = time.perf_counter()
+	began = time.thread_time()
 	redact((piece * 1_000_000)[:1_000_000], [Secret("a" * 4000 + "b"), Secret("x" * 8000), Secret("A" * 9)])
-	assert time.perf_counter() - began < 5
+	assert time.thread_time() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_many_texts_take_no_time(
 	config = changed(config, client_secret=Secret("a" * 900), authentication="client_secret_post")
 	server.script("/token", as_json(said, 400))
 	store = MemoryStore(a_grant(expires_at=NOW, refresh_token="b" * 1500))
-	began = time.perf_counter()
+	began = time.thread_time()
 	with pytest.raises(OAuthError):
 		Refresher(*config, store, http, clock).current()
-	assert time.perf_counter() - began < 10
+	assert time.thread_time() - began < 10
 
 
 @pytest.mark.parametrize("number", range(len(ENCODINGS)))

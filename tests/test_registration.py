@@ -237,7 +237,6 @@ def _known(provider: Provider) -> dict[str, Any]:
 	return found
 
 
-@pytest.mark.skipif(not certified.AVAILABLE, reason="npm's oidc-provider is not installed")
 def _settings(found: ProtectedResource, given: registration.Registration, **more: Any) -> Settings:
 	"""Of the client that was registered, at the server that was found."""
 	return settings_of(
@@ -251,6 +250,7 @@ def _settings(found: ProtectedResource, given: registration.Registration, **more
 	)
 
 
+@pytest.mark.skipif(not certified.AVAILABLE, reason="npm's oidc-provider is not installed")
 def test_certified_provider(http: Http) -> None:
 	"""npm's certified provider: registered from nothing but its address, connected, changed and deleted."""
 	features = {"registration": {"enabled": True}, "registrationManagement": {"enabled": True}}

@@ -1,4 +1,4 @@
-"""Reading input from strangers takes linear time."""
+"""Reading input from strangers takes linear time: of the processor, whatever else it does meanwhile."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_a_long_text_of_one_kind(name: str) -> None:
 	length, read = READERS[name]
 	for piece, end in itertools.product(PIECES, ["", '"']):
 		text = (piece * (length // len(piece) + 1))[: length - 1] + end
-		began = time.perf_counter()
+		began = time.thread_time()
 		try:
 			read(text)
 		except OAuthError:
 			pass
-		assert time.perf_counter() - began < 1.5, (piece, end)
+		assert time.thread_time() - began < 1.5, (piece, end)

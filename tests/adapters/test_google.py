@@ -146,5 +146,5 @@ def test_threads_share_credentials(source: TokenSource, server: Hostile, clock: 
 	for thread in threads:
 		thread.start()
 	for thread in threads:
-		thread.join(10)
+		thread.join()
 	assert answers == [{"ok": True}] * 8 and len(server.to("/token")) == 1

@@ -51,7 +51,7 @@ class Library:
 		"""The answers to `requests`, which one client sends one after the other."""
 		auth = self.auth(source)
 		# No certificates are read, which takes longer than all else: nothing here has one.
-		client["verify"] = False
+		client |= {"verify": False, "timeout": 60}
 		if not self.awaited:
 			with self.httpx.Client(auth=auth, **client) as one:
 				return [one.request(**{"method": "GET", **each}) for each in requests]
@@ -67,7 +67,7 @@ class Library:
 		auth = self.auth(source)
 
 		async def run() -> list[Any]:
-			async with self.httpx.AsyncClient(auth=auth, timeout=30, verify=False) as one:
+			async with self.httpx.AsyncClient(auth=auth, timeout=60, verify=False) as one:
 				return await asyncio.gather(*(one.get(url) for _ in range(number)))
 
 		return asyncio.run(run())
@@ -207,7 +207,7 @@ def held(server: Hostile, answer: Answer) -> tuple[Callable[[Request], Answer], 
 	release = threading.Event()
 
 	def scripted(_request: Request) -> Answer:
-		assert release.wait(10), "nobody has let the token endpoint answer"
+		assert release.wait(60), "nobody has let the token endpoint answer"
 		return answer
 
 	return scripted, release
@@ -221,7 +221,7 @@ def test_the_loop_goes_on(awaited: Library, source: TokenSource, server: Hostile
 	clock.advance(3600)
 
 	async def run() -> Any:
-		async with awaited.httpx.AsyncClient(auth=awaited.auth(source), verify=False) as client:
+		async with awaited.httpx.AsyncClient(auth=awaited.auth(source), timeout=60, verify=False) as client:
 			asked = asyncio.create_task(client.get(url))
 			while not server.to("/token"):
 				await asyncio.sleep(0.001)
@@ -245,7 +245,7 @@ def test_a_request_that_is_given_up(
 	clock.advance(3600)
 
 	async def run() -> Any:
-		async with awaited.httpx.AsyncClient(auth=awaited.auth(source), verify=False) as client:
+		async with awaited.httpx.AsyncClient(auth=awaited.auth(source), timeout=60, verify=False) as client:
 			async with anyio.create_task_group() as group:
 				group.start_soon(client.get, url)
 				while not server.to("/token"):
@@ -268,7 +268,7 @@ def test_in_one_event_loop_after_the_other(
 
 	async def run() -> int:
 		clock.advance(3600)
-		async with awaited.httpx.AsyncClient(auth=auth, verify=False) as client:
+		async with awaited.httpx.AsyncClient(auth=auth, timeout=60, verify=False) as client:
 			return int((await client.get(url)).status_code)
 
 	assert [asyncio.run(run()) for _ in range(2)] == [200, 200]
@@ -403,12 +403,12 @@ def test_threads_share_a_client(source: TokenSource, server: Hostile, clock: Clo
 	server.script("/token", as_json({"access_token": "new", "expires_in": 3600}))
 	clock.advance(3600)
 	answers: list[Any] = []
-	with library.httpx.Client(auth=library.auth(source), verify=False) as client:
+	with library.httpx.Client(auth=library.auth(source), timeout=60, verify=False) as client:
 		threads = [threading.Thread(target=lambda: answers.append(client.get(url))) for _ in range(8)]
 		for thread in threads:
 			thread.start()
 		for thread in threads:
-			thread.join(10)
+			thread.join()
 	assert [answer.json() for answer in answers] == [{"ok": True}] * 8
 	assert len(server.to("/token")) == 1
 

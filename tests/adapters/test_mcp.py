@@ -58,7 +58,7 @@ def test_a_session_as_the_user(
 
 	async def run() -> None:
 		async with (
-			httpx2.AsyncClient(auth=Auth(source)) as client,
+			httpx2.AsyncClient(auth=Auth(source), timeout=60) as client,
 			mcp.Client(streamable_http_client(url, http_client=client)) as session,
 		):
 
@@ -95,7 +95,7 @@ def test_failures_are_ours(
 
 	async def run() -> None:
 		async with (
-			httpx2.AsyncClient(auth=Auth(source)) as client,
+			httpx2.AsyncClient(auth=Auth(source), timeout=60) as client,
 			mcp.Client(streamable_http_client(url, http_client=client)) as session,
 		):
 			steps.append("connected")

@@ -61,10 +61,10 @@ class Mail:
 		self.trust = ssl.create_default_context(cadata=said["certificate"])
 
 	def imap(self) -> imaplib.IMAP4_SSL:
-		return imaplib.IMAP4_SSL("localhost", self.ports["imaps"], ssl_context=self.trust, timeout=10)
+		return imaplib.IMAP4_SSL("localhost", self.ports["imaps"], ssl_context=self.trust, timeout=60)
 
 	def smtp(self) -> smtplib.SMTP:
-		client = smtplib.SMTP("localhost", self.ports["smtp"], timeout=10)
+		client = smtplib.SMTP("localhost", self.ports["smtp"], timeout=60)
 		client.starttls(context=self.trust)
 		client.ehlo()
 		return client

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -54,7 +54,7 @@ ATTEMPT = Attempt(
 	code_verifier=Secret("v" * 64),
 	nonce=Secret("n" * 43),
 	redirect_uri=CONFIG.client.redirect_uri,
-	expires_at=NOW.replace(year=NOW.year + 1),
+	expires_at=NOW + timedelta(days=365),
 )
 PASSPHRASE = Secret("a passphrase")
 CONTENT_TYPES = ("application/json", "application/x-www-form-urlencoded", "text/html", "")
