@@ -1,7 +1,7 @@
 """A process of the bench from which others are forked: loading Frappe and this app takes most of the time that a start takes.
 
 As a script it is that process: it takes the number of a socket. Each message is a JSON list of what runs, as `python -c` does
-it or `-m`, and of its arguments, and comes with the standard streams; the answer is the exit code.
+it or `-m`, and of its arguments, and comes with the standard streams; the answers are the process's ID, and its exit code.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import os
 import pathlib
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 
 class Processes:
@@ -32,24 +33,40 @@ class Processes:
 		with theirs:
 			command = [python, __file__, str(theirs.fileno())]
 			self._process = subprocess.Popen(command, cwd=sites, env=environment, pass_fds=[theirs.fileno()])
+		self._running = 0
 
 	def close(self) -> None:
 		self._socket.close()
 		self._process.wait()
 
-	def begin(self, *arguments: str, streams: Sequence[int]) -> None:
+	def begin(self, *arguments: str, streams: Sequence[int]) -> int:
 		"""Python with these arguments, `-c` or `-m` and so on. After three minutes it is killed.
 
 		:param streams: file descriptors of its standard streams
+		:return: its ID
 		"""
+		self.end()
 		socket.send_fds(self._socket, [json.dumps(arguments).encode()], streams)
+		self._running = int(self._socket.recv(100))
+		return self._running
+
+	def end(self) -> None:
+		"""Kill the process that was begun if nobody has waited for it, as after a test that failed."""
+		if not self._running:
+			return
+		if not select.select([self._socket], [], [], 0)[0]:
+			with suppress(ProcessLookupError):
+				os.kill(self._running, signal.SIGKILL)
+		self.ended()
 
 	def ended(self) -> int:
 		"""Wait for the process that was begun.
 
 		:return: its exit code; where a signal killed it, the signal's number below zero
 		"""
-		return int(self._socket.recv(100))
+		status = int(self._socket.recv(100))
+		self._running = 0
+		return status
 
 	def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 		with ExitStack() as stack:
@@ -98,6 +115,7 @@ if __name__ == "__main__":
 			break
 		for stream in streams:
 			os.close(stream)
+		channel.send(str(process).encode())
 		channel.send(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])).encode())
 	channel.close()
 	signal.alarm(180)

@@ -17,6 +17,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import types
 import unittest
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from unittest.mock import patch
 import frappe
 import frappe.client
 import requests
+from frappe.installer import update_site_config
+from frappe.utils.background_jobs import get_queue
+from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
 from connected_app.oauth.templates import Template
 from connected_app.site import settings, templates
@@ -41,6 +45,8 @@ needs_providers = unittest.skipUnless(
 CORE = "frappe.integrations.doctype.connected_app.connected_app."
 SCOPES = ("openid", "email", "profile", "offline_access", "read")
 PASSWORD = "correct-horse-battery"
+# Seconds, for a machine that is busy with other things.
+PATIENCE = 120
 NO_TRANSACTION = "Frappe begins a request without a transaction, so that the passwords are gone at once"
 ALICE, MALLORY, VISITOR = "alice@site.example", "mallory@site.example", "visitor@site.example"
 
@@ -166,7 +172,7 @@ class Provider:
 		ended = os.pidfd_open(self.pid)
 		try:
 			signal.pidfd_send_signal(ended, signal.SIGTERM)
-			assert select.select([ended], [], [], 10)[0], "the provider goes on"
+			assert select.select([ended], [], [], PATIENCE)[0], "the provider goes on"
 		finally:
 			os.close(ended)
 
@@ -280,7 +286,7 @@ def work(user, answer):
 	app = frappe.get_doc("Connected App", name)
 	frappe.db.get_value("Token Cache", {"user": user}, "expires_at")  # the transaction's snapshot is older than the refresh
 	globals().update(app=app, user=user)  # for functions within the expression
-	together.wait(60)
+	together.wait(150)
 	try:
 		answer.send(f"gave {eval(expression)}")
 	except Exception as error:
@@ -328,7 +334,16 @@ background_jobs.start_worker(queue="short", burst=True, quiet=True)
 
 
 def make_user(email: str, *roles: str, user_type: str = "System User") -> str:
-	if not frappe.db.exists("User", email):
+	"""Where there is one already, it is enabled, and has the roles: a test that failed may have left another state."""
+	enabled = frappe.db.get_value("User", email, "enabled")
+	if enabled is not None:
+		has = frappe.get_all("Has Role", {"parenttype": "User", "parent": email}, pluck="role")
+		if not enabled or {*roles} - {*has}:
+			user = frappe.get_doc("User", email)
+			user.enabled = 1
+			user.append_roles(*roles)
+			user.save(ignore_permissions=True)
+	else:
 		# As in `make_app`.
 		see_latest()
 		user = frappe.get_doc(
@@ -385,9 +400,11 @@ def known(*given: Template) -> Iterator[None]:
 		settings._for_session.cache_clear()
 
 	clear()
-	with patch.object(templates, "_loaded", lambda _folders: {each.key: each for each in given}):
-		yield
-	clear()
+	try:
+		with patch.object(templates, "_loaded", lambda _folders: {each.key: each for each in given}):
+			yield
+	finally:
+		clear()
 
 
 def row(app: Any, user: str) -> Any:
@@ -442,6 +459,21 @@ def _end_left_transactions() -> None:
 		frappe.db.sql(end)
 
 
+def start_over() -> None:
+	"""As a new job begins, whatever a test that failed has left: another user, a request, an open transaction."""
+	frappe.db.rollback()
+	frappe.set_user("Administrator")
+	frappe.local.request = None
+	forget()
+
+
+def in_a_new_job(work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+	"""For what tidies up: as Administrator, in a transaction of its own, which is committed."""
+	start_over()
+	work(*args, **kwargs)
+	frappe.db.commit()
+
+
 @contextmanager
 def other_app(source: str, **names: Any) -> Iterator[Any]:
 	"""A module of another installed app, which is imported first.
@@ -462,6 +494,21 @@ def other_app(source: str, **names: Any) -> Iterator[Any]:
 		del sys.modules[module.__name__]
 
 
+@contextmanager
+def server_scripts() -> Iterator[None]:
+	"""They are switched on, which can be done for a whole bench only."""
+	path = os.path.join(frappe.local.sites_path, "common_site_config.json")
+	before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
+	try:
+		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
+		yield
+	finally:
+		update_site_config(SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
+		if before == "None":
+			# Frappe has taken it out of the file, and keeps the word.
+			del frappe.local.conf[SAFE_EXEC_CONFIG_KEY]
+
+
 def frappes_own(source: str) -> Any:
 	"""The function that `source` defines, as if it stood in a module of Frappe's."""
 	defined: dict[str, Any] = {}
@@ -469,27 +516,102 @@ def frappes_own(source: str) -> Any:
 	return defined.popitem()[1]
 
 
+def long_jobs(end: str) -> list[Any]:
+	"""The jobs that wait in the long queue, with IDs that end so."""
+	queue = get_queue("long")
+	return [job for job in map(queue.fetch_job, queue.job_ids) if job and job.id.endswith(end)]
+
+
+def delete_long_jobs(end: str) -> None:
+	for job in long_jobs(end):
+		job.delete()
+
+
+def forget_revocations() -> None:
+	"""Nothing of any app waits to be revoked, for tests that look at all that does."""
+	frappe.db.delete("Pending Revocation")
+	frappe.db.delete("__Auth", {"doctype": "Pending Revocation"})
+
+
+class AtWork:
+	"""Counts the threads that are in its body.
+
+	:param peak: the most at the same time
+	"""
+
+	def __init__(self) -> None:
+		self.peak = self._now = 0
+		self._changed = threading.Condition()
+
+	def __enter__(self) -> None:
+		with self._changed:
+			self._now += 1
+			self.peak = max(self.peak, self._now)
+			self._changed.notify_all()
+
+	def __exit__(self, *_error: object) -> None:
+		with self._changed:
+			self._now -= 1
+
+	def wait_for(self, number: int) -> None:
+		"""Wait until so many have been in it at once: how fast this machine is does not matter then."""
+		with self._changed:
+			self._changed.wait_for(lambda: self.peak >= number, PATIENCE)
+
+
 @contextmanager
 def statements() -> Iterator[list[str]]:
 	"""The SQL statements that this process sends while the block runs."""
 	sent: list[str] = []
-	original = frappe.db.sql
+	connection = frappe.local.db
+	original = connection.sql
 
 	def sql(query: Any, *args: Any, **kwargs: Any) -> Any:
 		sent.append(str(query))
 		return original(query, *args, **kwargs)
 
-	frappe.db.sql = sql
+	connection.sql = sql
 	try:
 		yield sent
 	finally:
-		del frappe.db.sql
+		del connection.sql
 
 
 def code_of(page: requests.Response) -> str:
 	"""The error code on a page of refusal."""
 	found = re.search(r"<code>([a-z_]+)</code>", page.text)
 	return found.group(1) if found else ""
+
+
+class Lasting:
+	"""What outlives a test and changes others: the configuration, and custom fields."""
+
+	def __init__(self) -> None:
+		self.conf, self.fields = dict(frappe.local.conf), self.custom_fields()
+		sites = pathlib.Path(frappe.local.sites_path)
+		paths = (sites / "common_site_config.json", pathlib.Path(frappe.get_site_path("site_config.json")))
+		self.files = {path: path.read_text() for path in paths}
+
+	@staticmethod
+	def custom_fields() -> set[str]:
+		return set(frappe.get_all("Custom Field", pluck="name", limit=0))
+
+	def put_right(self) -> None:
+		"""Fails, naming it, where the test has left something: others then begin without it all the same."""
+		left = []
+		if frappe.local.conf != self.conf:
+			left.append("frappe.conf")
+			frappe.local.conf.clear()
+			frappe.local.conf.update(self.conf)
+		for path, text in self.files.items():
+			# Frappe writes it with other indents.
+			if json.loads(path.read_text()) != json.loads(text):
+				left.append(str(path))
+				path.write_text(text)
+		for field in self.custom_fields() - self.fields:
+			left.append(field)
+			in_a_new_job(frappe.delete_doc, "Custom Field", field)
+		assert not left, f"the test has left {', '.join(left)}"
 
 
 class Case(unittest.TestCase):
@@ -499,7 +621,8 @@ class Case(unittest.TestCase):
 
 	@classmethod
 	def setUpClass(cls) -> None:
-		frappe.set_user("Administrator")
+		# What an earlier class has left open is not to be committed here.
+		start_over()
 		make_user(ALICE, "Blogger")
 		make_user(MALLORY, "Blogger")
 		make_user(VISITOR, user_type="Website User")
@@ -509,12 +632,20 @@ class Case(unittest.TestCase):
 		cls.alice = logged_in(ALICE)
 
 	def setUp(self) -> None:
-		frappe.db.rollback()
-		frappe.set_user("Administrator")
+		start_over()
+		self.addCleanup(Lasting().put_right)
 		frappe.clear_messages()
 		frappe.local.response = frappe._dict(docs=[])
-		forget()
 		self.authlib.command("reset")
+
+	def doCleanups(self) -> Any:
+		# The last one that is added is the first that runs.
+		self.addCleanup(start_over)
+		return super().doCleanups()
+
+	def afterwards(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+		"""At the end of the test, however it ends. What is to be undone comes after this call."""
+		self.addCleanup(in_a_new_job, work, *args, **kwargs)
 
 	def not_on_sqlite(self, why: str) -> None:
 		if frappe.db.db_type == "sqlite":

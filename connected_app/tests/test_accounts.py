@@ -25,6 +25,7 @@ from connected_app.tests.site import (
 	MALLORY,
 	Case,
 	forget,
+	in_a_new_job,
 	in_processes,
 	logged_in,
 	make_app,
@@ -40,8 +41,6 @@ FIRST, SECOND = "alice@example.com", "bob@example.com"
 
 def remove(app: Any) -> None:
 	"""The app with its connections, however many, so that no job has them left to end: other tests look at those."""
-	frappe.db.rollback()
-	frappe.set_user("Administrator")
 	of_app = {"connected_app": app.name}
 	for doctype in ("Token Cache", PENDING):
 		for name in frappe.get_all(doctype, of_app, pluck="name"):
@@ -50,7 +49,6 @@ def remove(app: Any) -> None:
 		frappe.db.delete(doctype, of_app)
 	if frappe.db.exists("Connected App", app.name):
 		frappe.delete_doc("Connected App", app.name, force=True)
-	frappe.db.commit()
 
 
 def copied(doc: Any, name: str, **values: Any) -> None:
@@ -65,7 +63,7 @@ class Several(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app = make_app(self.authlib.issuer, several_accounts=1)
-		self.addCleanup(self.tidy)
+		self.afterwards(self.tidy)
 		self.assertEqual(self.connect(self.app).status_code, 302)
 		self.assertEqual(self.another().status_code, 302)
 
@@ -311,7 +309,7 @@ class TestConnecting(Several):
 
 	def test_one_account_only(self) -> None:
 		app = make_app(self.authlib.issuer)
-		self.addCleanup(remove, app)
+		self.afterwards(remove, app)
 		answer = self.alice.call("authorize", connected_app=app.name, another=1)
 		self.assertEqual(answer.status_code, 417)
 		self.assertIn("Each user may connect one account", answer.text)
@@ -660,7 +658,6 @@ class TestMeanwhile(Several):
 		key = ConnectionKey.of_user(self.app.name, ALICE)
 		grant = Grant(access_token=Secret("new"), account=Account(id="alice", name=FIRST))
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		with self.chosen(SECOND):
 			flow.store(settings.read(key.app), grant, "/me", ())
 		self.assertEqual(self.names(), [(SECOND, True), (FIRST, False)])
@@ -756,18 +753,16 @@ class TestNames(Several):
 
 	def setUp(self) -> None:
 		super().setUp()
-		self.addCleanup(self.remove_users)
-		self.remove_users()
+		self.afterwards(self.remove_users)
+		in_a_new_job(self.remove_users)
 		for user in (self.USER, self.OTHER):
 			make_user(user, "Blogger")
 		frappe.db.commit()
 
 	def remove_users(self) -> None:
-		frappe.db.rollback()
 		for user in (self.USER, self.OTHER, self.RENAMED):
 			if frappe.db.exists("User", user):
 				frappe.delete_doc("User", user, force=True)
-		frappe.db.commit()
 
 	def rename(self, doctype: str, old: str, new: str, merge: bool = False) -> None:
 		frappe.db.rollback()
@@ -866,7 +861,7 @@ class TestNames(Several):
 
 	def test_merge_apps_of_two_kinds(self) -> None:
 		other = make_app(self.authlib.issuer)
-		self.addCleanup(remove, other)
+		self.afterwards(remove, other)
 		with self.assertRaises(frappe.ValidationError):
 			self.rename("Connected App", other.name, self.app.name, merge=True)
 		frappe.db.rollback()
@@ -914,7 +909,6 @@ class TestSetting(Several):
 		key = ConnectionKey.of_user(self.app.name, ALICE)
 		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name=SECOND))
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		frappe.db.rollback()
 		app = settings.read(key.app)
 		frappe.db.set_value("Connected App", key.app, "several_accounts", 0)
@@ -953,7 +947,7 @@ class TestSetting(Several):
 
 	def test_off_by_default(self) -> None:
 		app = make_app(self.authlib.issuer)
-		self.addCleanup(remove, app)
+		self.afterwards(remove, app)
 		self.assertEqual(app.several_accounts, 0)
 		self.connect(app)
 		app = frappe.get_doc("Connected App", app.name)
@@ -980,15 +974,13 @@ class TestPages(Several):
 	def test_statements_of_my_connections(self) -> None:
 		"""As many for fifty apps with five accounts each as for one with two."""
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		self.fresh()
 		connections.of_user(ALICE)
 		with statements() as sent:
 			connections.of_user(ALICE)
 		few = len(sent)
-		self.addCleanup(frappe.db.commit)
 		for doctype in ("Token Cache", "Connected App"):
-			self.addCleanup(frappe.db.delete, doctype, {"name": ("like", "many-%")})
+			self.afterwards(frappe.db.delete, doctype, {"name": ("like", "many-%")})
 		cache = frappe.get_doc("Token Cache", {"connected_app": self.app.name})
 		for number in range(50):
 			copied(self.app, f"many-{number}", provider_name=f"Many {number}")

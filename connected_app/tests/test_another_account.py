@@ -18,7 +18,17 @@ from connected_app.oauth.redact import Secret
 from connected_app.site import events, flow, passwords, replacing, revocation, settings
 from connected_app.site.grants import TokenCacheStore
 from connected_app.site.identity import ConnectionKey
-from connected_app.tests.site import ALICE, MALLORY, Browser, code_of, needs_providers, row, work
+from connected_app.tests.site import (
+	ALICE,
+	MALLORY,
+	Browser,
+	code_of,
+	forget_revocations,
+	in_a_new_job,
+	needs_providers,
+	row,
+	work,
+)
 from connected_app.tests.test_refreshing import Connected
 
 PENDING = revocation.DOCTYPE
@@ -35,21 +45,17 @@ class TestAnotherAccount(Connected):
 	"""Alice is connected as alice@example.com."""
 
 	def setUp(self) -> None:
-		frappe.db.rollback()
-		frappe.db.delete(PENDING)
-		frappe.db.delete("__Auth", {"doctype": PENDING})
-		frappe.db.commit()
+		in_a_new_job(forget_revocations)
+		self.afterwards(forget_revocations)
 		super().setUp()
-		self.addCleanup(self.tidy)
+		self.afterwards(self.tidy)
 		self.page = f"/connect?app={self.app.name}"
 		self.tokens = self.tokens_of_row()
 		self.begin_with_bob()
 
 	def tidy(self) -> None:
 		"""Other tests look at what Alice is connected to."""
-		frappe.db.rollback()
 		frappe.delete_doc("Connected App", self.app.name, force=True)
-		frappe.db.commit()
 
 	def begin_with_bob(self) -> None:
 		landed = self.connect(self.app, account="bob")
@@ -169,7 +175,6 @@ class TestAnotherAccount(Connected):
 		"""The answer can be given again."""
 		key = row(self.app, ALICE).key()
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		grant = Grant(access_token=Secret("new"), account=Account(id="bob", name="bob@example.com"))
 		replacing.hold(key, grant, Account(id="alice"), "a browser", "/me")
 		with patch.object(TokenCacheStore, "lock", side_effect=frappe.QueryTimeoutError):
@@ -182,7 +187,6 @@ class TestAnotherAccount(Connected):
 		and where another browser has connected it meanwhile."""
 		key = row(self.app, ALICE).key()
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		bob, alice = Account(id="bob", name="bob@example.com"), Account(id="alice", name="alice@example.com")
 		first = Grant(access_token=Secret("first"), refresh_token=Secret("once"), account=bob)
 		replacing.hold(key, first, alice, "a browser", "/me")
@@ -218,7 +222,6 @@ class TestAnotherAccount(Connected):
 	def test_replaced_elsewhere_while_it_is_asked(self) -> None:
 		"""Between two looks at the row: what the account gave here does not wait to be revoked once it is connected there."""
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		hold, answer = replacing.hold, threading.Thread(target=self.choose, args=(1,))
 
 		def asked(*args: Any) -> Any:
@@ -262,7 +265,6 @@ class TestAnotherAccount(Connected):
 		"""The last one counts; the one before, of somebody else, waits to be revoked."""
 		key = ConnectionKey.of_user(self.app.name, ALICE)
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		for account in ("carol", "dave"):
 			grant = Grant(access_token=Secret(account), account=Account(id=account))
 			replacing.hold(key, grant, Account(id="alice", name="alice@example.com"), "a session", "/me")

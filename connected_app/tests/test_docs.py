@@ -23,8 +23,6 @@ from typing import Any
 from unittest import SkipTest
 
 import frappe
-from frappe.installer import update_site_config
-from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
 from connected_app.oauth.redact import Secret
 from connected_app.site.grants import TokenCacheStore
@@ -41,6 +39,7 @@ from connected_app.tests.site import (
 	other_app,
 	run,
 	server,
+	server_scripts,
 )
 from connected_app.tests.test_checks import hostile
 
@@ -119,7 +118,6 @@ class TestDocs(Case):
 			self.api.script(path, self.module.as_json(THINGS))
 		forget()
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 
 	def test_every_block(self) -> None:
 		counts = {"ran": 0, "not run": 0}
@@ -262,11 +260,7 @@ class TestDocs(Case):
 		self.assertEqual(frappe.db.count("ToDo", todo), before + 1)
 
 	def drive_server_script(self, text: str) -> None:
-		# Scripts can be switched on for a whole bench only.
-		path = os.path.join(frappe.local.sites_path, "common_site_config.json")
-		before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
-		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
-		try:
+		with server_scripts():
 			frappe.set_user("Administrator")
 			name = f"script_{frappe.generate_hash(length=8)}"
 			script = frappe.get_doc(
@@ -281,8 +275,6 @@ class TestDocs(Case):
 			frappe.set_user(ALICE)
 			script.execute_method()
 			self.assertEqual(frappe.response.pop("message"), THINGS)
-		finally:
-			update_site_config(SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
 
 	def drive_mcp(self, text: str) -> None:
 		"""In a process of the bench, since MCP's library needs a newer pydantic than Frappe has."""

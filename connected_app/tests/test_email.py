@@ -21,8 +21,7 @@ from unittest.mock import patch
 import frappe
 import requests
 from frappe.email.doctype.email_account.email_account import pull
-from frappe.installer import update_site_config
-from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY, safe_exec
+from frappe.utils.safe_exec import safe_exec
 
 from connected_app import api
 from connected_app.oauth.templates import Template
@@ -42,6 +41,7 @@ from connected_app.tests.site import (
 	needs_providers,
 	row,
 	server,
+	server_scripts,
 )
 
 # At the provider.
@@ -59,17 +59,14 @@ class TestEmail(Case):
 		flags = {key: frappe.flags.get(key) for key in ("testing_email", "mute_emails")}
 		self.addCleanup(frappe.flags.update, flags)
 		frappe.flags.update({"testing_email": True, "mute_emails": False})
-		self.addCleanup(self.tidy)
+		self.afterwards(self.tidy)
 
 	def tidy(self) -> None:
-		frappe.db.rollback()
-		frappe.set_user("Administrator")
+		frappe.local.outgoing_email_account = {}
 		for doctype in ("Email Queue", "Communication", "Email Account", "Error Log"):
 			for name in frappe.get_all(doctype, pluck="name"):
 				frappe.delete_doc(doctype, name, force=True, ignore_permissions=True)
 		frappe.delete_doc("Connected App", self.app.name, force=True, ignore_permissions=True)
-		frappe.db.commit()
-		frappe.local.outgoing_email_account = {}
 
 	def account(self, **values: Any) -> dict[str, Any]:
 		return {
@@ -636,10 +633,9 @@ class TestEmail(Case):
 	def test_a_server_script_sends(self) -> None:
 		"""Sending through an Email Account hands the script no token: it needs no role (`check_script`)."""
 		self.set_up()
-		path = os.path.join(frappe.local.sites_path, "common_site_config.json")
-		before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
-		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
-		self.addCleanup(update_site_config, SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
+		switched_on = server_scripts()
+		switched_on.__enter__()
+		self.addCleanup(switched_on.__exit__, None, None, None)
 		forget()
 		mail = (
 			f"recipients=['{ALICES_MAIL}'], sender='{ALICES_MAIL}', subject='From a script', message='Hello'"

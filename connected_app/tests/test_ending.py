@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 import frappe
-from frappe.utils.background_jobs import get_queue
 
 from connected_app.api import connections, my_connections
 from connected_app.oauth import ConfigurationError, ReconnectRequired
@@ -20,7 +19,9 @@ from connected_app.tests.site import (
 	MALLORY,
 	Browser,
 	Case,
+	delete_long_jobs,
 	forget,
+	long_jobs,
 	make_app,
 	needs_providers,
 	row,
@@ -28,6 +29,7 @@ from connected_app.tests.site import (
 )
 
 NOWHERE = "http://127.0.0.1:1/revoke"
+JOB = "connected_app_revocation"
 
 
 def add_connections(app: Any, number: int) -> list[str]:
@@ -46,8 +48,8 @@ def add_connections(app: Any, number: int) -> list[str]:
 class Many(Case):
 	def setUp(self) -> None:
 		super().setUp()
-		self.addCleanup(self.clear)
 		self.app = make_app(self.authlib.issuer)
+		self.afterwards(self.clear)
 		self.enterContext(patch.object(revocation, "AT_ONCE", 1))
 		self.enterContext(patch.object(ending, "CHUNK", 2))
 		self.start_job = self.enterContext(patch.object(revocation, "start_job"))
@@ -59,7 +61,6 @@ class Many(Case):
 		return value
 
 	def clear(self) -> None:
-		frappe.db.rollback()
 		for doctype in (ending.DOCTYPE, ending.QUEUE):
 			frappe.db.delete(doctype)
 			frappe.db.delete("__Auth", {"doctype": doctype})
@@ -67,7 +68,6 @@ class Many(Case):
 			names = frappe.get_all("Token Cache", ours, pluck="name", limit=0)
 			frappe.db.delete("Token Cache", ours)
 			frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", [*names, ""])})
-		frappe.db.commit()
 
 	def save(self, **values: Any) -> None:
 		app = frappe.get_doc("Connected App", self.app.name)
@@ -414,17 +414,11 @@ class TestEnding(Many):
 class TestJob(Case):
 	def test_one_job(self) -> None:
 		"""However many apps are disabled, one job waits; it has no arguments."""
-		queue = get_queue("long")
-		jobs = [job_id for job_id in queue.job_ids if "connected_app_revocation" in job_id]
-		for job_id in jobs:
-			queue.fetch_job(job_id).delete()
+		delete_long_jobs(JOB)
+		self.addCleanup(delete_long_jobs, JOB)
 		for _twice in range(2):
 			revocation.start_job()
-			self.assertEqual(len(self.waiting(queue)), 1 if _twice else 0)
+			self.assertEqual(len(long_jobs(JOB)), 1 if _twice else 0)
 			frappe.db.commit()
-		(job,) = self.waiting(queue)
-		self.addCleanup(job.delete)
+		(job,) = long_jobs(JOB)
 		self.assertEqual(job.kwargs["kwargs"], {})
-
-	def waiting(self, queue: Any) -> list[Any]:
-		return [queue.fetch_job(job_id) for job_id in queue.job_ids if "connected_app_revocation" in job_id]

@@ -269,16 +269,16 @@ class TestNotifications(Events):
 		translation = frappe.get_doc(
 			{"doctype": "Translation", "language": "de", "source_text": source, "translated_text": text}
 		).insert()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(translation.delete)
-		self.addCleanup(frappe.db.set_value, "User", ALICE, "language", None)
+		self.afterwards(frappe.delete_doc, "Translation", translation.name, ignore_missing=True)
+		before = frappe.db.get_value("User", ALICE, "language")
+		self.afterwards(frappe.db.set_value, "User", ALICE, "language", before)
 		frappe.db.set_value("User", ALICE, "language", "de")
 		frappe.db.commit()
 		self.break_it()
 		self.assertEqual(self.news()[0].subject, text.format("Demo"))
 
 	def test_settings_of_the_owner(self) -> None:
-		self.addCleanup(self.settings, enabled=1)
+		self.afterwards(self.settings, enabled=1)
 		self.settings(enabled=0)
 		self.break_it()
 		self.assertEqual(self.news(), [])
@@ -304,15 +304,14 @@ class TestNotifications(Events):
 				"no_smtp_authentication": 1,
 			}
 		)
+		self.afterwards(frappe.delete_doc, "Email Account", "Outgoing", force=True, ignore_missing=True)
 		with patch.object(type(account), "validate"):  # which would call the server
 			account.insert(ignore_if_duplicate=True)
 		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.delete_doc, "Email Account", account.name, force=True)
 		for app_wants, owner_wants, expected in ((1, 1, 1), (0, 1, 0), (1, 0, 0)):
 			self.assertEqual(self.connect(self.app).status_code, 302)
 			self.change(email_when_broken=app_wants, provider_name="R&D")
-			self.addCleanup(self.settings, enable_email_notifications=1)
+			self.afterwards(self.settings, enable_email_notifications=1)
 			self.settings(enable_email_notifications=owner_wants)
 			frappe.db.delete("Email Queue Recipient", {"recipient": ALICE})
 			frappe.db.commit()

@@ -100,13 +100,8 @@ class TestHealth(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app = make_app(self.authlib.issuer, provider_name='Acme "Files"', refresh_idle_after=7)
-		self.addCleanup(self.remove)
-
-	def remove(self) -> None:
-		frappe.db.rollback()
 		for doctype in (ending.DOCTYPE, ending.QUEUE, "Token Cache"):
-			frappe.db.delete(doctype, {"connected_app": self.app.name})
-		frappe.db.commit()
+			self.afterwards(frappe.db.delete, doctype, {"connected_app": self.app.name})
 
 	def add(self, number: int, **values: Any) -> None:
 		for _n in range(number):
@@ -202,7 +197,6 @@ class TestHealth(Case):
 	def test_jobs_by_their_own_frequency(self) -> None:
 		"""Each is behind when it has missed its time by far: one that runs every five minutes after 20, one of each day after
 		26 hours; one that has never run from the time on that it has been there."""
-		self.addCleanup(frappe.db.rollback)
 		table = (
 			("connected_app.site.schedule.run", 19 / 60, 21 / 60),
 			("connected_app.site.keys.care", 25.9, 26.1),
@@ -265,16 +259,12 @@ class TestMetrics(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app = make_app(self.authlib.issuer, provider_name='Acme\\ "Files"')
+		self.afterwards(frappe.db.delete, "Token Cache", {"connected_app": self.app.name})
 		frappe.db.bulk_insert(
 			"Token Cache",
 			["name", "connected_app", "user", "status", "generation"],
 			[(f"{self.app.name}-{ALICE}", self.app.name, ALICE, "Reconnect Required", 0)],
 		)
-		frappe.db.commit()
-		self.addCleanup(self.remove)
-
-	def remove(self) -> None:
-		frappe.db.delete("Token Cache", {"connected_app": self.app.name})
 		frappe.db.commit()
 
 	def samples(self, text: str) -> dict[tuple[str, str], int]:

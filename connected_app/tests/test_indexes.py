@@ -7,6 +7,7 @@ import unittest
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from unittest.mock import patch
 
 import frappe
 
@@ -15,7 +16,7 @@ from connected_app.site import connections, ending, health, passwords, revocatio
 from connected_app.site.database import lock_free
 from connected_app.site.identity import ConnectionKey
 from connected_app.site.rows import naive, name_of
-from connected_app.tests.site import make_app
+from connected_app.tests.site import in_a_new_job, make_app, start_over
 
 NUMBER, OTHERS = 500, 2500
 TABLES = ("tabToken Cache", "tabPending Revocation", "tabOAuth Scope", "__Auth")
@@ -28,10 +29,9 @@ class TestIndexes(unittest.TestCase):
 	def setUpClass(cls) -> None:
 		if frappe.db.db_type == "sqlite":
 			raise unittest.SkipTest("EXPLAIN of MariaDB and PostgreSQL")
-		frappe.db.rollback()
-		frappe.set_user("Administrator")
-		cls.addClassCleanup(cls.remove)
+		start_over()
 		cls.app, cls.other = make_app(refresh_ahead=5), make_app()
+		cls.addClassCleanup(in_a_new_job, cls.remove)
 		now, past = naive(utc_now()), "2020-01-01"
 		fields = ["name", "connected_app", "user", "status", "access_token", "idle_since", "expires_at"]
 		caches, pending, scopes, tokens = [], [], [], []
@@ -59,14 +59,12 @@ class TestIndexes(unittest.TestCase):
 
 	@classmethod
 	def remove(cls) -> None:
-		frappe.db.rollback()
 		apps = {"connected_app": ("in", [cls.app.name, cls.other.name])}
 		names = frappe.get_all("Token Cache", apps, pluck="name", limit=0)
 		frappe.db.delete("Token Cache", apps)
 		frappe.db.delete("Pending Revocation", apps)
 		frappe.db.delete("OAuth Scope", {"parent": ("in", [*names, ""])})
 		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("in", [*names, ""])})
-		frappe.db.commit()
 
 	def scans(self, work: Callable[[], Any], kind: str = "select") -> tuple[int, list[str]]:
 		"""How many statements of a `kind` on our tables `work` sends, and those that read one of these as a whole. What it
@@ -84,11 +82,10 @@ class TestIndexes(unittest.TestCase):
 					found.append(text)
 			return original(query, *args, **kwargs)
 
-		frappe.db.sql = explained
 		try:
-			work()
+			with patch.object(frappe.db, "sql", explained):
+				work()
 		finally:
-			del frappe.db.sql
 			frappe.db.rollback()
 		return number, found
 

@@ -19,6 +19,7 @@ from connected_app.tests.site import (
 	NO_TRANSACTION,
 	Browser,
 	Case,
+	delete_long_jobs,
 	forget,
 	hostile,
 	make_app,
@@ -35,7 +36,7 @@ class TestLeaving(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app, self.other = make_app(self.authlib.issuer), make_app(self.authlib.issuer)
-		self.addCleanup(self.remove_leaver)
+		self.afterwards(self.remove_leaver)
 		self.leaver = Browser(make_user(LEAVER, "Blogger"))
 		for app in (self.app, self.other):
 			self.assertEqual(self.connect(app, self.leaver).status_code, 302)
@@ -43,11 +44,9 @@ class TestLeaving(Case):
 		self.tokens = [row(self.app, user).get_password("refresh_token") for user in (LEAVER, ALICE)]
 
 	def remove_leaver(self) -> None:
-		frappe.db.rollback()
 		for name in (LEAVER, "renamed@site.example"):
 			if frappe.db.exists("User", name):
 				frappe.delete_doc("User", name, force=True)
-		frappe.db.commit()
 
 	def left(self, app: Any, user: str) -> list[int]:
 		"""What is stored of a connection: its row, its passwords, its scopes."""
@@ -103,7 +102,6 @@ class TestLeaving(Case):
 	def test_while_the_provider_answers(self) -> None:
 		"""A user or an app that is disabled, or an app whose connections become everybody's, before the provider has given
 		the tokens: they are given back, and nothing is stored."""
-		self.addCleanup(frappe.set_user, "Administrator")
 		for doctype, values, raised in (
 			("Connected App", {"enabled": 0}, ConfigurationError),
 			("Connected App", {"connection_is": "Shared"}, ReconnectRequired),
@@ -199,6 +197,9 @@ class TestLeaving(Case):
 		"""More than a few are revoked by a background job, which has no arguments."""
 		at_once, revocation.AT_ONCE = revocation.AT_ONCE, 1
 		self.addCleanup(setattr, revocation, "AT_ONCE", at_once)
+		# One waits for all.
+		delete_long_jobs("connected_app_revocation")
+		self.addCleanup(delete_long_jobs, "connected_app_revocation")
 		queue = get_queue("long")
 		before = set(queue.job_ids)
 		frappe.delete_doc("Connected App", self.app.name)
@@ -206,7 +207,6 @@ class TestLeaving(Case):
 		frappe.db.commit()
 		(job_id,) = set(queue.job_ids) - before
 		job = queue.fetch_job(job_id)
-		self.addCleanup(job.delete)
 		self.assertEqual(self.revocations(), 0)
 		for secret in (*self.tokens, "demo-secret"):
 			self.assertNotIn(secret, f"{job.kwargs} {job.description} {job.data}")

@@ -114,9 +114,7 @@ class TestLanguages(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.app = make_app(self.authlib.issuer, provider_name="Acme")
-
-	def tearDown(self) -> None:
-		self.speak("en")
+		self.afterwards(self.speak, "en")
 
 	def speak(self, language: str) -> None:
 		frappe.db.set_value("User", ALICE, "language", language)

@@ -37,7 +37,8 @@ from connected_app.tests.site import ALICE, MALLORY, Case, forget, make_app, nee
 GRANT = Grant(
 	access_token=Secret("access-1"),
 	refresh_token=Secret("refresh-1"),
-	expires_at=utc_now() + timedelta(hours=1),
+	# Of the time at which this module was loaded: it is to last until the tests are done.
+	expires_at=utc_now() + timedelta(days=1),
 	extra={"realm_id": Secret("4620816365")},
 )
 OF_A_USER = ("User", ALICE, "api_secret")
@@ -98,9 +99,20 @@ class TestRotation(Case):
 	def setUp(self) -> None:
 		super().setUp()
 		self.key = frappe.conf.encryption_key
+		self.folder = pathlib.Path(frappe.local.sites_path).resolve() / f"{frappe.local.site}-other-host"
+		self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+		shutil.rmtree(self.folder, ignore_errors=True)
+		for folder in ("locks", "logs"):
+			(self.folder / folder).mkdir(parents=True)
+		shutil.copy(frappe.get_site_path("site_config.json"), self.folder)
+		conf, path = frappe.local.conf, frappe.local.site_path
+		self.addCleanup(setattr, frappe.local, "site_path", path)
+		self.addCleanup(setattr, frappe.local, "conf", conf)
 		self.app = make_app(
 			self.authlib.issuer, client_authentication="private_key_jwt", provider_name="Rotated"
 		)
+		self.afterwards(self.remove)
+		self.addCleanup(self.go_back)
 		keys.make(self.app.name, "ES256")
 		# Its locks would be waited for by the connection of its own that stores the token.
 		frappe.db.commit()
@@ -124,16 +136,6 @@ class TestRotation(Case):
 			("Pending Revocation", self.waiting, "refresh_token"): "refresh-1",
 			(ending.DOCTYPE, ended.name, "client"): "client-1",
 		}
-		self.folder = pathlib.Path(frappe.local.sites_path).resolve() / f"{frappe.local.site}-other-host"
-		shutil.rmtree(self.folder, ignore_errors=True)
-		for folder in ("locks", "logs"):
-			(self.folder / folder).mkdir(parents=True)
-		shutil.copy(frappe.get_site_path("site_config.json"), self.folder)
-		conf, path = frappe.local.conf, frappe.local.site_path
-		self.addCleanup(shutil.rmtree, self.folder)
-		self.addCleanup(setattr, frappe.local, "site_path", path)
-		self.addCleanup(setattr, frappe.local, "conf", conf)
-		self.addCleanup(self.go_back)
 		frappe.local.site_path = str(self.folder)
 		frappe.local.conf = frappe._dict(conf)
 
@@ -151,12 +153,16 @@ class TestRotation(Case):
 			self.rotate()
 			rotation.finish(self.report)
 		self.assertEqual(self.config()["encryption_key"], self.key)
+
+	def remove(self) -> None:
+		of_app = {"connected_app": self.app.name}
 		for doctype in (ending.DOCTYPE, ending.QUEUE, "Token Cache"):
-			frappe.db.delete(doctype, {"connected_app": self.app.name})
-		frappe.db.delete("__Auth", {"name": ("in", [name for _doctype, name, _field in self.secrets])})
+			names = frappe.get_all(doctype, of_app, pluck="name")
+			frappe.db.delete("__Auth", {"doctype": doctype, "name": ("in", [*names, ""])})
+			frappe.db.delete(doctype, of_app)
+		frappe.db.delete("__Auth", {"doctype": "Connected App", "name": self.app.name})
 		frappe.db.delete("__Auth", {"doctype": "Token Cache", "name": ("like", f"{self.app.name}-%")})
 		frappe.db.delete("DefaultValue", {"defkey": OTP})
-		frappe.db.commit()
 
 	def report(self, outcome: rotation.Outcome) -> None:
 		self.reported = outcome.encrypted

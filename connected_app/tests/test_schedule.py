@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import frappe
 import requests
-from frappe.utils.background_jobs import get_queue
 
 from connected_app.oauth.clock import utc_now
 from connected_app.site import schedule
@@ -19,8 +18,10 @@ from connected_app.tests.site import (
 	MALLORY,
 	VISITOR,
 	Browser,
+	delete_long_jobs,
 	hostile,
 	in_processes,
+	long_jobs,
 	needs_providers,
 	row,
 )
@@ -53,8 +54,7 @@ class Background(Connected):
 		return self.authlib.stats()["token_requests"] - self.asked
 
 	def connect_all(self) -> None:
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.db.delete, "Token Cache", {"user": ("in", USERS[1:])})
+		self.afterwards(frappe.db.delete, "Token Cache", {"user": ("in", USERS[1:])})
 		for user in USERS[1:]:
 			self.assertEqual(self.connect(self.app, Browser(user)).status_code, 302)
 		self.asked = self.authlib.stats()["token_requests"]
@@ -154,10 +154,9 @@ class TestDue(Background):
 			)
 			for n in range(3000)
 		]
+		self.afterwards(frappe.db.delete, "Token Cache", {"name": ("like", f"{self.app.name}-x%")})
 		frappe.db.bulk_insert("Token Cache", fields, many)
 		frappe.db.sql("analyze table `tabToken Cache`")
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.db.delete, "Token Cache", {"name": ("like", f"{self.app.name}-x%")})
 		self.idle()
 		asked: list[str] = []
 		real = frappe.db.sql
@@ -258,27 +257,20 @@ class TestRefreshing(Background):
 
 	def test_jobs(self) -> None:
 		"""One job for each app that has something due, of which only the name is told; not twice."""
-		queue = get_queue("long")
-		ours = f"connected_app_refresh_{self.app.name}"
-
-		def queued() -> list[Any]:
-			jobs = [queue.fetch_job(job_id) for job_id in queue.job_ids if job_id.endswith(ours)]
-			return [job.kwargs["kwargs"] for job in jobs]
-
+		job = f"connected_app_refresh_{self.app.name}"
 		schedule.run()
-		self.assertEqual(queued(), [])
+		self.assertEqual(long_jobs(job), [])
+		self.addCleanup(delete_long_jobs, job)
 		self.idle()
 		schedule.run()
 		schedule.run()
-		self.assertEqual(queued(), [{"connected_app": self.app.name}])
-		for job_id in list(queue.job_ids):
-			if job_id.endswith(ours):
-				queue.fetch_job(job_id).delete()
+		self.assertEqual(
+			[each.kwargs["kwargs"] for each in long_jobs(job)], [{"connected_app": self.app.name}]
+		)
 
 	def jobs(self) -> list[Any]:
 		"""Those of this app that wait."""
-		queue = get_queue("long")
-		return [queue.fetch_job(job_id) for job_id in queue.job_ids if job_id.endswith(self.app.name)]
+		return long_jobs(self.app.name)
 
 	def all_idle(self) -> None:
 		self.connect_all()
@@ -295,10 +287,10 @@ class TestRefreshing(Background):
 	def test_another_job_follows(self) -> None:
 		"""Whose time is up makes place for other apps' jobs; nothing is queued beside the one that follows."""
 		self.idle()
+		self.addCleanup(delete_long_jobs, self.app.name)
 		with patch.object(schedule, "RUN", 0):
 			self.run_job()
 		(job,) = self.jobs()
-		self.addCleanup(job.delete)
 		self.assertEqual(job.kwargs["kwargs"], {"connected_app": self.app.name, "follows": 1})
 		schedule.run()
 		self.assertEqual(len(self.jobs()), 1)
@@ -333,8 +325,7 @@ class TestRefreshing(Background):
 
 		with patch.object(schedule, "_ask", killed), patch("threading.excepthook"):
 			self.run_job()
-		for job in self.jobs():
-			job.delete()
+		delete_long_jobs(self.app.name)
 		self.assertEqual(self.requests(), 1)
 		self.run_job()
 		self.assertEqual((self.requests(), self.names()), (3, []))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from unittest.mock import patch
 
 import frappe
-from frappe.installer import update_site_config
-from frappe.utils.safe_exec import SAFE_EXEC_CONFIG_KEY
 
 from connected_app.site import callers, passwords
 from connected_app.site.database import own_connection, see_latest
@@ -24,6 +21,7 @@ from connected_app.tests.site import (
 	needs_providers,
 	other_app,
 	row,
+	server_scripts,
 )
 
 OPERATOR = "operator@site.example"
@@ -35,11 +33,9 @@ class TestServerScripts(Case):
 	def setUpClass(cls) -> None:
 		super().setUpClass()
 		make_user(OPERATOR, "System Manager")
-		# Scripts can be switched on for a whole bench only.
-		path = os.path.join(frappe.local.sites_path, "common_site_config.json")
-		before = frappe.get_common_site_config().get(SAFE_EXEC_CONFIG_KEY, "None")
-		update_site_config(SAFE_EXEC_CONFIG_KEY, 1, site_config_path=path)
-		cls.addClassCleanup(update_site_config, SAFE_EXEC_CONFIG_KEY, before, site_config_path=path)
+		switched_on = server_scripts()
+		switched_on.__enter__()
+		cls.addClassCleanup(switched_on.__exit__, None, None, None)
 
 	def setUp(self) -> None:
 		super().setUp()
@@ -47,10 +43,6 @@ class TestServerScripts(Case):
 		self.assertEqual(self.connect(self.app).status_code, 302)
 		self.token = row(self.app, ALICE).get_password("access_token")
 		forget()
-
-	def tearDown(self) -> None:
-		frappe.set_user("Administrator")
-		frappe.db.rollback()
 
 	def run_script(self, body: str, user: str, kind: str = "API", **values: Any) -> Any:
 		"""What the script `body` leaves in `frappe.flags.found`, run as `user`."""
@@ -111,8 +103,7 @@ class TestServerScripts(Case):
 	def test_made_up_names(self) -> None:
 		"""A document with the name of the script's own row and another user in it, after other code of the request has
 		used that user's connection and refreshed it: neither the token is read, nor one put in its place."""
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.afterwards(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		self.connect(self.app, Browser(MALLORY), account="bob")
 		mine = row(self.app, MALLORY).get_password("access_token")
 		made_up = (
@@ -159,8 +150,7 @@ class TestServerScripts(Case):
 
 	def test_what_a_script_changes(self) -> None:
 		"""Neither a session of its own, nor a document that it may read, becomes another's."""
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.afterwards(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		self.connect(self.app, Browser(MALLORY), account="bob")
 		# The web server has written since this transaction began.
 		see_latest()
@@ -168,9 +158,8 @@ class TestServerScripts(Case):
 			("Connected App", self.app.name, "signing_key"),
 			("Client Registration", "of-alice", "client_secret"),
 		):
-			self.addCleanup(
-				frappe.db.delete, "__Auth", {"doctype": doctype, "name": name, "fieldname": field}
-			)
+			of_script = {"doctype": doctype, "name": name, "fieldname": field}
+			self.afterwards(frappe.db.delete, "__Auth", of_script)
 			passwords.store(doctype, name, field, "a secret")
 		frappe.db.commit()
 		for way in self.CHANGED:
@@ -288,8 +277,7 @@ class TestServerScripts(Case):
 
 	def test_what_a_script_leaves_behind(self) -> None:
 		"""Connections are the process's, and have the tokens of all on them: those of a script are its own."""
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.db.delete, "Token Cache", {"user": MALLORY})
+		self.afterwards(frappe.db.delete, "Token Cache", {"user": MALLORY})
 		self.connect(self.app, Browser(MALLORY), account="bob")
 		see_latest()
 		frappe.db.commit()
@@ -334,10 +322,9 @@ class TestServerScripts(Case):
 			"reference_doctype": "ToDo",
 			"doctype_event": "Before Insert",
 		}
+		self.afterwards(frappe.delete_doc, "Server Script", name, ignore_missing=True)
 		frappe.get_doc({"doctype": "Server Script", "name": name, "script": "x = 1", **values}).insert()
 		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(frappe.delete_doc, "Server Script", name)
 		self.assertEqual(frappe.db.get_value("Server Script", name, "script"), "x = 1")
 		with own_connection():
 			script = frappe.get_doc("Server Script", name)
@@ -363,9 +350,8 @@ class TestServerScripts(Case):
 				),
 			}
 		).insert()
+		self.afterwards(frappe.delete_doc, "Web Page", page.name, ignore_missing=True)
 		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(page.delete)
 		shown = self.alice.open(f"/{page.route}")
 		self.assertNotIn(self.token, shown.text)
 		self.assertEqual(shown.status_code, 403, shown.text[:500])

@@ -190,9 +190,8 @@ class TestSecrets(Case):
 				"roles": [{"role": "System Manager"}],
 			}
 		).insert()
+		self.afterwards(frappe.delete_doc, "Report", report.name, ignore_missing=True)
 		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(report.delete)
 		answer = self.admin.call("frappe.desk.query_report.run", report_name=report.name)
 		self.assertEqual(answer.status_code, 200, answer.text[:500])
 		self.assertIn(self.kept.name, answer.text)

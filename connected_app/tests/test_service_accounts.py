@@ -159,11 +159,10 @@ class TestServiceAccounts(Case):
 			self.assertIsNone(name_of(ConnectionKey.of_user(app.name, user)), values)
 		app = self.make(acts_for_users=1)
 		make_user(BOB)
+		self.afterwards(frappe.db.set_value, "User", BOB, "enabled", 1)
 		frappe.db.set_value("User", BOB, "enabled", 0)
 		frappe.db.commit()
 		self.assertFails("not_allowed", app, BOB)
-		frappe.db.set_value("User", BOB, "enabled", 1)
-		frappe.db.commit()
 		self.assertEqual(self.asked(), 0)
 		app = self.make(acts_for_users=1, everyone_may_connect=0, allowed_roles=[{"role": "Blogger"}])
 		self.assertEqual(self.account_of(app, ALICE), "alice")
@@ -176,17 +175,13 @@ class TestServiceAccounts(Case):
 		self.assertEqual(answer.status_code, 417)
 		self.assertIn("Administrator is no address", answer.text)
 		profile = {"email": "bob@acme.example", "username": ALICE, "enabled": 1, "first_name": "Bob"}
+		self.afterwards(frappe.db.delete, "User", {"name": "bob.login"})
 		login = frappe.get_doc({"doctype": "User", "name": "bob.login", **profile})
 		login.db_insert()
 		frappe.db.commit()
-		try:
-			for user in ("Administrator", "Guest", login.name):
-				self.assertFails("not_for_users", app, user)
-				self.assertIsNone(name_of(ConnectionKey.of_user(app.name, user)))
-		finally:
-			frappe.db.rollback()
-			frappe.db.delete("User", {"name": login.name})
-			frappe.db.commit()
+		for user in ("Administrator", "Guest", login.name):
+			self.assertFails("not_for_users", app, user)
+			self.assertIsNone(name_of(ConnectionKey.of_user(app.name, user)))
 		self.assertEqual(self.asked(), 0)
 		headers = app.get_backend_app_token().get_auth_header()
 		known = requests.get(f"{self.google.issuer}/userinfo", headers=headers, timeout=30)

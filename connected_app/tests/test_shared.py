@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import frappe
@@ -20,6 +21,7 @@ from connected_app.tests.site import (
 	Browser,
 	Case,
 	forget,
+	in_a_new_job,
 	in_processes,
 	logged_in,
 	make_app,
@@ -42,23 +44,14 @@ class Shared(Case):
 	def setUpClass(cls) -> None:
 		super().setUpClass()
 		make_user(SECOND, "System Manager")
+		cls.addClassCleanup(in_a_new_job, make_user, MALLORY, "Blogger")
 		frappe.get_doc("User", MALLORY).remove_roles("Blogger")
-		cls.addClassCleanup(cls.give_back)
 		frappe.db.commit()
 		cls.mallory = Browser(MALLORY)
-
-	@staticmethod
-	def give_back() -> None:
-		frappe.get_doc("User", MALLORY).add_roles("Blogger")
-		frappe.db.commit()
 
 	def setUp(self) -> None:
 		super().setUp()
 		for user, role in ((MANAGER, "System Manager"), (SELLER, "Blogger")):
-			as_before = frappe.db.get_value("User", user, "enabled") and role in frappe.get_roles(user)
-			if frappe.db.exists("User", user) and not as_before:
-				frappe.delete_doc("User", user, force=True)
-				frappe.db.commit()
 			make_user(user, role)
 		self.manager = logged_in(MANAGER)
 		self.app = make_app(
@@ -67,15 +60,13 @@ class Shared(Case):
 			everyone_may_connect=0,
 			allowed_roles=[{"role": "Blogger"}],
 		)
-		self.addCleanup(self.tidy)
+		self.afterwards(self.tidy)
 		self.assertEqual(self.connect(self.app, self.manager).status_code, 302)
 		self.token = self.stored()
 
 	def tidy(self) -> None:
 		"""Other tests look at what Alice is connected to."""
-		frappe.db.rollback()
 		frappe.delete_doc("Connected App", self.app.name, force=True)
-		frappe.db.commit()
 
 	def key(self) -> ConnectionKey:
 		return ConnectionKey.of_organisation(self.app.name)
@@ -218,7 +209,6 @@ class TestUse(Shared):
 
 	def test_my_connections_in_a_fixed_number_of_statements(self) -> None:
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		connections.of_user(ALICE)
 		with statements() as sent:
 			connections.of_user(ALICE)
@@ -239,7 +229,7 @@ class TestUse(Shared):
 		self.assertEqual(self.session(ALICE).token["access_token"], self.token)
 
 	def test_renewed_in_the_background(self) -> None:
-		self.set(idle_since=naive(utc_now()).replace(year=2025))
+		self.set(idle_since=naive(utc_now() - timedelta(days=400)))
 		self.assertEqual([row.name for row in schedule.due(10, self.app.name)], [f"{self.app.name}-shared"])
 		schedule.refresh(self.app.name)
 		self.assertNotEqual(self.stored(), self.token)
@@ -270,12 +260,11 @@ class TestWhoIsAllowed(Shared):
 
 	def test_it_outlives_its_maker(self) -> None:
 		"""Renamed, disabled, deleted: the connection stays, and the audit trail says who made it."""
-		frappe.rename_doc("User", MANAGER, "renamed-manager@site.example", force=True, show_alert=False)
-		frappe.db.commit()
-		self.addCleanup(frappe.db.commit)
-		self.addCleanup(
+		self.afterwards(
 			frappe.delete_doc, "User", "renamed-manager@site.example", force=True, ignore_missing=True
 		)
+		frappe.rename_doc("User", MANAGER, "renamed-manager@site.example", force=True, show_alert=False)
+		frappe.db.commit()
 		row = frappe.get_doc("Token Cache", f"{self.app.name}-shared")
 		self.assertEqual((row.user, row.connected_by), (None, "renamed-manager@site.example"))
 		self.assertEqual(self.hello(ALICE), {"hello": "Alice"})

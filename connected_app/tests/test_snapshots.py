@@ -35,20 +35,18 @@ class TestSnapshots(Case):
 		if frappe.db.db_type == "mariadb":
 			if not frappe.db.sql(f"show variables like '{ISOLATION}'"):
 				self.skipTest("this MariaDB does not know innodb_snapshot_isolation")
-			frappe.db.sql(f"set session {ISOLATION} = ON")
 			self.addCleanup(frappe.db.sql, f"set session {ISOLATION} = DEFAULT")
+			frappe.db.sql(f"set session {ISOLATION} = ON")
 		self.app = make_app(self.authlib.issuer)
-		self.addCleanup(self.remove)
+		self.afterwards(self.remove)
 		self.leaver = Browser(make_user(LEAVER, "Blogger"))
 		self.assertEqual(self.connect(self.app, self.leaver).status_code, 302)
 		self.assertEqual(self.connect(self.app).status_code, 302)
 
 	def remove(self) -> None:
-		frappe.db.rollback()
 		for name in (LEAVER, RENAMED):
 			if frappe.db.exists("User", name):
 				frappe.delete_doc("User", name, force=True)
-		frappe.db.commit()
 
 	def expire(self) -> None:
 		frappe.db.set_value("Token Cache", f"{self.app.name}-{LEAVER}", "expires_at", "2020-01-01")
