@@ -31,6 +31,7 @@ from connected_app.site.rows import naive
 from connected_app.tests.certificates import certificate
 from connected_app.tests.site import (
 	ALICE,
+	PATIENCE,
 	PYTHON,
 	REPO,
 	Browser,
@@ -70,7 +71,7 @@ def mcp_server() -> Iterator[dict[str, Any]]:
 		yield json.loads(process.stdout.readline())
 	finally:
 		process.terminate()
-		process.wait(10)
+		process.wait(PATIENCE)
 		process.stdout.close()
 
 

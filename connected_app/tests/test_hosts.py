@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
+import tempfile
 import time
 import unittest
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from connected_app.oauth.clock import utc_now
 from connected_app.oauth.redact import Secret
 from connected_app.site import health, hosts
 from connected_app.site.attempts import RedisAttemptStore
-from connected_app.tests.site import statements
+from connected_app.tests.site import PATIENCE, in_a_new_job, statements
 
 NOW = utc_now()
 
@@ -50,15 +50,11 @@ HOSTS = (
 @unittest.skipIf(frappe.db and frappe.db.db_type == "sqlite", "SQLite: one host")
 class TestHosts(unittest.TestCase):
 	def setUp(self) -> None:
-		frappe.db.rollback()
-		frappe.set_user("Administrator")
-		self.clear()
-		self.addCleanup(self.clear)
+		in_a_new_job(self.clear)
+		self.addCleanup(in_a_new_job, self.clear)
 
 	def clear(self) -> None:
-		frappe.db.rollback()
 		hosts.forget_all()
-		frappe.db.commit()
 		self.five_minutes_later()
 
 	def five_minutes_later(self) -> None:
@@ -71,21 +67,22 @@ class TestHosts(unittest.TestCase):
 	@contextmanager
 	def other_host(self) -> Iterator[None]:
 		"""This process, as if it ran on another host, with a Redis of its own."""
-		with socket.create_server(("127.0.0.1", 0)) as listener:
-			port = listener.getsockname()[1]
-		command = [shutil.which("redis-server") or "redis-server", "--port", str(port), "--save", ""]
-		process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+		folder = tempfile.TemporaryDirectory()
+		self.addCleanup(folder.cleanup)
+		path = f"{folder.name}/redis"
+		command = [shutil.which("redis-server") or "redis-server", "--port", "0", "--unixsocket", path]
+		process = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)
 		try:
-			redis = RedisWrapper.from_url(f"redis://127.0.0.1:{port}")
-			for _ in range(200):
-				if redis.connected():
-					break
+			redis = RedisWrapper.from_url(f"unix://{path}")
+			ends = time.monotonic() + PATIENCE
+			while not redis.connected():
+				self.assertLess(time.monotonic(), ends, "no Redis")
 				time.sleep(0.02)
 			with patch.object(frappe, "cache", redis), patch.object(hosts, "_name", lambda: "other host"):
 				yield
 		finally:
 			process.terminate()
-			process.wait(10)
+			process.wait(PATIENCE)
 
 	def test_table(self) -> None:
 		for noted, expected in HOSTS:

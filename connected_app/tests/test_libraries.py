@@ -109,7 +109,6 @@ class TestOtherThreads(Connected):
 
 	def test_as_the_same_user(self) -> None:
 		frappe.set_user(ALICE)
-		self.addCleanup(frappe.set_user, "Administrator")
 		frappe.local.lang, before = "de", frappe.local.lang
 		self.addCleanup(setattr, frappe.local, "lang", before)
 		source = self.app.get_token_source(ALICE)
@@ -229,7 +228,7 @@ class TestHttpx(Connected):
 
 			source = self.app.get_token_source(ALICE)
 			self.authlib.command("expire")
-			with httpx.Client(auth=Auth(source)) as client:
+			with httpx.Client(auth=Auth(source), timeout=60) as client:
 				self.assertEqual(client.get(f"{self.authlib.issuer}/api/hello").json(), {"hello": "Alice"})
 		self.assertEqual(self.authlib.stats()["refreshes"], 1)
 

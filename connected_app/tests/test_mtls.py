@@ -21,7 +21,17 @@ import requests
 from connected_app.site import settings
 from connected_app.site.http import _http
 from connected_app.tests.certificates import Certificate, certificate
-from connected_app.tests.site import ALICE, Browser, Case, certified, forget, make_app, needs_providers, row
+from connected_app.tests.site import (
+	ALICE,
+	PATIENCE,
+	Browser,
+	Case,
+	certified,
+	forget,
+	make_app,
+	needs_providers,
+	row,
+)
 
 BY_CERTIFICATE = {
 	"mTLS": {
@@ -81,9 +91,9 @@ class TestMutualTls(Case):
 				self.admin, self.alice = (BrowserAt(address, each) for each in (self.admin, self.alice))
 				yield
 			finally:
-				serving.terminate()
-				serving.wait(30)
 				_http.cache_clear()
+				serving.terminate()
+				serving.wait(PATIENCE)
 
 	def make_app(self, authentication: str, brought: Certificate | None = None) -> Any:
 		"""An app that proves itself by a certificate, which the site makes if it is not `brought`."""

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import frappe
 import jwt
 
 from connected_app.oauth import ConfigurationError, TemporaryFailure
-from connected_app.oauth.clock import utc_now
 from connected_app.site import grants
 from connected_app.site.database import own_connection
-from connected_app.site.rows import naive
 from connected_app.tests.site import ALICE, SCOPES, hostile, needs_providers, row, work
 from connected_app.tests.test_refreshing import Connected
 
@@ -24,8 +21,8 @@ from connected_app.tests.test_refreshing import Connected
 def maintenance() -> Iterator[None]:
 	"""As a request is handled while the site may only be read."""
 	frappe.flags.read_only = True
-	frappe.db.begin(read_only=True)
 	try:
+		frappe.db.begin(read_only=True)
 		yield
 	finally:
 		frappe.flags.read_only = False
@@ -47,11 +44,8 @@ class TestStoring(Connected):
 				try:
 					yield ends
 				finally:
+					ends.cancel()
 					frappe.local.db = own
-		ends.cancel()
-		with suppress(Exception):
-			other.rollback()
-			other.close()
 
 	def setUp(self) -> None:
 		super().setUp()
@@ -109,7 +103,7 @@ class TestStoring(Connected):
 
 	def test_maintenance_before_it_has_expired(self) -> None:
 		"""A token that is due, and still good, is used."""
-		self.set(expires_at=naive(utc_now() + timedelta(seconds=20)))
+		self.nearly_due()
 		with maintenance():
 			session = self.app.get_oauth2_session(ALICE)
 		self.assertEqual(session.token["access_token"], row(self.app, ALICE).get_password("access_token"))
