@@ -69,7 +69,7 @@ class Provider:
 
 	def stop(self) -> None:
 		self.process.terminate()
-		self.process.wait(10)
+		self.process.wait(120)
 
 
 class Life:
