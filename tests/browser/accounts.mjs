@@ -25,7 +25,7 @@ async function onThePages(browser, provider, visitor, name) {
 	const of = (label, account) => button(label, `${account}@example.com Acme Mailboxes`);
 	const landed = async (account) => {
 		await consent(page, "allow", account);
-		await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+		await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 		await closeDialog(page);
 		await ready(page);
 	};
@@ -39,7 +39,7 @@ async function onThePages(browser, provider, visitor, name) {
 	await landed("alice");
 	check("of one account, nothing is said of a default", !(await card.innerText()).includes(PILL), await card.innerText());
 	await button("Connect Another Account").click();
-	await page.waitForURL(/\/authorize\?/, { timeout: 20000 });
+	await page.waitForURL(/\/authorize\?/, { timeout: 60000 });
 	check("the provider is asked to let people choose", /prompt=[^&]*select_account/.test(page.url()), page.url());
 	await landed("bob");
 	check("both accounts are in the card", (await accounts()).join() === "alice@example.com,bob@example.com", (await accounts()).join());
@@ -67,7 +67,7 @@ async function onThePages(browser, provider, visitor, name) {
 	}
 
 	await of("Make Default", "bob").press("Enter");
-	await page.getByText("bob@example.com is the default account now.").waitFor({ timeout: 20000 });
+	await page.getByText("bob@example.com is the default account now.").waitFor({ timeout: 60000 });
 	check("Make Default makes it so", (await theDefault()).join() === "bob@example.com", (await theDefault()).join());
 	const focused = await page.evaluate(() => document.activeElement.innerText);
 	check("and the focus stays at the account", focused === "bob@example.com", focused);
@@ -78,14 +78,14 @@ async function onThePages(browser, provider, visitor, name) {
 	check("people are warned before the default one goes", (await dialog.innerText()).includes("no other takes its place"), await dialog.innerText());
 	await shot(page, "several-accounts-question");
 	await dialog.getByRole("button", { name: "Disconnect" }).click();
-	await page.getByText("None of these accounts is the default").waitFor({ timeout: 20000 });
+	await page.getByText("None of these accounts is the default").waitFor({ timeout: 60000 });
 	check("the other account stays, and is not made the default", (await accounts()).join() === "alice@example.com" && (await theDefault()).length === 0);
 	await looks(page, "no default account", { only: LIGHT, selectors: [".connected-app-page"], words: ["Make Default", "Please choose one."] });
 	await of("Make Default", "alice").click();
-	await page.getByText("alice@example.com is the default account now.").waitFor({ timeout: 20000 });
+	await page.getByText("alice@example.com is the default account now.").waitFor({ timeout: 60000 });
 	await of("Disconnect", "alice").click();
 	await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).click();
-	await button("Connect").waitFor({ timeout: 20000 });
+	await button("Connect").waitFor({ timeout: 60000 });
 	check("the last one gone, the card is as before", (await accounts()).length === 0);
 	await context.close();
 }
@@ -93,7 +93,7 @@ async function onThePages(browser, provider, visitor, name) {
 const inForm = (page, text) =>
 	page.locator(".connected-app-account", { hasText: text });
 const waitForAccounts = (page, number) =>
-	page.waitForFunction((number) => cur_frm.connected_app?.connection?.accounts.length === number, number, { timeout: 20000 });
+	page.waitForFunction((number) => cur_frm.connected_app?.connection?.accounts.length === number, number, { timeout: 60000 });
 
 async function inDesk(page, name) {
 	await connectQuickly(page, name);
@@ -111,12 +111,12 @@ async function inDesk(page, name) {
 	await page.waitForFunction(
 		() => cur_frm.connected_app.connection.accounts.find(({ is_default }) => is_default)?.account_name === "bob@example.com",
 		null,
-		{ timeout: 20000 }
+		{ timeout: 60000 }
 	);
 	check("the form makes another account the default", (await inForm(page, "bob@example.com").innerText()).includes(PILL));
 
 	await page.goto(`${base}/app/token-cache?connected_app=${name}`);
-	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length === 2, null, { timeout: 30000 });
+	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length === 2, null, { timeout: 60000 });
 	await looks(page, "token cache list several accounts", { words: ["alice@example.com", "bob@example.com"], only: LOOKS.filter(([, size]) => size === "wide") });
 
 	await openForm(page, name);
@@ -126,7 +126,7 @@ async function inDesk(page, name) {
 		.getByRole("button", { name: "Disconnect" })
 		.click();
 	const dialog = page.locator(".modal.show", { hasText: "Account: bob@example.com" });
-	await dialog.waitFor({ timeout: 20000 });
+	await dialog.waitFor({ timeout: 60000 });
 	await shot(page, "form-several-accounts-question");
 	await dialog.getByRole("button", { name: "Yes", exact: true }).click();
 	await waitForAccounts(page, 1);
@@ -145,10 +145,10 @@ async function onTheTokenCache(page, name) {
 	const click = async (label) => {
 		const [row] = await rows();
 		await page.goto(`${base}/app/token-cache/${row.name}`);
-		await page.waitForFunction((name) => window.cur_frm?.doc?.name === name, row.name, { timeout: 30000 });
+		await page.waitForFunction((name) => window.cur_frm?.doc?.name === name, row.name, { timeout: 60000 });
 		await headButton(page, label).click();
 	};
-	const inList = () => page.waitForFunction(() => frappe.get_route()[0] === "List", null, { timeout: 20000 });
+	const inList = () => page.waitForFunction(() => frappe.get_route()[0] === "List", null, { timeout: 60000 });
 	await click("Make Default");
 	await inList();
 	const [row] = await rows();

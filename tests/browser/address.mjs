@@ -51,9 +51,9 @@ export async function connectByAddress(page) {
 			.first()
 			.click(),
 	]);
-	await tab.waitForURL((url) => url.href.startsWith(base), { timeout: 20000 });
+	await tab.waitForURL((url) => url.href.startsWith(base), { timeout: 60000 });
 	await page.waitForFunction(() => cur_frm.connected_app.connection?.status === "Connected", null, {
-		timeout: 20000,
+		timeout: 60000,
 	});
 	check("an MCP server is connected to by its address alone", true);
 	await tab.close();
@@ -83,7 +83,7 @@ export async function connectByAddress(page) {
 
 async function openDialog(page) {
 	if (!page.url().includes("connections-gallery")) await page.goto(`${base}/app/connections-gallery`);
-	await page.locator(".gallery-card").first().waitFor({ timeout: 30000 });
+	await page.locator(".gallery-card").first().waitFor({ timeout: 60000 });
 	if (!(await page.locator(".modal.show").count())) {
 		await page.locator(".page-head button:visible", { hasText: "Connect by Address" }).first().click();
 	}

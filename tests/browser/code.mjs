@@ -59,7 +59,7 @@ export async function connectWithCode(browser, page, visitor) {
 	});
 
 	await enter(browser, dialog, "deny");
-	await dialog.getByText("Access was not granted at the provider.").waitFor({ timeout: 20000 });
+	await dialog.getByText("Access was not granted at the provider.").waitFor({ timeout: 60000 });
 	await looks(page, "code declined", { selectors: [DIALOG], words: ["Get a New Code"], only: LIGHT });
 	await dialog.getByRole("button", { name: "Get a New Code" }).click();
 	await page.waitForFunction(
@@ -68,7 +68,7 @@ export async function connectWithCode(browser, page, visitor) {
 		[DIALOG, code]
 	);
 	await enter(browser, dialog, "allow");
-	await dialog.waitFor({ state: "detached", timeout: 20000 });
+	await dialog.waitFor({ state: "detached", timeout: 60000 });
 	await page.waitForSelector(".modal.show .modal-body");
 	const message = await page.locator(".modal.show").innerText();
 	check("a code connects in Desk", message.includes("alice@example.com"), message);
@@ -110,8 +110,8 @@ async function onPhone(browser, visitor, name) {
 	await settle(page);
 	await picture(page, "connect-with-code-phone");
 	await enter(browser, dialog, "allow");
-	await dialog.waitFor({ state: "detached", timeout: 20000 });
-	await card.getByText("alice@example.com").waitFor({ timeout: 20000 });
+	await dialog.waitFor({ state: "detached", timeout: 60000 });
+	await card.getByText("alice@example.com").waitFor({ timeout: 60000 });
 	const said = await page.locator("#connected-app-status").innerText();
 	check("a website user connects by a code", said.includes("You are connected to Archive"), said);
 	await context.close();

@@ -27,7 +27,7 @@ export async function keys(page, provider) {
 	await unfold(page);
 	await keyButton(page, "Make a New Key").click();
 	await page.locator(".modal.show .btn-primary:visible", { hasText: "Make a New Key" }).click();
-	await page.waitForFunction(() => cur_frm.doc.key_set_uri, null, { timeout: 20000 });
+	await page.waitForFunction(() => cur_frm.doc.key_set_uri, null, { timeout: 60000 });
 	await unfold(page);
 	await page.waitForFunction(() =>
 		document.querySelector('[data-fieldname="keys_html"]')?.innerText.includes("New, not used yet")
@@ -44,7 +44,7 @@ export async function keys(page, provider) {
 	await page.waitForFunction(
 		() => document.querySelector('[data-fieldname="keys_html"]')?.innerText.includes("In use"),
 		null,
-		{ timeout: 20000 }
+		{ timeout: 60000 }
 	);
 	await unfold(page);
 	await page.locator(".desk-alert").evaluateAll((alerts) => alerts.forEach((alert) => alert.remove()));
@@ -74,9 +74,9 @@ export async function keys(page, provider) {
 	});
 	await dialog.locator('[data-fieldname="passphrase"] input').fill("a passphrase");
 	await dialog.locator(".btn-primary:visible", { hasText: "Take This Key" }).click();
-	await page.waitForSelector(".modal.show", { state: "detached", timeout: 20000 });
+	await page.waitForSelector(".modal.show", { state: "detached", timeout: 60000 });
 	await page.waitForFunction(() => JSON.parse(cur_frm.doc.published_keys || "{}").next_signing_key, null, {
-		timeout: 20000,
+		timeout: 60000,
 	});
 	const brought = await page.evaluate(() => JSON.parse(cur_frm.doc.published_keys).next_signing_key);
 	check(
@@ -127,12 +127,12 @@ export async function postedCallback(page) {
 	]);
 	const requests = [];
 	tab.on("request", (request) => request.url().includes(".callback/") && requests.push(request));
-	await tab.locator("input[name=login]").fill("alice", { timeout: 20000 });
+	await tab.locator("input[name=login]").fill("alice", { timeout: 60000 });
 	await tab.locator("input[name=password]").fill("x");
 	await tab.locator("button[type=submit]").click();
-	await tab.locator("button[type=submit]", { hasText: "Continue" }).click({ timeout: 20000 });
-	await tab.waitForURL((url) => url.href.startsWith(base) && !url.href.includes(".callback/"), { timeout: 20000 });
-	await tab.waitForSelector(".modal.show .modal-body", { timeout: 30000 });
+	await tab.locator("button[type=submit]", { hasText: "Continue" }).click({ timeout: 60000 });
+	await tab.waitForURL((url) => url.href.startsWith(base) && !url.href.includes(".callback/"), { timeout: 60000 });
+	await tab.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	const landed = await tab.locator(".modal.show").innerText();
 	check("who comes back by a form of another site is connected", landed.includes("alice@example.com"), landed);
 	const headers = await Promise.all(requests.map((request) => request.allHeaders()));

@@ -118,7 +118,7 @@ export const headButton = (page, label) =>
 	page.locator(".page-head button:visible", { hasText: label }).first();
 export const connectionText = (page) =>
 	page.evaluate(() => document.querySelector(".connected-app-connection")?.innerText || "");
-export const waitForConnection = (page, words, timeout = 20000) =>
+export const waitForConnection = (page, words, timeout = 60000) =>
 	page.waitForFunction(
 		(words) => document.querySelector(".connected-app-connection")?.innerText.includes(words),
 		words,
@@ -128,7 +128,7 @@ export const waitForConnection = (page, words, timeout = 20000) =>
 export async function openForm(page, name) {
 	await page.goto(`${base}/app/connected-app/${name}`);
 	await page.waitForFunction((name) => window.cur_frm?.doc?.name === name && cur_frm.connected_app?.connection, name, {
-		timeout: 30000,
+		timeout: 60000,
 	});
 	await page.waitForFunction(() => document.querySelector(".connected-app-connection"));
 }
@@ -141,7 +141,7 @@ export async function addScope(page, scope) {
 	const input = row.locator('input[data-fieldname="scope"]');
 	// Adding a row puts the cursor into it, a moment later; a click before that makes Frappe's grid stumble.
 	await input
-		.waitFor({ state: "visible", timeout: 2000 })
+		.waitFor({ state: "visible", timeout: 10000 })
 		.catch(() => row.locator('.grid-static-col[data-fieldname="scope"]').click());
 	await input.fill(scope);
 	await input.blur();
@@ -155,7 +155,7 @@ export async function addScope(page, scope) {
 export async function save(page) {
 	await page.evaluate(() => document.activeElement?.blur());
 	await page.locator('.primary-action[data-label="Save"]:visible').first().click();
-	await page.waitForFunction(() => !cur_frm.is_new() && !cur_frm.is_dirty(), null, { timeout: 20000 });
+	await page.waitForFunction(() => !cur_frm.is_new() && !cur_frm.is_dirty(), null, { timeout: 60000 });
 }
 
 export async function closeDialog(page) {
@@ -165,14 +165,14 @@ export async function closeDialog(page) {
 }
 
 export async function consent(page, decision, account = "alice") {
-	await page.locator(`input[name=account][value=${account}]`).check({ timeout: 20000 });
+	await page.locator(`input[name=account][value=${account}]`).check({ timeout: 60000 });
 	await page.locator(`button[value=${decision}]`).click();
 }
 
 export async function connectInNewTab(page, decision, button) {
 	const [tab] = await Promise.all([page.context().waitForEvent("page"), button.click()]);
 	await consent(tab, decision);
-	await tab.waitForURL((url) => url.href.startsWith(base), { timeout: 20000 });
+	await tab.waitForURL((url) => url.href.startsWith(base), { timeout: 60000 });
 	return tab;
 }
 

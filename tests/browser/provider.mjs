@@ -57,7 +57,7 @@ async function serviceAccount(page) {
 export async function pickProvider(page) {
 	await page.goto(`${base}/app/connected-app/new`);
 	await page.waitForFunction(() => window.cur_frm?.fields_dict?.provider?.connected_app_size > 200, null, {
-		timeout: 30000,
+		timeout: 60000,
 	});
 	const picker = field(page, "provider").locator("input");
 
@@ -128,7 +128,7 @@ export async function pickProvider(page) {
 	await shop.fill("acme");
 	await shop.blur();
 	await page.waitForFunction(() => cur_frm.doc.token_uri?.startsWith("https://acme."), null, {
-		timeout: 20000,
+		timeout: 60000,
 	});
 	check("what is right is no longer marked", (await input.locator(".connected-app-finding").count()) === 0);
 	check("the rest is folded away", !(await field(page, "token_uri").isVisible()));
@@ -163,7 +163,7 @@ export async function pickProvider(page) {
 	await page.evaluate(() => cur_frm.set_value("leeway", 60));
 	await save(page);
 	const differences = page.locator(".connected-app-differences");
-	await differences.locator("summary").click({ timeout: 20000 });
+	await differences.locator("summary").click({ timeout: 60000 });
 	const words = await differences.innerText();
 	check(
 		"what an admin has changed stays, and is shown",
@@ -181,7 +181,7 @@ export async function pickProvider(page) {
 	await differences.getByRole("button", { name: "Use the Template's Values" }).click();
 	await page.waitForFunction(() => cur_frm.doc.leeway === 30);
 	await save(page);
-	await page.waitForFunction(() => cur_frm.connected_app.differences?.length === 0, null, { timeout: 20000 });
+	await page.waitForFunction(() => cur_frm.connected_app.differences?.length === 0, null, { timeout: 60000 });
 	check("the template's values are taken over when asked for", (await differences.count()) === 0);
 	await picker.fill("shopfy");
 	await page.keyboard.press("Tab");

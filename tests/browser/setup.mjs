@@ -44,8 +44,8 @@ export async function setUp(browser, provider) {
 	check("passing through a field changes nothing", !(await page.evaluate(() => cur_frm.is_dirty())));
 
 	// The next step offers its button.
-	await page.locator(`${steps} .btn-primary`, { hasText: "Get OpenID Configuration" }).click({ timeout: 20000 });
-	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	await page.locator(`${steps} .btn-primary`, { hasText: "Get OpenID Configuration" }).click({ timeout: 60000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	const report = await page.locator(".modal.show").innerText();
 	check(
 		"Get OpenID Configuration says what it filled",
@@ -84,7 +84,7 @@ export async function setUp(browser, provider) {
 	await field(page, "client_secret").locator("input").fill("wrong-secret");
 	for (const scope of [...SCOPES.slice(0, -1), "raed"]) await addScope(page, scope);
 	await headButton(page, "Check Configuration").click();
-	await page.waitForSelector(".modal.show .connected-app-findings", { timeout: 30000 });
+	await page.waitForSelector(".modal.show .connected-app-findings", { timeout: 60000 });
 	const findings = await page.locator(".modal.show").innerText();
 	check(
 		"Check Configuration, which saves first, finds the wrong secret and the misspelt scope",
@@ -151,7 +151,7 @@ export async function setUp(browser, provider) {
 	await session.send("Emulation.setFocusEmulationEnabled", { enabled: false });
 	const tab = await connectInNewTab(page, "allow", page.locator(`${steps} .btn-primary`));
 	listen(tab);
-	await tab.waitForSelector(".modal.show .modal-body", { timeout: 30000 });
+	await tab.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	const landed = await tab.locator(".modal.show").innerText();
 	// Frappe 16 serves Desk below /desk too.
 	const inDesk = /\/(app|desk)\/connected-app\//.test(tab.url());
@@ -181,7 +181,7 @@ export async function setUp(browser, provider) {
 	await picture(page, "form");
 
 	await page.locator(".connected-app-buttons button:visible", { hasText: "Test Connection" }).click();
-	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	const tested = await page.locator(".modal.show").innerText();
 	check("Test Connection says that it works, and as whom", tested.includes("works") && tested.includes("alice"), tested);
 	await closeDialog(page);

@@ -52,7 +52,7 @@ async function turn(page, name) {
 		await page.evaluate(() => cur_frm.set_value("connection_is", "Each User's Own"));
 		await page.locator('.primary-action[data-label="Save"]:visible').first().click();
 		const dialog = page.locator(".modal.show", { hasText: "each user of Company Shop connects an account of their own" });
-		await dialog.waitFor({ timeout: 20000 });
+		await dialog.waitFor({ timeout: 60000 });
 		if (answer === "No") {
 			await shot(page, "turning-light-wide");
 			await page.setViewportSize(PHONE);
@@ -69,7 +69,7 @@ async function turn(page, name) {
 	await page.evaluate(() => cur_frm.reload_doc());
 	await page.waitForFunction(() => !cur_frm.is_dirty() && cur_frm.connected_app.people?.total);
 	await ask("Yes");
-	await page.waitForFunction(() => !cur_frm.is_dirty(), null, { timeout: 20000 });
+	await page.waitForFunction(() => !cur_frm.is_dirty(), null, { timeout: 60000 });
 	check("Yes ends it", (await count()) === 0);
 }
 

@@ -64,7 +64,7 @@ export async function deskStates(page, names) {
 	await looks(page, "form disabled", { words: ["Acme Archive", "Disabled"] });
 
 	await page.goto(`${base}/app/connected-app`);
-	await page.waitForFunction(() => document.body.innerText.includes("Temporarily Failing"), null, { timeout: 30000 });
+	await page.waitForFunction(() => document.body.innerText.includes("Temporarily Failing"), null, { timeout: 60000 });
 	const rows = await page.evaluate(() =>
 		[...document.querySelectorAll(".list-row-container")].map((row) => row.innerText.replace(/\s+/g, " "))
 	);
@@ -89,7 +89,7 @@ export async function deskStates(page, names) {
 	});
 
 	await page.goto(`${base}/app/token-cache/${names.reconnect}-Administrator`);
-	await page.waitForFunction(() => window.cur_frm?.doctype === "Token Cache" && cur_frm.doc.status, null, { timeout: 30000 });
+	await page.waitForFunction(() => window.cur_frm?.doctype === "Token Cache" && cur_frm.doc.status, null, { timeout: 60000 });
 	await headButton(page, "Reconnect").waitFor();
 	check(
 		"a Token Cache says what is wrong, and offers to mend or end it",
@@ -113,7 +113,7 @@ export async function workspace(page, brokenBefore) {
 	);
 	await entry.first().click();
 	await page.waitForFunction(() => document.querySelector(".shortcut-widget-box")?.innerText.includes("Connected Apps"), null, {
-		timeout: 30000,
+		timeout: 60000,
 	});
 	const sidebar = page.locator('.desk-sidebar a[href$="/connections"], .body-sidebar a[href$="/connections"]');
 	check("Desk's sidebar leads there, too", (await sidebar.count()) >= 1);
@@ -124,7 +124,7 @@ export async function workspace(page, brokenBefore) {
 	await looks(page, "workspace", { words, pictures: { "light wide": name } });
 
 	await page.locator(".shortcut-widget-box", { hasText: "Broken Connections" }).click();
-	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length, null, { timeout: 30000 });
+	await page.waitForFunction(() => window.cur_list?.doctype === "Token Cache" && cur_list.data?.length, null, { timeout: 60000 });
 	const states = await page.evaluate(() => [...new Set(cur_list.data.map((row) => row.status))].sort().join(", "));
 	check("Broken Connections are the broken ones alone", states === "Reconnect Required, Temporarily Failing", states);
 
@@ -139,7 +139,7 @@ export async function workspace(page, brokenBefore) {
 // The gallery: how the apps of this site are doing, all providers, and from each a new Connected App.
 export async function gallery(page) {
 	await page.goto(`${base}/app/connections-gallery`);
-	await page.locator(".gallery-card").first().waitFor({ timeout: 30000 });
+	await page.locator(".gallery-card").first().waitFor({ timeout: 60000 });
 	const words = ["On this site", "Acme Mail", "1 to reconnect", "1 failing", "Disabled", "Gmail (IMAP and SMTP)", "well confirmed"];
 	// On a phone, a button has its icon alone.
 	const buttons = "#page-connections-gallery .standard-actions";
@@ -162,7 +162,7 @@ export async function gallery(page) {
 // How all connections are doing.
 export async function operations(page) {
 	await page.goto(`${base}/app/connections-operations`);
-	await page.locator(".health-facts").waitFor({ timeout: 30000 });
+	await page.locator(".health-facts").waitFor({ timeout: 60000 });
 	const words = ["Somebody has to act", "Acme Mail", "Disabled", "Failed refreshes", "In the background"];
 	await looks(page, "operations", {
 		selectors: [".connections-operations", "#page-connections-operations .standard-actions"],
@@ -214,7 +214,7 @@ async function listOfNewerFrappe(page) {
 	});
 	const drawn = await page
 		.waitForFunction(() => document.querySelector('.list-row-container button.btn-action[title^="Reconnect to"]'), null, {
-			timeout: 20000,
+			timeout: 60000,
 		})
 		.catch(() => null);
 	check("the list is drawn by newer Frappe's logic, too", drawn, "no row");
@@ -272,7 +272,7 @@ export async function myConnections(page) {
 	await dialog.waitFor();
 	await page.keyboard.press("Tab");
 	await page.keyboard.press("Enter");
-	await page.getByRole("button", { name: "Connect Acme Calendar", exact: true }).waitFor({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Acme Calendar", exact: true }).waitFor({ timeout: 60000 });
 	const after = await page.evaluate(() => [
 		document.activeElement.innerText,
 		document.getElementById("connected-app-status").innerText,
@@ -283,13 +283,13 @@ export async function myConnections(page) {
 		after.join(" | ")
 	);
 
-	const waiting = page.waitForURL(/\/authorize/, { timeout: 20000 });
+	const waiting = page.waitForURL(/\/authorize/, { timeout: 60000 });
 	await page.getByRole("button", { name: "Connect Acme Calendar", exact: true }).press("Enter");
 	await waiting;
 	await page.locator("input[name=account][value=alice]").check();
 	await page.locator("button[value=allow]").click();
-	await page.waitForURL(/\/my-connections/, { timeout: 20000 });
-	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	await page.waitForURL(/\/my-connections/, { timeout: 60000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	check("and connects, landing where it began", (await page.locator(".modal.show").innerText()).includes("alice"));
 	await closeDialog(page);
 }
@@ -335,7 +335,7 @@ export async function disabling(page, provider) {
 	check("no means no: nothing is saved", dirty && (await state()).status === "Connected", `dirty: ${dirty}`);
 	await page.waitForTimeout(400);
 	await (await ask()).locator(".btn-modal-primary:visible, .standard-actions .btn-primary:visible").first().click();
-	await page.waitForFunction(() => !cur_frm.is_dirty() && !cur_frm.doc.enabled, null, { timeout: 20000 });
+	await page.waitForFunction(() => !cur_frm.is_dirty() && !cur_frm.doc.enabled, null, { timeout: 60000 });
 	const after = (await state()).status;
 	check("yes ends them", after === "Not Connected", after);
 }

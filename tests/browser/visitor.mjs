@@ -52,14 +52,14 @@ export async function visit(browser, visitor, name) {
 	);
 	await page.getByRole("button", { name: "Connect Demo", exact: true }).tap();
 	await consent(page, "deny");
-	await page.getByRole("link", { name: "Start again" }).waitFor({ timeout: 20000 });
+	await page.getByRole("link", { name: "Start again" }).waitFor({ timeout: 60000 });
 	await shot(page, "consent-declined-phone");
 	await page.getByRole("link", { name: "Start again" }).tap();
-	await page.getByRole("button", { name: "Connect Demo", exact: true }).tap({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Demo", exact: true }).tap({ timeout: 60000 });
 	check("a phone can start again after declining", true);
 	await consent(page, "allow");
-	await page.waitForURL((url) => url.href.startsWith(`${base}/connect`), { timeout: 20000 });
-	await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+	await page.waitForURL((url) => url.href.startsWith(`${base}/connect`), { timeout: 60000 });
+	await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 	const message = await page.locator(".modal.show").innerText();
 	check("a website user connects on a phone", message.includes("alice@example.com"), message);
 	await closeDialog(page);
@@ -74,7 +74,7 @@ export async function visit(browser, visitor, name) {
 
 	await page.getByRole("button", { name: "Disconnect Demo" }).tap();
 	await page.getByRole("dialog").getByRole("button", { name: "Disconnect" }).tap();
-	await page.getByRole("button", { name: "Connect Demo", exact: true }).waitFor({ timeout: 20000 });
+	await page.getByRole("button", { name: "Connect Demo", exact: true }).waitFor({ timeout: 60000 });
 	const after = await page.locator("#connected-app-page").innerText();
 	check("a website user disconnects", after.includes("Not Connected") && !after.includes("bob"), after);
 	await context.close();
@@ -91,7 +91,7 @@ async function useAnotherAccount(page) {
 	for (const [choice, account] of choices) {
 		await reconnect().tap();
 		await consent(page, "allow", "bob");
-		await asked.waitFor({ timeout: 20000 });
+		await asked.waitFor({ timeout: 60000 });
 		if (account === "alice@example.com") {
 			await looks(page, "another account", {
 				selectors: [".connected-app-page"],
@@ -102,7 +102,7 @@ async function useAnotherAccount(page) {
 			await page.setViewportSize(PHONE);
 		}
 		await page.getByRole("button", { name: choice }).tap();
-		await page.waitForSelector(".modal.show .modal-body", { timeout: 20000 });
+		await page.waitForSelector(".modal.show .modal-body", { timeout: 60000 });
 		const message = await page.locator(".modal.show").innerText();
 		check(`${choice}: the message says who is connected`, message.includes(account), message);
 		await closeDialog(page);
