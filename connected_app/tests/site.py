@@ -57,6 +57,8 @@ class Browser(requests.Session):
 	def __init__(self, user: str = "", password: str = PASSWORD) -> None:
 		super().__init__()
 		self.base = frappe.utils.get_url()
+		# The web server closes a connection that has been idle for two seconds, maybe just when the next request is sent.
+		self.headers["Connection"] = "close"
 		if user:
 			self.post(f"{self.base}/api/method/login", data={"usr": user, "pwd": password}).raise_for_status()
 			# Of the pages with the token, the one that also keeps it where the cache is emptied.

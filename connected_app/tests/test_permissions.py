@@ -168,6 +168,7 @@ class TestEndpoints(Permissions):
 	def test_csrf_token(self) -> None:
 		"""core-defects 38: a foreign page, which cannot read the CSRF token, starts and ends nothing."""
 		foreign = requests.Session()
+		foreign.headers["Connection"] = "close"
 		foreign.cookies.update(self.alice.cookies)
 		for method in POST_ONLY:
 			answer = foreign.post(

@@ -24,6 +24,8 @@ CORE = "frappe.integrations.doctype.connected_app.connected_app."
 class Browser:
 	def __init__(self, base: str, user: str) -> None:
 		self.session, self.base = requests.Session(), base
+		# The web server closes a connection that has been idle for two seconds, maybe just when the next request is sent.
+		self.session.headers["Connection"] = "close"
 		password = "admin" if user == "Administrator" else PASSWORD
 		self.session.post(
 			f"{base}/api/method/login", data={"usr": user, "pwd": password}, timeout=60
