@@ -595,8 +595,8 @@ class Lasting:
 		self.files = {path: path.read_text() for path in paths}
 
 	@staticmethod
-	def custom_fields() -> set[str]:
-		return set(frappe.get_all("Custom Field", pluck="name", limit=0))
+	def custom_fields() -> set[tuple[str, str]]:
+		return set(frappe.get_all("Custom Field", fields=["dt", "fieldname"], limit=0, as_list=True))
 
 	def put_right(self) -> None:
 		"""Fails, naming it, where the test has left something: others then begin without it all the same."""
@@ -610,9 +610,9 @@ class Lasting:
 			if json.loads(path.read_text()) != json.loads(text):
 				left.append(str(path))
 				path.write_text(text)
-		for field in self.custom_fields() - self.fields:
-			left.append(field)
-			in_a_new_job(frappe.delete_doc, "Custom Field", field)
+		for doctype, fieldname in self.custom_fields() - self.fields:
+			left.append(f"{doctype}.{fieldname}")
+			_remove_field(doctype, fieldname)
 		assert not left, f"the test has left {', '.join(left)}"
 
 

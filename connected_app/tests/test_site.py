@@ -62,7 +62,7 @@ class TestAfterwards(Case):
 			test.fail("of the test itself")
 
 		(error,) = self.errors_of(body)
-		for left in ("frappe.conf", "site_config.json", "Connected App-custom_left"):
+		for left in ("frappe.conf", "site_config.json", "Connected App.custom_left"):
 			self.assertIn(left, error)
 		self.assertFalse(frappe.db.exists("Custom Field", "Connected App-custom_left"))
 		self.assertNotIn("left_by_a_test", frappe.conf)
