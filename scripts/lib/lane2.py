@@ -13,7 +13,7 @@ from scripts.lib.parts import Counts, Part
 from scripts.lib.processes import run
 from scripts.lib.servers import DATABASES, borrowed, why_not
 from scripts.lib.site import Site, fresh_site
-from scripts.lib.virtualenvs import NODE_SERVERS, install_npm_packages, venv_python
+from scripts.lib.virtualenvs import NODE_SERVERS, ONE_THREAD, install_npm_packages, venv_python
 
 SITE_PREFIX = "connected-app-test"
 
@@ -107,7 +107,8 @@ def _browser(counts: Counts, site: Site) -> None:
 		counts.notes.append(missing)
 		return
 	title("browser")
-	command = ["node", CHECKOUT / "tests" / "browser" / "test.mjs", site.url, site.name, site.bench.path]
+	test = CHECKOUT / "tests" / "browser" / "test.mjs"
+	command = ["node", ONE_THREAD, test, site.url, site.name, site.bench.path]
 	code, output = run(command, show=True, cwd=CHECKOUT, env=site.bench.environment)
 	_script(counts, "browser", code, output)
 

@@ -51,6 +51,8 @@ def venv_python(name: str) -> pathlib.Path:
 	return python
 
 
+# Once in a hundred starts, Node's threads wait for each other forever.
+ONE_THREAD = "--single-threaded"
 # What the tests of both lanes talk to.
 NODE_SERVERS = ("tests/certified", "tests/mcp_sdk")
 
@@ -63,12 +65,16 @@ def install_npm_packages(folder: str) -> str | None:
 	if not shutil.which("node") or not shutil.which("npm"):
 		return f"the tests in {folder} were left out: they need Node.js 20 or newer and npm"
 	path = CHECKOUT / folder
+	npm = [shutil.which("npm")]
+	script = pathlib.Path(npm[0]).resolve()
+	if script.suffix == ".js":
+		npm = ["node", ONE_THREAD, script]
 	with locked(VENVS / f".{path.name}.lock", folder):
 		# What an interrupted install left, or another version, is not good enough.
-		if run(["npm", "ls"], cwd=path)[0] == 0:
+		if run([*npm, "ls"], cwd=path)[0] == 0:
 			return None
 		say(f"… installing the npm packages of {folder}")
 		# With a lock file, what it says.
 		verb = ["ci"] if (path / "package-lock.json").exists() else ["install", "--no-package-lock"]
-		code, output = run(["npm", *verb, "--no-audit", "--no-fund", "--loglevel=error"], cwd=path)
+		code, output = run([*npm, *verb, "--no-audit", "--no-fund", "--loglevel=error"], cwd=path)
 	return f"the npm packages of {folder} could not be installed: {output.strip()[-600:]}" if code else None

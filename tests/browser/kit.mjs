@@ -30,9 +30,22 @@ export const LOOKS = [
 export const LIGHT = LOOKS.filter(([colours]) => colours === "light");
 
 export const counts = { passed: 0, failed: 0 };
+// Minutes without a check after which something hangs.
+const LONGEST = 5;
+let watch = setTimeout(hangs, LONGEST * 60_000, "its beginning").unref();
 export function check(what, truth, found = "") {
+	clearTimeout(watch);
+	watch = setTimeout(hangs, LONGEST * 60_000, what).unref();
 	truth ? counts.passed++ : counts.failed++;
 	console.log(`${truth ? "ok    " : "FAILED"}  ${what}${truth ? "" : `: ${found}`}`);
+}
+
+function hangs(last) {
+	check("the test goes on", false, `nothing for ${LONGEST} minutes after: ${last}`);
+	console.log(`${counts.passed} passed, ${counts.failed} failed`);
+	// They would keep the output open.
+	stopProviders();
+	process.exit(1);
 }
 
 const providers = [];
@@ -47,17 +60,26 @@ async function ready(child) {
 	return JSON.parse(line);
 }
 
-// The certified provider, where its packages are installed.
+// The certified provider, where its packages are installed. As tests/node.py starts it, and for the same reason.
 export async function startCertified(settings) {
 	const cwd = path.join(repo, "tests", "certified");
 	if (!existsSync(path.join(cwd, "node_modules", "oidc-provider"))) return null;
-	return ready(
-		spawn("node", ["server.mjs"], {
+	for (const seconds of [15, 30, 60]) {
+		const child = spawn("node", ["--single-threaded", "server.mjs"], {
 			cwd,
 			env: { ...process.env, ...settings },
 			stdio: ["ignore", "pipe", "ignore"],
-		})
-	);
+		});
+		const late = setTimeout(() => child.kill("SIGKILL"), seconds * 1000);
+		try {
+			return await ready(child);
+		} catch (error) {
+			if (child.signalCode !== "SIGKILL") throw error;
+		} finally {
+			clearTimeout(late);
+		}
+	}
+	throw new Error("the certified provider does not begin");
 }
 
 export const startProvider = (...options) => start("demo.provider", ...options);
