@@ -521,7 +521,8 @@ def frappes_own(source: str) -> Any:
 def long_jobs(end: str) -> list[Any]:
 	"""The jobs that wait in the long queue, with IDs that end so."""
 	queue = get_queue("long")
-	return [job for job in map(queue.fetch_job, queue.job_ids) if job and job.id.endswith(end)]
+	found = [queue.fetch_job(job_id) for job_id in queue.job_ids if job_id.endswith(end)]
+	return [job for job in found if job]
 
 
 def delete_long_jobs(end: str) -> None:
