@@ -1,7 +1,7 @@
 // Every state of a connection on every screen: form, list, Token Cache, My Connections, /connect.
 
 import {
-	LIGHT, base, call, check, PHONE, closeDialog, connectQuickly, emptyIcons, headButton, listen, looks, makeApp, openForm, shot,
+	LIGHT, base, call, check, PHONE, closeDialog, connectQuickly, emptyIcons, field, headButton, listen, looks, makeApp, openForm, shot,
 	startProvider, waitForConnection,
 } from "./kit.mjs";
 
@@ -157,6 +157,12 @@ export async function gallery(page) {
 	await page.waitForFunction(() => window.cur_frm?.doctype === "Connected App" && cur_frm.is_new());
 	const provider = await page.evaluate(() => cur_frm.doc.provider);
 	check("a card leads to a new Connected App with that provider", provider === "quickbooks", provider);
+	const filled = await page
+		.waitForFunction(() => cur_frm.doc.token_uri && cur_frm.doc.provider_name, null, { timeout: 60000 })
+		.catch(() => null);
+	check("and its template fills in the form", Boolean(filled), await page.evaluate(() => document.body.innerText));
+	const opened = await field(page, "provider").locator("[role=listbox] li:visible").count();
+	check("no list lies over the next step", opened === 0, `${opened}`);
 }
 
 // How all connections are doing.

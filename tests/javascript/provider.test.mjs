@@ -188,6 +188,19 @@ test("one that cannot be connected says why, and is not picked", async () => {
 	assert.deepEqual([frm.doc.provider, frm.doc.token_uri, asked.length], ["plain", "https://x.example", 0]);
 });
 
+test("a new form that comes with a provider is filled in like one in which it was picked", async () => {
+	const is_unfilled = async (doc, is_new = true) => {
+		const { form, frm } = await open(doc);
+		frm.is_new = () => is_new;
+		return form.provider.is_unfilled(frm);
+	};
+	assert.ok(await is_unfilled({ provider: "plain" }));
+	assert.ok(!(await is_unfilled({})));
+	assert.ok(!(await is_unfilled({ provider: "plain" }, false)));
+	assert.ok(!(await is_unfilled({ provider: "shops", provider_inputs: "{}" })), "an input may be entered already");
+	assert.ok(!(await is_unfilled({ provider: "plain", token_uri: "https://x.example" })), "a copy of an app");
+});
+
 test("what the server refuses is not filled in", async () => {
 	const { form, frm, pick } = await open({}, { wrong_inputs: {} });
 	await pick("shops");

@@ -103,14 +103,15 @@ frappe.provide("connected_app.form");
 			}
 			// Frappe has emptied the page, so draw again.
 			const unknown = { connection: null, people: null, registration: null, drawn: {} };
-			Object.assign(state, { ...unknown, provider: frm.doc.provider || "" });
+			const provider = form.provider.is_unfilled(frm) ? "" : frm.doc.provider || "";
+			Object.assign(state, { ...unknown, provider });
 			if (!frm.is_dirty() || state.name !== frm.doc.name) {
 				const filled_for = frm.doc.authorization_uri ? state.provider : "";
 				Object.assign(state, { name: frm.doc.name, differences: null, filled: null, filled_for });
 			}
 			form.render(frm);
 			form.configuration.add_buttons(frm);
-			if (form.may_write(frm) && frappe.user.has_role("System Manager")) form.provider.load(frm);
+			if (form.may_write(frm) && frappe.user.has_role("System Manager")) form.provider.choose(frm);
 			if (!frm.is_new()) form.load(frm);
 		},
 

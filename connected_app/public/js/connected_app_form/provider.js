@@ -100,6 +100,12 @@
 			return at < 0 ? 2 : Math.min(at, 1);
 		},
 
+		// A new form that came with a provider, as from the gallery: nothing was filled in yet.
+		is_unfilled(frm) {
+			const { provider, provider_inputs, token_uri } = frm.doc;
+			return Boolean(frm.is_new() && provider && !provider_inputs && !token_uri);
+		},
+
 		// A provider was picked, or removed.
 		async choose(frm) {
 			const state = form.state(frm);
@@ -199,15 +205,15 @@
 		// Made in advance, so that the list opens at once.
 		const items = new Map([...templates.values()].map((template) => [template.key, list_item(template)]));
 		awesomplete.item = ({ value }) => items.get(value).attr("aria-selected", "false")[0];
-		be_quiet(picker);
+		be_quiet(frm, picker);
 		refuse_unknown(frm, picker);
 		picker.set_data([...templates.values()].map(({ key, name }) => ({ value: key, label: name })));
 		picker.set_formatted_input(frm.doc.provider);
 	}
 
-	// A new form has the cursor in its first field. The list opens only on a click or a key, and leaving the field picks
-	// nothing.
-	function be_quiet({ $input, awesomplete }) {
+	// A new form has the cursor in its first field. The list opens only on a click or a key, also one from before this was
+	// loaded, and leaving the field picks nothing.
+	function be_quiet(frm, { $input, awesomplete }) {
 		const [input] = $input;
 		let is_wanted = false;
 		const want = () => (is_wanted = true);
@@ -219,7 +225,8 @@
 			is_wanted ||= awesomplete.autoFirst;
 		};
 		input.addEventListener("input", look, true);
-		look();
+		awesomplete.autoFirst = false;
+		if (input.value.trim() !== (frm.doc.provider || "")) look();
 		$input.on("awesomplete-open", () => {
 			if (!is_wanted) awesomplete.close();
 		});
