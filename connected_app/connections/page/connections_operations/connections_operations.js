@@ -92,7 +92,8 @@
 		return element(
 			"div",
 			{ class: "health-table" },
-			title(__("Connections")),
+			// In German, what Frappe calls Connections on a form has another word.
+			title(__("Connections", null, "Token Cache")),
 			element(
 				"div",
 				{ class: "table-responsive" },

@@ -52,7 +52,7 @@
 							safe(frm.doc.provider_name),
 					  ]);
 			const ends = __(
-				"The connections that there are end: {0}. The tokens are deleted here and, where the provider offers it, revoked there. Email Accounts that use them stop until somebody has connected again.",
+				"This ends all existing connections ({0}). The tokens are deleted here and, where the provider offers it, revoked there. Email Accounts that use them stop until somebody has connected again.",
 				[total]
 			);
 			return form.people.confirm(`<p>${what}</p><p>${ends}</p>`);
