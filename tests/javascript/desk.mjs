@@ -14,16 +14,17 @@ export function run(script, { boot = {}, calls = {} } = {}) {
 const FORM = "public/js/connected_app_form";
 
 // The form of a Connected App: its parts, by name, for what they say. Nothing is drawn.
-export function run_form({ calls = {} } = {}) {
+// `words` are translations, by source and context.
+export function run_form({ calls = {}, words = {} } = {}) {
 	const parts = readdirSync(path.join(app, FORM)).map((file) => `${FORM}/${file}`);
 	const scripts = ["connections/doctype/connected_app/connected_app.js", ...parts];
-	const { frappe, context } = run_all(scripts, { calls });
+	const { frappe, context } = run_all(scripts, { calls, words });
 	const { form } = context.connected_app;
 	form.render = () => {};
 	return { frappe, form };
 }
 
-function run_all(scripts, { boot = {}, calls = {} }) {
+function run_all(scripts, { boot = {}, calls = {}, words = {} }) {
 	const events = {};
 	const alerts = [];
 	const frappe = {
@@ -47,7 +48,8 @@ function run_all(scripts, { boot = {}, calls = {} }) {
 		window: { location: { origin: "https://site.example" } },
 		document: {},
 		CSS: { escape: String },
-		__: (text, values = []) => text.replace(/\{(\d)\}/g, (_all, index) => values[index]),
+		__: (text, values, context) =>
+			(words[`${text}:${context}`] ?? text).replace(/\{(\d)\}/g, (_all, index) => values[index]),
 		$: () => ({ on: (event, handler) => (events[event] = handler) }),
 	});
 	for (const file of ["public/js/connected_app_desk.js", ...scripts]) {

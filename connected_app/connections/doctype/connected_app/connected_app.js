@@ -48,6 +48,9 @@ frappe.provide("connected_app.form");
 			return frm.connected_app;
 		},
 
+		// As the form itself calls the field: its translations come first, then those that all of Frappe has.
+		label: (frm, field) => __(frm.fields_dict[field].df.label, null, frm.doctype),
+
 		may_write: (frm) => Boolean(frm.perm[0]?.write),
 
 		is_in_use(state) {

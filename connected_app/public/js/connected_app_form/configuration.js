@@ -102,7 +102,7 @@
 				dialog.hide();
 				frm.scroll_to_field(field);
 			};
-			$item.append(button(__(frm.fields_dict[field].df.label), go_there, { look: "btn-link" }));
+			$item.append(button(form.label(frm, field), go_there, { look: "btn-link" }));
 		}
 		$item.append(element("div", { text: message }));
 		if (action) $item.append(element("div", { class: "text-muted", text: action }));

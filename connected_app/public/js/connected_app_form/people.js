@@ -59,7 +59,7 @@
 		},
 
 		confirm_other(frm, total, changed) {
-			const labels = changed.map((name) => __(frm.fields_dict[name].df.label));
+			const labels = changed.map((name) => form.label(frm, name));
 			return form.people.confirm(
 				__(
 					"You have changed: {0}. Connections that were made before: {1}. They will probably stop working, and people then have to connect again. Save all the same?",
