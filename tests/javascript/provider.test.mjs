@@ -292,6 +292,7 @@ test("the steps say where to register, with the notes", async () => {
 test("while the fields are empty, the first step can fill them in", async () => {
 	const { step } = await open({ provider: "plain" });
 	assert.deepEqual(plain(step(0).button), ["fill", "Fill In from the Template"]);
+	assert.equal(step(0).text, "Fill in the form from the template of Plain (mail).");
 });
 
 test("differences are told in words, and taken over on demand only", async () => {

@@ -111,17 +111,17 @@
 		);
 
 	function filled_in(frm, template) {
+		const name = safe(template.name);
 		const is_complete = form.provider.is_complete(frm);
 		const fill = is_complete && !is_described(frm);
+		let text = __("Enter below Provider what {0} has to know. The template then fills in the rest.", [name]);
+		if (fill) text = __("Fill in the form from the template of {0}.", [name]);
+		else if (is_complete) text = __("The endpoints of {0} are filled in from its template. Save, to go on.", [name]);
 		return {
 			title: __("Pick the provider"),
 			field: "provider",
 			done: is_complete && is_described(frm) && !frm.is_new(),
-			text: is_complete
-				? __("The endpoints of {0} are filled in from its template. Save, to go on.", [safe(template.name)])
-				: __("Enter below Provider what {0} has to know. The template then fills in the rest.", [
-						safe(template.name),
-				  ]),
+			text,
 			button: fill && ["fill", __("Fill In from the Template")],
 		};
 	}
