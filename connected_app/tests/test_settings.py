@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unittest
 from typing import Any
 
@@ -35,6 +36,16 @@ class TestForm(unittest.TestCase):
 		fields = frappe.get_meta("Connected App").fields
 		demanded = {field.fieldname for field in fields if field.reqd or field.mandatory_depends_on}
 		self.assertEqual(demanded, {"provider_name", "exchange_from"})
+
+	def test_a_file_as_client_id(self) -> None:
+		"""Such as providers give it: the secret in it would be in the address of the consent page."""
+		file = json.dumps({"web": {"client_id": "demo", "client_secret": "demo-secret"}}, indent=1)
+		with self.assertRaisesRegex(frappe.ValidationError, "Client Secret") as refused:
+			an_app(provider_name="Demo", client_id=f"\n{file}\n").insert()
+		self.assertNotIn("demo-secret", str(refused.exception))
+		for client_id in ("", "123456", '"quoted"', "{8f2c", "{0e1c6a5e-8f2c-4a58-9a51-0f6d2f6a1b77}"):
+			an_app(provider_name="Demo", client_id=client_id).insert()
+		frappe.db.rollback()
 
 
 class TestForSession(unittest.TestCase):

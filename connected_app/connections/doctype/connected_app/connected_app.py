@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -169,6 +171,7 @@ class ConnectedApp(SecretKeeper):
 			or settings.suggested_redirect_uri(self.name)
 		)
 		self.generation = before.generation if before else ending.next_generation(self.name)
+		self.check_client()
 		self.check_parameters()
 		self.check_grant()
 		self.check_origins()
@@ -180,6 +183,17 @@ class ConnectedApp(SecretKeeper):
 		for field in COUNTS:
 			self.set(field, max(cint(self.get(field)), 0))
 		self.check_provider(before)
+
+	def check_client(self) -> None:
+		"""Some providers give the client as a file. All of it would go into the address of the consent page."""
+		with suppress(ValueError, RecursionError):
+			if isinstance(json.loads(self.client_id or ""), dict):
+				frappe.throw(
+					_(
+						"This is a whole file. Enter only its client_id here, and its client_secret in the field Client Secret."
+					),
+					title=_("Client ID"),
+				)
 
 	def check_parameters(self) -> None:
 		for row in self.query_parameters:
