@@ -127,8 +127,8 @@ def _process(folder: Path) -> Iterator[str]:
 		try:
 			yield address
 		finally:
-			process.terminate()
-			process.wait(30)
+			# When told to end, it waits for what it may never get; nothing of it is kept.
+			process.kill()
 			reader.join()
 
 

@@ -66,7 +66,7 @@ def idp() -> Iterator[Provider]:
 				metadata=found.document,
 			)
 		finally:
-			process.terminate()
+			process.kill()
 
 
 @pytest.fixture

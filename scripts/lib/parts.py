@@ -22,7 +22,7 @@ LOGS = CHECKOUT / "test-logs"
 # Of the output of a part that failed.
 SHOWN = 400
 # Seconds: a part that hangs is ended, and the others go on.
-LONGEST = 60 * 60
+LONGEST = 40 * 60
 
 
 @dataclass

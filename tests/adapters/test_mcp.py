@@ -45,7 +45,7 @@ def url(server: Hostile, good: set[str]) -> Iterator[str]:
 		try:
 			yield json.loads(process.stdout.readline())["url"]
 		finally:
-			process.terminate()
+			process.kill()
 
 
 def test_a_session_as_the_user(

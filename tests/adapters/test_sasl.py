@@ -90,7 +90,7 @@ def mail(server: Hostile) -> Iterator[Mail]:
 				pytest.skip(f"the mail server needs Python 3.11 or newer: {said['missing']}")
 			yield Mail(said)
 		finally:
-			process.terminate()
+			process.kill()
 
 
 @pytest.mark.parametrize("mechanism", [XOAUTH2, OAUTHBEARER])
