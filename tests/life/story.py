@@ -231,13 +231,13 @@ def story(life: Life) -> None:
 		expires = datetime.fromisoformat(
 			before["rows"]["Token Cache"][f"{mail}-{name}"]["expires_at"]
 		).replace(tzinfo=timezone.utc)
-		before = (expires - datetime.now(timezone.utc)).total_seconds()
+		most = (expires - datetime.now(timezone.utc)).total_seconds()
 		seen = life.inside("core_expires_in", name=f"our-mail-{user}")
-		after = (expires - datetime.now(timezone.utc)).total_seconds()
+		least = (expires - datetime.now(timezone.utc)).total_seconds()
 		check(
 			f"core sees {user}'s token expire when it does",
-			after - 2 < seen < before + 2,
-			(before, seen, after),
+			least - 2 < seen < most + 2,
+			(least, seen, most),
 		)
 	check(
 		"core does not take Frank's dead token for a live one",
