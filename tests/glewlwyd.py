@@ -127,7 +127,7 @@ def _process(folder: Path) -> Iterator[str]:
 		try:
 			yield address
 		finally:
-			# When told to end, it waits for what it may never get; nothing of it is kept.
+			# Asked to end, it waits for what it may never get; nothing of it is kept.
 			process.kill()
 			reader.join()
 
